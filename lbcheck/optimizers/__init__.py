@@ -1,0 +1,1 @@
+"""The only room that knows Keras: selection, adapters, audit, diagnostics."""

@@ -1,0 +1,345 @@
+"""What every lbcheck optimizer has, whichever Keras it is built for.
+
+An optimizer is three classes: a definition (``definitions.py``: signature
+and manual), this core (settings, selection, state layout, diagnostics) and
+an adapter (``keras3_adapter.py``, ``tf_keras_adapter.py``: the only code that
+calls a Keras).
+"""
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+from typing import NamedTuple
+
+from lbcheck import rules
+from lbcheck.optimizers import selection
+
+SAME = "same"
+
+
+class DefaultRate(float):
+    """A rate nobody gave: as a fallback, such an optimizer takes the main
+    optimizer's rate. A float in every other way."""
+
+
+class Assignment(NamedTuple):
+    """How one variable is updated.
+
+    Attributes:
+        path: Clean full path of the variable.
+        shape: Its shape.
+        rule: The update rule.
+        decay: Whether the rule's decay acts on it.
+        adapt: Whether its rate is scaled by a trust ratio.
+        rate: None for the optimizer's rate, else a number or a schedule.
+        fallback: Whether the rule is the fallback's.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    rule: rules.Rule
+    decay: bool
+    adapt: bool
+    rate: Any
+    fallback: bool
+
+
+class Diagnostics(NamedTuple):
+    """What one update did to one variable, as recorded.
+
+    Attributes:
+        trust_ratio: Factor on the rate; 1.0 where the rule has none.
+        weight_norm: L2 norm before the update.
+        gradient_norm: L2 norm of the gradient that the rule received.
+        update_norm: L2 norm of the change of the variable.
+        learning_rate: The rate before the trust ratio.
+    """
+
+    trust_ratio: float
+    weight_norm: float
+    gradient_norm: float
+    update_norm: float
+    learning_rate: float
+
+    @property
+    def effective_rate(self) -> float:
+        """learning_rate * trust_ratio."""
+        return self.learning_rate * self.trust_ratio
+
+
+def check_rate(owner: str, learning_rate):
+    """A rate as Keras takes it: a float, or a schedule or callable as is."""
+    if callable(learning_rate) or isinstance(learning_rate, dict):
+        return learning_rate
+    if isinstance(learning_rate, bool) or not isinstance(
+        learning_rate, numbers.Real
+    ):
+        raise TypeError(
+            f"{owner}: `learning_rate` must be a number of at least 0 or a "
+            f"schedule, received {learning_rate!r}."
+        )
+    if not (learning_rate >= 0 and math.isfinite(learning_rate)):
+        raise ValueError(
+            f"{owner}: `learning_rate` must be a finite number of at least "
+            f"0, received {learning_rate!r}."
+        )
+    if isinstance(learning_rate, float):
+        return learning_rate
+    return float(learning_rate)
+
+
+class Core:
+    """Settings and selection; see the module docstring.
+
+    Attributes:
+        rule: The update rule, `lbcheck.rules.Rule`.
+        fallback_rule: The rule of variables without trust ratio, or None.
+    """
+
+    rule_class: type[rules.Rule]
+
+    def __init__(
+        self,
+        *,
+        learning_rate,
+        dialect,
+        numbers_and_switches,
+        exclude_from_weight_decay,
+        exclude_from_layer_adaptation=SAME,
+        fallback=None,
+        diagnostics_every=0,
+        **keras_arguments,
+    ):
+        owner = type(self).__name__
+        rule_name = self.rule_class.__name__
+        reading = rules.switches(rule_name, dialect)
+        rule = self.rule_class(**{**numbers_and_switches, **reading.switches})
+        if isinstance(diagnostics_every, bool) or not (
+            isinstance(diagnostics_every, int) and diagnostics_every >= 0
+        ):
+            raise ValueError(
+                f"{owner}: `diagnostics_every` must be a whole number of "
+                f"updates, or 0 for off, received {diagnostics_every!r}."
+            )
+        if isinstance(fallback, dict):
+            fallback = self._load_fallback(fallback)
+        if fallback is not None and not isinstance(fallback, Core):
+            raise TypeError(
+                f"{owner}: `fallback` must be an lbcheck optimizer such as "
+                f"lbcheck.AdamW(), received {fallback!r}."
+            )
+        exclude_from_weight_decay = selection.check_patterns(
+            owner, "exclude_from_weight_decay", exclude_from_weight_decay
+        )
+        if exclude_from_layer_adaptation != SAME:
+            exclude_from_layer_adaptation = selection.check_patterns(
+                owner,
+                "exclude_from_layer_adaptation",
+                exclude_from_layer_adaptation,
+            )
+        learning_rate = check_rate(owner, learning_rate)
+        super().__init__(learning_rate=learning_rate, **keras_arguments)
+        self.rule = rule
+        self.dialect = dialect
+        self.diagnostics_every = diagnostics_every
+        self._reading = reading
+        self._given_rate = learning_rate
+        self._exclude_decay = exclude_from_weight_decay
+        self._exclude_adaptation = exclude_from_layer_adaptation
+        self._fallback = FallbackChoice(fallback)
+        self._numbers = tuple(numbers_and_switches.items())
+        self._assignments = ()
+
+    def _load_fallback(self, config):
+        """The fallback of a saved configuration, from this class's Keras."""
+        module = __import__(type(self).__module__, fromlist=["_"])
+        return getattr(module, config["class_name"]).from_config(
+            config["config"]
+        )
+
+    @property
+    def fallback_rule(self):
+        """The rule of the variables that take no trust ratio, or None."""
+        if self.rule.normalizes is None:
+            return None
+        if self._fallback.optimizer is not None:
+            return self._fallback.optimizer.rule
+        if self._reading.heavy_ball_fallback:
+            return rules.Momentum(momentum=self.rule.momentum)
+        return None
+
+    def plan(self, paths, shapes) -> tuple[Assignment, ...]:
+        """Decides for every variable which rule, decay and ratio it gets.
+
+        Args:
+            paths: Clean full paths, one for each trainable variable.
+            shapes: Their shapes.
+
+        Returns:
+            One `Assignment` for each variable. Warns of patterns that match
+            nothing.
+        """
+        undecayed = self._match("exclude_from_weight_decay", paths, shapes)
+        if self.rule.normalizes is None:
+            unadapted = (True,) * len(paths)
+        elif self._exclude_adaptation != SAME:
+            unadapted = self._match(
+                "exclude_from_layer_adaptation", paths, shapes
+            )
+        elif self._reading.adapts_excluded:
+            unadapted = (False,) * len(paths)
+        else:
+            unadapted = undecayed
+        fallback_rule = self.fallback_rule
+        fallback_undecayed, fallback_rate = undecayed, None
+        if self._fallback.optimizer is not None:
+            other = self._fallback.optimizer
+            fallback_rate = other.own_rate()
+            fallback_undecayed = selection.match(
+                other._exclude_decay, paths, shapes
+            ).flags
+        assignments = []
+        for index, (path, shape) in enumerate(zip(paths, shapes)):
+            by_fallback = fallback_rule is not None and unadapted[index]
+            rule = fallback_rule if by_fallback else self.rule
+            no_decay = fallback_undecayed if by_fallback else undecayed
+            assignments.append(
+                Assignment(
+                    path=path,
+                    shape=tuple(shape),
+                    rule=rule,
+                    decay=not no_decay[index],
+                    adapt=not unadapted[index],
+                    rate=fallback_rate if by_fallback else None,
+                    fallback=by_fallback,
+                )
+            )
+        return tuple(assignments)
+
+    def _match(self, argument, paths, shapes):
+        patterns = self.exclusions()[argument]
+        matches = selection.match(patterns, paths, shapes)
+        selection.warn_unmatched(
+            type(self).__name__, argument, matches, patterns
+        )
+        return matches.flags
+
+    def exclusions(self) -> dict[str, Any]:
+        """The two lists of patterns as given."""
+        return {
+            "exclude_from_weight_decay": self._exclude_decay,
+            "exclude_from_layer_adaptation": self._exclude_adaptation,
+        }
+
+    def own_rate(self):
+        """The rate this optimizer was given, None where it was left out."""
+        if isinstance(self._given_rate, DefaultRate):
+            return None
+        return self._given_rate
+
+    def _set_up(self, variables, shapes, add_slot, add_row):
+        """Makes the plan and the state; the adapters give the makers.
+
+        Args:
+            variables: Trainable variables of this Keras.
+            shapes: Their shapes.
+            add_slot: (variable, slot) -> optimizer variable.
+            add_row: (name) -> float32 variable of shape (5,), not a number
+                at first.
+        """
+        paths = [selection.clean_path(variable) for variable in variables]
+        self._assignments = self.plan(paths, shapes)
+        self._slots = [
+            [add_slot(variable, slot) for slot in assignment.rule.slots]
+            for variable, assignment in zip(variables, self._assignments)
+        ]
+        self._rows = [
+            add_row(f"diagnostics_{index}")
+            for index in range(len(paths))
+            if self.diagnostics_every
+        ]
+
+    def _rate(self, assignment, learning_rate):
+        """The rate of one variable in this update."""
+        if assignment.rate is None:
+            return learning_rate
+        if not callable(assignment.rate):
+            return assignment.rate
+        return assignment.rate(self.iterations)
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        """How each variable is updated; empty until the optimizer is built."""
+        return self._assignments
+
+    def diagnostics(self) -> dict[str, Diagnostics]:
+        """What the last recorded update did, by variable path.
+
+        Recorded at updates 0, k, 2k, ... with `diagnostics_every=k`.
+
+        Raises:
+            RuntimeError: If diagnostics are off or the optimizer not built.
+        """
+        if not self.diagnostics_every:
+            raise RuntimeError(
+                "Diagnostics are off: build the optimizer with "
+                f"{type(self).__name__}(..., diagnostics_every=100)."
+            )
+        if not self._assignments:
+            raise RuntimeError(
+                f"{type(self).__name__} has no variables yet: train a step "
+                "or call build(model.trainable_variables)."
+            )
+        return {
+            assignment.path: Diagnostics(*(float(x) for x in row.numpy()))
+            for assignment, row in zip(self._assignments, self._rows)
+        }
+
+    def trust_ratios(self) -> dict[str, float]:
+        """{path: trust ratio really applied} of the last recorded update."""
+        return {
+            path: values.trust_ratio
+            for path, values in self.diagnostics().items()
+        }
+
+    def get_config(self):
+        """Everything `from_config` needs, with both exclusion lists."""
+        config = super().get_config()
+        config.update(self._numbers)
+        config["dialect"] = self.dialect
+        config["diagnostics_every"] = self.diagnostics_every
+        config["exclude_from_weight_decay"] = list(self._exclude_decay)
+        if self.rule.normalizes is not None:
+            adaptation = self._exclude_adaptation
+            config["exclude_from_layer_adaptation"] = (
+                SAME if adaptation == SAME else list(adaptation)
+            )
+            config["fallback"] = self._fallback.config()
+        return config
+
+    def __repr__(self):
+        return (
+            f"<lbcheck.{self.keras_name}.{type(self).__name__}, an optimizer "
+            f"for {self.keras_title} models; for a {self.other_title} model "
+            f"use lbcheck.{self.other_name}.{type(self).__name__}>"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FallbackChoice:
+    """Holds the fallback so that no Keras tracks it as a part of itself."""
+
+    optimizer: Core | None
+
+    def config(self):
+        """A dict for `get_config`, without a rate that was never given."""
+        if self.optimizer is None:
+            return None
+        config = self.optimizer.get_config()
+        if self.optimizer.own_rate() is None:
+            del config["learning_rate"]
+        return {
+            "class_name": type(self.optimizer).__name__,
+            "config": config,
+        }

@@ -1,0 +1,212 @@
+"""What every update rule is: settings, state slots, and one update.
+
+All rules share one shape, with w the weight, g the gradient, eta the rate:
+
+    u  = direction(g, w, state; inside)        elementwise
+    w' = keep * w - outside * u
+
+`inside` multiplies what enters the state, `outside` what leaves it, and
+`keep` = 1 - eta * weight_decay is the decoupled decay. A rule differs from
+another in its direction, in where the rate stands, and in what its trust
+ratio measures. `Rule.update` is the definition; the adapters may evaluate its
+parts in another order for speed, never another formula.
+"""
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+
+
+class Slot(NamedTuple):
+    """One piece of state that a rule keeps for every variable.
+
+    `scalar` slots have shape (), the others the shape of their variable.
+    """
+
+    name: str
+    initial: float = 0.0
+    scalar: bool = False
+
+
+class Bound(NamedTuple):
+    """The range a number must lie in; `open_high` excludes `high`."""
+
+    low: float = 0.0
+    high: float = math.inf
+    open_high: bool = False
+
+
+BETA = Bound(0.0, 1.0, open_high=True)
+NON_NEGATIVE = Bound()
+
+
+def is_zero(value) -> bool:
+    """True for the Python number 0, which switches a term off for good."""
+    return isinstance(value, numbers.Number) and value == 0
+
+
+def check_number(owner: str, name: str, value, bound: Bound) -> None:
+    """Refuses a Python value outside `bound`; arrays pass unchecked."""
+    if isinstance(value, bool) or isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"{owner}: `{name}` must be a number, received {value!r} of type "
+            f"{type(value).__name__}."
+        )
+    if not isinstance(value, numbers.Number):
+        if value is None or isinstance(value, (list, tuple, dict, set)):
+            raise TypeError(
+                f"{owner}: `{name}` must be a number, received {value!r}."
+            )
+        return
+    low, high, open_high = bound
+    inside = low <= value < high if open_high else low <= value <= high
+    if not (inside and math.isfinite(value)):
+        closing = ")" if open_high or math.isinf(high) else "]"
+        raise ValueError(
+            f"{owner}: `{name}` must lie in [{low:g}, {high:g}{closing}, "
+            f"received {value!r}."
+        )
+
+
+def check_choice(owner: str, name: str, value, choices) -> None:
+    """Refuses a value that is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"{owner}: `{name}` must be one of {list(choices)}, "
+            f"received {value!r}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Base of the update rules; see the module docstring for the shape.
+
+    A number field may hold an array scalar instead, so that many settings
+    can share one traced step.
+
+    Attributes:
+        weight_decay: Decay coefficient lambda, at least 0. What it multiplies
+            is the rule's own affair.
+    """
+
+    weight_decay: Any = 0.0
+
+    bounds: ClassVar[dict[str, Bound]] = {"weight_decay": NON_NEGATIVE}
+    choices: ClassVar[dict[str, tuple]] = {}
+
+    def __post_init__(self):
+        for klass in type(self).__mro__:
+            for name, bound in vars(klass).get("bounds", {}).items():
+                value = getattr(self, name)
+                if not callable(value):
+                    check_number(type(self).__name__, name, value, bound)
+            for name, choices in vars(klass).get("choices", {}).items():
+                check_choice(
+                    type(self).__name__, name, getattr(self, name), choices
+                )
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The state kept for each variable, in the order of `update`."""
+        raise NotImplementedError
+
+    @property
+    def rate_inside(self) -> bool:
+        """Whether the rate multiplies what enters the state."""
+        return False
+
+    @property
+    def normalizes(self) -> str | None:
+        """What the trust ratio divides by: gradient, direction or None."""
+        return None
+
+    def decays(self, decay: bool) -> bool:
+        """Whether any decay term acts on a variable with this flag."""
+        return decay and not is_zero(self.weight_decay)
+
+    def keep(self, learning_rate, decay: bool):
+        """1 - eta * lambda where decay is decoupled; None means 1."""
+        if not self.decays(decay):
+            return None
+        return 1.0 - learning_rate * self.weight_decay
+
+    def trust_ratio(self, xp, weight, other, learning_rate, decay: bool):
+        """Ratio for one variable; `other` is what `normalizes` names."""
+        raise NotImplementedError
+
+    def direction(self, xp, weight, gradient, slots, step, inside, decay):
+        """Elementwise part: returns (new slots, direction)."""
+        raise NotImplementedError
+
+    def inside(self, xp, weight, gradient, learning_rate, decay, adapt):
+        """Returns (factor of what enters the state, trust ratio or None)."""
+        ratio = None
+        if adapt and self.normalizes == "gradient":
+            ratio = self.trust_ratio(
+                xp, weight, gradient, learning_rate, decay
+            )
+        factor = learning_rate if self.rate_inside else 1.0
+        return (factor if ratio is None else factor * ratio), ratio
+
+    def outside(self, xp, weight, direction, learning_rate, decay, adapt):
+        """Returns (factor of the direction, trust ratio or None)."""
+        ratio = None
+        if adapt and self.normalizes == "direction":
+            ratio = self.trust_ratio(
+                xp, weight, direction, learning_rate, decay
+            )
+        factor = 1.0 if self.rate_inside else learning_rate
+        return (factor if ratio is None else factor * ratio), ratio
+
+    def update(
+        self,
+        xp,
+        weight,
+        gradient,
+        slots,
+        learning_rate,
+        step,
+        *,
+        decay: bool = True,
+        adapt: bool = True,
+    ):
+        """One update of one variable.
+
+        Args:
+            xp: Array namespace (`lbcheck.rules.NUMPY` for NumPy).
+            weight: Array of any shape.
+            gradient: Array of the same shape, of the mean loss.
+            slots: Tuple of arrays, one for each of `self.slots`.
+            learning_rate: Rate of this update, at least 0.
+            step: Number of updates completed before this one, from 0.
+            decay: False where the variable is excluded from decay.
+            adapt: False where it is excluded from the trust ratio.
+
+        Returns:
+            (new weight, tuple of new slots, trust ratio; 1.0 where none).
+        """
+        inside, ratio = self.inside(
+            xp, weight, gradient, learning_rate, decay, adapt
+        )
+        slots, direction = self.direction(
+            xp, weight, gradient, slots, step, inside, decay
+        )
+        outside, late_ratio = self.outside(
+            xp, weight, direction, learning_rate, decay, adapt
+        )
+        keep = self.keep(learning_rate, decay)
+        kept = weight if keep is None else keep * weight
+        ratio = late_ratio if ratio is None else ratio
+        return (
+            kept - outside * direction,
+            slots,
+            1.0 if ratio is None else ratio,
+        )
+
+
+def guarded_ratio(xp, usable, above, below):
+    """above / below where `usable`, else 1, with no division by zero."""
+    return xp.where(usable, above / xp.where(usable, below, 1.0), 1.0)
