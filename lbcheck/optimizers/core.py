@@ -95,9 +95,15 @@ class Core:
     Attributes:
         rule: The update rule, `lbcheck.rules.Rule`.
         fallback_rule: The rule of variables without trust ratio, or None.
+        keras_name: Module under lbcheck, such as "keras3"; `keras_title` is
+            its Keras in words; `other_*` name the other Keras.
     """
 
     rule_class: type[rules.Rule]
+    keras_name: str
+    keras_title: str
+    other_name: str
+    other_title: str
 
     def __init__(
         self,
@@ -114,7 +120,16 @@ class Core:
         owner = type(self).__name__
         rule_name = self.rule_class.__name__
         reading = rules.switches(rule_name, dialect)
-        rule = self.rule_class(**{**numbers_and_switches, **reading.switches})
+        defaults = self.rule_class()
+        rule = self.rule_class(
+            **numbers_and_switches
+            | {
+                name: value
+                for name, value in reading.switches.items()
+                if numbers_and_switches.get(name, getattr(defaults, name))
+                == getattr(defaults, name)
+            }
+        )
         if isinstance(diagnostics_every, bool) or not (
             isinstance(diagnostics_every, int) and diagnostics_every >= 0
         ):

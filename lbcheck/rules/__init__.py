@@ -15,6 +15,7 @@ from lbcheck.rules.dialects import DIALECTS
 from lbcheck.rules.dialects import switches
 from lbcheck.rules.lamb import LAMB
 from lbcheck.rules.lars import LARS
+from lbcheck.rules.moments import one_minus_power
 from lbcheck.rules.momentum import Momentum
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "NUMPY",
     "Rule",
     "Slot",
+    "one_minus_power",
     "switches",
 ]

@@ -1,0 +1,109 @@
+"""Keras 3 optimizers on the tensorflow, jax and torch backends."""
+
+import keras
+import numpy as np
+from keras import ops
+
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+if ON_TENSORFLOW:
+    from lbcheck.optimizers.tensorflow_update import TensorFlowUpdate as Update
+    from lbcheck.optimizers.tensorflow_update import densify
+else:
+    from lbcheck.optimizers.keras_arrays import KerasUpdate as Update
+
+
+class Keras3Optimizer(keras.optimizers.Optimizer):
+    """Adapter under `Core`: state, update and clipping in Keras 3."""
+
+    keras_name = "keras3"
+    keras_title = "Keras 3"
+    other_name = "tf_keras"
+    other_title = "tf_keras"
+
+    def build(self, variables):
+        """Creates the state for these variables and resolves exclusions."""
+        if self.built:
+            return
+        super().build(variables)
+        self._set_up(
+            variables,
+            [tuple(variable.shape) for variable in variables],
+            self._add_slot,
+            self._add_row,
+        )
+        self._updates = {
+            id(rule): Update(rule)
+            for rule in {id(a.rule): a.rule for a in self.assignments}.values()
+        }
+
+    def _add_slot(self, variable, slot):
+        initializer = keras.initializers.Constant(slot.initial)
+        if slot.scalar:
+            return self.add_variable((), initializer, name=slot.name)
+        return self.add_variable_from_reference(
+            variable, slot.name, initializer
+        )
+
+    def _add_row(self, name):
+        return self.add_variable(
+            (5,),
+            keras.initializers.Constant(np.nan),
+            dtype="float32",
+            name=name,
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable; Keras calls it for each."""
+        index = self._get_variable_index(variable)
+        assignment = self.assignments[index]
+        native = (lambda v: v.value) if ON_TENSORFLOW else (lambda v: v)
+        record = None
+        if self.diagnostics_every:
+            record = (native(self._rows[index]), self.diagnostics_every)
+        self._updates[id(assignment.rule)](
+            variable,
+            gradient,
+            [native(slot) for slot in self._slots[index]],
+            self._rate(assignment, learning_rate),
+            ops.convert_to_tensor(self.iterations),
+            assignment.decay,
+            assignment.adapt,
+            record,
+        )
+
+    def _get_current_learning_rate(self):
+        # Keras evaluates a schedule at micro-steps when it accumulates
+        # gradients (`_iterations`); a schedule counts updates.
+        if isinstance(
+            self._learning_rate,
+            keras.optimizers.schedules.LearningRateSchedule,
+        ):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
+
+    if ON_TENSORFLOW:
+        _reduced = False
+
+        def apply(self, grads, trainable_variables=None):
+            """Applies gradients; sparse ones are made dense first, so that
+            clipping and norms see each row once."""
+            grads = [densify(gradient) for gradient in grads]
+            return super().apply(grads, trainable_variables)
+
+        def _clip_gradients(self, grads):
+            # Keras clips each replica's own gradient before summing; the
+            # clip belongs on the averaged one.
+            if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+                return grads
+            pairs = super()._all_reduce_sum_gradients(
+                list(zip(grads, self._trainable_variables))
+            )
+            self._reduced = True
+            return super()._clip_gradients([gradient for gradient, _ in pairs])
+
+        def _all_reduce_sum_gradients(self, grads_and_vars):
+            if self._reduced:
+                self._reduced = False
+                return list(grads_and_vars)
+            return super()._all_reduce_sum_gradients(grads_and_vars)

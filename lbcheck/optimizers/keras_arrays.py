@@ -1,0 +1,70 @@
+"""`keras.ops` as the array namespace of a rule, for the jax and torch
+backends; and how a rule is applied there."""
+
+from keras import ops
+
+
+class KerasArrays:
+    """The functions of `lbcheck.rules.NUMPY` on any Keras 3 backend."""
+
+    sqrt = staticmethod(ops.sqrt)
+    square = staticmethod(ops.square)
+    abs = staticmethod(ops.abs)
+    log = staticmethod(ops.log)
+    expm1 = staticmethod(ops.expm1)
+    maximum = staticmethod(ops.maximum)
+    minimum = staticmethod(ops.minimum)
+    where = staticmethod(ops.where)
+
+    @staticmethod
+    def norm(array, kind="l2"):
+        """Norm over the whole array, as a scalar."""
+        if kind == "l2":
+            return ops.sqrt(ops.sum(ops.square(array)))
+        return (ops.sum if kind == "l1" else ops.max)(ops.abs(array))
+
+
+ARRAYS = KerasArrays()
+
+
+class KerasUpdate:
+    """Applies one rule to Keras variables through `keras.ops`."""
+
+    def __init__(self, rule):
+        self._rule = rule
+
+    def __call__(
+        self, variable, gradient, slots, rate, step, decay, adapt, record=None
+    ):
+        """As `TensorFlowUpdate.__call__`, with Keras variables."""
+        dtype = variable.dtype
+        if dtype in ("float16", "bfloat16"):
+            dtype = "float32"
+        weight = ops.cast(variable, dtype)
+        gradient = ops.cast(gradient, dtype)
+        rate = ops.cast(rate, dtype)
+        new, new_slots, ratio = self._rule.update(
+            ARRAYS,
+            weight,
+            gradient,
+            tuple(ops.cast(slot, dtype) for slot in slots),
+            rate,
+            ops.cast(step, dtype),
+            decay=decay,
+            adapt=adapt,
+        )
+        if record is not None:
+            row, period = record
+            numbers = (
+                ratio,
+                ARRAYS.norm(weight),
+                ARRAYS.norm(gradient),
+                ARRAYS.norm(new - weight),
+                rate,
+            )
+            measured = ops.stack([ops.cast(x, "float32") for x in numbers])
+            due = ops.equal(ops.mod(step, period), 0)
+            row.assign(ops.where(due, measured, row))
+        variable.assign(ops.cast(new, variable.dtype))
+        for slot, value in zip(slots, new_slots):
+            slot.assign(ops.cast(value, slot.dtype))

@@ -1,0 +1,302 @@
+"""How a rule is evaluated on TensorFlow: the same formula, in few passes.
+
+An update is bound by memory, so what counts is how often each array crosses
+it. Small variables and other dtypes take `Rule.update` as it stands. For large
+float32 variables the direction is one XLA cluster that updates the state in
+place, norms are TensorFlow's l2_loss, and the weight moves by one fused
+kernel; AdamW is TensorFlow's own fused Adam kernel behind an in-place scaling
+by `keep`. ``benchmarks/optimizer_step.py`` measures it.
+"""
+
+import math
+import platform
+
+import numpy as np
+import tensorflow as tf
+
+from lbcheck import rules
+
+LARGE = 2**16
+"""Elements from which a variable is worth a compiled cluster of its own:
+below, starting the cluster costs more than the passes it saves."""
+
+_CAN_COMPILE = tf.test.is_built_with_xla() and platform.system() != "Windows"
+
+
+class TensorFlowArrays:
+    """TensorFlow as the array namespace of a rule."""
+
+    sqrt = staticmethod(tf.sqrt)
+    square = staticmethod(tf.square)
+    abs = staticmethod(tf.abs)
+    log = staticmethod(tf.math.log)
+    expm1 = staticmethod(tf.math.expm1)
+    maximum = staticmethod(tf.maximum)
+    minimum = staticmethod(tf.minimum)
+    where = staticmethod(tf.where)
+
+    @staticmethod
+    def norm(array, kind="l2"):
+        """Norm over the whole array, as a scalar."""
+        if kind == "l2":
+            return tf.sqrt(2.0 * tf.nn.l2_loss(array))
+        reduce = tf.reduce_sum if kind == "l1" else tf.reduce_max
+        return reduce(tf.abs(array))
+
+
+ARRAYS = TensorFlowArrays()
+
+
+def compute_dtype(variable) -> tf.DType:
+    """The dtype of the arithmetic: 16-bit variables compute in float32."""
+    dtype = tf.as_dtype(variable.dtype)
+    return tf.float32 if dtype.size < 4 else dtype
+
+
+def densify(gradient):
+    """A dense tensor; rows that occur twice in IndexedSlices are summed."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient)
+    return gradient
+
+
+@tf.function(jit_compile=True)
+def _scale(handle, factor):
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=factor.dtype)
+    tf.raw_ops.AssignVariableOp(resource=handle, value=value * factor)
+
+
+class TensorFlowUpdate:
+    """Applies one rule to TensorFlow variables, in graph, eager or XLA."""
+
+    def __init__(self, rule: rules.Rule):
+        self._rule = rule
+        probe = np.ones(1)
+        slots, direction = rule.direction(
+            rules.NUMPY,
+            probe,
+            probe,
+            tuple(np.ones(() if s.scalar else 1) for s in rule.slots),
+            0,
+            1.0,
+            True,
+        )
+        # Heavy-ball steps along its own buffer: no need for another array.
+        self._direction_slot = next(
+            (i for i, slot in enumerate(slots) if slot is direction), None
+        )
+        self._advance = tf.function(self._direction, jit_compile=True)
+        self._measure = tf.function(self._measurements, jit_compile=True)
+
+    def __call__(
+        self, variable, gradient, slots, rate, step, decay, adapt, record=None
+    ):
+        """Updates `variable` and `slots` in place.
+
+        Args:
+            variable: Local tf.Variable.
+            gradient: Dense tensor of its shape.
+            slots: List of tf.Variable, one for each slot of the rule.
+            rate: Learning rate, scalar.
+            step: Updates before this one, scalar integer.
+            decay: See `Rule.update`; a Python bool, as `adapt`.
+            record: None, or (tf.Variable of shape (5,), period).
+        """
+        dtype = compute_dtype(variable)
+        gradient = tf.cast(gradient, dtype)
+        rate = tf.cast(rate, dtype)
+        count = tf.cast(step, dtype)
+        large = (
+            _CAN_COMPILE
+            and dtype == variable.dtype == tf.float32
+            and variable.shape.num_elements() >= LARGE
+        )
+        arguments = (gradient, slots, rate, count, decay, adapt)
+        if record is not None:
+            self._record(variable, *arguments, step, large, *record)
+        if self._fits_adam_kernel(variable):
+            self._adam(variable, *arguments, large)
+        elif large:
+            self._compiled(variable, *arguments)
+        else:
+            self._plain(variable, *arguments)
+
+    def _plain(self, variable, gradient, slots, rate, count, decay, adapt):
+        dtype = gradient.dtype
+        weight, new_slots, _ = self._rule.update(
+            ARRAYS,
+            tf.cast(variable, dtype),
+            gradient,
+            tuple(tf.cast(slot, dtype) for slot in slots),
+            rate,
+            count,
+            decay=decay,
+            adapt=adapt,
+        )
+        variable.assign(tf.cast(weight, variable.dtype))
+        for slot, value in zip(slots, new_slots):
+            slot.assign(tf.cast(value, slot.dtype))
+
+    def _compiled(self, variable, gradient, slots, rate, count, decay, adapt):
+        weight = tf.convert_to_tensor(variable)
+        inside, _ = self._rule.inside(
+            ARRAYS, weight, gradient, rate, decay, adapt
+        )
+        outputs = self._advance(
+            weight,
+            gradient,
+            [slot.handle for slot in slots],
+            tf.convert_to_tensor(inside, gradient.dtype),
+            count,
+            decay,
+        )
+        if self._direction_slot is None:
+            (direction,) = outputs
+        else:
+            direction = slots[self._direction_slot].read_value()
+        outside, _ = self._rule.outside(
+            ARRAYS, weight, direction, rate, decay, adapt
+        )
+        self._scale(variable, self._rule.keep(rate, decay), large=True)
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle,
+            alpha=tf.convert_to_tensor(outside, gradient.dtype),
+            delta=direction,
+        )
+
+    def _direction(self, weight, gradient, handles, inside, count, decay):
+        """The elementwise part; state stays in place, behind its handles."""
+        dtype = weight.dtype
+        slots = []
+        for handle, slot in zip(handles, self._rule.slots):
+            value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+            value.set_shape(() if slot.scalar else weight.shape)
+            slots.append(value)
+        new_slots, direction = self._rule.direction(
+            ARRAYS, weight, gradient, tuple(slots), count, inside, decay
+        )
+        for handle, value in zip(handles, new_slots):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+        return () if self._direction_slot is not None else (direction,)
+
+    @staticmethod
+    def _scale(variable, keep, large):
+        if keep is None:
+            return
+        keep = tf.convert_to_tensor(keep, variable.dtype)
+        if large:
+            _scale(variable.handle, keep)
+        else:
+            variable.assign(keep * variable)
+
+    def _fits_adam_kernel(self, variable):
+        rule = self._rule
+        return (
+            isinstance(rule, rules.AdamW)
+            and tf.as_dtype(variable.dtype) == tf.float32
+            and all(
+                isinstance(number, (int, float))
+                for number in (rule.beta_1, rule.beta_2, rule.l2)
+            )
+            and rule.l2 == 0
+        )
+
+    def _adam(
+        self, variable, gradient, slots, rate, count, decay, adapt, large
+    ):
+        """AdamW by TensorFlow's fused kernel, corrected to the paper's form.
+
+        The kernel computes w -= rate m / (sqrt(v) + epsilon) with moments of
+        its own rounding: it forms 1 - beta in float32, which for 0.999 is
+        off by 1e-5. Its moments are then `first` and `second` times the true
+        ones, and rate and epsilon take these factors back, together with the
+        bias correction.
+        """
+        rule = self._rule
+        first, second = (
+            (1.0 - float(np.float32(beta))) / (1.0 - beta)
+            for beta in (rule.beta_1, rule.beta_2)
+        )
+        root = math.sqrt(second)
+        epsilon = rule.epsilon * root
+        rate_scale = root / first
+        if rule.bias_correction:
+            by_first = rules.one_minus_power(ARRAYS, rule.beta_1, count + 1)
+            by_second = tf.sqrt(
+                rules.one_minus_power(ARRAYS, rule.beta_2, count + 1)
+            )
+            rate_scale = rate_scale * by_second / by_first
+            if not rule.epsilon_hat:
+                epsilon = epsilon * by_second
+        self._scale(variable, rule.keep(rate, decay), large)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=slots[0].handle,
+            v=slots[1].handle,
+            beta1_power=0.0,
+            beta2_power=0.0,
+            lr=rate * rate_scale,
+            beta1=rule.beta_1,
+            beta2=rule.beta_2,
+            epsilon=epsilon,
+            grad=gradient,
+        )
+
+    def _measurements(self, weight, gradient, slots, rate, count, decay, adapt):
+        """The five numbers of `Diagnostics`, from the state before."""
+        new, _, ratio = self._rule.update(
+            ARRAYS,
+            weight,
+            gradient,
+            tuple(slots),
+            rate,
+            count,
+            decay=decay,
+            adapt=adapt,
+        )
+        return tf.stack(
+            [
+                tf.cast(number, tf.float32)
+                for number in (
+                    ratio,
+                    ARRAYS.norm(weight),
+                    ARRAYS.norm(gradient),
+                    ARRAYS.norm(new - weight),
+                    rate,
+                )
+            ]
+        )
+
+    def _record(
+        self,
+        variable,
+        gradient,
+        slots,
+        rate,
+        count,
+        decay,
+        adapt,
+        step,
+        large,
+        row,
+        period,
+    ):
+        """Fills `row` at every `period`-th update; else only looks at step."""
+        dtype = gradient.dtype
+        measure = self._measure if large else self._measurements
+
+        def write():
+            row.assign(
+                measure(
+                    tf.cast(variable, dtype),
+                    gradient,
+                    [tf.cast(slot, dtype) for slot in slots],
+                    rate,
+                    count,
+                    decay,
+                    adapt,
+                )
+            )
+            return step
+
+        tf.cond(step % period == 0, write, lambda: step)
