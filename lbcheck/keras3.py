@@ -3,6 +3,7 @@
 import keras
 
 from lbcheck.optimizers import definitions
+from lbcheck.optimizers import diagnostics
 from lbcheck.optimizers.keras3_adapter import Keras3Optimizer
 
 _register = keras.saving.register_keras_serializable(package="lbcheck")
@@ -36,3 +37,7 @@ class AdamW(definitions.AdamW, Keras3Optimizer):
 @_register
 class Adagrad(definitions.Adagrad, Keras3Optimizer):
     __doc__ = definitions.Adagrad.__doc__
+
+
+class DiagnosticsCallback(diagnostics.DiagnosticsWriter, keras.callbacks.Callback):
+    __doc__ = diagnostics.DiagnosticsWriter.__doc__

@@ -3,6 +3,7 @@
 import tf_keras
 
 from lbcheck.optimizers import definitions
+from lbcheck.optimizers import diagnostics
 from lbcheck.optimizers.tf_keras_adapter import TFKerasOptimizer
 
 _register = tf_keras.utils.register_keras_serializable(package="lbcheck")
@@ -36,3 +37,7 @@ class AdamW(definitions.AdamW, TFKerasOptimizer):
 @_register
 class Adagrad(definitions.Adagrad, TFKerasOptimizer):
     __doc__ = definitions.Adagrad.__doc__
+
+
+class DiagnosticsCallback(diagnostics.DiagnosticsWriter, tf_keras.callbacks.Callback):
+    __doc__ = diagnostics.DiagnosticsWriter.__doc__

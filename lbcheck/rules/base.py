@@ -127,6 +127,12 @@ class Rule:
         """Whether any decay term acts on a variable with this flag."""
         return decay and not is_zero(self.weight_decay)
 
+    def shrinks(self, decay: bool) -> bool:
+        """Whether weight decay or L2 acts on a variable with this flag."""
+        return self.decays(decay) or (
+            decay and not is_zero(getattr(self, "l2", 0.0))
+        )
+
     def keep(self, learning_rate, decay: bool):
         """1 - eta * lambda where decay is decoupled; None means 1."""
         if not self.decays(decay):

@@ -1,0 +1,65 @@
+"""The `lbcheck` command: finds the command's module and runs its main."""
+
+import importlib
+import sys
+
+from absl import app
+from absl import flags
+
+import lbcheck
+
+COMMANDS = {
+    "audit": (
+        "lbcheck.optimizers.audit_command",
+        "what an optimizer decays and adapts in your model",
+    ),
+    "conform": (
+        "lbcheck.conform.run",
+        "every dialect beside a float64 reference and its library",
+    ),
+}
+"""name -> (module with `main(arguments)`, what it does)."""
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:10}{what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"lbcheck {lbcheck.__version__}: the large-batch optimizer "
+            "reality check",
+            "",
+            "usage: lbcheck COMMAND [ARGUMENTS] [--FLAGS]",
+            "",
+            *lines,
+            "",
+            "lbcheck COMMAND --help lists its flags.",
+        ]
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(0)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"lbcheck: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        sys.exit(2)
+    module = importlib.import_module(COMMANDS[name][0])
+    if "--help" in rest or "-h" in rest:
+        print(module.__doc__)
+        print(flags.FLAGS.module_help(module))
+        sys.exit(0)
+    try:
+        positional = flags.FLAGS([f"lbcheck {name}", *rest])[1:]
+        sys.exit(module.main(positional))
+    except (flags.Error, app.UsageError, ValueError, TypeError) as error:
+        print(f"lbcheck {name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Conformance: every dialect against a float64 reference and its library."""

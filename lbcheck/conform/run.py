@@ -1,0 +1,203 @@
+"""`lbcheck conform`: steps every dialect and prints how far apart they are.
+
+    lbcheck conform
+    lbcheck conform --rules=LAMB --seed=7
+"""
+
+import numpy as np
+from absl import flags
+
+from lbcheck import rules as rule_room
+from lbcheck.conform import libraries
+from lbcheck.conform import reference
+
+_RULES = flags.DEFINE_list("rules", sorted(rule_room.DIALECTS), "Rules.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and gradients.")
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance", 1e-5, "Largest difference allowed, relative to the movement."
+)
+
+STEPS = 40
+REPORTED = (1, STEPS)
+DECAY = (True, True, False, False)
+HYPERPARAMETERS = {
+    "Momentum": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "l2": 0.0,
+        "weight_decay": 0.0,
+    },
+    "LARS": {
+        "momentum": 0.9,
+        "weight_decay": 0.05,
+        "trust_coefficient": 0.02,
+        "epsilon": 0.0,
+    },
+    "LAMB": {
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-6,
+        "weight_decay": 0.1,
+    },
+    "AdamW": {
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-6,
+        "weight_decay": 0.1,
+    },
+    "Adagrad": {
+        "initial_accumulator_value": 0.1,
+        "epsilon": 1e-5,
+        "weight_decay": 0.0,
+    },
+}
+PEAK = {"Momentum": 0.3, "LARS": 10.0, "LAMB": 0.1, "AdamW": 0.1, "Adagrad": 1}
+
+
+def problem(seed, peak):
+    """Weights of different norm, turning gradients, a rate that changes."""
+    generator = np.random.default_rng(seed)
+    shapes = ((6, 5), (4, 3), (5,), (3,))
+    weights = [
+        np.float32(generator.normal(size=shape) * 10.0 ** (1 - k))
+        for k, shape in enumerate(shapes)
+    ]
+    gradients = [
+        [np.float32(generator.normal(size=shape)) for shape in shapes]
+        for _ in range(STEPS)
+    ]
+    warmup = STEPS // 4
+    rates = [
+        peak * min((step + 1) / warmup, (STEPS - step) / (STEPS - warmup))
+        for step in range(STEPS)
+    ]
+    return weights, gradients, rates
+
+
+def adapted(rule, dialect):
+    """Which variables take a trust ratio in this dialect."""
+    everything = (rule, dialect) in reference.ADAPTS_ALL
+    return tuple(d or everything for d in DECAY)
+
+
+def run_reference(rule, dialect, weights, gradients, rates, hyper):
+    """The float64 reference's weights after each update."""
+    function, switches = reference.REFERENCES[rule, dialect]
+    current = [np.float64(weight) for weight in weights]
+    states = [{} for _ in weights]
+    flags_ = list(zip(DECAY, adapted(rule, dialect)))
+    trajectory = []
+    for step, rate in enumerate(rates):
+        current = [
+            function(
+                weight,
+                np.float64(gradient),
+                state,
+                rate,
+                step + 1,
+                decay,
+                adapt,
+                **hyper,
+                **switches,
+            )
+            for weight, gradient, state, (decay, adapt) in zip(
+                current, gradients[step], states, flags_
+            )
+        ]
+        trajectory.append(current)
+    return trajectory
+
+
+def run_optimizer(rule, dialect, weights, gradients, rates, hyper):
+    """The Keras 3 optimizer's weights after each update, in float32."""
+    import keras
+
+    from lbcheck import keras3
+
+    names = [f"v{i}_{'' if d else 'nodecay'}" for i, d in enumerate(DECAY)]
+    variables = [
+        keras.Variable(weight, name=name)
+        for weight, name in zip(weights, names)
+    ]
+    optimizer = getattr(keras3, rule)(
+        learning_rate=1.0,
+        dialect=dialect,
+        exclude_from_weight_decay=["nodecay"],
+        **hyper,
+    )
+    optimizer.build(variables)
+    trajectory = []
+    for step, rate in enumerate(rates):
+        optimizer.learning_rate = rate
+        optimizer.apply(
+            [keras.ops.convert_to_tensor(g) for g in gradients[step]],
+            variables,
+        )
+        trajectory.append(
+            [np.float64(keras.ops.convert_to_numpy(v)) for v in variables]
+        )
+    return trajectory
+
+
+def difference(trajectory, exact, start, step):
+    """Largest difference after `step` updates, relative to the movement."""
+    return max(
+        np.abs(a - b).max() / np.abs(b - c).max()
+        for a, b, c in zip(trajectory[step - 1], exact[step - 1], start)
+    )
+
+
+def compare(rule, dialect, seed):
+    """[(what, (difference after each of REPORTED) or None if missing)]."""
+    hyper = HYPERPARAMETERS[rule]
+    start, gradients, rates = problem(seed, PEAK[rule])
+    case = (start, gradients, rates, hyper)
+    exact = run_reference(rule, dialect, *case)
+
+    def against(trajectory):
+        return tuple(
+            difference(trajectory, exact, start, step) for step in REPORTED
+        )
+
+    rows = [("lbcheck", against(run_optimizer(rule, dialect, *case)))]
+    for name, (its_rule, its_dialect, make) in libraries.LIBRARIES.items():
+        if (its_rule, its_dialect) != (rule, dialect):
+            continue
+        try:
+            run = make()
+        except ImportError:
+            rows.append((name, None))
+            continue
+        rows.append(
+            (name, against(run(*case, DECAY, adapted(rule, dialect))))
+        )
+    return rows
+
+
+def main(argv):
+    """Prints the matrix; exit code 1 if a row is beyond the tolerance."""
+    del argv
+    print(
+        "Largest difference from the float64 reference, relative to the "
+        f"movement,\nafter {REPORTED[0]} and {REPORTED[1]} updates under a "
+        "changing rate.\n"
+    )
+    print(f"{'rule':10}{'dialect':15}{'who':24}{'1':>10}{STEPS:>10}")
+    worst = 0.0
+    for rule in _RULES.value:
+        if rule not in rule_room.DIALECTS:
+            raise ValueError(
+                f"--rules: unknown rule {rule!r}; known are "
+                f"{sorted(rule_room.DIALECTS)}."
+            )
+        for dialect in rule_room.DIALECTS[rule]:
+            for who, found in compare(rule, dialect, _SEED.value):
+                if found is None:
+                    print(f"{rule:10}{dialect:15}{who:24}{'not installed':>20}")
+                    continue
+                worst = max(worst, *found)
+                numbers = "".join(f"{value:10.1e}" for value in found)
+                print(f"{rule:10}{dialect:15}{who:24}{numbers}", flush=True)
+    verdict = "within" if worst <= _TOLERANCE.value else "BEYOND"
+    print(f"\nworst {worst:.1e}: {verdict} {_TOLERANCE.value:g}")
+    return 0 if worst <= _TOLERANCE.value else 1

@@ -1,0 +1,17 @@
+"""Which Keras is meant, in this process or by an object."""
+
+import os
+
+OPTIMIZERS = ("Adagrad", "AdamW", "LAMB", "LARS", "Momentum", "Nesterov")
+
+
+def default() -> str:
+    """Module of `lbcheck` for what `tf.keras` is in this process."""
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower()
+    return "tf_keras" if legacy in ("1", "true") else "keras3"
+
+
+def of(thing) -> str:
+    """Module of `lbcheck` for a model, layer or optimizer."""
+    roots = {c.__module__.partition(".")[0] for c in type(thing).__mro__}
+    return "tf_keras" if "tf_keras" in roots else "keras3"

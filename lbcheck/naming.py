@@ -1,0 +1,39 @@
+"""Finds what a user names as `module:attribute`."""
+
+import importlib
+import os
+import sys
+
+
+def load(name: str):
+    """The object that `name` means, modules of the working folder included.
+
+    >>> load("math:sqrt")(9.0)
+    3.0
+
+    Raises:
+        ValueError: If `name` has no colon, or the module or the attribute
+            is not there.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ValueError(
+            f"{name!r} must be module:function, for instance "
+            "my_module:build_model."
+        )
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{name!r}: no module {error.name!r}; it is looked for in {here} "
+            "and in the installed packages."
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ValueError(
+            f"{name!r}: module {module_name!r} has no {attribute!r}."
+        ) from None

@@ -1,0 +1,103 @@
+"""Writes an optimizer's diagnostics to TensorBoard while Keras trains."""
+
+import time
+
+
+class DiagnosticsWriter:
+    """Callback that writes what the optimizer recorded, update by update.
+
+    Needs an lbcheck optimizer with `diagnostics_every=k`; the recording is
+    part of its traced step, so nothing is traced again. For every recorded
+    update it writes, under the number of that update: the scalars
+    `trust_ratio/PATH`, `effective_rate/PATH`, `weight_norm/PATH`,
+    `gradient_norm/PATH`, `update_norm/PATH` and `learning_rate`, and
+    histograms over the variables of `trust_ratio` and `effective_rate`.
+
+    Args:
+        log_dir: Folder of the event file; it is created.
+
+    Raises:
+        ValueError: At the start of training, if the optimizer records
+            nothing.
+        ModuleNotFoundError: If tensorboard is not installed.
+
+    Example:
+
+    >>> # doctest: +SKIP
+    >>> model.compile(optimizer=lbcheck.LAMB(diagnostics_every=100), ...)
+    >>> model.fit(x, y, callbacks=[lbcheck.DiagnosticsCallback("logs")])
+
+    Source: the plots of You et al. 2019, Figures 9 to 14.
+    """
+
+    def __init__(self, log_dir):
+        super().__init__()
+        self._log_dir = str(log_dir)
+        self._writer = None
+
+    def on_train_begin(self, logs=None):
+        """Checks the optimizer and opens the event file."""
+        from tensorboard.summary.writer import event_file_writer
+
+        optimizer = self._optimizer()
+        if not getattr(optimizer, "diagnostics_every", 0):
+            raise ValueError(
+                "DiagnosticsCallback needs an lbcheck optimizer that records, "
+                "for instance lbcheck.LAMB(diagnostics_every=100); received "
+                f"{optimizer!r}."
+            )
+        self._writer = event_file_writer.EventFileWriter(self._log_dir)
+        self._written = -1
+        self._waited = optimizer.diagnostics_every
+        self._last_batch = -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Batches count from 0 in every epoch."""
+        self._last_batch = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes if an update was recorded since the last time."""
+        optimizer = self._optimizer()
+        self._waited += batch - self._last_batch
+        self._last_batch = batch
+        if self._waited < optimizer.diagnostics_every:
+            return
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        every = optimizer.diagnostics_every
+        step = (int(optimizer.iterations) - 1) // every * every
+        if step > self._written:
+            self._write(step, optimizer.diagnostics())
+            self._written = step
+            self._waited = (int(optimizer.iterations) - 1) % every
+
+    def on_train_end(self, logs=None):
+        """Closes the event file."""
+        self._writer.close()
+
+    def _optimizer(self):
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
+
+    def _write(self, step, diagnostics):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.plugins.histogram import summary_v2 as histogram
+        from tensorboard.plugins.scalar import summary_v2 as scalar
+
+        def add(summary):
+            self._writer.add_event(
+                event_pb2.Event(
+                    wall_time=time.time(), step=step, summary=summary
+                )
+            )
+
+        for path, values in diagnostics.items():
+            for name, value in values._asdict().items():
+                if name != "learning_rate":
+                    add(scalar.scalar_pb(f"{name}/{path}", value))
+            add(scalar.scalar_pb(f"effective_rate/{path}", values.effective_rate))
+        rates = [values.learning_rate for values in diagnostics.values()]
+        add(scalar.scalar_pb("learning_rate", rates[0]))
+        for name in ("trust_ratio", "effective_rate"):
+            numbers = [getattr(v, name) for v in diagnostics.values()]
+            add(histogram.histogram_pb(name, numbers))

@@ -1,0 +1,48 @@
+"""Package definition of lbcheck."""
+
+import pathlib
+import re
+
+import setuptools
+
+_HERE = pathlib.Path(__file__).parent
+_VERSION = re.search(
+    r'__version__ = "(.+)"', (_HERE / "lbcheck/__init__.py").read_text()
+).group(1)
+
+_TENSORFLOW = [
+    "tensorflow>=2.20,<2.21",
+    "tf-keras>=2.20,<2.21",
+    "keras>=3.10",
+]
+_BERT = [*_TENSORFLOW, "tf-models-official>=2.20,<2.21"]
+
+setuptools.setup(
+    name="lbcheck",
+    version=_VERSION,
+    description="The large-batch optimizer reality check for Keras",
+    long_description=(_HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    packages=setuptools.find_packages(include=["lbcheck", "lbcheck.*"]),
+    package_data={"lbcheck.conform": ["*.json"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=["absl-py>=2", "numpy>=1.26"],
+    extras_require={
+        "tensorflow": _TENSORFLOW,
+        "bert": _BERT,
+        # In an environment of its own: does not import beside TF 2.20.
+        "oracles": [
+            "tensorflow-cpu==2.15.1; python_version<'3.12'",
+            "tensorflow-addons==0.23.0; python_version<'3.12'",
+        ],
+        "test": [
+            *_BERT,
+            "hypothesis>=6",
+            "jax>=0.4.30",
+            "optax>=0.2.3",
+            "pytest>=8",
+            "ruff>=0.8",
+        ],
+    },
+    entry_points={"console_scripts": ["lbcheck=lbcheck.cli:main"]},
+)
