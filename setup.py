@@ -26,7 +26,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["lbcheck", "lbcheck.*"]),
     package_data={"lbcheck.conform": ["*.json"]},
     python_requires=">=3.10,<3.14",
-    install_requires=["absl-py>=2", "numpy>=1.26"],
+    install_requires=["absl-py>=1.4", "numpy>=1.26"],
     extras_require={
         "tensorflow": _TENSORFLOW,
         "bert": _BERT,

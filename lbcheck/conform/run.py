@@ -1,7 +1,7 @@
 """`lbcheck conform`: steps every dialect and prints how far apart they are.
 
-    lbcheck conform
-    lbcheck conform --rules=LAMB --seed=7
+lbcheck conform
+lbcheck conform --rules=LAMB --seed=7
 """
 
 import numpy as np
@@ -59,17 +59,15 @@ def problem(seed, peak):
     generator = np.random.default_rng(seed)
     shapes = ((6, 5), (4, 3), (5,), (3,))
     weights = [
-        np.float32(generator.normal(size=shape) * 10.0 ** (1 - k))
+        np.float32(generator.normal(size=shape) * 10.0**-k)
         for k, shape in enumerate(shapes)
     ]
     gradients = [
         [np.float32(generator.normal(size=shape)) for shape in shapes]
         for _ in range(STEPS)
     ]
-    warmup = STEPS // 4
     rates = [
-        peak * min((step + 1) / warmup, (STEPS - step) / (STEPS - warmup))
-        for step in range(STEPS)
+        peak * (0.5 + 0.5 * np.sin(1.0 + 0.3 * step)) for step in range(STEPS)
     ]
     return weights, gradients, rates
 
@@ -168,9 +166,7 @@ def compare(rule, dialect, seed):
         except ImportError:
             rows.append((name, None))
             continue
-        rows.append(
-            (name, against(run(*case, DECAY, adapted(rule, dialect))))
-        )
+        rows.append((name, against(run(*case, DECAY, adapted(rule, dialect)))))
     return rows
 
 

@@ -75,6 +75,4 @@ class AdamW(Rule):
         if self.epsilon_hat:
             scale = xp.sqrt(by_second) / by_first
             return scale * (first / (xp.sqrt(second) + self.epsilon))
-        return (first / by_first) / (
-            xp.sqrt(second / by_second) + self.epsilon
-        )
+        return (first / by_first) / (xp.sqrt(second / by_second) + self.epsilon)

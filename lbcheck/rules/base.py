@@ -151,9 +151,7 @@ class Rule:
         """Returns (factor of what enters the state, trust ratio or None)."""
         ratio = None
         if adapt and self.normalizes == "gradient":
-            ratio = self.trust_ratio(
-                xp, weight, gradient, learning_rate, decay
-            )
+            ratio = self.trust_ratio(xp, weight, gradient, learning_rate, decay)
         factor = learning_rate if self.rate_inside else 1.0
         return (factor if ratio is None else factor * ratio), ratio
 

@@ -97,9 +97,7 @@ DIALECTS = {
     },
     "Adagrad": {
         "paper": Dialect("Duchi, Hazan, Singer 2011"),
-        "keras": Dialect(
-            "keras.optimizers.Adagrad", {"epsilon_hat": True}
-        ),
+        "keras": Dialect("keras.optimizers.Adagrad", {"epsilon_hat": True}),
     },
 }
 

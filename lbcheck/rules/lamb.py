@@ -156,8 +156,7 @@ class LAMB(Rule):
             variance = second / by_second
         else:
             mean = (
-                following * first / by_following
-                + (1.0 - beta) * gradient / by
+                following * first / by_following + (1.0 - beta) * gradient / by
             )
             variance = self.beta_2 * second / by_second
         if self.nesterov == "both":

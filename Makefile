@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
+
+.PHONY: run test test-all oracles lint clean
+
+$(VENV)/ran: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[tensorflow]'
+	touch $@
+
+$(VENV)/tested: $(VENV)/ran
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+# A demonstration of what exists, in about a minute.
+run: $(VENV)/ran
+	$(QUIET) $(BIN)/python -m lbcheck.demo
+
+lint: $(VENV)/tested
+	$(BIN)/ruff check .
+
+test: lint
+	$(QUIET) $(BIN)/python -m pytest -m 'not slow'
+
+test-all: lint
+	$(BIN)/python -m pip install --quiet torch
+	$(QUIET) $(BIN)/python -m pytest
+
+# Records the tensorflow-addons trajectories anew; needs Python 3.10 or 3.11.
+oracles: .venv-oracles/ready
+	.venv-oracles/bin/python lbcheck/conform/addons.py \
+	  --output=lbcheck/conform/tensorflow_addons.json
+
+.venv-oracles/ready: setup.py
+	$(PYTHON) -m venv .venv-oracles
+	.venv-oracles/bin/python -m pip install --quiet --upgrade pip
+	.venv-oracles/bin/python -m pip install --quiet '.[oracles]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-oracles
