@@ -46,7 +46,9 @@ def main() -> None:
         sys.exit(0)
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"lbcheck: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        print(
+            f"lbcheck: unknown command {name!r}\n\n{usage()}", file=sys.stderr
+        )
         sys.exit(2)
     module = importlib.import_module(COMMANDS[name][0])
     if "--help" in rest or "-h" in rest:

@@ -39,5 +39,7 @@ class Adagrad(definitions.Adagrad, Keras3Optimizer):
     __doc__ = definitions.Adagrad.__doc__
 
 
-class DiagnosticsCallback(diagnostics.DiagnosticsWriter, keras.callbacks.Callback):
+class DiagnosticsCallback(
+    diagnostics.DiagnosticsWriter, keras.callbacks.Callback
+):
     __doc__ = diagnostics.DiagnosticsWriter.__doc__

@@ -39,5 +39,7 @@ class Adagrad(definitions.Adagrad, TFKerasOptimizer):
     __doc__ = definitions.Adagrad.__doc__
 
 
-class DiagnosticsCallback(diagnostics.DiagnosticsWriter, tf_keras.callbacks.Callback):
+class DiagnosticsCallback(
+    diagnostics.DiagnosticsWriter, tf_keras.callbacks.Callback
+):
     __doc__ = diagnostics.DiagnosticsWriter.__doc__

@@ -425,10 +425,13 @@ class FitTest(tf.test.TestCase, parameterized.TestCase):
         jit=[False, True],
     )
     def test_loss_falls(self, kind, name, jit):
-        rate = {"LARS": 5.0, "Nesterov": 0.05}.get(name, 0.02)
+        settings = {
+            "LARS": {"learning_rate": 0.05, "trust_coefficient": 0.2},
+            "Nesterov": {"learning_rate": 0.05},
+        }.get(name, {"learning_rate": 0.02})
         model = small_model(
             kind,
-            optimizer=getattr(room(kind), name)(rate),
+            optimizer=getattr(room(kind), name)(**settings),
             jit_compile=jit,
         )
         x, y = small_data()

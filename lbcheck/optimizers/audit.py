@@ -163,7 +163,9 @@ def _of_keras(optimizer, variables, paths):
     name = type(optimizer).__name__
     if hasattr(optimizer, "_do_use_weight_decay"):  # Model Garden
         decay = optimizer.weight_decay_rate
-        decays = [bool(decay and optimizer._do_use_weight_decay(p)) for p in paths]
+        decays = [
+            bool(decay and optimizer._do_use_weight_decay(p)) for p in paths
+        ]
         adapts = [optimizer._do_layer_adaptation(p) for p in paths]
         patterns = optimizer.exclude_from_weight_decay or ()
     else:
@@ -172,9 +174,7 @@ def _of_keras(optimizer, variables, paths):
             bool(decay and optimizer._use_weight_decay(v)) for v in variables
         ]
         adapts = [name == "Lamb"] * len(variables)
-        pattern = getattr(
-            optimizer, "_exclude_from_weight_decay_pattern", None
-        )
+        pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
         patterns = getattr(
             optimizer,
             "_exclude_from_weight_decay_names",

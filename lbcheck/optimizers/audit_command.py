@@ -1,7 +1,7 @@
 """`lbcheck audit`: the exclusion audit from the command line.
 
-    lbcheck audit my.module:build_model --optimizer=lamb --strict
-    lbcheck audit my.module:build_model --optimizer=my.module:make_optimizer
+lbcheck audit my.module:build_model --optimizer=lamb --strict
+lbcheck audit my.module:build_model --optimizer=my.module:make_optimizer
 """
 
 import importlib

@@ -95,7 +95,11 @@ class DiagnosticsWriter:
             for name, value in values._asdict().items():
                 if name != "learning_rate":
                     add(scalar.scalar_pb(f"{name}/{path}", value))
-            add(scalar.scalar_pb(f"effective_rate/{path}", values.effective_rate))
+            add(
+                scalar.scalar_pb(
+                    f"effective_rate/{path}", values.effective_rate
+                )
+            )
         rates = [values.learning_rate for values in diagnostics.values()]
         add(scalar.scalar_pb("learning_rate", rates[0]))
         for name in ("trust_ratio", "effective_rate"):

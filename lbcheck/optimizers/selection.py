@@ -32,9 +32,7 @@ class Matches(NamedTuple):
 
 def check_patterns(owner: str, name: str, patterns) -> tuple[str, ...]:
     """The patterns as a tuple, or an error that names the argument."""
-    if isinstance(patterns, (str, bytes)) or not isinstance(
-        patterns, Sequence
-    ):
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Sequence):
         raise TypeError(
             f"{owner}: `{name}` must be a list of regular expressions, "
             f"received {patterns!r}; for one pattern write [{patterns!r}], "

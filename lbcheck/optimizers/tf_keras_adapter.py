@@ -73,6 +73,11 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             record,
         )
 
+    def get_config(self):
+        """The settings of tf_keras, to which it does not add the rate."""
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        return {**super().get_config(), "learning_rate": rate}
+
     def _clip_gradients(self, grads):
         # A clip norm over IndexedSlices would count repeated rows apart.
         return super()._clip_gradients([densify(g) for g in grads])

@@ -82,6 +82,7 @@ class LAMB(Rule):
                 "LAMB: `phi_bounds` must be (low, high) with low <= high, "
                 f"received {self.phi_bounds!r}."
             )
+        object.__setattr__(self, "phi_bounds", tuple(self.phi_bounds))
 
     @property
     def slots(self):
