@@ -55,16 +55,20 @@ class KerasUpdate:
         )
         if record is not None:
             row, period = record
-            numbers = (
-                ratio,
-                ARRAYS.norm(weight),
-                ARRAYS.norm(gradient),
-                ARRAYS.norm(new - weight),
-                rate,
-            )
-            measured = ops.stack([ops.cast(x, "float32") for x in numbers])
+
+            def measured():
+                numbers = (
+                    ratio,
+                    ARRAYS.norm(weight),
+                    ARRAYS.norm(gradient),
+                    ARRAYS.norm(new - weight),
+                    rate,
+                )
+                return ops.stack([ops.cast(x, "float32") for x in numbers])
+
             due = ops.equal(ops.mod(step, period), 0)
-            row.assign(ops.where(due, measured, row))
+            kept = ops.convert_to_tensor(row)
+            row.assign(ops.cond(due, measured, lambda: kept))
         variable.assign(ops.cast(new, variable.dtype))
         for slot, value in zip(slots, new_slots):
             slot.assign(ops.cast(value, slot.dtype))
