@@ -6,6 +6,7 @@ no framework. `lbcheck.LAMB` and the other optimizers belong to the Keras that
 """
 
 import importlib
+import sys
 
 from lbcheck import keras_choice
 
@@ -34,3 +35,9 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), *__all__])
+
+
+# A saved model names its optimizer, and Keras finds it only if registered.
+for _keras, _room in (("keras", "keras3"), ("tf_keras", "tf_keras")):
+    if hasattr(sys.modules.get(_keras), "optimizers"):
+        importlib.import_module(f"lbcheck.{_room}")

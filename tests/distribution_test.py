@@ -1,4 +1,4 @@
-"""One device against two replicas and two workers, in processes of their own."""
+"""One device against two replicas and two workers, each in a process."""
 
 import json
 import os

@@ -3,7 +3,7 @@
 Runs alone, in an environment with tensorflow-cpu 2.15.1 and
 tensorflow-addons 0.23.0, which do not import beside TensorFlow 2.20:
 
-    python lbcheck/conform/addons.py --output=lbcheck/conform/tensorflow_addons.json
+    python lbcheck/conform/addons.py --output=FILE
 """
 
 import json
@@ -79,6 +79,7 @@ def record(index, case):
 
 
 def main(argv):
+    """Writes all cases as JSON."""
     if len(argv) > 1 or not _OUTPUT.value:
         raise app.UsageError("give --output=FILE and nothing else")
     import tensorflow as tf

@@ -84,11 +84,13 @@ def audit(model, optimizer=None) -> Audit:
 
     Example:
 
-    >>> # doctest: +SKIP
+    >>> import keras
+    >>> model = keras.Sequential([keras.layers.LayerNormalization(name="ln")])
+    >>> model.build((None, 3))
     >>> optimizer = keras.optimizers.AdamW(weight_decay=0.01)
-    >>> optimizer.exclude_from_weight_decay(var_names=["LayerNorm", "bias"])
-    >>> print(audit(model, optimizer).findings[0])
-    encoder/LayerNorm_1/gamma (LayerNormalization) decays
+    >>> optimizer.exclude_from_weight_decay(var_names=["ln"])
+    >>> print(audit(model, optimizer).findings[0].partition("/")[2])
+    ln/gamma (LayerNormalization) decays: it belongs to a normalisation layer
     """
     if optimizer is None:
         optimizer = getattr(model, "optimizer", None)

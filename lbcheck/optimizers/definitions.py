@@ -9,15 +9,17 @@ from lbcheck.optimizers.selection import BIAS_AND_NORM
 _RATE_SGD = DefaultRate(0.01)
 _RATE_ADAM = DefaultRate(0.001)
 
-_COMMON = """        exclude_from_weight_decay: List of regular expressions, searched
+_COMMON = """\
+        exclude_from_weight_decay: List of regular expressions, searched
             (`re.search`) in each variable's full path such as
             `encoder/layer_0/query/kernel` when the optimizer is built; the
             entry `"rank<2"` selects every variable of rank 0 or 1. What is
             selected does not decay. `()` excludes nothing. A pattern that
             matches nothing warns. Defaults to `lbcheck.BIAS_AND_NORM`:
             biases, gamma, beta, scale and all of rank below 2.
-{adaptation}        dialect: Whose reading of the rule: one of {dialects}. It sets
-            those switches of the rule that are left at their defaults,
+{adaptation}        dialect: Whose reading of the rule: one of
+            {dialects}.
+            It sets those switches of the rule that are left at their defaults,
             never a number; `lbcheck conform` shows each beside the library
             it is named after.
         diagnostics_every: Record trust ratio, norms and rate of every
@@ -31,7 +33,8 @@ _COMMON = """        exclude_from_weight_decay: List of regular expressions, sea
             correction count updates) and `loss_scale_factor`.
 """
 
-_RAISES = """    Raises:
+_RAISES = """\
+    Raises:
         TypeError: A string or other non-number for a number, a bare string
             for a list of patterns.
         ValueError: A negative rate, a beta outside [0, 1), an unknown
@@ -39,7 +42,8 @@ _RAISES = """    Raises:
 
 """
 
-_ADAPTATION = """        exclude_from_layer_adaptation: The same kind of list for the trust
+_ADAPTATION = """\
+        exclude_from_layer_adaptation: The same kind of list for the trust
             ratio, or "same" (default): as `exclude_from_weight_decay`, or
             nothing in the dialects {everything}, which adapt every variable.
         fallback: An lbcheck optimizer for the variables without trust ratio,

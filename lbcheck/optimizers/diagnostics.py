@@ -23,9 +23,8 @@ class DiagnosticsWriter:
 
     Example:
 
-    >>> # doctest: +SKIP
-    >>> model.compile(optimizer=lbcheck.LAMB(diagnostics_every=100), ...)
-    >>> model.fit(x, y, callbacks=[lbcheck.DiagnosticsCallback("logs")])
+        model.compile(optimizer=lbcheck.LAMB(diagnostics_every=100), ...)
+        model.fit(x, y, callbacks=[lbcheck.DiagnosticsCallback("logs")])
 
     Source: the plots of You et al. 2019, Figures 9 to 14.
     """

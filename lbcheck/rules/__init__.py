@@ -1,4 +1,4 @@
-"""Update rules as pure maths: (weight, gradient, state) in, (weight, state) out.
+"""Update rules as pure maths: weight, gradient, state in; weight, state out.
 
 No file in this room imports a framework. Each rule takes an array namespace
 (``arrays.py``), so the same lines run on NumPy float64, TensorFlow, JAX and

@@ -1,0 +1,212 @@
+"""The package from outside: imports, the command, the README, the manuals."""
+
+import doctest
+import importlib
+import os
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import lbcheck
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "optax")
+
+
+def python(code, **environment):
+    """Runs code in a fresh interpreter and returns what it printed."""
+    finished = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished.stdout
+
+
+def command(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "lbcheck.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONPATH": str(ROOT),
+        },
+        timeout=300,
+    )
+
+
+def test_import_loads_no_framework():
+    loaded = python(
+        f"""
+        import sys, lbcheck, lbcheck.rules, lbcheck.cli
+        print([name for name in {FRAMEWORKS} if name in sys.modules])
+        """
+    )
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("legacy", "expected"),
+    [("0", "lbcheck.keras3"), ("1", "lbcheck.tf_keras")],
+)
+def test_names_follow_tf_keras(legacy, expected):
+    printed = python(
+        """
+        import lbcheck, tensorflow as tf
+        optimizer = lbcheck.LAMB()
+        assert isinstance(optimizer, tf.keras.optimizers.Optimizer)
+        print(type(optimizer).__module__)
+        """,
+        TF_USE_LEGACY_KERAS=legacy,
+    )
+    assert printed.strip() == expected
+
+
+def test_saved_model_loads_with_nothing_but_keras(tmp_path):
+    """`import lbcheck` alone must be enough to load a .keras file."""
+    path = str(tmp_path / "model.keras")
+    python(
+        f"""
+        import keras, lbcheck
+        model = keras.Sequential([keras.layers.Input((2,)),
+                                  keras.layers.Dense(1)])
+        model.compile(lbcheck.LARS(fallback=lbcheck.AdamW()), "mse")
+        model.save({path!r})
+        """
+    )
+    printed = python(
+        f"""
+        import keras, lbcheck
+        print(repr(keras.models.load_model({path!r}).optimizer.rule))
+        """
+    )
+    assert printed.startswith("LARS(")
+
+
+def test_readme_lines_run(tmp_path):
+    block = re.search(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    ).group(1)
+    assert len([line for line in block.splitlines() if line]) <= 11
+    printed = python(block)
+    accuracies = re.findall(r"accuracy: ([0-9.]+)", printed)
+    assert float(accuracies[-1]) > 0.9
+    assert "nothing suspicious" in printed
+
+
+def modules():
+    """Every module of lbcheck that can be imported in this process."""
+    skipped = ("lbcheck.demo", "lbcheck.conform.addons")
+    for found in pkgutil.walk_packages(lbcheck.__path__, "lbcheck."):
+        if found.name not in skipped:
+            yield found.name
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module)
+    assert result.failed == 0
+    assert (module.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", ["LAMB", "LARS", "Momentum", "AdamW"])
+def test_help_is_the_manual(name):
+    manual = getattr(lbcheck, name).__doc__
+    for part in ("Args:", "Raises:", "Example:", "Source:", "dialect:"):
+        assert part in manual, (name, part)
+    assert "{common}" not in manual
+
+
+def test_examples_of_the_optimizers_run():
+    from lbcheck.optimizers import definitions
+
+    finder = doctest.DocTestFinder(recurse=False)
+    runner = doctest.DocTestRunner()
+    for name in lbcheck.keras_choice.OPTIMIZERS:
+        for test in finder.find(getattr(definitions, name), name):
+            runner.run(test)
+    assert runner.failures == 0
+    assert runner.tries > 15
+
+
+def test_command_without_arguments_lists_the_commands():
+    finished = command()
+    assert finished.returncode == 0
+    assert "conform" in finished.stdout and "audit" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown command 'trian'"),
+        (["audit"], "takes one model"),
+        (["audit", "no_colon"], "must be module:function"),
+        (["audit", "no_such_module:f"], "no module 'no_such_module'"),
+        (["audit", "math:nothing"], "has no 'nothing'"),
+        (["audit", "math:pi", "--optimzer=lamb"], "optimzer"),
+        (["conform", "--rules=SGD"], "unknown rule 'SGD'"),
+    ],
+)
+def test_bad_commands(arguments, message):
+    finished = command(*arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_audit_command(tmp_path):
+    (tmp_path / "my_model.py").write_text(
+        textwrap.dedent(
+            """
+            import keras
+
+            def build():
+                return keras.Sequential([
+                    keras.layers.Input((4,)),
+                    keras.layers.Dense(3),
+                    keras.layers.BatchNormalization(name="bn"),
+                ])
+
+            def optimizer():
+                adamw = keras.optimizers.AdamW(weight_decay=0.1)
+                adamw.exclude_from_weight_decay(var_names=["bias"])
+                return adamw
+            """
+        )
+    )
+    clean = command(
+        "audit", "my_model:build", "--optimizer=lars", "--strict", cwd=tmp_path
+    )
+    assert clean.returncode == 0, clean.stderr
+    assert "Momentum (fallback)" in clean.stdout
+    dirty = command(
+        "audit",
+        "my_model:build",
+        "--optimizer=my_model:optimizer",
+        "--strict",
+        cwd=tmp_path,
+    )
+    assert dirty.returncode == 1
+    assert "bn/gamma (BatchNormalization) decays" in dirty.stdout
+
+
+def test_conform_command():
+    finished = command("conform", "--rules=LAMB,AdamW", "--seed=11")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "within 1e-05" in finished.stdout
+    assert "not installed" not in finished.stdout
+    for who in ("official LAMB", "optax lamb", "keras Lamb"):
+        assert who in finished.stdout
