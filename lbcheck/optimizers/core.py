@@ -153,6 +153,8 @@ class Core:
                 "exclude_from_layer_adaptation",
                 exclude_from_layer_adaptation,
             )
+        if hasattr(learning_rate, "as_keras"):
+            learning_rate = learning_rate.as_keras(self.keras_name)
         learning_rate = check_rate(owner, learning_rate)
         super().__init__(learning_rate=learning_rate, **keras_arguments)
         self.rule = rule
@@ -281,7 +283,9 @@ class Core:
             return learning_rate
         if not callable(assignment.rate):
             return assignment.rate
-        return assignment.rate(self.iterations)
+        if hasattr(assignment.rate, "get_config"):  # a schedule
+            return assignment.rate(self.iterations)
+        return assignment.rate()
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
