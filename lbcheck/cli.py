@@ -17,6 +17,10 @@ COMMANDS = {
         "lbcheck.conform.run",
         "every dialect beside a float64 reference and its library",
     ),
+    "schedule": (
+        "lbcheck.schedules.schedule_command",
+        "the schedule doctor: jumps and other bugs of a learning rate",
+    ),
 }
 """name -> (module with `main(arguments)`, what it does)."""
 

@@ -1,0 +1,380 @@
+"""BERT's learning rate schedules: the original, the fixed, the others shipped.
+
+    python -m bert.schedule --peak=5.9415e-4 --warmup_steps=3125 \
+      --total_steps=14063 --output_dir=figures
+
+prints by how much each drops when warm-up ends and draws the contrast, which
+is Figure 2 of "A Large Batch Optimizer Reality Check" (Nado et al. 2021).
+Every function returns a schedule of `lbcheck.schedules`.
+"""
+
+import numpy as np
+from absl import app
+from absl import flags
+
+from lbcheck.schedules import BiasCorrected
+from lbcheck.schedules import Linear
+from lbcheck.schedules import Polynomial
+from lbcheck.schedules import PolynomialWarmupDecay
+from lbcheck.schedules import Schedule
+from lbcheck.schedules import Warmup
+from lbcheck.schedules import figures
+
+
+def _over_decay(
+    rate, warmup_steps, total_steps, power, target_rate, warmup_power=1
+):
+    """A decay from step 0 on, whose first updates a warm-up overrides."""
+    return Warmup(
+        Polynomial(rate, total_steps, power=power),
+        warmup_steps,
+        power=warmup_power,
+        target_rate=target_rate,
+        shift=False,
+    )
+
+
+def original(
+    peak_rate: float, warmup_steps: int, total_steps: int, power: float = 1
+) -> Schedule:
+    """The schedule of BERT's released code, which drops after warm-up.
+
+        t < w:  peak (t / w)^p
+        t >= w: peak (1 - t / T)^p
+
+    Args:
+        peak_rate: Rate that the warm-up rises to, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps.
+        total_steps: T, updates of the run, at least 1.
+        power: p of warm-up and decay, at least 0; the released code has 1.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> [original(1.0, 781, 1562)(t) for t in (0, 781)]
+        [0.0, 0.5]
+
+    Source: google-research/bert, optimization.py, create_optimizer; Nado et
+    al. 2021, Appendix B, Figure 2.
+    """
+    return _over_decay(
+        peak_rate, warmup_steps, total_steps, power, peak_rate, power
+    )
+
+
+def fixed(
+    peak_rate: float, warmup_steps: int, total_steps: int, power: float = 1
+) -> Schedule:
+    """The schedule without the drop, with which the paper trains BERT.
+
+        t < w:  peak (t / w)^p
+        t >= w: peak ((T - t) / (T - w))^p
+
+    Args:
+        peak_rate: Rate at the end of warm-up, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps.
+        total_steps: T, updates of the run, at least 1.
+        power: p of warm-up and decay, at least 0.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> [fixed(1.0, 781, 1562)(t) for t in (0, 781)]
+        [0.0, 1.0]
+
+    Source: Nado et al. 2021, Section 3 and Tables 6 and 7.
+    """
+    return PolynomialWarmupDecay(
+        initial_rate=0.0,
+        peak_rate=peak_rate,
+        final_rate=0.0,
+        warmup_steps=warmup_steps,
+        total_steps=total_steps,
+        warmup_power=power,
+        decay_power=power,
+    )
+
+
+def model_garden_legacy(
+    peak_rate: float, warmup_steps: int, total_steps: int, power: float = 1
+) -> Schedule:
+    """Model Garden's `official.nlp.optimization`: the drop is still there.
+
+        t < w:  peak t / w
+        t >= w: peak (1 - t / T)^p
+
+    Args:
+        peak_rate: Rate that the warm-up rises to, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps.
+        total_steps: T, updates of the run, at least 1.
+        power: p of the decay alone (`poly_power`), at least 0.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> model_garden_legacy(1.0, 50, 100, power=2)(50)
+        0.25
+
+    Source: tf-models-official 2.20, official/nlp/optimization.py, WarmUp and
+    create_optimizer.
+    """
+    return _over_decay(peak_rate, warmup_steps, total_steps, power, peak_rate)
+
+
+def model_garden_lowered_peak(
+    peak_rate: float, warmup_steps: int, total_steps: int, power: float = 1
+) -> Schedule:
+    """Model Garden's `LinearWarmup`: no drop, but the peak is never reached.
+
+        t < w:  peak (1 - w / T)^p t / w
+        t >= w: peak (1 - t / T)^p
+
+    Args:
+        peak_rate: Rate that the decay starts from at step 0, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps.
+        total_steps: T, updates of the run, at least 1.
+        power: p of the decay alone, at least 0.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> round(model_garden_lowered_peak(1.0, 3125, 14063)(3125), 3)
+        0.778
+
+    Source: tf-models-official 2.20,
+    official/modeling/optimization/lr_schedule.py, LinearWarmup over
+    PolynomialDecay with its default offset of 0.
+    """
+    return _over_decay(peak_rate, warmup_steps, total_steps, power, None)
+
+
+def nvidia_adam(
+    peak_rate: float, warmup_steps: int, total_steps: int
+) -> Schedule:
+    """NVIDIA's TensorFlow 2 BERT with Adam: overshoots, then drops.
+
+        t < w:  raised t / w,    raised = peak / (1 - w / T)
+        t >= w: raised (1 - t / T)
+
+    The raised rate makes the decay pass through the peak at step w, but
+    warm-up rises to the raised rate, too.
+
+    Args:
+        peak_rate: Rate at step w, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps - 1.
+        total_steps: T, updates of the run, at least 1.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> overshoots = nvidia_adam(1.0, 2000, 5774)
+        >>> round(overshoots(1999), 3), round(overshoots(2000), 3)
+        (1.529, 1.0)
+
+    Source: NVIDIA DeepLearningExamples,
+    TensorFlow2/LanguageModeling/BERT/optimization.py, create_optimizer.
+    """
+    fixed(peak_rate, warmup_steps, total_steps)
+    if warmup_steps == total_steps:
+        raise ValueError(
+            "nvidia_adam: `warmup_steps` must be below `total_steps`, "
+            f"received {warmup_steps!r} for both."
+        )
+    raised = peak_rate / (1 - warmup_steps / total_steps)
+    return _over_decay(raised, warmup_steps, total_steps, 1, raised)
+
+
+def nvidia_lamb(
+    peak_rate: float, warmup_steps: int, total_steps: int
+) -> Schedule:
+    """NVIDIA's TensorFlow 2 BERT with LAMB: a square root decay that drops.
+
+        t < w:  peak t / w
+        t >= w: peak sqrt(1 - t / T)
+
+    Args:
+        peak_rate: Rate that the warm-up rises to, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps.
+        total_steps: T, updates of the run, at least 1.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> round(1 - nvidia_lamb(1.0, 2000, 5774)(2000), 4)
+        0.1915
+
+    Source: NVIDIA DeepLearningExamples,
+    TensorFlow2/LanguageModeling/BERT/optimization.py, create_optimizer.
+    """
+    return _over_decay(peak_rate, warmup_steps, total_steps, 0.5, peak_rate)
+
+
+def implicit_warmup(
+    schedule: Schedule, beta_1: float = 0.9, beta_2: float = 0.999
+) -> Schedule:
+    """The schedule that Adam's bias correction makes of another.
+
+        schedule(t) sqrt(1 - beta_2^(t+1)) / (1 - beta_1^(t+1))
+
+    Args:
+        schedule: Schedule of `lbcheck.schedules`.
+        beta_1: Decay of the first moment, in [0, 1).
+        beta_2: Decay of the second moment, in [0, 1).
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+
+    Example:
+        >>> constant = PolynomialWarmupDecay(1, 1, 1, 0, 100)
+        >>> round(implicit_warmup(constant)(9), 5)
+        0.15319
+
+    Source: You et al. 2019, Appendix E and Figure 2.
+    """
+    return BiasCorrected(schedule, beta_1, beta_2)
+
+
+VARIANTS = {
+    "original": original,
+    "fixed": fixed,
+    "model_garden_legacy": model_garden_legacy,
+    "model_garden_lowered_peak": model_garden_lowered_peak,
+    "nvidia_adam": nvidia_adam,
+    "nvidia_lamb": nvidia_lamb,
+}
+"""The schedules by name; each takes (peak_rate, warmup_steps, total_steps)."""
+
+
+def drop_at_boundary(schedule: Schedule, warmup_steps: int) -> float:
+    """How far the rate falls where warm-up ends, in per cent.
+
+        100 (1 - schedule(w) / limit)
+
+    with `limit` what the warm-up rises to. Args: a schedule of this module
+    and its w, at least 1. Returns 0 for a continuous one.
+
+    >>> round(drop_at_boundary(original(1.0, 3125, 14063), 3125), 1)
+    22.2
+    """
+    target = getattr(schedule, "target_rate", None)
+    after = schedule(warmup_steps)
+    return 0.0 if target in (None, 0) else 100.0 * (1.0 - after / target)
+
+
+def figure_2(peak_rate, warmup_steps, total_steps, folder, power=1.0):
+    """Writes Figure 2, the original schedule against the fixed one.
+
+    Args:
+        peak_rate: Rate at the end of warm-up, at least 0.
+        warmup_steps: Updates of warm-up.
+        total_steps: Updates of the run.
+        folder: Where figure_2.png and figure_2.svg go; made if need be.
+        power: Power of warm-up and decay, at least 0.
+
+    Returns:
+        The two paths.
+
+    Source: Nado et al. 2021, Figure 2.
+    """
+    figure, axes = figures.new_axes(
+        "BERT's schedule (Nado et al. 2021, Figure 2)", "learning rate"
+    )
+    steps = np.arange(total_steps)
+    for name in ("original", "fixed"):
+        schedule = VARIANTS[name](
+            peak_rate, warmup_steps, total_steps, power=power
+        )
+        axes.plot(steps, schedule(steps), label=name)
+    axes.legend()
+    return figures.save_both(figure, folder, "figure_2")
+
+
+def bias_correction_figure(
+    peak_rate, warmup_steps, total_steps, folder, beta_1=0.9, beta_2=0.999
+):
+    """Writes what bias correction does to a constant rate, beside warm-up.
+
+    Args:
+        peak_rate: The constant rate, at least 0.
+        warmup_steps: Updates of the explicit warm-up drawn beside it.
+        total_steps: Updates of the run.
+        folder: Where bias_correction.png and .svg go; made if need be.
+        beta_1: Decay of the first moment, in [0, 1).
+        beta_2: Decay of the second moment, in [0, 1).
+
+    Returns:
+        The two paths.
+
+    Source: You et al. 2019, Appendix E and Figure 2.
+    """
+    figure, axes = figures.new_axes(
+        f"Adam's implicit warm-up, beta_1={beta_1:g}, beta_2={beta_2:g}",
+        "learning rate",
+    )
+    steps = np.arange(total_steps)
+    constant = Linear(peak_rate, total_steps, final_rate=peak_rate)
+    implicit = implicit_warmup(constant, beta_1, beta_2)
+    axes.plot(steps, implicit(steps), label="constant, bias correction")
+    explicit = Warmup(constant, warmup_steps)
+    axes.plot(steps, explicit(steps), label="constant, linear warm-up")
+    axes.legend()
+    return figures.save_both(figure, folder, "bias_correction")
+
+
+def main(argv) -> None:
+    """Prints the drop of every variant and writes the figures."""
+    if len(argv) > 1:
+        raise app.UsageError(f"No arguments are taken, received {argv[1:]}.")
+    values = flags.FLAGS
+    shape = (values.peak, values.warmup_steps, values.total_steps)
+    try:
+        variants = {name: make(*shape) for name, make in VARIANTS.items()}
+    except (TypeError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
+    print(f"{'schedule':26}{'highest':>12}{'at w':>12}{'drop':>9}")
+    for name, schedule in variants.items():
+        highest = schedule(np.arange(values.total_steps)).max()
+        after = schedule(values.warmup_steps)
+        drop = drop_at_boundary(schedule, values.warmup_steps)
+        print(f"{name:26}{highest:12.6g}{after:12.6g}{drop:7.1f} %")
+    paths = figure_2(*shape, values.output_dir, values.power)
+    paths += bias_correction_figure(*shape, values.output_dir)
+    for path in paths:
+        print(path)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_float("peak", None, "Rate at the end of warm-up.")
+    flags.DEFINE_integer("warmup_steps", None, "Updates of warm-up.")
+    flags.DEFINE_integer("total_steps", None, "Updates of the run.")
+    flags.DEFINE_float("power", 1.0, "Power of warm-up and decay, Figure 2.")
+    flags.DEFINE_string("output_dir", "figures", "Folder of the figures.")
+    flags.mark_flags_as_required(["peak", "warmup_steps", "total_steps"])
+    app.run(main)

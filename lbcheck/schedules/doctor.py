@@ -1,0 +1,169 @@
+"""The schedule doctor: finds the bugs in anybody's learning rate schedule."""
+
+from typing import Any
+
+import numpy as np
+
+from lbcheck.schedules import base
+from lbcheck.schedules import endings
+from lbcheck.schedules import findings
+from lbcheck.schedules import pieces
+from lbcheck.schedules import sampling
+from lbcheck.schedules import starts
+from lbcheck.schedules.case import Case
+
+
+def examine(
+    schedule: Any,
+    total_steps: int | None = None,
+    peak_rate: float | None = None,
+    warmup_steps: int | None = None,
+    *,
+    steps_per_epoch: int | None = None,
+    phase_starts: tuple[int, ...] = (),
+) -> findings.Examination:
+    """Examines a schedule over a run of `total_steps` updates.
+
+    The rate is taken at every update t = 0 ... T - 1, cut into pieces at its
+    jumps, and each piece is compared with what was meant: what the arguments
+    say, else what the schedule itself shows.
+
+    Args:
+        schedule: A schedule of lbcheck, Keras 3, tf_keras or optax, any
+            other function of the step, the rates themselves, or the path of
+            a CSV file with the columns step and rate.
+        total_steps: T, updates of the run, at least 4. May be left out for a
+            log, which then ends with the run.
+        peak_rate: The rate that is meant to be reached, if known; positive.
+        warmup_steps: Updates of warm-up that are meant, 0 to T, if known.
+        steps_per_epoch: Updates of one epoch, at least 1, if known; finds
+            epochs taken for steps with certainty.
+        phase_starts: Steps at which a new phase should warm up again.
+
+    Returns:
+        The examination: `.findings`, `.errors`, text by `str()`,
+        `.to_json()` and `.save_figure(path)`.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range, or the
+            schedule raises or returns no number.
+
+    Example:
+        >>> from lbcheck.schedules import Linear, Warmup
+        >>> bug = Warmup(Linear(1.0, 1562), 781, target_rate=1.0, shift=False)
+        >>> [(f.code, f.step, f.size) for f in examine(bug, 1562).errors]
+        [('jump', 781, '50.0 %'), ('decay_during_warmup', 781, '50.0 %')]
+        >>> examine(Warmup(Linear(1.0, 781), 781), 1562).errors
+        ()
+
+    Source: Nado et al. 2021, Section 3 and Appendix B, Figure 2, for the
+    jump; the others are bugs of public code.
+    """
+    total_steps, peak_rate, warmup_steps = _check(
+        total_steps, peak_rate, warmup_steps, schedule
+    )
+    if steps_per_epoch is not None:
+        steps_per_epoch = base.check_count(
+            "examine", "steps_per_epoch", steps_per_epoch, 1
+        )
+    phase_starts = tuple(
+        base.check_count("examine", "phase_starts", start, 1)
+        for start in phase_starts
+    )
+    samples = sampling.sample(schedule, total_steps)
+    if total_steps is None:
+        total_steps = int(samples.steps[-1]) + 1
+        _check_warmup(warmup_steps, total_steps)
+    found = starts.values(samples)
+    if not found:
+        case = _case(
+            samples,
+            total_steps,
+            peak_rate,
+            warmup_steps,
+            steps_per_epoch,
+            phase_starts,
+            _configured_peak(schedule),
+        )
+        for check in (*starts.CHECKS, *endings.CHECKS):
+            found.extend(check(case))
+    found.sort(key=lambda f: (f.severity != findings.ERROR, f.step))
+    return findings.Examination(
+        tuple(found), total_steps, samples.steps, samples.rates
+    )
+
+
+def _check(total_steps, peak_rate, warmup_steps, schedule):
+    owner = "examine"
+    if total_steps is not None:
+        total_steps = base.check_count(owner, "total_steps", total_steps, 4)
+    elif callable(schedule):
+        raise ValueError(
+            f"{owner}: `total_steps` must be the number of updates of the "
+            "run, received None; only a log may leave it out."
+        )
+    if peak_rate is not None:
+        peak_rate = base.check_real(owner, "peak_rate", peak_rate)
+        if peak_rate == 0:
+            raise ValueError(
+                f"{owner}: `peak_rate` must be above 0, received {peak_rate!r}."
+            )
+    if warmup_steps is not None:
+        warmup_steps = base.check_count(owner, "warmup_steps", warmup_steps, 0)
+        if total_steps is not None:
+            _check_warmup(warmup_steps, total_steps)
+    return total_steps, peak_rate, warmup_steps
+
+
+def _check_warmup(warmup_steps, total_steps):
+    if warmup_steps is not None:
+        base.check_order(
+            "examine", "warmup_steps", warmup_steps, "total_steps", total_steps
+        )
+
+
+def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
+    steps, rates = samples.steps, samples.rates
+    inside = steps < total
+    if np.count_nonzero(inside) < 4:
+        raise ValueError(
+            "examine: at least 4 rates before `total_steps` are needed, "
+            f"received {np.count_nonzero(inside)} with total_steps={total!r}."
+        )
+    jumps = pieces.find_jumps(steps[inside], rates[inside], warmup)
+    return Case(
+        samples=samples,
+        steps=steps[inside],
+        rates=rates[inside],
+        total=total,
+        peak=peak,
+        warmup=warmup,
+        steps_per_epoch=epoch,
+        phase_starts=phase_starts,
+        configured_peak=configured,
+        jumps=jumps,
+        rise=pieces.find_warmup(steps[inside], rates[inside], jumps),
+        end=endings.own_end(samples, total),
+    )
+
+
+def _configured_peak(schedule):
+    """The rate that a Keras warm-up's inner schedule says it starts at.
+
+    Only from a warm-up around another schedule: elsewhere the initial rate
+    need not be the highest.
+    """
+    get_config = getattr(schedule, "get_config", None)
+    if get_config is None or isinstance(schedule, base.Schedule):
+        return None
+    config = get_config()
+    if "warmup_steps" not in config:
+        return None
+    for inner in config.values():
+        inner = getattr(inner, "get_config", lambda inner=inner: inner)()
+        if isinstance(inner, dict):
+            inner = inner.get("config", inner)
+            rate = inner.get("initial_learning_rate")
+            if isinstance(rate, (int, float)) and rate > 0:
+                return float(rate)
+    return None

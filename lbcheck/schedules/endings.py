@@ -1,0 +1,347 @@
+"""Checks of how, and when, a schedule ends."""
+
+import numpy as np
+
+from lbcheck.schedules import pieces
+from lbcheck.schedules.case import Case
+from lbcheck.schedules.case import End
+from lbcheck.schedules.case import whole_ratio
+from lbcheck.schedules.findings import ERROR
+from lbcheck.schedules.findings import NOTE
+from lbcheck.schedules.findings import Finding
+
+_FAR = 16
+"""How many runs beyond the run the schedule's own end is looked for."""
+_WASTE = 0.01
+"""Part of a run at rate 0 that is no rounding."""
+_EARLY = 0.01
+"""A schedule over in this part of the run was counted in epochs."""
+
+
+def own_end(samples, total: int) -> End | None:
+    """The first step after which the rate is constant, if there is one.
+
+    Looked for in the run and, where the schedule can be evaluated, up to
+    16 times further.
+    """
+    steps, rates = samples.steps, samples.rates
+    same = np.flatnonzero(rates != rates[-1])
+    if not same.size:
+        return None
+    if samples.evaluate is None:
+        if same[-1] + 2 >= len(rates):
+            return None
+        return End(int(steps[same[-1] + 1]), float(rates[-1]))
+    # No multiple of a period: the points of a cycle would all agree.
+    far = total * np.array([_FAR, _FAR + 0.37, 2.77 * _FAR, 3.1 * _FAR])
+    try:
+        last = samples.evaluate(far.astype(np.int64))
+        if not np.all(np.isfinite(last)) or np.ptp(last) > 0:
+            return None
+        low, high = 0, int(far[0])
+        if rates[-1] == last[0]:
+            low, high = int(steps[same[-1]]), int(steps[same[-1]]) + 1
+        while high - low > 1:
+            grid = np.linspace(low, high, 17).astype(np.int64)
+            differs = np.flatnonzero(samples.evaluate(grid) != last[0])
+            index = differs[-1] if differs.size else 0
+            low, high = int(grid[index]), int(grid[min(index + 1, 16)])
+    except ValueError:
+        # A schedule need not be defined beyond the run.
+        return None
+    return End(high, float(last[0]))
+
+
+def _reaches(case: Case, offset: int | None) -> bool:
+    """Whether the decay comes as close to zero as its last update can."""
+    rates = case.rates
+    if offset is not None or rates[-1] == 0:
+        return True
+    return rates[-1] <= 3 * abs(rates[-2] - rates[-1])
+
+
+def end_of_run(case: Case) -> list[Finding]:
+    """How the schedule stands at the last update."""
+    if case.highest == 0:
+        return [_always_zero(case)]
+    last = int(case.steps[-1]) + 1
+    if case.samples.evaluate is None and last + case.gap < case.total:
+        return _log_ends_early(case, last)
+    zeros = _zero_tail(case)
+    if zeros and not _rounding(case, zeros):
+        return [_over_early(case, last - zeros)]
+    over = _counted_in_epochs(case)
+    if over:
+        return over
+    final = case.end.rate if case.end else 0.0
+    offset = None
+    if final < 0.5 * case.highest:
+        offset = pieces.decay_end_offset(
+            case.steps, case.rates, case.total, min(final, case.rates[-1])
+        )
+    if offset == 1 and case.end and case.end.step > case.total:
+        return [_one_late(case)] + _never_zero(case, final, offset)
+    return _too_long(case) or _never_zero(case, final, offset)
+
+
+def _always_zero(case):
+    return Finding(
+        "always_zero",
+        ERROR,
+        "the rate is 0 in every update.",
+        0,
+        float(case.total),
+        "updates",
+        "nothing is trained: a schedule that is over when the run starts, "
+        "such as phase 2 on the step counter of phase 1.",
+        "start the step counter of the phase at 0, or use "
+        "lbcheck.schedules.Phases.",
+    )
+
+
+def _zero_tail(case) -> int:
+    positive = np.flatnonzero(case.rates > 0)
+    return int(case.steps[-1] - case.steps[positive[-1]])
+
+
+def _rounding(case, zeros) -> bool:
+    """Zeros that float32 makes of the foot of a cosine or of a power."""
+    foot = case.rates[case.rates > 0][-1]
+    if foot < 1e-20 * case.highest:
+        return True
+    return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
+
+
+def _over_early(case, end):
+    """The finding for a schedule at rate 0 from step `end` on."""
+    wasted = case.total - end
+    ratio = whole_ratio(case.total, end)
+    epochs = case.steps_per_epoch
+    phase = [s for s in case.phase_starts if abs(s - end) <= 1]
+    what = (
+        f"the rate is 0 from step {end:,} on: {wasted:,} of {case.total:,} "
+        "updates change nothing"
+    )
+    fix = f"give the schedule total_steps={case.total}."
+    if phase:
+        code = "phase_restart_missing"
+        what += "; the schedule does not start again with the new phase"
+        fix = "use lbcheck.schedules.Phases, with a warm-up in each phase."
+    elif (epochs and abs(case.total - end * epochs) <= 2 * epochs) or (
+        end <= _EARLY * case.total
+    ):
+        code = "epochs_for_steps"
+        what += "; it was made for epochs and is asked for updates"
+        fix = "multiply its lengths by the updates of an epoch."
+    elif ratio:
+        code = "micro_steps"
+        what += f"; it runs {ratio} times too fast, as if micro-steps counted"
+        fix = (
+            "count updates, not micro-batches, in the optimizer's step "
+            f"counter; or give the schedule total_steps={case.total}."
+        )
+    elif wasted == 1:
+        code = "off_by_one"
+        what = "the rate reaches 0 at the last update, one too early"
+        fix = "decay over T, not T - 1: the last update has t = T - 1."
+    else:
+        code = "ends_early"
+        what += "; a second phase that never starts, or a wrong total"
+    return Finding(
+        code,
+        ERROR,
+        what + ".",
+        end,
+        100.0 * wasted / case.total if wasted > 1 else 1.0,
+        "%" if wasted > 1 else "updates",
+        "these updates cost time and train nothing.",
+        fix,
+    )
+
+
+def _counted_in_epochs(case):
+    """A schedule that has done all its changes at once, at a low rate."""
+    end = case.end
+    if end is None or end.step > _EARLY * case.total or case.total < 200:
+        return []
+    changes = np.count_nonzero(np.diff(case.rates[: end.step + 1]))
+    if changes < 2 or end.rate > 0.9 * case.highest:
+        return []
+    return [
+        Finding(
+            "epochs_for_steps",
+            ERROR,
+            f"all changes are over by step {end.step:,} of {case.total:,}; "
+            f"the rest is at {end.rate:.4g}: it was made for epochs and is "
+            "asked for updates.",
+            end.step,
+            100.0 * (case.total - end.step) / case.total,
+            "%",
+            "nearly the whole run is at the last rate.",
+            "multiply its lengths by the updates of an epoch.",
+        )
+    ]
+
+
+def _one_late(case):
+    last, end = float(case.rates[-1]), case.end.rate
+    return Finding(
+        "off_by_one",
+        ERROR,
+        f"the decay ends at step {case.total + 1:,}, one update after the "
+        f"run: the last rate is {last:.4g}.",
+        int(case.steps[-1]),
+        1.0,
+        "updates",
+        f"the rate stops short of its end, {end:.4g}; small, but two codes "
+        "that differ by it are not the same schedule.",
+        "decay over T - w updates, not T - w + 1.",
+    )
+
+
+def _too_long(case):
+    """A schedule whose own end lies a whole number of runs away."""
+    end = case.end
+    if end is None or end.step <= case.total + 1:
+        return []
+    left = (case.rates[-1] - end.rate) / case.highest
+    warmup = case.rise.steps if case.rise else 0
+    ratio = whole_ratio(end.step, case.total)
+    if left < 0.02:
+        return []
+    if ratio and not case.jumps:
+        return [
+            Finding(
+                "micro_steps",
+                ERROR,
+                f"the schedule ends at step {end.step:,}, {ratio} times the "
+                f"run of {case.total:,} updates: it was made for micro-steps "
+                "and is asked for updates.",
+                int(case.steps[-1]),
+                float(ratio),
+                "x",
+                f"the last rate is {100 * left:.0f} % of the peak above the "
+                "end of the decay.",
+                f"give the schedule total_steps={case.total}.",
+            )
+        ]
+    cause = ""
+    if warmup and abs(end.step - case.total - warmup) <= 1:
+        cause = ": the decay after the warm-up was given all T updates"
+    return [
+        Finding(
+            "unfinished",
+            NOTE,
+            f"the schedule ends at step {end.step:,}, after the run{cause}.",
+            int(case.steps[-1]),
+            float(100 * case.rates[-1] / case.highest),
+            "%",
+            "the last rate is that part of the peak, and never reaches zero.",
+            f"let the decay end at step {case.total}.",
+        )
+    ]
+
+
+def _never_zero(case, final, offset):
+    if final < 1e-9 * case.highest and _reaches(case, offset):
+        return []
+    part = case.rates[-1] / case.highest
+    return [
+        Finding(
+            "never_zero",
+            NOTE,
+            f"the rate does not reach zero: the last is {case.rates[-1]:.4g}.",
+            int(case.steps[-1]),
+            float(100 * part),
+            "%",
+            "the last rate is that part of the peak; the weights keep moving.",
+            "none needed; a decay to zero often gains a little.",
+        )
+    ]
+
+
+def _log_ends_early(case, last):
+    zeros = _zero_tail(case)
+    done = zeros or case.rates[-1] <= 1e-2 * case.highest
+    epochs = done and last <= 2 * _EARLY * case.total
+    return [
+        Finding(
+            "epochs_for_steps" if epochs else "log_incomplete",
+            ERROR if epochs else NOTE,
+            f"the log ends at step {last - 1:,} of {case.total:,}"
+            + ", with the schedule over: it counts epochs." * epochs
+            + "." * (not epochs),
+            last - 1,
+            100.0 * last / case.total,
+            "%",
+            "what the rate does after is unknown.",
+            "log the rate over the whole run, by update.",
+        )
+    ]
+
+
+def phases(case: Case) -> list[Finding]:
+    """Phases that should warm up again and do not."""
+    found = []
+    for start in case.phase_starts:
+        index = int(np.searchsorted(case.steps, start))
+        if not 8 <= index < len(case.rates) - 8:
+            continue
+        window = case.rates[index - 1 : index + max(8, len(case.rates) // 50)]
+        rises = np.max(window) > 1.01 * window[1]
+        if rises or not np.any(window > 0):
+            continue
+        found.append(
+            Finding(
+                "phase_restart_missing",
+                ERROR,
+                f"the rate does not rise at step {start:,}, where a new phase "
+                f"starts: it is {window[1]:.4g} and goes on.",
+                start,
+                float(100 * window[1] / case.highest),
+                "%",
+                "each phase has its own peak and its own warm-up from zero.",
+                "use lbcheck.schedules.Phases, with a warm-up in each phase.",
+            )
+        )
+    return found
+
+
+def log_steps(case: Case) -> list[Finding]:
+    """Steps of a log that go beyond the run, or that come twice."""
+    found = []
+    beyond = int(case.samples.steps[-1]) + 1
+    if case.samples.evaluate is None and beyond > case.total:
+        ratio = whole_ratio(beyond, case.total)
+        cause = f": {ratio} micro-steps to an update are counted"
+        found.append(
+            Finding(
+                "micro_steps" if ratio else "steps_beyond_total",
+                ERROR,
+                f"the log counts to {beyond:,}, the run has {case.total:,} "
+                "updates" + (cause if ratio else "") + ".",
+                case.total,
+                beyond / case.total,
+                "x",
+                "a schedule on that counter runs ahead of the training.",
+                "count updates, not micro-batches.",
+            )
+        )
+    if case.samples.resumed:
+        found.append(
+            Finding(
+                "resume_mismatch",
+                ERROR,
+                "the log holds steps twice, with different rates.",
+                case.samples.resumed[0],
+                float(len(case.samples.resumed)),
+                "updates",
+                "after the resume the run follows another schedule.",
+                "save and restore the optimizer's step counter.",
+            )
+        )
+    return found
+
+
+CHECKS = (end_of_run, phases, log_steps)
+"""Each takes a `Case` and returns its findings."""

@@ -1,0 +1,245 @@
+"""Where a sampled schedule jumps, and what it does on either side.
+
+A step is a jump when the rate changes by much more than in the updates
+around it. Whether that is a defect is decided by the trends on both sides:
+a plateau that falls to a plateau is a step schedule, a warm-up that falls
+is a bug.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+_STEEPER = 2.5
+"""A jump is this many times the change of the updates around: more than
+the first change of sqrt(t), sqrt(2) - 1 = 1 / 2.41 of the one before."""
+_LEAST = 1e-3
+"""Smallest jump, relative to the rate beside it."""
+_NOISE = 4e-7
+"""Relative change that float32 cannot tell from none."""
+
+RISING = "rising"
+FLAT = "flat"
+FALLING = "falling"
+
+
+class Jump(NamedTuple):
+    """A discontinuity between two samples.
+
+    Attributes:
+        index: Index of the sample after it.
+        step: Its step.
+        before: Limit of the rate from the left, at `step`.
+        after: The rate at `step`.
+        left: Trend before: "rising", "flat" or "falling".
+        right: Trend after.
+    """
+
+    index: int
+    step: int
+    before: float
+    after: float
+    left: str
+    right: str
+
+    @property
+    def change(self) -> float:
+        """(after - before) / before, infinite where before is 0."""
+        if self.before == 0:
+            return float("inf")
+        return (self.after - self.before) / self.before
+
+
+def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
+    """The jumps of a schedule sampled at increasing steps.
+
+    Args:
+        steps: Integers, increasing.
+        rates: Finite rates at these steps.
+        warmup_steps: Where warm-up ends, if that is known; else it is taken
+            to end at the sample after the jump.
+
+    Returns:
+        The jumps, in order.
+
+    Example:
+        >>> rates = np.array([0, 0.25, 0.5, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1])
+        >>> jump, = find_jumps(np.arange(9), rates)
+        >>> jump.step, round(jump.before, 9), jump.after, jump.left, jump.right
+        (4, 1.0, 0.5, 'rising', 'falling')
+    """
+    if len(steps) < 4:
+        return []
+    gaps = np.diff(steps)
+    changes = np.diff(rates)
+    slopes = changes / gaps
+    beside = np.maximum(np.abs(rates[1:]), np.abs(rates[:-1]))
+    usual = _usual_slopes(np.abs(slopes)) * gaps
+    limit = _STEEPER * usual + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
+    found = [
+        index + 1
+        for index in np.flatnonzero(np.abs(changes) > limit)
+        if 0 < index < len(changes) and not _accelerates(slopes, index)
+    ]
+    bounds = [0, *found, len(rates)]
+    jumps = []
+    for number, index in enumerate(found):
+        left = slice(bounds[number], index)
+        right = slice(index, bounds[number + 2])
+        before = _limit(
+            steps[left], rates[left], int(steps[index]), warmup_steps
+        )
+        jumps.append(
+            Jump(
+                index=index,
+                step=int(steps[index]),
+                before=before,
+                after=float(rates[index]),
+                left=_trend(rates[left][-6:]),
+                right=_trend(rates[right][: max(6, len(rates) // 20)]),
+            )
+        )
+    return jumps
+
+
+def _usual_slopes(slopes):
+    """For each interval, the steeper of the medians of 3 on either side."""
+    nothing = np.full(3, np.nan)
+    padded = np.concatenate([nothing, slopes, nothing])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 3)
+    left, right = windows[: len(slopes)].copy(), windows[4:].copy()
+    # At the ends only one side exists.
+    left[0], right[-1] = right[0], left[-1]
+    return np.maximum(np.nanmedian(left, 1), np.nanmedian(right, 1))
+
+
+def _accelerates(slopes, index) -> bool:
+    """Whether the change goes on with the growth of the two before it."""
+    if index < 2 or slopes[index - 1] * slopes[index] <= 0:
+        return False
+    before, last = abs(slopes[index - 2]), abs(slopes[index - 1])
+    if before == 0 or last <= before * 1.2:
+        return False
+    return abs(slopes[index]) <= 1.5 * last * (last / before)
+
+
+def _limit(steps, rates, step, warmup_steps):
+    """The rate that the samples before a jump were heading for."""
+    if len(rates) < 2:
+        return float(rates[-1])
+    if warmup_steps is not None and steps[-1] < warmup_steps < step:
+        step = warmup_steps
+    count = min(3, len(rates))
+    # Through the last three points: exact for linear and quadratic warm-up.
+    x = (steps[-count:] - steps[-1]) / (step - steps[-1])
+    return float(np.polyval(np.polyfit(x, rates[-count:], count - 1), 1.0))
+
+
+def _trend(rates):
+    change = rates[-1] - rates[0]
+    if abs(change) <= _NOISE * np.max(np.abs(rates)):
+        return FLAT
+    return RISING if change > 0 else FALLING
+
+
+class Warmup(NamedTuple):
+    """The rise that a schedule starts with.
+
+    Attributes:
+        index: Index of its highest sample.
+        steps: Where it ends: the step of that sample, or the next where a
+            jump follows.
+        limit: Rate that it rises to.
+    """
+
+    index: int
+    steps: int
+    limit: float
+
+
+def find_warmup(steps, rates, jumps) -> Warmup | None:
+    """The rise from the first update on; None where there is none.
+
+    Example:
+        >>> rates = np.array([0, 0.5, 1.0, 0.9, 0.8, 0.7])
+        >>> find_warmup(np.arange(6), rates, [])
+        Warmup(index=2, steps=2, limit=1.0)
+    """
+    falls = np.flatnonzero(np.diff(rates) < -_NOISE * np.abs(rates[:-1]))
+    last = falls[0] if falls.size else len(rates) - 1
+    top = rates[: last + 1].max()
+    index = int(np.argmax(rates >= top * (1 - _NOISE / 2)))
+    if index == 0 or rates[index] <= rates[0] * 1.001:
+        return None
+    for jump in jumps:
+        if jump.index == index + 1 and jump.left == RISING:
+            return Warmup(index, jump.step, jump.before)
+    return Warmup(index, int(steps[index]), float(rates[index]))
+
+
+def decay_at_start(steps, rates, end: int, final: float) -> float | None:
+    """The rate at step 0 of the decay that these samples belong to.
+
+    Tries a polynomial and a cosine that end at `end`, and an exponential;
+    takes the one that fits best.
+
+    Args:
+        steps: Steps of the decaying part.
+        rates: Its rates.
+        end: Step at which it reaches `final`.
+        final: Its final rate.
+
+    Returns:
+        The rate at step 0, or None where none of the three fits.
+
+    Example:
+        >>> steps = np.arange(20, 100)
+        >>> round(decay_at_start(steps, 3 * (1 - steps / 100) ** 2, 100, 0), 9)
+        3.0
+    """
+    heights = rates - final
+    use = (heights > 1e-3 * np.max(heights)) & (steps < end)
+    if np.count_nonzero(use) < 8 or np.ptp(heights[use]) < 0.02 * rates.max():
+        return None
+    picked = np.flatnonzero(use)
+    picked = picked[np.linspace(0, len(picked) - 1, 64).astype(int)]
+    t, log = steps[picked].astype(float), np.log(heights[picked])
+    fits = []
+    for x, origin in ((np.log(end - t), np.log(end)), (t, 0.0)):
+        line = np.polyfit(x, log, 1)
+        error = np.max(np.abs(np.polyval(line, x) - log))
+        fits.append((error, np.polyval(line, origin)))
+    curve = log - 2 * np.log(np.cos(np.pi * t / (2 * end)))
+    fits.append((np.ptp(curve) / 2, np.mean(curve)))
+    error, start = min(fits)
+    return float(np.exp(start) + final) if error < 1e-3 else None
+
+
+def decay_end_offset(steps, rates, total: int, final: float) -> int | None:
+    """How many updates after `total` a decay ends: -1, 0, 1, or None.
+
+    Close to its end E every polynomial and cosine decay is a power of E - t,
+    so the right E is the one for which log rate is linear in log (E - t).
+
+    Example:
+        >>> steps = np.arange(100)
+        >>> decay_end_offset(steps, (101 - steps) / 101, 100, 0.0)
+        1
+    """
+    errors = {}
+    left = np.array([2, 3, 4, 6, 8, 12, 16, 24])
+    if len(steps) < 48 or steps[-1] != total - 1:
+        return None
+    if np.any(np.diff(steps[-32:]) != 1):
+        return None
+    heights = rates[-left] - final
+    if np.any(heights <= 0) or np.any(np.diff(heights) <= 0):
+        return None
+    for offset in (-1, 0, 1):
+        x, y = np.log(left + offset), np.log(heights)
+        line = np.polyfit(x, y, 1)
+        errors[offset] = np.max(np.abs(np.polyval(line, x) - y))
+    best, second = sorted(errors, key=errors.get)[:2]
+    if errors[best] > 0.02 or errors[best] > errors[second] / 4:
+        return None
+    return best
