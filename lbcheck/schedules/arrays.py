@@ -29,9 +29,9 @@ class Arrays:
         for name in ("where", "sin", "sqrt"):
             setattr(self, name, getattr(module, name))
 
-    def convert(self, value):
-        """`value` as an array, in the dtype that it has."""
-        return self._module.asarray(value)
+    def convert(self, value, dtype=None):
+        """`value` as an array, of `dtype` or in the dtype that it has."""
+        return self._module.asarray(value, dtype=dtype)
 
     def cast(self, array, dtype):
         """`array` in another dtype."""
@@ -47,7 +47,7 @@ class Arrays:
 
     def count(self, value):
         """A step or a number of steps: signed integers stay integers."""
-        array = self.convert(value)
+        array = self.convert(unwrap(value))
         if self.is_bool(array):
             raise TypeError(
                 "A step must be a number of updates of at least 0, received "
@@ -65,7 +65,14 @@ class Arrays:
 
     def number(self, value):
         """`value` in the dtype of the rate."""
-        return self.cast(self.convert(value), self.real)
+        if isinstance(value, numbers.Number):
+            # At once: by way of float32 a float64 would lose its digits.
+            return self.convert(value, self.real)
+        return self.cast(self.convert(unwrap(value)), self.real)
+
+    def between(self, start, end, part):
+        """start + (end - start) * part, exact at part 0 and at part 1."""
+        return self.number(start) * (1.0 - part) + self.number(end) * part
 
     def maximum(self, left, right):
         """The larger of an array and a number or array."""
@@ -90,8 +97,8 @@ class Arrays:
 class TensorFlowArrays(Arrays):
     """The same names where TensorFlow has others."""
 
-    def convert(self, value):
-        return self._module.convert_to_tensor(value)
+    def convert(self, value, dtype=None):
+        return self._module.convert_to_tensor(value, dtype)
 
     def cast(self, array, dtype):
         return self._module.cast(array, dtype)

@@ -48,5 +48,4 @@ class Cosine(base.Schedule):
         # Both halves keep their relative precision in float32: close to T
         # the sine is small, close to 0 the cosine is 1.
         sine = xp.sin(left / total * (math.pi / 2))
-        final = xp.number(self.final_rate)
-        return final + (xp.number(self.initial_rate) - final) * sine * sine
+        return xp.between(self.final_rate, self.initial_rate, sine * sine)

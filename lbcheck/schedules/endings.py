@@ -209,7 +209,7 @@ def _too_long(case):
     ratio = whole_ratio(end.step, case.total)
     if left < 0.02:
         return []
-    if ratio and not case.jumps:
+    if ratio and (not case.jumps or _plateau(case.rates) == ratio):
         return [
             Finding(
                 "micro_steps",
@@ -230,7 +230,7 @@ def _too_long(case):
         cause = ": the decay after the warm-up was given all T updates"
     return [
         Finding(
-            "unfinished",
+            "never_zero",
             NOTE,
             f"the schedule ends at step {end.step:,}, after the run{cause}.",
             int(case.steps[-1]),
@@ -240,6 +240,13 @@ def _too_long(case):
             f"let the decay end at step {case.total}.",
         )
     ]
+
+
+def _plateau(rates) -> int | None:
+    """The number of updates that every rate is held for, if it is one."""
+    ends = np.flatnonzero(np.diff(rates))
+    lengths = np.unique(np.diff(ends))
+    return int(lengths[0]) if len(lengths) == 1 else None
 
 
 def _never_zero(case, final, offset):

@@ -1,6 +1,6 @@
 """Figures of schedules, and Figure 1 of the paper by one command:
 
-    python -m lbcheck.schedules.figures --output_dir=figures
+python -m lbcheck.schedules.figures --output_dir=figures
 """
 
 import pathlib

@@ -74,12 +74,12 @@ class GoyalSteps(base.Schedule):
             )
 
     def rate(self, xp, step):
-        peak, initial = xp.number(self.peak_rate), xp.number(self.initial_rate)
-        rate = xp.number(step) * 0.0 + peak
+        rate = xp.number(step) * 0.0 + xp.number(self.peak_rate)
         for boundary in self.boundaries:
             passed = xp.subtract(step, boundary) >= 0
             rate = xp.where(passed, rate * xp.number(self.factor), rate)
         width = xp.maximum(xp.number(self.warmup_steps), 1.0)
-        rising = initial + (peak - initial) * (xp.number(step) / width)
+        done = xp.minimum(xp.number(step) / width, 1.0)
+        rising = xp.between(self.initial_rate, self.peak_rate, done)
         warming = xp.subtract(step, self.warmup_steps) < 0
         return xp.where(warming, rising, rate)

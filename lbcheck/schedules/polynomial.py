@@ -43,8 +43,7 @@ class Polynomial(base.Schedule):
     def rate(self, xp, step):
         left = xp.number(xp.maximum(xp.subtract(self.total_steps, step), 0))
         decayed = xp.power(left / xp.number(self.total_steps), self.power)
-        final = xp.number(self.final_rate)
-        return final + (xp.number(self.initial_rate) - final) * decayed
+        return xp.between(self.final_rate, self.initial_rate, decayed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -185,10 +185,15 @@ def peak(case: Case) -> list[Finding]:
 def jumps(case: Case) -> list[Finding]:
     """Jumps: defects at the end of a warm-up or plateau, else notes."""
     found, steps_down, restarts = [], [], []
+    spikes = _spikes(case)
     for jump in case.jumps:
         down = jump.after < jump.before
         sides = (jump.left, jump.right)
-        if down and _is_defect(case, jump):
+        if jump.index in spikes:
+            found.append(_spike_finding(jump))
+        elif jump.index - 1 in spikes:
+            continue
+        elif down and _is_defect(case, jump):
             found.append(_jump_finding(jump, "falls"))
         elif not down and jump.left == pieces.RISING != jump.right:
             found.append(_jump_finding(jump, "leaps up"))
@@ -213,6 +218,35 @@ def jumps(case: Case) -> list[Finding]:
         )
     )
     return found
+
+
+def _spikes(case) -> set[int]:
+    """Samples that leap away for one update and back."""
+    indices = {jump.index for jump in case.jumps}
+    spikes = set()
+    for index in indices:
+        if index + 1 not in indices:
+            continue
+        around = sorted(case.rates[[index - 1, index + 1]])
+        apart = case.rates[index]
+        if apart > 1.1 * around[1] or apart < 0.9 * around[0]:
+            if around[1] - around[0] < 0.1 * abs(apart - around[0]):
+                spikes.add(index)
+    return spikes
+
+
+def _spike_finding(jump):
+    return Finding(
+        "jump",
+        ERROR,
+        f"one update is at {jump.after:.6g}, those beside it are near "
+        f"{jump.before:.6g}.",
+        jump.step,
+        abs(jump.change) * 100,
+        "%",
+        "the pieces of the schedule leave out, or both take, their boundary.",
+        "use t < w for the one piece and t >= w for the other.",
+    )
 
 
 def _is_defect(case, jump) -> bool:
@@ -260,7 +294,8 @@ def _summary(code, jumps, words, fix):
     listed = ", ".join(f"{jump.step:,}" for jump in jumps[:6])
     listed += ", ..." * (len(jumps) > 6)
     largest = max(
-        (abs(j.change) for j in jumps if np.isfinite(j.change)), default=0.0
+        abs(j.after - j.before) / max(abs(j.after), abs(j.before))
+        for j in jumps
     )
     return [
         Finding(
@@ -294,32 +329,64 @@ def decay_during_warmup(case: Case) -> list[Finding]:
     )
     if start is None:
         return []
-    tops = [rise.limit, case.peak, case.configured_peak]
-    tops = [top for top in tops if top and abs(start / top - 1) <= 2e-3]
-    shown = case.rates[part.start]
-    if not tops or 1 - shown / tops[0] < _LEAST_GAP:
-        return []
-    top, lost = tops[0], 1 - shown / tops[0]
     jumped = any(jump.index == part.start for jump in case.jumps)
-    told = top in (case.peak, case.configured_peak)
-    # A warm-up from 0 passes through (0, 0): its limit is no coincidence.
-    if not (jumped or told or case.rates[0] <= 1e-3 * top):
-        return []
-    found = [
-        Finding(
-            "decay_during_warmup",
-            ERROR,
-            f"the decay starts at step 0, not at the end of warm-up: at step "
-            f"{rise.steps:,} it is down to {shown:.6g} of {top:.6g}.",
-            rise.steps,
-            lost * 100,
-            "%",
-            "the peak rate is never held; the more warm-up, the lower the "
-            "rate after it.",
-            "shift the decay by the warm-up: decay(t - w) over T - w updates.",
-        )
+    told = (case.peak, case.configured_peak)
+    candidates = [
+        (rise.limit, rise.steps),
+        *((top, rise.steps) for top in told),
     ]
-    return found
+    # A warm-up from 0 passes through (0, 0): its limit is no coincidence.
+    if not jumped and case.rates[0] <= 1e-3 * rise.limit:
+        candidates.extend(_hidden_limits(case))
+    for top, step in candidates:
+        if not top or abs(start / top - 1) > 2e-3:
+            continue
+        shown = case.rates[np.searchsorted(case.steps, step)]
+        if 1 - shown / top < _LEAST_GAP:
+            continue
+        found = [_hidden_decay(step, shown, top)]
+        if not jumped and top not in told:
+            ends = (pieces.RISING, pieces.FALLING)
+            jump = pieces.Jump(part.start, step, top, shown, *ends)
+            found.insert(0, _jump_finding(jump, "falls"))
+        return found
+    return []
+
+
+def _hidden_limits(case):
+    """What a warm-up was heading for, where the fall is within one update.
+
+    One update further is only looked at where the fall would be larger than
+    that update's rise: a clean warm-up of w updates before T = w (w + 1)
+    could be read as such a fall.
+    """
+    index = case.rise.index
+    if index < 3 or index + 1 >= len(case.rates):
+        return []
+    limits = []
+    for last in (index, index + 1):
+        line = np.polyfit(
+            case.steps[last - 3 : last], case.rates[last - 3 : last], 1
+        )
+        limit = float(np.polyval(line, case.steps[last]))
+        if last == index or limit - case.rates[last] > 1.2 * line[0]:
+            limits.append((limit, int(case.steps[last])))
+    return limits
+
+
+def _hidden_decay(step, shown, top):
+    return Finding(
+        "decay_during_warmup",
+        ERROR,
+        f"the decay starts at step 0, not at the end of warm-up: at step "
+        f"{step:,} it is down to {shown:.6g} of {top:.6g}.",
+        step,
+        (1 - shown / top) * 100,
+        "%",
+        "the peak rate is never held; the more warm-up, the lower the rate "
+        "after it.",
+        "shift the decay by the warm-up: decay(t - w) over T - w updates.",
+    )
 
 
 CHECKS = (

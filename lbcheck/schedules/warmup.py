@@ -85,10 +85,11 @@ class Warmup(base.Schedule):
         target = self.target_rate
         if target is None:
             target = self.after.rate(xp, xp.count(joined))
-        target, initial = xp.number(target), xp.number(self.initial_rate)
         width = xp.maximum(xp.number(self.warmup_steps), 1.0)
         done = xp.minimum(xp.number(step) / width, 1.0)
-        rising = initial + (target - initial) * xp.power(done, self.power)
+        rising = xp.between(
+            self.initial_rate, target, xp.power(done, self.power)
+        )
         later = self.after.rate(xp, xp.maximum(xp.subtract(step, origin), 0))
         warming = xp.subtract(step, self.warmup_steps) < 0
         return xp.where(warming, rising, later)

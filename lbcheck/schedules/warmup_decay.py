@@ -100,10 +100,8 @@ class PolynomialWarmupDecay(base.Schedule):
         width = xp.maximum(xp.number(self.warmup_steps), 1.0)
         done = xp.minimum(xp.number(step) / width, 1.0)
         risen = xp.power(done, self.warmup_power)
-        peak, final = xp.number(self.peak_rate), xp.number(self.final_rate)
-        initial = xp.number(self.initial_rate)
         return xp.where(
             xp.subtract(step, self.warmup_steps) < 0,
-            initial + (peak - initial) * risen,
-            final + (peak - final) * decayed,
+            xp.between(self.initial_rate, self.peak_rate, risen),
+            xp.between(self.final_rate, self.peak_rate, decayed),
         )
