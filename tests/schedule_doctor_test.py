@@ -1,0 +1,496 @@
+"""The schedule doctor on shipped bugs, clean schedules and bad input."""
+
+import json
+import math
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import optax
+import tensorflow as tf
+import tf_keras
+from absl.testing import parameterized
+from official.modeling.optimization import lr_schedule
+from official.nlp import optimization
+
+from bert import schedule as bert_schedule
+from lbcheck import schedules
+from lbcheck.schedules import Cosine
+from lbcheck.schedules import GoyalSteps
+from lbcheck.schedules import Linear
+from lbcheck.schedules import Phases
+from lbcheck.schedules import Polynomial
+from lbcheck.schedules import PolynomialWarmupDecay
+from lbcheck.schedules import Warmup
+from lbcheck.schedules import examine
+
+PolynomialDecay = tf_keras.optimizers.schedules.PolynomialDecay
+
+
+def errors(*arguments, **meant):
+    """{code: size} of the errors."""
+    return {f.code: f.size for f in examine(*arguments, **meant).errors}
+
+
+def codes(*arguments, **meant):
+    """The codes of all findings."""
+    return [f.code for f in examine(*arguments, **meant).findings]
+
+
+class ShippedBugsTest(parameterized.TestCase, tf.test.TestCase):
+    @parameterized.product(
+        row=[(3125, 14063, 22.2), (781, 1562, 50.0), (2000, 7037, 28.4)],
+        told=[True, False],
+    )
+    def test_installed_model_garden_warmup(self, row, told):
+        w, total, drop = row
+        installed = optimization.create_optimizer(6e-4, total, w).learning_rate
+        meant = dict(peak_rate=6e-4, warmup_steps=w) if told else {}
+        examination = examine(installed, total, **meant)
+        found = {f.code: f for f in examination.errors}
+        self.assertCountEqual(found, ["jump", "decay_during_warmup"])
+        for finding in found.values():
+            self.assertEqual(finding.size, f"{drop:.1f} %")
+            self.assertEqual(finding.step, w)
+
+    @parameterized.product(
+        row=[(3125, 14063, 0.778), (781, 1562, 0.5), (2000, 7037, 0.716)],
+        kind=["LinearWarmup", "PolynomialWarmUp"],
+        told=[True, False],
+    )
+    def test_installed_model_garden_lowered_peak(self, row, kind, told):
+        w, total, ratio = row
+        decay = PolynomialDecay(1.0, total, 0.0)
+        if kind == "LinearWarmup":
+            installed = lr_schedule.LinearWarmup(decay, w, 0.0)
+        else:
+            installed = lr_schedule.PolynomialWarmUp(decay, w)
+        meant = dict(peak_rate=1.0) if told else {}
+        examination = examine(installed, total, **meant)
+        found = {f.code: f for f in examination.errors}
+        self.assertCountEqual(found, ["peak_low", "decay_during_warmup"])
+        self.assertAlmostEqual(found["peak_low"].amount, ratio, 3)
+        lost = found["decay_during_warmup"].amount
+        self.assertAlmostEqual(lost, 100 * w / total, 2)
+
+    @parameterized.parameters((2000, 5774, "19.2 %"), (200, 642, "17.0 %"))
+    def test_nvidia_lamb(self, w, total, drop):
+        found = errors(bert_schedule.nvidia_lamb(6e-3, w, total), total)
+        self.assertEqual(found["jump"], drop)
+
+    def test_nvidia_adam_overshoots(self):
+        bug = bert_schedule.nvidia_adam(6e-3, 2000, 5774)
+        found = errors(bug, 5774, peak_rate=6e-3)
+        self.assertEqual(found["peak_high"], "1.529x")
+        self.assertEqual(found["jump"], "34.6 %")
+        self.assertEqual(errors(bug, 5774)["jump"], "34.6 %")
+
+    def test_default_of_bert_loses_one_per_cent(self):
+        bug = bert_schedule.original(1e-4, 10_000, 1_000_000)
+        self.assertEqual(errors(bug, 1_000_000)["jump"], "1.0 %")
+
+    def test_random_settings_of_the_bug_and_of_the_fix(self):
+        generator = np.random.default_rng(5)
+        for _ in range(150):
+            total = int(generator.integers(60, 3000))
+            w = int(generator.integers(total // 20 + 3, total - 20))
+            peak = float(10 ** generator.uniform(-5, 1))
+            power = int(generator.integers(1, 3))
+            meant = dict(peak_rate=peak, warmup_steps=w)
+            fixed = bert_schedule.fixed(peak, w, total, power)
+            for known in (meant, {}):
+                self.assertEqual(errors(fixed, total, **known), {})
+            legacy = bert_schedule.model_garden_legacy(peak, w, total, power)
+            drop = 100 * (1 - (1 - w / total) ** power)
+            # A fall of less than one update's rise is told by the fit alone.
+            if drop > 3 * 100 / w:
+                jump = next(
+                    f for f in examine(legacy, total).errors if f.code == "jump"
+                )
+                self.assertEqual(jump.step, w)
+                self.assertAlmostEqual(jump.amount, drop, delta=0.05)
+            found = errors(legacy, total, **meant)
+            self.assertIn("decay_during_warmup", found)
+
+    def test_jump_hidden_in_one_update(self):
+        bug = bert_schedule.original(1.0, 30, 1000)
+        self.assertEqual(
+            errors(bug, 1000), {"jump": "3.0 %", "decay_during_warmup": "3.0 %"}
+        )
+
+
+class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
+    @parameterized.named_parameters(
+        (
+            "cosine_not_shifted",
+            lambda t: (
+                t / 200 if t < 200 else 0.5 + 0.5 * math.cos(t * math.pi / 1000)
+            ),
+            {"jump": "9.5 %", "decay_during_warmup": "9.5 %"},
+        ),
+        (
+            "exponential_not_shifted",
+            lambda t: t / 200 if t < 200 else 0.999**t,
+            {"jump": "18.1 %", "decay_during_warmup": "18.1 %"},
+        ),
+        (
+            "inverse_root_not_shifted",
+            lambda t: t / 200 if t < 200 else 1 / math.sqrt(1 + 0.01 * t),
+            {"jump": "42.3 %"},
+        ),
+        (
+            "warmup_to_a_tenth",
+            lambda t: 0.1 * t / 200 if t < 200 else (1000 - t) / 800,
+            {"jump": "900.0 %"},
+        ),
+        (
+            "plateau_then_decay_not_shifted",
+            lambda t: 1.0 if t < 800 else 1 - t / 1000,
+            {"jump": "80.0 %"},
+        ),
+        (
+            "boundary_left_out",
+            lambda t: t / 100 if t < 100 else (1000 - t) / 900 * (t > 100),
+            {"jump": "100.0 %"},
+        ),
+        ("negative", lambda t: 1 - t / 500, {"negative": "499 updates"}),
+        (
+            "not_a_number",
+            lambda t: math.sqrt(990 - t) if t <= 990 else math.nan,
+            {"not_finite": "9 updates"},
+        ),
+        (
+            "infinite",
+            lambda t: math.inf if t == 0 else 1 / t,
+            {"not_finite": "1 updates"},
+        ),
+    )
+    def test_found_with_its_size(self, schedule, want):
+        self.assertEqual(errors(schedule, 1000), want)
+
+    @parameterized.product(
+        family=[Linear, Cosine, lambda p, n: Polynomial(p, n, power=2.0)],
+        offset=[-1, 1],
+        warmup=[0, 100],
+    )
+    def test_off_by_one_at_the_end(self, family, offset, warmup):
+        bug = Warmup(family(0.3, 1000 - warmup + offset), warmup)
+        self.assertEqual(errors(bug, 1000), {"off_by_one": "1 updates"})
+        clean = Warmup(family(0.3, 1000 - warmup), warmup)
+        self.assertEqual(errors(clean, 1000), {})
+
+    def test_off_by_one_of_mlperf_with_a_final_rate(self):
+        row = (0.0, 29.0, 1e-4, 706, 2512, 1.0, 2.0)
+        bug = PolynomialWarmupDecay(*row, decay_steps_offset=1)
+        self.assertEqual(errors(bug, 2512), {"off_by_one": "1 updates"})
+        self.assertEqual(errors(PolynomialWarmupDecay(*row), 2512), {})
+
+    def test_micro_steps_counted_as_updates(self):
+        clean = bert_schedule.fixed(1.0, 100, 1000)
+        self.assertEqual(
+            errors(lambda t: clean(4 * t), 1000), {"micro_steps": "75.0 %"}
+        )
+        for slow in (
+            bert_schedule.fixed(1.0, 400, 4000),
+            lambda t: clean(t // 4),
+        ):
+            self.assertEqual(errors(slow, 1000), {"micro_steps": "4x"})
+        found = examine(lambda t: clean(8 * t), 1000, warmup_steps=96).errors
+        self.assertIn("micro_steps", [f.code for f in found])
+
+    def test_epochs_taken_for_steps(self):
+        goyal = GoyalSteps(3.2, 5, (30, 60, 80))
+        cosine = Warmup(Cosine(1.0, 85), 5)
+        for bug in (goyal, cosine):
+            self.assertEqual(errors(bug, 28140), {"epochs_for_steps": "99.7 %"})
+        found = errors(cosine, 900, warmup_steps=50, steps_per_epoch=10)
+        self.assertEqual(list(found), ["epochs_for_steps"])
+        late = bert_schedule.fixed(1.0, 1000, 28140)
+        self.assertIn("warmup_unfinished", errors(late, 90))
+
+    def test_phases(self):
+        parts = [
+            bert_schedule.fixed(6e-4, 3125, 14063),
+            bert_schedule.fixed(2.8e-4, 781, 1562),
+        ]
+        lengths = (14063, 1562)
+        both = Phases(parts, lengths)
+        self.assertEqual(errors(both, 15625, phase_starts=(14063,)), {})
+        bugs = (
+            parts[0],
+            bert_schedule.fixed(6e-4, 3125, 15625),
+            Phases((parts[0], Linear(2.8e-4, 1562)), lengths),
+        )
+        for bug in bugs:
+            found = errors(bug, 15625, phase_starts=(14063,))
+            self.assertEqual(list(found), ["phase_restart_missing"])
+        self.assertEqual(errors(parts[0], 15625), {"ends_early": "10.0 %"})
+        original = [
+            bert_schedule.original(6e-4, 3125, 14063),
+            bert_schedule.original(2.8e-4, 781, 1562),
+        ]
+        found = examine(Phases(original, lengths), 15625).errors
+        self.assertEqual(
+            [(f.code, f.step, f.size) for f in found],
+            [("jump", 3125, "22.2 %"), ("jump", 14844, "50.0 %")],
+        )
+        late = examine(lambda t: parts[1](t + 14063), 1562).errors
+        self.assertEqual([f.code for f in late], ["always_zero"])
+
+    def test_warmup_that_is_not_as_meant(self):
+        clean = bert_schedule.fixed(1.0, 100, 1000)
+        self.assertEqual(
+            errors(clean, 1000, warmup_steps=130), {"warmup_length": "0.7692x"}
+        )
+        found = errors(Linear(1.0, 1000), 1000, warmup_steps=100)
+        self.assertEqual(list(found), ["no_warmup"])
+
+    def test_peak_that_is_not_as_meant(self):
+        clean = bert_schedule.fixed(1.0, 100, 1000)
+        low = errors(clean, 1000, peak_rate=1.1)
+        high = errors(clean, 1000, peak_rate=0.9)
+        self.assertEqual(low, {"peak_low": "0.9091x"})
+        self.assertEqual(high, {"peak_high": "1.111x"})
+
+    def test_notes_are_no_errors(self):
+        self.assertEqual(
+            codes(bert_schedule.fixed(1.0, 9, 99), 99), ["first_update_zero"]
+        )
+        self.assertEqual(codes(Linear(1.0, 100), 100), ["no_warmup"])
+        constant = schedules.Constant(0.1)
+        self.assertEqual(codes(constant, 100), ["no_warmup", "never_zero"])
+        goyal = examine(GoyalSteps(3.2, 781, (4691, 9383, 12511)), 14075)
+        self.assertEqual(goyal.errors, ())
+        step = next(f for f in goyal.findings if f.code == "step_decay")
+        self.assertEqual((step.step, step.size), (4691, "90.0 %"))
+        long = examine(Warmup(Linear(1.0, 1000), 100), 1000)
+        self.assertEqual(long.errors, ())
+        self.assertIn("all T updates", str(long))
+
+
+def clean_schedule(generator, library, total):
+    """A random schedule without a defect."""
+    peak = float(10 ** generator.uniform(-5, 1.5))
+    w = int(generator.integers(1, total // 2))
+    span = int(generator.integers(1, total))
+    factor = float(generator.uniform(0.1, 0.99))
+    stairs = bool(generator.integers(2))
+    places = np.sort(generator.choice(np.arange(1, total), 3, replace=False))
+    power = float(generator.choice([0.5, 1.0, 1.7, 3.0]))
+    if library is optax:
+        return generator.choice(
+            [
+                lambda: optax.cosine_decay_schedule(peak, total),
+                lambda: optax.warmup_cosine_decay_schedule(0.0, peak, w, total),
+                lambda: optax.polynomial_schedule(
+                    peak, 0.0, power, total - w, w
+                ),
+                lambda: optax.exponential_decay(
+                    peak, span, factor, transition_begin=w, staircase=stairs
+                ),
+                lambda: optax.piecewise_constant_schedule(
+                    peak, {int(place): 0.1 for place in places}
+                ),
+                lambda: optax.linear_onecycle_schedule(total, peak),
+                lambda: optax.cosine_onecycle_schedule(total, peak),
+                lambda: optax.warmup_exponential_decay_schedule(
+                    0.0, peak, w, span, factor
+                ),
+            ]
+        )()
+    library = library.optimizers.schedules
+    return generator.choice(
+        [
+            lambda: library.CosineDecay(peak, total, alpha=0.1 * stairs),
+            lambda: library.CosineDecay(
+                0.0, total - w, warmup_target=peak, warmup_steps=w
+            ),
+            lambda: library.PolynomialDecay(
+                peak, total, end_learning_rate=0.01 * peak * stairs, power=power
+            ),
+            lambda: library.ExponentialDecay(peak, span, factor, stairs),
+            lambda: library.PiecewiseConstantDecay(
+                places.tolist(), [peak, peak / 10, peak / 100, peak / 1000]
+            ),
+            lambda: library.InverseTimeDecay(peak, span, 5 * factor, stairs),
+            lambda: library.CosineDecayRestarts(peak, span + 10, 2.0, 0.8),
+        ]
+    )()
+
+
+class CleanSchedulesTest(parameterized.TestCase, tf.test.TestCase):
+    @parameterized.parameters((keras, 67), (tf_keras, 67), (optax, 66))
+    def test_no_error_on_200_random_clean_schedules(self, library, number):
+        generator = np.random.default_rng(number)
+        for index in range(number):
+            total = int(generator.integers(60, 1500))
+            schedule = clean_schedule(generator, library, total)
+            found = examine(schedule, total)
+            self.assertEqual(found.errors, (), f"{index}: {found}")
+
+    def test_common_schedules_of_others(self):
+        for schedule in (
+            lambda t: min((t + 1) ** -0.5, (t + 1) * 400**-1.5),
+            lambda t: 1.0 if t < 800 else (1000 - t) / 200,
+            lambda t: abs(t % 100 - 50) / 50,
+            lambda t: (t % 100) / 100,
+            lambda t: min((t + 1) / 100, (10100 - t) / 10001),
+            lambda t: 0.97 ** (t // 30),
+        ):
+            self.assertEqual(errors(schedule, 1000), {})
+        self.assertEqual(
+            errors(bert_schedule.fixed(1.0, 100, 10100), 10100), {}
+        )
+
+
+class LogTest(parameterized.TestCase, tf.test.TestCase):
+    def write(self, rows, header="step,learning_rate"):
+        path = self.get_temp_dir() + "/log.csv"
+        with open(path, "w") as file:
+            file.write("\n".join([header, *(f"{s},{r}" for s, r in rows)]))
+        return path
+
+    @parameterized.parameters(1, 10, 50)
+    def test_log_of_the_bug(self, every):
+        bug = bert_schedule.original(6e-4, 3125, 14063)
+        path = self.write([(t, bug(t)) for t in range(0, 14063, every)])
+        meant = dict(peak_rate=6e-4, warmup_steps=3125)
+        found = {f.code: f for f in examine(path, 14063, **meant).errors}
+        self.assertAlmostEqual(found["jump"].amount, 22.2, delta=0.3)
+        self.assertLessEqual(abs(found["jump"].step - 3125), every)
+        clean = bert_schedule.fixed(6e-4, 3125, 14063)
+        path = self.write([(t, clean(t)) for t in range(0, 14063, every)])
+        self.assertEqual(errors(path, 14063, **meant), {})
+
+    def test_log_in_micro_steps_and_after_a_wrong_resume(self):
+        clean = bert_schedule.fixed(1.0, 100, 1000)
+        rows = [(t, clean(t // 4)) for t in range(4000)]
+        self.assertIn("micro_steps", errors(self.write(rows), 1000))
+        rows = [(t, clean(t)) for t in range(500)]
+        rows += [(t, clean(t - 400)) for t in range(400, 1000)]
+        self.assertIn("resume_mismatch", errors(self.write(rows), 1000))
+
+    def test_bad_files_are_named_by_line(self):
+        path = self.write([(0, 1.0), (1, "x"), (2, 0.5)])
+        with self.assertRaisesRegex(ValueError, "line 3.*'1,x'"):
+            examine(path)
+        with self.assertRaisesRegex(ValueError, "at least 3 steps"):
+            examine(self.write([(0, 1.0)]))
+        with self.assertRaisesRegex(ValueError, "nowhere.csv"):
+            examine("nowhere.csv")
+
+
+def raises_late(step):
+    """A schedule that fails in the middle of the run."""
+    return [1.0] * 50 + [0.5] if step < 0 else ([1.0] * 50)[step]
+
+
+class InputTest(parameterized.TestCase, tf.test.TestCase):
+    @parameterized.parameters(
+        (dict(total_steps=0), "total_steps.*0"),
+        (dict(total_steps=-3), "total_steps.*-3"),
+        (dict(total_steps=None), "total_steps.*None"),
+        (dict(total_steps=10.5), "total_steps.*10.5"),
+        (dict(peak_rate=float("nan")), "peak_rate.*nan"),
+        (dict(peak_rate=0), "peak_rate.*0"),
+        (dict(warmup_steps=101), "warmup_steps=101"),
+        (dict(warmup_steps=-1), "warmup_steps.*-1"),
+        (dict(steps_per_epoch=0), "steps_per_epoch.*0"),
+        (dict(phase_starts=(0.5,)), "phase_starts.*0.5"),
+    )
+    def test_bad_arguments_are_named(self, change, message):
+        meant = dict(total_steps=100) | change
+        with self.assertRaisesRegex(ValueError, message):
+            examine(Linear(1.0, 100), **meant)
+
+    def test_bad_schedules_are_named(self):
+        with self.assertRaisesRegex(ValueError, "IndexError at step 50"):
+            examine(raises_late, 100)
+        with self.assertRaisesRegex(ValueError, "one number.*'a'"):
+            examine(lambda t: "a", 100)
+        with self.assertRaisesRegex(ValueError, "one number.*None"):
+            examine(lambda t: None, 100)
+        with self.assertRaisesRegex(TypeError, "schedule.*0.1"):
+            examine(0.1, 100)
+
+    def test_schedule_that_cannot_be_traced(self):
+        def eager(step):
+            return tf.constant(1.0 if int(step) < 5 else 0.5)
+
+        found = examine(eager, 10)
+        self.assertAllEqual(found.rates, [1.0] * 5 + [0.5] * 5)
+
+    def test_json_text_and_figure(self):
+        found = examine(bert_schedule.original(1.0, 50, 100), 100)
+        described = json.loads(found.to_json())
+        self.assertEqual(described["errors"], 2)
+        self.assertEqual(described["findings"][0]["code"], "jump")
+        self.assertEqual(described["findings"][0]["size"], "50.0 %")
+        self.assertIn("ERROR jump at step 50 (50.0 %)", str(found))
+        path = self.get_temp_dir() + "/figure.svg"
+        found.save_figure(path)
+        with open(path) as file:
+            self.assertIn("<svg", file.read())
+
+
+MODULE = """
+from bert.schedule import fixed, original
+def bug(): return original(1.0, 781, 1562)
+def clean(): return fixed(1.0, 781, 1562)
+def rate(step): return 1.0 - step / 1562
+def default(step=0): return 1.0 - step / 1562
+def broken(): raise RuntimeError("no data")
+"""
+
+
+class CommandTest(parameterized.TestCase, tf.test.TestCase):
+    def run_command(self, *arguments):
+        folder = self.get_temp_dir()
+        with open(folder + "/my_module.py", "w") as file:
+            file.write(MODULE)
+        code = "from lbcheck import cli; cli.main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, "schedule", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
+
+    def test_exit_codes(self):
+        for name, code in (
+            ("bug", 1),
+            ("clean", 0),
+            ("rate", 0),
+            ("default", 0),
+        ):
+            done = self.run_command(f"my_module:{name}", "--total_steps=1562")
+            self.assertEqual(done.returncode, code, name + done.stderr)
+        for arguments in (
+            ["my_module:broken", "--total_steps=1562"],
+            ["my_module:missing", "--total_steps=1562"],
+            ["my_module:clean"],
+            ["my_module:clean", "--total_steps=-1"],
+            ["missing.csv"],
+        ):
+            done = self.run_command(*arguments)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertNotIn("Traceback", done.stderr)
+            self.assertIn("lbcheck schedule:", done.stderr)
+
+    def test_json_and_figure(self):
+        done = self.run_command(
+            "my_module:bug",
+            "--total_steps=1562",
+            "--json",
+            "--figure=figure.png",
+        )
+        self.assertEqual(done.returncode, 1)
+        finding = json.loads(done.stdout)["findings"][0]
+        self.assertEqual((finding["size"], finding["step"]), ("50.0 %", 781))
+        with open(self.get_temp_dir() + "/figure.png", "rb") as file:
+            self.assertEqual(file.read(4), b"\x89PNG")
+
+
+if __name__ == "__main__":
+    tf.test.main()
