@@ -74,8 +74,12 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
     changes = np.diff(rates)
     slopes = changes / gaps
     beside = np.maximum(np.abs(rates[1:]), np.abs(rates[:-1]))
-    usual = _usual_slopes(np.abs(slopes)) * gaps
-    limit = _STEEPER * usual + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
+    usual = _STEEPER * _usual_slopes(np.abs(slopes))
+    # A rise that turns into a fall has no reason to fall faster than after.
+    turns = np.flatnonzero((slopes[:-2] > 0) & (slopes[1:-1] < 0)) + 1
+    after = np.maximum(4 * np.abs(slopes[turns + 1]), slopes[turns - 1])
+    usual[turns] = np.minimum(usual[turns], after)
+    limit = usual * gaps + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
     found = [
         index + 1
         for index in np.flatnonzero(np.abs(changes) > limit)

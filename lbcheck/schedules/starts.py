@@ -316,8 +316,8 @@ def decay_during_warmup(case: Case) -> list[Finding]:
     rise = case.rise
     if rise is None or rise.steps < 2:
         return []
-    after = int(np.searchsorted(case.steps, rise.steps))
-    stops = [j.index for j in case.jumps if j.index > after]
+    after = rise.index + 1
+    stops = [jump.index for jump in case.jumps if jump.index > after]
     part = slice(after, stops[0] if stops else len(case.rates))
     if part.stop - part.start < 8:
         return []
@@ -330,22 +330,22 @@ def decay_during_warmup(case: Case) -> list[Finding]:
     if start is None:
         return []
     jumped = any(jump.index == part.start for jump in case.jumps)
-    told = (case.peak, case.configured_peak)
-    candidates = [
-        (rise.limit, rise.steps),
-        *((top, rise.steps) for top in told),
-    ]
+    hidden = []
     # A warm-up from 0 passes through (0, 0): its limit is no coincidence.
     if not jumped and case.rates[0] <= 1e-3 * rise.limit:
-        candidates.extend(_hidden_limits(case))
-    for top, step in candidates:
+        hidden = _hidden_limits(case)
+    seen = [
+        (top, rise.steps)
+        for top in (rise.limit, case.peak, case.configured_peak)
+    ]
+    for top, step in [*hidden, *seen]:
         if not top or abs(start / top - 1) > 2e-3:
             continue
-        shown = case.rates[np.searchsorted(case.steps, step)]
+        shown = float(case.rates[np.searchsorted(case.steps, step)])
         if 1 - shown / top < _LEAST_GAP:
             continue
         found = [_hidden_decay(step, shown, top)]
-        if not jumped and top not in told:
+        if (top, step) in hidden:
             ends = (pieces.RISING, pieces.FALLING)
             jump = pieces.Jump(part.start, step, top, shown, *ends)
             found.insert(0, _jump_finding(jump, "falls"))
