@@ -7,15 +7,29 @@ calls a Keras).
 """
 
 import dataclasses
+import importlib
 import math
 import numbers
 from typing import Any
 from typing import NamedTuple
 
+import numpy as np
+
 from lbcheck import rules
 from lbcheck.optimizers import selection
 
 SAME = "same"
+
+_WHOLE_MODEL = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+    "diagnostics_every",
+)
+"""Settings that act on all variables at once, so not on a fallback's."""
 
 
 class DefaultRate(float):
@@ -89,12 +103,21 @@ def check_rate(owner: str, learning_rate):
     return float(learning_rate)
 
 
+def unique(paths) -> list[str]:
+    """The paths, with #2, #3, ... on those that occur again."""
+    seen, labels = {}, []
+    for path in paths:
+        seen[path] = seen.get(path, 0) + 1
+        labels.append(path if seen[path] == 1 else f"{path}#{seen[path]}")
+    return labels
+
+
 class Core:
     """Settings and selection; see the module docstring.
 
     Attributes:
         rule: The update rule, `lbcheck.rules.Rule`.
-        fallback_rule: The rule of variables without trust ratio, or None.
+        update_count: Number of updates completed; an array or variable.
         keras_name: Module under lbcheck, such as "keras3"; `keras_title` is
             its Keras in words; `other_*` name the other Keras.
     """
@@ -139,11 +162,8 @@ class Core:
             )
         if isinstance(fallback, dict):
             fallback = self._load_fallback(fallback)
-        if fallback is not None and not isinstance(fallback, Core):
-            raise TypeError(
-                f"{owner}: `fallback` must be an lbcheck optimizer such as "
-                f"lbcheck.AdamW(), received {fallback!r}."
-            )
+        if fallback is not None:
+            self._check_fallback(fallback)
         exclude_from_weight_decay = selection.check_patterns(
             owner, "exclude_from_weight_decay", exclude_from_weight_decay
         )
@@ -170,21 +190,59 @@ class Core:
 
     def _load_fallback(self, config):
         """The fallback of a saved configuration, from this class's Keras."""
-        module = __import__(type(self).__module__, fromlist=["_"])
-        return getattr(module, config["class_name"]).from_config(
-            config["config"]
-        )
+        room = importlib.import_module(f"lbcheck.{self.keras_name}")
+        return getattr(room, config["class_name"]).from_config(config["config"])
+
+    def _check_fallback(self, fallback):
+        """Refuses what could not act as a part of this optimizer."""
+        owner = type(self).__name__
+        if not isinstance(fallback, Core):
+            raise TypeError(
+                f"{owner}: `fallback` must be an lbcheck optimizer such as "
+                f"lbcheck.AdamW(), received {fallback!r}."
+            )
+        if fallback.keras_name != self.keras_name:
+            raise TypeError(
+                f"{owner} is for {self.keras_title}; `fallback` must be so "
+                f"too, received {fallback!r}."
+            )
+        for name in _WHOLE_MODEL:
+            if getattr(fallback, name, None):
+                raise ValueError(
+                    f"{owner}: give `{name}` to {owner}, not to its "
+                    f"`fallback`; received "
+                    f"{name}={getattr(fallback, name)!r} there."
+                )
 
     @property
-    def fallback_rule(self):
-        """The rule of the variables that take no trust ratio, or None."""
-        if self.rule.normalizes is None:
-            return None
-        if self._fallback.optimizer is not None:
-            return self._fallback.optimizer.rule
-        if self._reading.heavy_ball_fallback:
-            return rules.Momentum(momentum=self.rule.momentum)
-        return None
+    def weight_decay(self):
+        """The rule's decay coefficient; fixed when the optimizer is made."""
+        return self.rule.weight_decay
+
+    @weight_decay.setter
+    def weight_decay(self, value):
+        # Keras sets its own decay, None here, before there is a rule.
+        if value is not None:
+            raise AttributeError(
+                f"{type(self).__name__}: `weight_decay` is part of the update "
+                "rule; pass it when you make the optimizer."
+            )
+
+    def _apply_weight_decay(self, variables):
+        """Keras's decay outside the rule: none."""
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Keras's method, which would have no effect on the rule.
+
+        Raises:
+            TypeError: Always; exclusions are an argument here.
+        """
+        raise TypeError(
+            f"{type(self).__name__}: pass exclude_from_weight_decay=[...] "
+            "(patterns on the full variable path) when you make the "
+            f"optimizer; received var_list={var_list!r}, "
+            f"var_names={var_names!r}."
+        )
 
     def plan(self, paths, shapes) -> tuple[Assignment, ...]:
         """Decides for every variable which rule, decay and ratio it gets.
@@ -208,31 +266,48 @@ class Core:
             unadapted = (False,) * len(paths)
         else:
             unadapted = undecayed
-        fallback_rule = self.fallback_rule
-        fallback_undecayed, fallback_rate = undecayed, None
-        if self._fallback.optimizer is not None:
-            other = self._fallback.optimizer
-            fallback_rate = other.own_rate()
-            fallback_undecayed = selection.match(
-                other._exclude_decay, paths, shapes
-            ).flags
-        assignments = []
-        for index, (path, shape) in enumerate(zip(paths, shapes)):
-            by_fallback = fallback_rule is not None and unadapted[index]
-            rule = fallback_rule if by_fallback else self.rule
-            no_decay = fallback_undecayed if by_fallback else undecayed
-            assignments.append(
-                Assignment(
-                    path=path,
-                    shape=tuple(shape),
-                    rule=rule,
-                    decay=not no_decay[index],
-                    adapt=not unadapted[index],
-                    rate=fallback_rate if by_fallback else None,
-                    fallback=by_fallback,
-                )
+        fallback = self._plan_fallback(paths, shapes)
+        labels = unique(paths)
+        return tuple(
+            fallback[index]._replace(path=labels[index])
+            if fallback is not None and unadapted[index]
+            else Assignment(
+                path=labels[index],
+                shape=tuple(shape),
+                rule=self.rule,
+                decay=not undecayed[index],
+                adapt=not unadapted[index],
+                rate=None,
+                fallback=False,
             )
-        return tuple(assignments)
+            for index, shape in enumerate(shapes)
+        )
+
+    def _plan_fallback(self, paths, shapes):
+        """What the fallback would do with each variable; None: there is none.
+
+        It is the fallback's own plan, so that its variables are updated as
+        by that optimizer alone.
+        """
+        if self.rule.normalizes is None:
+            return None
+        other = self._fallback.optimizer
+        if other is not None:
+            rate = other.own_rate()
+            return [
+                assignment._replace(
+                    rate=rate if assignment.rate is None else assignment.rate,
+                    fallback=True,
+                )
+                for assignment in other.plan(paths, shapes)
+            ]
+        if not self._reading.heavy_ball_fallback:
+            return None
+        rule = rules.Momentum(momentum=self.rule.momentum)
+        return [
+            Assignment("", tuple(shape), rule, False, False, None, True)
+            for shape in shapes
+        ]
 
     def _match(self, argument, paths, shapes):
         patterns = self.exclusions()[argument]
@@ -251,9 +326,14 @@ class Core:
 
     def own_rate(self):
         """The rate this optimizer was given, None where it was left out."""
-        if isinstance(self._given_rate, DefaultRate):
-            return None
-        return self._given_rate
+        if callable(self._learning_rate) or hasattr(
+            self._learning_rate, "get_config"
+        ):
+            return self._learning_rate
+        now, given = self._rate_variable(), self._given_rate
+        if now != np.float32(given):  # assigned since
+            return now
+        return None if isinstance(given, DefaultRate) else given
 
     def _set_up(self, variables, shapes, add_slot, add_row):
         """Makes the plan and the state; the adapters give the makers.
@@ -284,7 +364,7 @@ class Core:
         if not callable(assignment.rate):
             return assignment.rate
         if hasattr(assignment.rate, "get_config"):  # a schedule
-            return assignment.rate(self.iterations)
+            return assignment.rate(self.update_count)
         return assignment.rate()
 
     @property
@@ -314,6 +394,11 @@ class Core:
             assignment.path: Diagnostics(*(float(x) for x in row.numpy()))
             for assignment, row in zip(self._assignments, self._rows)
         }
+
+    def completed_updates(self) -> int:
+        """Number of updates completed, as a Python number."""
+        count = self.update_count
+        return int(count.numpy() if hasattr(count, "numpy") else count)
 
     def trust_ratios(self) -> dict[str, float]:
         """{path: trust ratio really applied} of the last recorded update."""

@@ -64,11 +64,12 @@ class DiagnosticsWriter:
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         every = optimizer.diagnostics_every
-        step = (int(optimizer.iterations) - 1) // every * every
+        last = optimizer.completed_updates() - 1
+        step = last // every * every
         if step > self._written:
             self._write(step, optimizer.diagnostics())
             self._written = step
-            self._waited = (int(optimizer.iterations) - 1) % every
+            self._waited = last % every
 
     def on_train_end(self, logs=None):
         """Closes the event file."""

@@ -7,9 +7,13 @@ from keras import ops
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 if ON_TENSORFLOW:
+    from tensorflow import init_scope
+
     from lbcheck.optimizers.tensorflow_update import TensorFlowUpdate as Update
     from lbcheck.optimizers.tensorflow_update import densify
 else:
+    from contextlib import nullcontext as init_scope
+
     from lbcheck.optimizers.keras_arrays import KerasUpdate as Update
 
 
@@ -37,10 +41,33 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             for rule in {id(a.rule): a.rule for a in self.assignments}.values()
         }
 
+    @property
+    def update_count(self):
+        """Number of updates completed."""
+        return self.iterations
+
+    def _rate_variable(self):
+        """The value of the rate's variable, also while a step is traced."""
+        with init_scope():
+            return float(self._learning_rate.numpy())
+
     def _add_slot(self, variable, slot):
-        initializer = keras.initializers.Constant(slot.initial)
-        if slot.scalar:
-            return self.add_variable((), initializer, name=slot.name)
+        def initializer(shape, dtype):
+            # keras.initializers.Constant would round through float32.
+            return ops.convert_to_tensor(
+                np.full(shape, slot.initial), dtype=dtype
+            )
+
+        narrow = str(variable.dtype) in ("float16", "bfloat16")
+        if slot.scalar or narrow:
+            # 16 bits cannot hold moments: small squares vanish in float16,
+            # and 0.999 times a bfloat16 rounds back to it.
+            return self.add_variable(
+                () if slot.scalar else variable.shape,
+                initializer,
+                dtype="float32" if narrow else variable.dtype,
+                name=slot.name,
+            )
         return self.add_variable_from_reference(
             variable, slot.name, initializer
         )
@@ -66,7 +93,7 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             gradient,
             [native(slot) for slot in self._slots[index]],
             self._rate(assignment, learning_rate),
-            ops.convert_to_tensor(self.iterations),
+            ops.convert_to_tensor(self.update_count),
             assignment.decay,
             assignment.adapt,
             record,
@@ -99,8 +126,9 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             pairs = super()._all_reduce_sum_gradients(
                 list(zip(grads, self._trainable_variables))
             )
+            grads = super()._clip_gradients([gradient for gradient, _ in pairs])
             self._reduced = True
-            return super()._clip_gradients([gradient for gradient, _ in pairs])
+            return grads
 
         def _all_reduce_sum_gradients(self, grads_and_vars):
             if self._reduced:

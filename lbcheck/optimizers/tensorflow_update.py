@@ -8,7 +8,6 @@ kernel; AdamW is TensorFlow's own fused Adam kernel behind an in-place scaling
 by `keep`. ``benchmarks/optimizer_step.py`` measures it.
 """
 
-import math
 import platform
 
 import numpy as np
@@ -157,6 +156,7 @@ class TensorFlowUpdate:
         outside, _ = self._rule.outside(
             ARRAYS, weight, direction, rate, decay, adapt
         )
+        del weight  # eagerly, a live reading makes the kernel copy
         self._scale(variable, self._rule.keep(rate, decay), large=True)
         tf.raw_ops.ResourceApplyGradientDescent(
             var=variable.handle,
@@ -207,27 +207,27 @@ class TensorFlowUpdate:
         """AdamW by TensorFlow's fused kernel, corrected to the paper's form.
 
         The kernel computes w -= rate m / (sqrt(v) + epsilon) with moments of
-        its own rounding: it forms 1 - beta in float32, which for 0.999 is
-        off by 1e-5. Its moments are then `first` and `second` times the true
-        ones, and rate and epsilon take these factors back, together with the
-        bias correction.
+        betas of its own rounding: 1 - 0.999 in float32 is off by 1e-5. Its
+        moments are sums of weights 1 - b^t with the rounded b, the rule's of
+        1 - beta^t; rate and epsilon take the quotient back, which bias
+        correction by b does in one.
         """
         rule = self._rule
+
+        def total(beta):
+            return rules.one_minus_power(ARRAYS, beta, count + 1)
+
         first, second = (
-            (1.0 - float(np.float32(beta))) / (1.0 - beta)
+            total(float(np.float32(beta)))
             for beta in (rule.beta_1, rule.beta_2)
         )
-        root = math.sqrt(second)
-        epsilon = rule.epsilon * root
-        rate_scale = root / first
-        if rule.bias_correction:
-            by_first = rules.one_minus_power(ARRAYS, rule.beta_1, count + 1)
-            by_second = tf.sqrt(
-                rules.one_minus_power(ARRAYS, rule.beta_2, count + 1)
-            )
-            rate_scale = rate_scale * by_second / by_first
-            if not rule.epsilon_hat:
-                epsilon = epsilon * by_second
+        if not rule.bias_correction:
+            first = first / total(rule.beta_1)
+            second = second / total(rule.beta_2)
+        rate_scale = tf.sqrt(second) / first
+        epsilon = rule.epsilon * tf.sqrt(second)
+        if rule.epsilon_hat and rule.bias_correction:
+            epsilon = epsilon / tf.sqrt(total(rule.beta_2))
         self._scale(variable, rule.keep(rate, decay), large)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

@@ -5,7 +5,31 @@ import tensorflow as tf
 import tf_keras
 
 from lbcheck.optimizers.tensorflow_update import TensorFlowUpdate
+from lbcheck.optimizers.tensorflow_update import compute_dtype
 from lbcheck.optimizers.tensorflow_update import densify
+
+SCHEDULE = tf_keras.optimizers.schedules.LearningRateSchedule
+
+
+class CallableRate(SCHEDULE):
+    """A callable without arguments, asked at every update as in Keras 3."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, step):
+        """The rate now, whatever the step."""
+        return self._function()
+
+    def get_config(self):
+        """A function has no configuration.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "A callable learning rate cannot be saved; use a schedule."
+        )
 
 
 class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
@@ -18,7 +42,19 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
 
     def __init__(self, learning_rate, name, **kwargs):
         super().__init__(name, weight_decay=None, **kwargs)
+        if callable(learning_rate) and not hasattr(learning_rate, "get_config"):
+            learning_rate = CallableRate(learning_rate)
         self._learning_rate = self._build_learning_rate(learning_rate)
+        # `iterations` also counts the steps that loss scaling skips.
+        with tf.init_scope():
+            self.update_count = tf.Variable(
+                0,
+                name="update_count",
+                dtype=tf.int64,
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+        self._variables.append(self.update_count)
 
     def build(self, var_list):
         """Creates the state for these variables and resolves exclusions."""
@@ -37,14 +73,27 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             for rule in {id(a.rule): a.rule for a in self.assignments}.values()
         }
 
+    def _rate_variable(self):
+        """The value of the rate's variable, also while a step is traced."""
+        with tf.init_scope():
+            return float(self._learning_rate.numpy())
+
     def _add_slot(self, variable, slot):
         shape = () if slot.scalar else variable.shape
+        dtype = compute_dtype(variable)
+        if dtype != variable.dtype:
+            # 16 bits cannot hold moments: small squares vanish in float16,
+            # and 0.999 times a bfloat16 rounds back to it.
+            return self.add_variable(
+                shape,
+                dtype,
+                tf_keras.initializers.Constant(slot.initial),
+                name=slot.name,
+            )
         return self.add_variable_from_reference(
             variable,
             slot.name,
-            initial_value=tf.fill(
-                shape, tf.constant(slot.initial, variable.dtype)
-            ),
+            initial_value=tf.fill(shape, tf.constant(slot.initial, dtype)),
         )
 
     def _add_row(self, name):
@@ -67,11 +116,30 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             densify(gradient),
             self._slots[index],
             self._rate(assignment, self.learning_rate),
-            self.iterations,
+            self.update_count,
             assignment.decay,
             assignment.adapt,
             record,
         )
+
+    def _compute_current_learning_rate(self):
+        # As tf_keras does, at the number of updates instead of iterations.
+        if isinstance(self._learning_rate, SCHEDULE):
+            rate = self._learning_rate(self.update_count)
+            if not hasattr(self, "_current_learning_rate"):
+                self._current_learning_rate = tf.Variable(
+                    rate, name="current_learning_rate", trainable=False
+                )
+            self._current_learning_rate.assign(rate)
+
+    def _distributed_apply_gradients_fn(
+        self, distribution, grads_and_vars, **kwargs
+    ):
+        iterations = super()._distributed_apply_gradients_fn(
+            distribution, grads_and_vars, **kwargs
+        )
+        self.update_count.assign_add(1)
+        return iterations
 
     def get_config(self):
         """The settings of tf_keras, to which it does not add the rate."""
