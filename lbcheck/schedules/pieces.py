@@ -31,8 +31,9 @@ class Jump(NamedTuple):
         step: Its step.
         before: Limit of the rate from the left, at `step`.
         after: The rate at `step`.
-        left: Trend before: "rising", "flat" or "falling".
+        left: Trend just before: "rising", "flat" or "falling".
         right: Trend after.
+        samples: How many samples lie before it, back to the last jump.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Jump(NamedTuple):
     after: float
     left: str
     right: str
+    samples: int
 
     @property
     def change(self) -> float:
@@ -99,8 +101,9 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
                 step=int(steps[index]),
                 before=before,
                 after=float(rates[index]),
-                left=_trend(rates[left][-6:]),
+                left=_trend(rates[left][-2:]),
                 right=_trend(rates[right][: max(6, len(rates) // 20)]),
+                samples=index - bounds[number],
             )
         )
     return jumps
@@ -216,7 +219,9 @@ def decay_at_start(steps, rates, end: int, final: float) -> float | None:
     curve = log - 2 * np.log(np.cos(np.pi * t / (2 * end)))
     fits.append((np.ptp(curve) / 2, np.mean(curve)))
     error, start = min(fits)
-    return float(np.exp(start) + final) if error < 1e-3 else None
+    if error > 1e-3 or start > 700:
+        return None
+    return float(np.exp(start) + final)
 
 
 def decay_end_offset(steps, rates, total: int, final: float) -> int | None:

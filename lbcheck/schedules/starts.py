@@ -58,7 +58,8 @@ def first_update(case: Case) -> list[Finding]:
         ]
     if case.rise is not None or case.rates[0] < 0.999 * case.highest:
         return []
-    meant = bool(case.warmup)
+    # A warm-up of one update from 1 / 1 is none to see.
+    meant = bool(case.warmup and case.warmup > 1)
     words = f", though {case.warmup:,} updates are meant" if meant else ""
     return [
         Finding(
@@ -195,7 +196,7 @@ def jumps(case: Case) -> list[Finding]:
             continue
         elif down and _is_defect(case, jump):
             found.append(_jump_finding(jump, "falls"))
-        elif not down and jump.left == pieces.RISING != jump.right:
+        elif not down and _is_cut_short(jump):
             found.append(_jump_finding(jump, "leaps up"))
         elif down and pieces.RISING not in sides:
             steps_down.append(jump)
@@ -251,6 +252,9 @@ def _spike_finding(jump):
 
 def _is_defect(case, jump) -> bool:
     """Whether a fall contradicts what came before it."""
+    if len(case.rates) - jump.index < 4:
+        # A decay of three updates may be that steep.
+        return False
     if jump.left == pieces.RISING:
         # A sawtooth or a new phase falls back to where it rose from.
         rise = case.rates[: jump.index]
@@ -258,6 +262,12 @@ def _is_defect(case, jump) -> bool:
         return not again
     # A plateau or a decay that goes on elsewhere; steps end on plateaus.
     return jump.right == pieces.FALLING and not _decays_in_steps(case)
+
+
+def _is_cut_short(jump) -> bool:
+    """Whether a warm-up leaps to its peak; three updates show no shape."""
+    rising = jump.left == pieces.RISING != jump.right
+    return rising and jump.samples > 3
 
 
 def _decays_in_steps(case) -> bool:
@@ -347,7 +357,7 @@ def decay_during_warmup(case: Case) -> list[Finding]:
         found = [_hidden_decay(step, shown, top)]
         if (top, step) in hidden:
             ends = (pieces.RISING, pieces.FALLING)
-            jump = pieces.Jump(part.start, step, top, shown, *ends)
+            jump = pieces.Jump(part.start, step, top, shown, *ends, 0)
             found.insert(0, _jump_finding(jump, "falls"))
         return found
     return []
@@ -356,20 +366,22 @@ def decay_during_warmup(case: Case) -> list[Finding]:
 def _hidden_limits(case):
     """What a warm-up was heading for, where the fall is within one update.
 
-    One update further is only looked at where the fall would be larger than
+    Only a straight warm-up says so well where it was heading. One update
+    further is only looked at where the fall would be larger than
     that update's rise: a clean warm-up of w updates before T = w (w + 1)
     could be read as such a fall.
     """
     index = case.rise.index
-    if index < 3 or index + 1 >= len(case.rates):
+    if index < 3 or index + 1 >= len(case.rates) or case.gap > 1:
         return []
     limits = []
     for last in (index, index + 1):
-        line = np.polyfit(
-            case.steps[last - 3 : last], case.rates[last - 3 : last], 1
-        )
-        limit = float(np.polyval(line, case.steps[last]))
-        if last == index or limit - case.rates[last] > 1.2 * line[0]:
+        first, second, third = case.rates[last - 3 : last]
+        if abs(first - 2 * second + third) > 1e-5 * third:
+            continue
+        rise = third - second
+        limit = float(third + rise)
+        if last == index or limit - case.rates[last] > 1.2 * rise:
             limits.append((limit, int(case.steps[last])))
     return limits
 
