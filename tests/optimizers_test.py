@@ -483,22 +483,6 @@ class FitTest(tf.test.TestCase, parameterized.TestCase):
         model.fit(ids, labels, batch_size=32, epochs=20, verbose=0)
         self.assertLess(model.evaluate(ids, labels, verbose=0), 0.5 * before)
 
-    def test_accumulation_counts_updates(self):
-        """Keras 3 asks the schedule for micro-steps; we may not."""
-        rates = [0.1, 0.02, 0.3, 0.04]
-        results = []
-        for accumulate in (1, 4):
-            variable = make_variable("keras3", np.float32([[1.0, 2.0]]), "k")
-            optimizer = lbcheck.keras3.LAMB(
-                make_schedule("keras3", rates + [9.0] * 16),
-                gradient_accumulation_steps=None if accumulate == 1 else 4,
-            )
-            for gradient in ([[1.0, 0.5]], [[-2.0, 1.0]], [[0.5, 0.5]]):
-                for _ in range(accumulate):
-                    optimizer.apply([tf.constant(gradient)], [variable])
-            results.append(variable.numpy())
-        self.assertAllClose(*results, rtol=1e-6)
-
     @parameterized.named_parameters(*BOTH)
     def test_global_clip_is_over_all_variables(self, kind):
         case = trajectory.problem(10, 0.1, dtype=np.float32)
@@ -512,13 +496,6 @@ class FitTest(tf.test.TestCase, parameterized.TestCase):
             reference.lamb, (case[0], clipped, case[2])
         )
         self.assertLess(trajectory.distance(found, exact, case[0]), CLOSE)
-
-    @parameterized.named_parameters(*BOTH)
-    def test_weight_average(self, kind):
-        model = small_model(kind, optimizer=room(kind).AdamW(0.1, use_ema=True))
-        x, y = small_data()
-        model.fit(x, y, batch_size=32, epochs=1, verbose=0)
-        self.assertTrue(np.isfinite(model.evaluate(x, y, verbose=0)))
 
 
 class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
@@ -560,7 +537,9 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.named_parameters(*BOTH)
     def test_recording_changes_no_number(self, kind):
-        case = trajectory.problem(7, 0.1, dtype=np.float32)
+        case = trajectory.problem(
+            7, 0.1, dtype=np.float32, shapes=((300, 300), (4, 3), (5,), (3,))
+        )
         runs = [
             step_optimizer(kind, room(kind).LARS(1.0, **more), case)
             for more in ({}, {"diagnostics_every": 2})

@@ -26,7 +26,8 @@ CASES = {
     "LAMB": {},
     "LAMB clipped": {"global_clipnorm": 0.5},
     "LAMB recorded": {"diagnostics_every": 2},
-    "LARS": {"weight_decay": 0.1, "trust_coefficient": 0.05},
+    "LARS": {"weight_decay": 0.1, "trust_coefficient": 1.0},
+    "LAMB with": {"fallback": "Nesterov"},
     "AdamW": {"weight_decay": 0.1},
     "AdamW accumulated": {"gradient_accumulation_steps": 2},
     "Nesterov": {"weight_decay": 0.1},
@@ -69,9 +70,11 @@ def step(strategy, name, settings):
                 tf.Variable(weight, name=path)
                 for weight, path in zip(weights, trajectory.NAMES)
             ]
-        optimizer = getattr(getattr(lbcheck, _KERAS.value), name)(
-            0.05, **settings
-        )
+        module = getattr(lbcheck, _KERAS.value)
+        if "fallback" in settings:
+            fallback = getattr(module, settings["fallback"])(0.01)
+            settings = {**settings, "fallback": fallback}
+        optimizer = getattr(module, name)(0.05, **settings)
         optimizer.build(variables)
     replicas = strategy.num_replicas_in_sync
 
@@ -97,7 +100,10 @@ def step(strategy, name, settings):
         else strategy.experimental_local_results(v)[-1]
         for v in variables
     ]
-    return [np.ravel(v.numpy()).tolist() for v in last]
+    result = [np.ravel(v.numpy()).tolist() for v in last]
+    if optimizer.diagnostics_every:
+        result.append(list(optimizer.trust_ratios().values()))
+    return result
 
 
 def fit(strategy):

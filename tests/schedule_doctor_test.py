@@ -161,7 +161,7 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
         (
             "infinite",
             lambda t: math.inf if t == 0 else 1 / t,
-            {"not_finite": "1 updates"},
+            {"not_finite": "1 update"},
         ),
     )
     def test_found_with_its_size(self, schedule, want):
@@ -174,14 +174,14 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
     )
     def test_off_by_one_at_the_end(self, family, offset, warmup):
         bug = Warmup(family(0.3, 1000 - warmup + offset), warmup)
-        self.assertEqual(errors(bug, 1000), {"off_by_one": "1 updates"})
+        self.assertEqual(errors(bug, 1000), {"off_by_one": "1 update"})
         clean = Warmup(family(0.3, 1000 - warmup), warmup)
         self.assertEqual(errors(clean, 1000), {})
 
     def test_off_by_one_of_mlperf_with_a_final_rate(self):
         row = (0.0, 29.0, 1e-4, 706, 2512, 1.0, 2.0)
         bug = PolynomialWarmupDecay(*row, decay_steps_offset=1)
-        self.assertEqual(errors(bug, 2512), {"off_by_one": "1 updates"})
+        self.assertEqual(errors(bug, 2512), {"off_by_one": "1 update"})
         self.assertEqual(errors(PolynomialWarmupDecay(*row), 2512), {})
 
     def test_micro_steps_counted_as_updates(self):
@@ -400,6 +400,17 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
         rows = [(t, clean(t)) for t in range(500)]
         rows += [(t, clean(t - 400)) for t in range(400, 1000)]
         self.assertIn("resume_mismatch", errors(self.write(rows), 1000))
+
+    def test_log_that_ends_before_the_run(self):
+        clean = bert_schedule.fixed(1.0, 10, 90)
+        path = self.write([(t, clean(t)) for t in range(91)])
+        found = examine(path, 28140)
+        self.assertEqual([f.code for f in found.errors], ["epochs_for_steps"])
+        path = self.write([(t, clean(t)) for t in range(60)], "0,0.0")
+        found = examine(path, 90)
+        self.assertEqual(found.errors, ())
+        self.assertIn("log_incomplete", [f.code for f in found.findings])
+        self.assertEqual(examine(path).total_steps, 60)
 
     def test_bad_files_are_named_by_line(self):
         path = self.write([(0, 1.0), (1, "x"), (2, 0.5)])

@@ -1,8 +1,11 @@
 """Every schedule against an independent float64 formula; no framework."""
 
 import dataclasses
+import doctest
+import importlib
 import json
 import math
+import pkgutil
 import subprocess
 import sys
 
@@ -390,6 +393,20 @@ def test_other_bad_input_is_named():
         Constant(0.1).as_keras("keras2")
     with pytest.raises(ValueError, match="Unknown schedule 'os'"):
         schedules.deserialize({"class_name": "os", "config": {}})
+
+
+def test_examples_in_docstrings():
+    names = [
+        f"lbcheck.schedules.{module.name}"
+        for module in pkgutil.iter_modules(schedules.__path__)
+        if not module.name.endswith(("keras_schedule", "keras3_schedule"))
+    ]
+    tried = 0
+    for name in [*names, "bert.schedule"]:
+        result = doctest.testmod(importlib.import_module(name))
+        assert result.failed == 0, name
+        tried += result.attempted
+    assert tried > 50
 
 
 def test_no_framework_is_imported():
