@@ -7,6 +7,8 @@ import numpy as np
 from lbcheck.schedules import base
 from lbcheck.schedules import endings
 from lbcheck.schedules import findings
+from lbcheck.schedules import jumps
+from lbcheck.schedules import logs
 from lbcheck.schedules import pieces
 from lbcheck.schedules import sampling
 from lbcheck.schedules import starts
@@ -85,8 +87,9 @@ def examine(
             phase_starts,
             _configured_peak(schedule),
         )
-        for check in (*starts.CHECKS, *endings.CHECKS):
-            found.extend(check(case))
+        for room in (starts, jumps, endings, logs):
+            for check in room.CHECKS:
+                found.extend(check(case))
     found.sort(key=lambda f: (f.severity != findings.ERROR, f.step))
     return findings.Examination(
         tuple(found), total_steps, samples.steps, samples.rates
@@ -130,7 +133,7 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
             "examine: at least 4 rates before `total_steps` are needed, "
             f"received {np.count_nonzero(inside)} with total_steps={total!r}."
         )
-    jumps = pieces.find_jumps(steps[inside], rates[inside], warmup)
+    found = pieces.find_jumps(steps[inside], rates[inside], warmup)
     return Case(
         samples=samples,
         steps=steps[inside],
@@ -141,8 +144,8 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
         steps_per_epoch=epoch,
         phase_starts=phase_starts,
         configured_peak=configured,
-        jumps=jumps,
-        rise=pieces.find_warmup(steps[inside], rates[inside], jumps),
+        jumps=found,
+        rise=pieces.find_warmup(steps[inside], rates[inside], found),
         end=endings.own_end(samples, total),
     )
 

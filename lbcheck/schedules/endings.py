@@ -66,7 +66,7 @@ def end_of_run(case: Case) -> list[Finding]:
         return [_always_zero(case)]
     last = int(case.steps[-1]) + 1
     if case.samples.evaluate is None and last + case.gap < case.total:
-        return _log_ends_early(case, last)
+        return []
     zeros = _zero_tail(case)
     if zeros and not _rounding(case, zeros):
         return [_over_early(case, last - zeros)]
@@ -267,26 +267,6 @@ def _never_zero(case, final, offset):
     ]
 
 
-def _log_ends_early(case, last):
-    zeros = _zero_tail(case)
-    done = zeros or case.rates[-1] <= 1e-2 * case.highest
-    epochs = done and last <= 2 * _EARLY * case.total
-    return [
-        Finding(
-            "epochs_for_steps" if epochs else "log_incomplete",
-            ERROR if epochs else NOTE,
-            f"the log ends at step {last - 1:,} of {case.total:,}"
-            + ", with the schedule over: it counts epochs." * epochs
-            + "." * (not epochs),
-            last - 1,
-            100.0 * last / case.total,
-            "%",
-            "what the rate does after is unknown.",
-            "log the rate over the whole run, by update.",
-        )
-    ]
-
-
 def phases(case: Case) -> list[Finding]:
     """Phases that should warm up again and do not."""
     found = []
@@ -314,41 +294,5 @@ def phases(case: Case) -> list[Finding]:
     return found
 
 
-def log_steps(case: Case) -> list[Finding]:
-    """Steps of a log that go beyond the run, or that come twice."""
-    found = []
-    beyond = int(case.samples.steps[-1]) + 1
-    if case.samples.evaluate is None and beyond > case.total:
-        ratio = whole_ratio(beyond, case.total)
-        cause = f": {ratio} micro-steps to an update are counted"
-        found.append(
-            Finding(
-                "micro_steps" if ratio else "steps_beyond_total",
-                ERROR,
-                f"the log counts to {beyond:,}, the run has {case.total:,} "
-                "updates" + (cause if ratio else "") + ".",
-                case.total,
-                beyond / case.total,
-                "x",
-                "a schedule on that counter runs ahead of the training.",
-                "count updates, not micro-batches.",
-            )
-        )
-    if case.samples.resumed:
-        found.append(
-            Finding(
-                "resume_mismatch",
-                ERROR,
-                "the log holds steps twice, with different rates.",
-                case.samples.resumed[0],
-                float(len(case.samples.resumed)),
-                "updates",
-                "after the resume the run follows another schedule.",
-                "save and restore the optimizer's step counter.",
-            )
-        )
-    return found
-
-
-CHECKS = (end_of_run, phases, log_steps)
+CHECKS = (end_of_run, phases)
 """Each takes a `Case` and returns its findings."""

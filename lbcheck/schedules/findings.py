@@ -42,7 +42,8 @@ class Finding:
             return f"{self.amount:{digits}} %"
         if self.unit == "x":
             return f"{self.amount:.4g}x"
-        return f"{self.amount:,.0f} {self.unit}"
+        unit = "update" if self.amount == 1 else self.unit
+        return f"{self.amount:,.0f} {unit}"
 
     def __str__(self):
         return (

@@ -65,10 +65,11 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
         The jumps, in order.
 
     Example:
-        >>> rates = np.array([0, 0.25, 0.5, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1])
-        >>> jump, = find_jumps(np.arange(9), rates)
+        >>> steps = np.arange(30)
+        >>> rates = np.where(steps < 10, steps / 10, 0.6 - steps / 100)
+        >>> (jump,) = find_jumps(steps, rates)
         >>> jump.step, round(jump.before, 9), jump.after, jump.left, jump.right
-        (4, 1.0, 0.5, 'rising', 'falling')
+        (10, 1.0, 0.5, 'rising', 'falling')
     """
     if len(steps) < 4:
         return []

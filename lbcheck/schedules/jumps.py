@@ -1,0 +1,234 @@
+"""Checks of the jumps of a schedule, seen and hidden."""
+
+import numpy as np
+
+from lbcheck.schedules import pieces
+from lbcheck.schedules.case import Case
+from lbcheck.schedules.findings import ERROR
+from lbcheck.schedules.findings import NOTE
+from lbcheck.schedules.findings import Finding
+
+_LEAST_GAP = 2e-3
+"""Smallest difference between two rates that is reported, relative."""
+
+
+def jumps(case: Case) -> list[Finding]:
+    """Jumps: defects at the end of a warm-up or plateau, else notes."""
+    found, steps_down, restarts = [], [], []
+    spikes = _spikes(case)
+    for jump in case.jumps:
+        down = jump.after < jump.before
+        sides = (jump.left, jump.right)
+        if jump.index in spikes:
+            found.append(_spike_finding(jump))
+        elif jump.index - 1 in spikes:
+            continue
+        elif down and _is_defect(case, jump):
+            found.append(_jump_finding(jump, "falls"))
+        elif not down and _is_cut_short(jump):
+            found.append(_jump_finding(jump, "leaps up"))
+        elif down and pieces.RISING not in sides:
+            steps_down.append(jump)
+        else:
+            restarts.append(jump)
+    found.extend(
+        _summary(
+            "step_decay",
+            steps_down,
+            "the rate falls in steps",
+            "none needed if this is a step schedule.",
+        )
+    )
+    found.extend(
+        _summary(
+            "restart",
+            restarts,
+            "the rate leaps up or starts again",
+            "none needed for warm restarts; else warm up again.",
+        )
+    )
+    return found
+
+
+def _spikes(case) -> set[int]:
+    """Samples that leap away for one update and back."""
+    indices = {jump.index for jump in case.jumps}
+    spikes = set()
+    for index in indices:
+        if index + 1 not in indices:
+            continue
+        around = sorted(case.rates[[index - 1, index + 1]])
+        apart = case.rates[index]
+        if apart > 1.1 * around[1] or apart < 0.9 * around[0]:
+            if around[1] - around[0] < 0.1 * abs(apart - around[0]):
+                spikes.add(index)
+    return spikes
+
+
+def _spike_finding(jump):
+    return Finding(
+        "jump",
+        ERROR,
+        f"one update is at {jump.after:.6g}, those beside it are near "
+        f"{jump.before:.6g}.",
+        jump.step,
+        abs(jump.change) * 100,
+        "%",
+        "the pieces of the schedule leave out, or both take, their boundary.",
+        "use t < w for the one piece and t >= w for the other.",
+    )
+
+
+def _is_defect(case, jump) -> bool:
+    """Whether a fall contradicts what came before it."""
+    if len(case.rates) - jump.index < 4:
+        # A decay of three updates may be that steep.
+        return False
+    if jump.left == pieces.RISING:
+        # A sawtooth or a new phase falls back to where it rose from.
+        rise = case.rates[: jump.index]
+        again = jump.right == pieces.RISING and jump.after <= 0.1 * rise.max()
+        return not again
+    # A plateau or a decay that goes on elsewhere; steps end on plateaus.
+    return jump.right == pieces.FALLING and not _decays_in_steps(case)
+
+
+def _is_cut_short(jump) -> bool:
+    """Whether a warm-up leaps to its peak; three updates show no shape."""
+    rising = jump.left == pieces.RISING != jump.right
+    return rising and jump.samples > 3
+
+
+def _decays_in_steps(case) -> bool:
+    """Whether falls are the habit of this schedule, as in warm restarts."""
+    return len(case.jumps) > 2
+
+
+def _jump_finding(jump, verb):
+    size = abs(jump.change) * 100
+    place = {
+        pieces.RISING: "the moment warm-up ends",
+        pieces.FLAT: "at the end of a plateau",
+        pieces.FALLING: "in the middle of the decay",
+    }[jump.left]
+    return Finding(
+        "jump",
+        ERROR,
+        f"the rate {verb} from {jump.before:.6g} to {jump.after:.6g} {place}.",
+        jump.step,
+        size,
+        "%",
+        "the peak is left at once: most of the run is at a lower rate than "
+        "the one that was tuned."
+        if verb == "falls"
+        else "the shock that warm-up is to avoid.",
+        "join the pieces: decay by ((T - t) / (T - w))^p from the peak at "
+        "t = w, as lbcheck.schedules.PolynomialWarmupDecay.",
+    )
+
+
+def _summary(code, jumps, words, fix):
+    if not jumps:
+        return []
+    listed = ", ".join(f"{jump.step:,}" for jump in jumps[:6])
+    listed += ", ..." * (len(jumps) > 6)
+    largest = max(
+        abs(j.after - j.before) / max(abs(j.after), abs(j.before))
+        for j in jumps
+    )
+    return [
+        Finding(
+            code,
+            NOTE,
+            f"{words} at {listed}.",
+            jumps[0].step,
+            largest * 100,
+            "%",
+            "momentum built at the old rate goes on at the new one.",
+            fix,
+        )
+    ]
+
+
+def decay_during_warmup(case: Case) -> list[Finding]:
+    """A decay that was under way since step 0, hidden by the warm-up."""
+    rise = case.rise
+    if rise is None or rise.steps < 2:
+        return []
+    after = rise.index + 1
+    stops = [jump.index for jump in case.jumps if jump.index > after]
+    part = slice(after, stops[0] if stops else len(case.rates))
+    if part.stop - part.start < 8:
+        return []
+    end, final = case.total, 0.0
+    if case.end is not None and case.end.step > rise.steps:
+        end, final = case.end
+    start = pieces.decay_at_start(
+        case.steps[part], case.rates[part], end, min(final, case.rates[-1])
+    )
+    if start is None:
+        return []
+    jumped = any(jump.index == part.start for jump in case.jumps)
+    hidden = []
+    # A warm-up from 0 passes through (0, 0): its limit is no coincidence.
+    if not jumped and case.rates[0] <= 1e-3 * rise.limit:
+        hidden = _hidden_limits(case)
+    seen = [
+        (top, rise.steps)
+        for top in (rise.limit, case.peak, case.configured_peak)
+    ]
+    for top, step in [*hidden, *seen]:
+        if not top or abs(start / top - 1) > 2e-3:
+            continue
+        shown = float(case.rates[np.searchsorted(case.steps, step)])
+        if 1 - shown / top < _LEAST_GAP:
+            continue
+        found = [_hidden_decay(step, shown, top)]
+        if (top, step) in hidden:
+            ends = (pieces.RISING, pieces.FALLING)
+            jump = pieces.Jump(part.start, step, top, shown, *ends, 0)
+            found.insert(0, _jump_finding(jump, "falls"))
+        return found
+    return []
+
+
+def _hidden_limits(case):
+    """What a warm-up was heading for, where the fall is within one update.
+
+    Only a straight warm-up says so well where it was heading. One update
+    further is only looked at where the fall would be larger than
+    that update's rise: a clean warm-up of w updates before T = w (w + 1)
+    could be read as such a fall.
+    """
+    index = case.rise.index
+    if index < 3 or index + 1 >= len(case.rates) or case.gap > 1:
+        return []
+    limits = []
+    for last in (index, index + 1):
+        first, second, third = case.rates[last - 3 : last]
+        if abs(first - 2 * second + third) > 1e-5 * third:
+            continue
+        rise = third - second
+        limit = float(third + rise)
+        if last == index or limit - case.rates[last] > 1.2 * rise:
+            limits.append((limit, int(case.steps[last])))
+    return limits
+
+
+def _hidden_decay(step, shown, top):
+    return Finding(
+        "decay_during_warmup",
+        ERROR,
+        f"the decay starts at step 0, not at the end of warm-up: at step "
+        f"{step:,} it is down to {shown:.6g} of {top:.6g}.",
+        step,
+        (1 - shown / top) * 100,
+        "%",
+        "the peak rate is never held; the more warm-up, the lower the rate "
+        "after it.",
+        "shift the decay by the warm-up: decay(t - w) over T - w updates.",
+    )
+
+
+CHECKS = (jumps, decay_during_warmup)
+"""Each takes a `Case` and returns its findings."""
