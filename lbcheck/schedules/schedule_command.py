@@ -19,20 +19,36 @@ from absl import flags
 from lbcheck.naming import load
 from lbcheck.schedules import doctor
 
+FLAGS = flags.FlagValues()
 _TOTAL = flags.DEFINE_integer(
-    "total_steps", None, "Updates of the run; needed unless a CSV is given."
+    "total_steps",
+    None,
+    "Updates of the run; needed unless a CSV is given.",
+    flag_values=FLAGS,
 )
-_PEAK = flags.DEFINE_float("peak_rate", None, "The highest rate as meant.")
+_PEAK = flags.DEFINE_float(
+    "peak_rate", None, "The highest rate as meant.", flag_values=FLAGS
+)
 _WARMUP = flags.DEFINE_integer(
-    "warmup_steps", None, "Updates of warm-up as meant."
+    "warmup_steps", None, "Updates of warm-up as meant.", flag_values=FLAGS
 )
-_EPOCH = flags.DEFINE_integer("steps_per_epoch", None, "Updates of an epoch.")
+_EPOCH = flags.DEFINE_integer(
+    "steps_per_epoch", None, "Updates of an epoch.", flag_values=FLAGS
+)
 _PHASES = flags.DEFINE_list(
-    "phase_starts", [], "Steps at which a new phase warms up again."
+    "phase_starts",
+    [],
+    "Steps at which a new phase warms up again.",
+    flag_values=FLAGS,
 )
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of text.")
+_JSON = flags.DEFINE_bool(
+    "json", False, "Print JSON instead of text.", flag_values=FLAGS
+)
 _FIGURE = flags.DEFINE_string(
-    "figure", None, "File for a figure: .png, .svg or .pdf."
+    "figure",
+    None,
+    "File for a figure: .png, .svg or .pdf.",
+    flag_values=FLAGS,
 )
 
 
@@ -74,20 +90,17 @@ def main(argv):
             f"CSV file; received {argv}."
         )
     try:
-        phase_starts = tuple(int(step) for step in _PHASES.value)
-    except ValueError:
-        raise app.UsageError(
-            f"--phase_starts must be a list of steps, received {_PHASES.value}."
-        ) from None
-    examination = doctor.examine(
-        find_schedule(argv[0]),
-        _TOTAL.value,
-        peak_rate=_PEAK.value,
-        warmup_steps=_WARMUP.value,
-        steps_per_epoch=_EPOCH.value,
-        phase_starts=phase_starts,
-    )
+        examination = doctor.examine(
+            find_schedule(argv[0]),
+            _TOTAL.value,
+            peak_rate=_PEAK.value,
+            warmup_steps=_WARMUP.value,
+            steps_per_epoch=_EPOCH.value,
+            phase_starts=tuple(int(step) for step in _PHASES.value),
+        )
+        if _FIGURE.value:
+            examination.save_figure(_FIGURE.value)
+    except (OSError, TypeError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
     print(examination.to_json() if _JSON.value else examination)
-    if _FIGURE.value:
-        examination.save_figure(_FIGURE.value)
     return 1 if examination.errors else 0
