@@ -42,5 +42,6 @@ oracles: .venv-oracles/ready
 	.venv-oracles/bin/python -m pip install --quiet '.[oracles]'
 	touch $@
 
+# Also after a change of PYTHON.
 clean:
 	rm -rf .venv .venv-oracles

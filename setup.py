@@ -23,18 +23,18 @@ setuptools.setup(
     description="The large-batch optimizer reality check for Keras",
     long_description=(_HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    packages=setuptools.find_packages(include=["lbcheck", "lbcheck.*"]),
+    packages=setuptools.find_packages(
+        include=["bert", "bert.*", "lbcheck", "lbcheck.*"]
+    ),
     package_data={"lbcheck.conform": ["*.json"]},
     python_requires=">=3.10,<3.14",
-    install_requires=["absl-py>=1.4", "numpy>=1.26"],
+    install_requires=["absl-py>=1.4", "matplotlib>=3.7", "numpy>=1.26"],
     extras_require={
         "tensorflow": _TENSORFLOW,
         "bert": _BERT,
-        # In an environment of its own: does not import beside TF 2.20.
-        "oracles": [
-            "tensorflow-cpu==2.15.1; python_version<'3.12'",
-            "tensorflow-addons==0.23.0; python_version<'3.12'",
-        ],
+        # In an environment of its own, Python 3.10 or 3.11: does not import
+        # beside TensorFlow 2.20.
+        "oracles": ["tensorflow-cpu==2.15.1", "tensorflow-addons==0.23.0"],
         "test": [
             *_BERT,
             "hypothesis>=6",

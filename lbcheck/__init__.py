@@ -6,20 +6,21 @@ no framework. `lbcheck.LAMB` and the other optimizers belong to the Keras that
 """
 
 import importlib
-import sys
 
 from lbcheck import keras_choice
+from lbcheck import registration
 
 __version__ = "0.1.0"
 
 _PER_KERAS = (*keras_choice.OPTIMIZERS, "DiagnosticsCallback")
-_MODULES = ("keras3", "rules", "tf_keras")
+_MODULES = ("keras3", "rules", "schedules", "tf_keras")
 _NAMES = {
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",
     "audit": "lbcheck.optimizers.audit",
 }
 
-__all__ = [*_PER_KERAS, *_MODULES, *_NAMES]
+# Without the modules: `from lbcheck import *` may not need both Kerases.
+__all__ = [*_PER_KERAS, *_NAMES]
 
 
 def __getattr__(name):
@@ -34,10 +35,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])
 
 
-# A saved model names its optimizer, and Keras finds it only if registered.
-for _keras, _room in (("keras", "keras3"), ("tf_keras", "tf_keras")):
-    if hasattr(sys.modules.get(_keras), "optimizers"):
-        importlib.import_module(f"lbcheck.{_room}")
+registration.watch({"keras": "keras3", "tf_keras": "tf_keras"})

@@ -22,7 +22,10 @@ COMMANDS = {
         "the schedule doctor: jumps and other bugs of a learning rate",
     ),
 }
-"""name -> (module with `main(arguments)`, what it does)."""
+"""name -> (module with `main(arguments)` and its own FLAGS, what it does).
+
+A command's flags are apart from absl's global ones, so that a user's program,
+which the command imports, can define flags of the same names."""
 
 
 def usage() -> str:
@@ -49,6 +52,9 @@ def main() -> None:
         print(usage())
         sys.exit(0)
     name, *rest = arguments
+    if name == "--version":
+        print(lbcheck.__version__)
+        sys.exit(0)
     if name not in COMMANDS:
         print(
             f"lbcheck: unknown command {name!r}\n\n{usage()}", file=sys.stderr
@@ -57,12 +63,12 @@ def main() -> None:
     module = importlib.import_module(COMMANDS[name][0])
     if "--help" in rest or "-h" in rest:
         print(module.__doc__)
-        print(flags.FLAGS.module_help(module))
+        print(module.FLAGS.get_help())
         sys.exit(0)
     try:
-        positional = flags.FLAGS([f"lbcheck {name}", *rest])[1:]
+        positional = module.FLAGS([f"lbcheck {name}", *rest])[1:]
         sys.exit(module.main(positional))
-    except (flags.Error, app.UsageError, ValueError, TypeError) as error:
+    except (flags.Error, app.UsageError) as error:
         print(f"lbcheck {name}: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -5,6 +5,7 @@ import keras
 from lbcheck.optimizers import definitions
 from lbcheck.optimizers import diagnostics
 from lbcheck.optimizers.keras3_adapter import Keras3Optimizer
+from lbcheck.schedules import keras3_schedule  # noqa: F401 (registers)
 
 _register = keras.saving.register_keras_serializable(package="lbcheck")
 

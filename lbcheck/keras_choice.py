@@ -7,8 +7,8 @@ OPTIMIZERS = ("Adagrad", "AdamW", "LAMB", "LARS", "Momentum", "Nesterov")
 
 def default() -> str:
     """Module of `lbcheck` for what `tf.keras` is in this process."""
-    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower()
-    return "tf_keras" if legacy in ("1", "true") else "keras3"
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "")
+    return "tf_keras" if legacy in ("1", "true", "True") else "keras3"
 
 
 def of(thing) -> str:

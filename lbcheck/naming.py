@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 
+from absl import app
+
 
 def load(name: str):
     """The object that `name` means, modules of the working folder included.
@@ -12,12 +14,12 @@ def load(name: str):
     3.0
 
     Raises:
-        ValueError: If `name` has no colon, or the module or the attribute
-            is not there.
+        app.UsageError: If `name` has no colon, or the module or the
+            attribute is not there. Errors inside the module are its own.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise ValueError(
+        raise app.UsageError(
             f"{name!r} must be module:function, for instance "
             "my_module:build_model."
         )
@@ -27,13 +29,15 @@ def load(name: str):
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ValueError(
+        if not module_name.startswith(error.name or "\0"):
+            raise  # something that the module itself imports
+        raise app.UsageError(
             f"{name!r}: no module {error.name!r}; it is looked for in {here} "
             "and in the installed packages."
         ) from error
     try:
         return getattr(module, attribute)
     except AttributeError:
-        raise ValueError(
+        raise app.UsageError(
             f"{name!r}: module {module_name!r} has no {attribute!r}."
         ) from None

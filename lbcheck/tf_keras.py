@@ -5,6 +5,7 @@ import tf_keras
 from lbcheck.optimizers import definitions
 from lbcheck.optimizers import diagnostics
 from lbcheck.optimizers.tf_keras_adapter import TFKerasOptimizer
+from lbcheck.schedules import tf_keras_schedule  # noqa: F401 (registers)
 
 _register = tf_keras.utils.register_keras_serializable(package="lbcheck")
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import lbcheck
+from lbcheck.conform import addons
 from lbcheck.conform import libraries
 from lbcheck.conform import run
 from tests import trajectory
@@ -103,43 +104,26 @@ class LibrariesTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.product(case=[0, 1, 2], kind=["keras3", "tf_keras"])
     def test_tensorflow_addons_as_recorded(self, case, kind):
-        recorded = libraries.recorded_addons()[case]
-        names = list(recorded["start"])
-        shapes = {"kernel": (6, 5), "other": (4, 3), "bias": (5,)}
-        shapes["gamma"] = (3,)
-
-        def arrays(values):
-            return [
-                np.reshape(values[name], shapes[name]).astype("float32")
-                for name in names
-            ]
-
-        start = arrays(recorded["start"])
-        problem = (
-            start,
-            [arrays(step["gradients"]) for step in recorded["steps"]],
-            [step["rate"] for step in recorded["steps"]],
-        )
-        settings = {
-            name: recorded[name]
-            for name in ("beta_1", "beta_2", "epsilon", "weight_decay")
-            if name in recorded
-        }
-        adapt_out = recorded.get("adapt_out")
+        recorded, decay, hyper = libraries.recorded_addons(case)
+        start, gradients, rates, theirs = recorded
+        names = ["kernel", "other", "bias", "gamma"]
+        # As addons.CASES has them: None copies the list of the decay.
+        adapt_out = addons.CASES[case].get("adapt_out")
         optimizer = getattr(lbcheck, kind).LAMB(
             1.0,
             dialect="tfa",
-            exclude_from_weight_decay=recorded["decay_out"],
+            exclude_from_weight_decay=[
+                name for name, decays in zip(names, decay) if not decays
+            ],
             exclude_from_layer_adaptation=(
                 "same"
                 if adapt_out is None
                 else [name for name in adapt_out if name in names]
             ),
-            **settings,
+            **hyper,
         )
-        ours = step_optimizer(kind, optimizer, problem, names)
-        theirs = arrays(recorded["steps"][-1]["weights"])
-        self.assertLess(trajectory.distance(ours, theirs, start), CLOSE)
+        ours = step_optimizer(kind, optimizer, (start, gradients, rates), names)
+        self.assertLess(trajectory.distance(ours, theirs[-1], start), CLOSE)
 
     def test_keras_lamb_is_not_the_papers(self):
         """What a user would not see without a dialect."""

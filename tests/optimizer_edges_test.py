@@ -29,7 +29,7 @@ class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
             ("LAMB", {"bias_correction": False}),
             ("LAMB", {"norm": "l1"}),
             ("LAMB", {"nesterov": "both"}),
-            ("LAMB", {"nesterov": "first", "phi_bounds": (0.1, 3.0)}),
+            ("LAMB", {"nesterov": "first", "phi_bounds": (50.0, 200.0)}),
             ("LAMB", {"dialect": "keras"}),
             ("LARS", {"denominator": "joint", "nesterov": True}),
             ("LARS", {"rate_in_buffer": False}),

@@ -414,6 +414,15 @@ class SavingTest(tf.test.TestCase, parameterized.TestCase):
         for each in (model, loaded):
             each.fit(x, y, batch_size=16, epochs=1, shuffle=False, verbose=0)
         self.assertEqual(int(loaded.optimizer.iterations), 8)
+        # Diagnostics are no part of the state.
+        recording = module.LAMB.from_config(
+            {**loaded.optimizer.get_config(), "diagnostics_every": 3}
+        )
+        recording.build(loaded.trainable_variables)
+        store = {}
+        loaded.optimizer.save_own_variables(store)
+        recording.load_own_variables(store)
+        self.assertEqual(recording.completed_updates(), 8)
         for a, b in zip(model.get_weights(), loaded.get_weights()):
             self.assertAllEqual(a, b)
 
@@ -619,6 +628,43 @@ class AuditTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("LayerNorm_1/beta (LayerNormalization) decays", text)
         self.assertIn("'LayerNorm' matches no variable", text)
 
+    @parameterized.parameters(
+        ("LARS", ["LayerNorm", "bias$"], "bias\\$"),
+        ("LAMB", ["LayerNorm", "bias$", "nosuch"], "nosuch"),
+        ("AdamWeightDecay", ["LayerNorm", "bias$"], "bias\\$"),
+    )
+    def test_of_model_garden_is_what_moves(self, name, patterns, unmatched):
+        """With zero gradients only decay moves a variable."""
+        from official.modeling.optimization import lamb
+        from official.modeling.optimization import lars
+        from official.modeling.optimization import legacy_adamw
+
+        rooms = {"LARS": lars, "LAMB": lamb, "AdamWeightDecay": legacy_adamw}
+        model = self.make_model("tf_keras")
+        for variable in model.trainable_variables:
+            variable.assign_add(tf.ones_like(variable))
+        optimizer = getattr(rooms[name], name)(
+            0.1, weight_decay_rate=0.1, exclude_from_weight_decay=patterns
+        )
+        result = lbcheck.audit(model, optimizer)
+        before = model.get_weights()
+        optimizer.apply_gradients(
+            [(tf.zeros_like(v), v) for v in model.trainable_variables]
+        )
+        moved = [
+            bool((a != b).any()) for a, b in zip(before, model.get_weights())
+        ]
+        self.assertEqual([row.decayed for row in result.rows], moved)
+        self.assertRegex(result.findings[-1], unmatched)
+
+    def test_refuses_what_it_does_not_know(self):
+        model = self.make_model("keras3")
+        for thing in ("adam", lbcheck.LAMB, keras):
+            with self.assertRaisesRegex(TypeError, "optimizer of lbcheck"):
+                lbcheck.audit(model, thing)
+        with self.assertRaisesRegex(TypeError, "Keras model"):
+            lbcheck.audit(None, keras.optimizers.Adam())
+
     @parameterized.named_parameters(*BOTH)
     def test_of_ours_is_clean(self, kind):
         optimizer = room(kind).LARS(
@@ -671,6 +717,12 @@ class BadInputTest(tf.test.TestCase, parameterized.TestCase):
         name, settings, error, message = case
         with self.assertRaisesRegex(error, message):
             getattr(room(kind), name)(**settings)
+
+    @parameterized.parameters(("keras3", "tf_keras"), ("tf_keras", "keras3"))
+    def test_schedule_of_the_other_keras(self, kind, other):
+        schedule = KERAS[other].optimizers.schedules.PolynomialDecay(0.1, 10)
+        with self.assertRaisesRegex(TypeError, "PolynomialDecay"):
+            room(kind).LAMB(schedule)
 
     @parameterized.parameters(("keras3", "tf_keras"), ("tf_keras", "keras3"))
     def test_optimizer_of_the_other_keras(self, model_kind, other):

@@ -44,6 +44,7 @@ def _tensorflow(make, module):
             trajectory.append([v.numpy().astype("float64") for v in variables])
         return trajectory
 
+    __import__("tensorflow")
     __import__(module)
     return run
 
@@ -233,12 +234,11 @@ def optax_lars():
     )
 
 
-def optax_lamb():
-    """optax.lamb."""
+def _optax_with_moments(name):
     import optax
 
     return _optax(
-        lambda hyper, rate, decay, adapt: optax.lamb(
+        lambda hyper, rate, decay, adapt: getattr(optax, name)(
             rate,
             hyper["beta_1"],
             hyper["beta_2"],
@@ -247,22 +247,16 @@ def optax_lamb():
             mask=decay,
         )
     )
+
+
+def optax_lamb():
+    """optax.lamb."""
+    return _optax_with_moments("lamb")
 
 
 def optax_adamw():
     """optax.adamw."""
-    import optax
-
-    return _optax(
-        lambda hyper, rate, decay, adapt: optax.adamw(
-            rate,
-            hyper["beta_1"],
-            hyper["beta_2"],
-            hyper["epsilon"],
-            weight_decay=hyper["weight_decay"],
-            mask=decay,
-        )
-    )
+    return _optax_with_moments("adamw")
 
 
 def optax_sgd():
@@ -280,10 +274,42 @@ def optax_sgd():
 RECORDED = pathlib.Path(__file__).with_name("tensorflow_addons.json")
 
 
-def recorded_addons() -> list[dict]:
-    """tensorflow-addons trajectories, recorded by `make oracles`."""
+def recorded_addons(index):
+    """One tensorflow-addons LAMB trajectory, recorded by `make oracles`.
+
+    Returns:
+        ((start, gradients, rates, weights after each update), decay flags,
+        hyperparameters), variables in the order kernel, other, bias, gamma.
+    """
     with open(RECORDED, encoding="utf-8") as file:
-        return json.load(file)["cases"]
+        recorded = json.load(file)
+    case = recorded["cases"][index]
+    shapes = recorded["shapes"]
+
+    def arrays(values):
+        return [
+            np.reshape(values[name], shape).astype("float32")
+            for name, shape in shapes.items()
+        ]
+
+    steps = case["steps"]
+    trajectory = (
+        arrays(case["start"]),
+        [arrays(step["gradients"]) for step in steps],
+        [step["rate"] for step in steps],
+        [arrays(step["weights"]) for step in steps],
+    )
+    hyper = {
+        name: case.get(name, default)
+        for name, default in (
+            ("beta_1", 0.9),
+            ("beta_2", 0.999),
+            ("epsilon", 1e-6),
+            ("weight_decay", 0.0),
+        )
+    }
+    decay = [name not in case["decay_out"] for name in shapes]
+    return trajectory, decay, hyper
 
 
 LIBRARIES = {

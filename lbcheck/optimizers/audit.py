@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lbcheck.optimizers import selection
 from lbcheck.optimizers.core import Core
+from lbcheck.optimizers.core import unique
 
 _NORM_LAYER = re.compile(r"norm", re.IGNORECASE)
 _NORM_PARAMETER = re.compile(r"(^|/)(gamma|beta|scale)$")
@@ -73,13 +74,15 @@ def audit(model, optimizer=None) -> Audit:
     Args:
         model: A built Keras 3 or tf_keras model.
         optimizer: An lbcheck optimizer, or any optimizer of either Keras
-            that has its weight decay; None takes `model.optimizer`.
+            or of Model Garden; None takes `model.optimizer`.
 
     Returns:
         An `Audit`: biases and parameters of normalisation layers that decay,
         and exclusion patterns that match nothing, are findings.
 
     Raises:
+        TypeError: If `model` is no model or `optimizer` none whose decay
+            is known.
         ValueError: If the model has no variables yet or no optimizer.
 
     Example:
@@ -98,21 +101,36 @@ def audit(model, optimizer=None) -> Audit:
             raise ValueError(
                 "No optimizer to audit: pass one, or a compiled model."
             )
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    variables = model.trainable_variables
+    for wrapped in ("inner_optimizer", "_optimizer"):
+        optimizer = getattr(optimizer, wrapped, optimizer)
+    variables = getattr(model, "trainable_variables", None)
+    if variables is None:
+        raise TypeError(f"A Keras model is needed, received {model!r}.")
     if not variables:
         raise ValueError(
             f"Model {model.name!r} has no trainable variables yet: build it "
             "first, for instance with model.build(input_shape)."
         )
-    paths = [selection.clean_path(variable) for variable in variables]
+    paths = unique([selection.clean_path(v) for v in variables])
     shapes = [tuple(variable.shape) for variable in variables]
     layers = _owners(model)
     owned = [layers.get(id(variable), "") for variable in variables]
     if isinstance(optimizer, Core):
         treatments, unmatched = _of_lbcheck(optimizer, paths, shapes)
+    elif isinstance(optimizer, type):
+        raise TypeError(
+            "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
+            f"needed, received the class {optimizer.__name__}: call it first."
+        )
+    elif hasattr(optimizer, "weight_decay_rate"):
+        treatments, unmatched = _of_model_garden(optimizer, variables)
+    elif hasattr(optimizer, "_use_weight_decay"):
+        treatments, unmatched = _of_keras(optimizer, variables)
     else:
-        treatments, unmatched = _of_keras(optimizer, variables, paths)
+        raise TypeError(
+            "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
+            f"needed, received {optimizer!r}."
+        )
     rows = tuple(
         AuditRow(path, shape, layer, *treatment)
         for path, shape, layer, treatment in zip(
@@ -131,7 +149,8 @@ def _suspicion(row):
     """Why a decayed variable is suspicious, or ''."""
     if _BIAS.search(row.path):
         return "it is a bias"
-    if _NORM_LAYER.search(row.layer) or _NORM_PARAMETER.search(row.path):
+    of_norm_layer = _NORM_LAYER.search(row.layer) and len(row.shape) < 2
+    if of_norm_layer or _NORM_PARAMETER.search(row.path):
         return "it belongs to a normalisation layer"
     return ""
 
@@ -160,34 +179,63 @@ def _of_lbcheck(optimizer, paths, shapes):
     return treatments, [str(warning.message) for warning in caught]
 
 
-def _of_keras(optimizer, variables, paths):
-    """Keras's, tf_keras's and Model Garden's own exclusion machinery."""
-    name = type(optimizer).__name__
-    if hasattr(optimizer, "_do_use_weight_decay"):  # Model Garden
-        decay = optimizer.weight_decay_rate
-        decays = [
-            bool(decay and optimizer._do_use_weight_decay(p)) for p in paths
-        ]
-        adapts = [optimizer._do_layer_adaptation(p) for p in paths]
-        patterns = optimizer.exclude_from_weight_decay or ()
-    else:
-        decay = getattr(optimizer, "weight_decay", None)
-        decays = [
-            bool(decay and optimizer._use_weight_decay(v)) for v in variables
-        ]
-        adapts = [name == "Lamb"] * len(variables)
-        pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
-        patterns = getattr(
-            optimizer,
-            "_exclude_from_weight_decay_names",
-            pattern.pattern.split("|") if pattern else (),
-        )
-    searched = [variable.name for variable in variables]
-    unmatched = [
+def _unmatched(name, patterns, searched):
+    """Findings for the patterns that select none of the names searched."""
+    return [
         f"{name}: pattern {pattern!r} matches no variable; this optimizer "
         f"searches names such as {searched[0]!r}."
         for pattern in patterns
         if not any(re.search(pattern, candidate) for candidate in searched)
     ]
-    treatments = [(d, a, name) for d, a in zip(decays, adapts)]
-    return treatments, unmatched
+
+
+def _alternatives(joined):
+    """The patterns that were joined by |, if each is one by itself."""
+    parts = sorted(joined.split("|"))
+    try:
+        for part in parts:
+            re.compile(part)
+    except re.error:
+        return [joined]
+    return parts
+
+
+def _of_keras(optimizer, variables):
+    """Keras 3 searches `variable.name`, the last part of the path only."""
+    name = type(optimizer).__name__
+    decay = optimizer.weight_decay
+    decays = [bool(decay and optimizer._use_weight_decay(v)) for v in variables]
+    compiled = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    patterns = getattr(optimizer, "_exclude_from_weight_decay_names", ())
+    if compiled:  # Keras 3 joins its patterns into one
+        patterns = _alternatives(compiled.pattern)
+    searched = [variable.name for variable in variables]
+    treatments = [(decayed, name == "Lamb", name) for decayed in decays]
+    return treatments, _unmatched(name, patterns, searched)
+
+
+def _of_model_garden(optimizer, variables):
+    """Model Garden's three optimizers, each with names of its own.
+
+    LAMB strips the `:0` of a TensorFlow name before it searches; LARS and
+    AdamWeightDecay do not, so a pattern such as `bias$` selects nothing there.
+    """
+    name = type(optimizer).__name__
+    searched = [variable.name for variable in variables]
+    if name == "LAMB":
+        searched = [re.sub(r":\d+$", "", candidate) for candidate in searched]
+    uses = getattr(optimizer, "_do_use_weight_decay", None)
+    uses = uses or optimizer._use_weight_decay
+    adapts = getattr(optimizer, "_do_layer_adaptation", lambda name: False)
+    treatments = [
+        (
+            bool(optimizer.weight_decay_rate and uses(candidate)),
+            bool(adapts(candidate)),
+            name,
+        )
+        for candidate in searched
+    ]
+    patterns = getattr(optimizer, "exclude_from_weight_decay", None)
+    if patterns is None or callable(patterns):
+        patterns = getattr(optimizer, "_exclude_from_weight_decay", None)
+    return treatments, _unmatched(name, patterns or (), searched)

@@ -12,44 +12,72 @@ from absl import flags
 from lbcheck import keras_choice
 from lbcheck.naming import load
 
+FLAGS = flags.FlagValues()
 _OPTIMIZER = flags.DEFINE_string(
     "optimizer",
     None,
     "An lbcheck optimizer by name (lars, lamb, momentum, nesterov, adamw, "
     "adagrad), or module:function that returns any Keras optimizer. Default: "
     "the one that the model is compiled with.",
+    flag_values=FLAGS,
 )
-_DECAY = flags.DEFINE_list(
-    "exclude_from_weight_decay", None, "Patterns, for an optimizer by name."
+_DECAY = flags.DEFINE_multi_string(
+    "exclude_from_weight_decay",
+    None,
+    "A pattern, for an optimizer by name; give the flag again for another.",
+    flag_values=FLAGS,
 )
-_ADAPTATION = flags.DEFINE_list(
+_ADAPTATION = flags.DEFINE_multi_string(
     "exclude_from_layer_adaptation",
     None,
-    "Patterns, for lars and lamb by name.",
+    "A pattern, for lars and lamb by name.",
+    flag_values=FLAGS,
 )
-_STRICT = flags.DEFINE_bool("strict", False, "Exit 1 if anything is found.")
+_STRICT = flags.DEFINE_bool(
+    "strict", False, "Exit 1 if anything is found.", flag_values=FLAGS
+)
 
 
 def make_optimizer(model):
     """The optimizer that the flags ask for, None for the model's own."""
     name = _OPTIMIZER.value
-    if name is None:
-        return None
-    if ":" in name:
-        return load(name)()
-    room = importlib.import_module(f"lbcheck.{keras_choice.of(model)}")
     known = {c.lower(): c for c in keras_choice.OPTIMIZERS}
+    patterns = {
+        flag.name: flag.value
+        for flag in (_DECAY, _ADAPTATION)
+        if flag.value is not None
+    }
+    if name is None or ":" in name:
+        if patterns:
+            raise app.UsageError(
+                f"--{next(iter(patterns))} goes with an optimizer by name, "
+                f"not with --optimizer={name}."
+            )
+        return load(name)() if name else None
     if name.lower() not in known:
         raise app.UsageError(
             f"--optimizer: unknown optimizer {name!r}; known are "
             f"{sorted(known)}, or give module:function."
         )
-    settings = {"weight_decay": 0.01}
-    if _DECAY.value is not None:
-        settings["exclude_from_weight_decay"] = _DECAY.value
-    if _ADAPTATION.value is not None:
-        settings["exclude_from_layer_adaptation"] = _ADAPTATION.value
-    return getattr(room, known[name.lower()])(**settings)
+    if _ADAPTATION.name in patterns and name.lower() not in ("lars", "lamb"):
+        raise app.UsageError(
+            f"--{_ADAPTATION.name}: {name} takes no trust ratio."
+        )
+    room = importlib.import_module(f"lbcheck.{keras_choice.of(model)}")
+    return getattr(room, known[name.lower()])(weight_decay=0.01, **patterns)
+
+
+def find_model(name):
+    """The model itself, or what the named function returns."""
+    found = load(name)
+    if not hasattr(found, "trainable_variables") and callable(found):
+        found = found()
+    if not hasattr(found, "trainable_variables"):
+        raise app.UsageError(
+            f"{name!r} must be a Keras model or a function that returns one; "
+            f"it gives {found!r}."
+        )
+    return found
 
 
 def main(argv):
@@ -61,7 +89,7 @@ def main(argv):
             "lbcheck audit takes one model, as module:function; received "
             f"{argv}."
         )
-    model = load(argv[0])()
+    model = find_model(argv[0])
     result = audit(model, make_optimizer(model))
     print(result)
     return 1 if _STRICT.value and result.findings else 0

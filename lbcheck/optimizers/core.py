@@ -10,11 +10,13 @@ import dataclasses
 import importlib
 import math
 import numbers
+import warnings
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck import keras_choice
 from lbcheck import rules
 from lbcheck.optimizers import selection
 
@@ -122,7 +124,7 @@ class Core:
             its Keras in words; `other_*` name the other Keras.
     """
 
-    rule_class: type[rules.Rule]
+    _rule_class: type[rules.Rule]
     keras_name: str
     keras_title: str
     other_name: str
@@ -141,10 +143,10 @@ class Core:
         **keras_arguments,
     ):
         owner = type(self).__name__
-        rule_name = self.rule_class.__name__
+        rule_name = self._rule_class.__name__
         reading = rules.switches(rule_name, dialect)
-        defaults = self.rule_class()
-        rule = self.rule_class(
+        defaults = self._rule_class()
+        rule = self._rule_class(
             **numbers_and_switches
             | {
                 name: value
@@ -175,6 +177,14 @@ class Core:
             )
         if hasattr(learning_rate, "as_keras"):
             learning_rate = learning_rate.as_keras(self.keras_name)
+        if hasattr(learning_rate, "get_config") and (
+            keras_choice.of(learning_rate) != self.keras_name
+        ):
+            raise TypeError(
+                f"{owner} is for {self.keras_title}; received as "
+                f"`learning_rate` a schedule of {self.other_title}, "
+                f"{type(learning_rate).__name__}."
+            )
         learning_rate = check_rate(owner, learning_rate)
         super().__init__(learning_rate=learning_rate, **keras_arguments)
         self.rule = rule
@@ -187,6 +197,7 @@ class Core:
         self._fallback = FallbackChoice(fallback)
         self._numbers = tuple(numbers_and_switches.items())
         self._assignments = ()
+        self._rows = ()
 
     def _load_fallback(self, config):
         """The fallback of a saved configuration, from this class's Keras."""
@@ -267,6 +278,12 @@ class Core:
         else:
             unadapted = undecayed
         fallback = self._plan_fallback(paths, shapes)
+        if self._fallback.optimizer is not None and not any(unadapted):
+            warnings.warn(
+                f"{type(self).__name__}: every variable takes a trust ratio, "
+                "so `fallback` trains none.",
+                stacklevel=2,
+            )
         labels = unique(paths)
         return tuple(
             fallback[index]._replace(path=labels[index])
@@ -310,19 +327,15 @@ class Core:
         ]
 
     def _match(self, argument, paths, shapes):
-        patterns = self.exclusions()[argument]
+        patterns = {
+            "exclude_from_weight_decay": self._exclude_decay,
+            "exclude_from_layer_adaptation": self._exclude_adaptation,
+        }[argument]
         matches = selection.match(patterns, paths, shapes)
         selection.warn_unmatched(
             type(self).__name__, argument, matches, patterns
         )
         return matches.flags
-
-    def exclusions(self) -> dict[str, Any]:
-        """The two lists of patterns as given."""
-        return {
-            "exclude_from_weight_decay": self._exclude_decay,
-            "exclude_from_layer_adaptation": self._exclude_adaptation,
-        }
 
     def own_rate(self):
         """The rate this optimizer was given, None where it was left out."""
@@ -407,6 +420,33 @@ class Core:
             for path, values in self.diagnostics().items()
         }
 
+    def _state(self):
+        """The variables that decide the next update."""
+        rows = {id(row) for row in self._rows}
+        return [v for v in self.variables if id(v) not in rows]
+
+    def save_own_variables(self, store):
+        """Saves the state; what diagnostics recorded is not part of it."""
+        for index, variable in enumerate(self._state()):
+            store[str(index)] = variable.numpy()
+
+    def load_own_variables(self, store):
+        """Loads the state, whether or not diagnostics were on.
+
+        As in Keras, a state of other variables is left out with a warning.
+        """
+        state = self._state()
+        if len(store.keys()) != len(state):
+            warnings.warn(
+                f"{type(self).__name__}: state not loaded; what was saved has "
+                f"{len(store.keys())} variables, this optimizer {len(state)}. "
+                "Was it saved before it was built, or with other settings?",
+                stacklevel=2,
+            )
+            return
+        for index, variable in enumerate(state):
+            variable.assign(store[str(index)])
+
     def get_config(self):
         """Everything `from_config` needs, with both exclusion lists."""
         config = super().get_config()
@@ -423,10 +463,12 @@ class Core:
         return config
 
     def __repr__(self):
+        # Keras prints this when it is given the other Keras's optimizer.
+        name = type(self).__name__
         return (
-            f"<lbcheck.{self.keras_name}.{type(self).__name__}, an optimizer "
-            f"for {self.keras_title} models; for a {self.other_title} model "
-            f"use lbcheck.{self.other_name}.{type(self).__name__}>"
+            f"<lbcheck.{self.keras_name}.{name} {self.rule}; it trains "
+            f"{self.keras_title} models, for a {self.other_title} model use "
+            f"lbcheck.{self.other_name}.{name}>"
         )
 
 

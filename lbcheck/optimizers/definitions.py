@@ -1,5 +1,8 @@
 """Signatures and manuals of the optimizers, the same for both Kerases."""
 
+import inspect
+import textwrap
+
 from lbcheck import rules
 from lbcheck.optimizers.core import SAME
 from lbcheck.optimizers.core import Core
@@ -9,74 +12,91 @@ from lbcheck.optimizers.selection import BIAS_AND_NORM
 _RATE_SGD = DefaultRate(0.01)
 _RATE_ADAM = DefaultRate(0.001)
 
-_COMMON = """\
-        exclude_from_weight_decay: List of regular expressions, searched
-            (`re.search`) in each variable's full path such as
-            `encoder/layer_0/query/kernel` when the optimizer is built; the
-            entry `"rank<2"` selects every variable of rank 0 or 1. What is
-            selected does not decay. `()` excludes nothing. A pattern that
-            matches nothing warns. Defaults to `lbcheck.BIAS_AND_NORM`:
-            biases, gamma, beta, scale and all of rank below 2.
-{adaptation}        dialect: Whose reading of the rule: one of
-            {dialects}.
-            It sets those switches of the rule that are left at their defaults,
-            never a number; `lbcheck conform` shows each beside the library
-            it is named after.
-        diagnostics_every: Record trust ratio, norms and rate of every
-            variable at updates 0, k, 2k, ...; 0, the default, records
-            nothing and costs nothing. See `diagnostics()`.
-        name: Name of the optimizer.
-        **kwargs: Keras's own keywords: `clipnorm`, `clipvalue`,
-            `global_clipnorm` (over all variables, after averaging over
-            replicas and before the update), `use_ema` and its companions,
-            and in Keras 3 `gradient_accumulation_steps` (schedule and bias
-            correction count updates) and `loss_scale_factor`.
+_SELECTION = """
+exclude_from_weight_decay: List of regular expressions, searched
+    (`re.search`) in each variable's full path such as
+    `encoder/layer_0/query/kernel` when the optimizer is built; the entry
+    `"rank<2"` selects every variable of rank 0 or 1. What is selected does
+    not decay. `()` excludes nothing. A pattern that matches nothing warns.
+    Defaults to `lbcheck.BIAS_AND_NORM`: biases, gamma, beta, scale and all
+    of rank below 2.
 """
 
-_RAISES = """\
-    Raises:
-        TypeError: A string or other non-number for a number, a bare string
-            for a list of patterns.
-        ValueError: A negative rate, a beta outside [0, 1), an unknown
-            dialect or option.
-
+_ADAPTATION = """
+exclude_from_layer_adaptation: The same kind of list for the trust ratio,
+    or "same" (default): as `exclude_from_weight_decay`, or nothing in the
+    dialects that adapt every variable:
+    {everything}.
+fallback: An lbcheck optimizer for the variables without trust ratio, with
+    its own hyperparameters and lists. It takes this optimizer's rate or
+    schedule unless it was given one itself. None (default):
+    {fallback}
 """
 
-_ADAPTATION = """\
-        exclude_from_layer_adaptation: The same kind of list for the trust
-            ratio, or "same" (default): as `exclude_from_weight_decay`, or
-            nothing in the dialects {everything}, which adapt every variable.
-        fallback: An lbcheck optimizer for the variables without trust ratio,
-            with its own hyperparameters and decay list. It takes this
-            optimizer's rate or schedule unless it was given one itself.
-            None: {fallback}
+_DIALECT = """
+dialect: Whose reading of the rule, one of
+    {dialects}.
+    It sets those switches of the rule that are left at their defaults;
+    numbers stay as given, but for MLPerf's LARS, which takes an epsilon of
+    0 for 1e-7. `lbcheck conform` shows each beside its library.
+"""
+
+_KERAS = """
+diagnostics_every: Record trust ratio, norms and rate of every variable at
+    updates 0, k, 2k, ...; 0, the default, records nothing and costs
+    nothing. See `diagnostics()`.
+name: Name of the optimizer.
+**kwargs: Keras's own keywords: `clipnorm`, `clipvalue`, `global_clipnorm`
+    (over all variables, after averaging over replicas and before the
+    update), `use_ema` and its companions, and in Keras 3
+    `gradient_accumulation_steps` (schedule and bias correction count
+    updates) and `loss_scale_factor`.
+"""
+
+_RAISES = """
+Raises:
+    TypeError: A string or other non-number for a number, a bare string for a
+        list of patterns, a schedule or fallback of the other Keras.
+    ValueError: A negative rate, a beta outside [0, 1), an unknown dialect or
+        option.
+
 """
 
 
 def _document(cls):
-    """Completes a class docstring with what all optimizers share."""
-    name = cls.rule_class.__name__
-    readings = rules.DIALECTS[name]
-    adaptation = ""
-    if name in ("LARS", "LAMB"):
-        adaptation = _ADAPTATION.format(
-            everything=", ".join(
-                f"`{d}`" for d, r in readings.items() if r.adapts_excluded
-            ),
-            fallback=cls.fallback_note,
-        )
-    common = _COMMON.format(
-        adaptation=adaptation,
-        dialects=", ".join(f"`{d}`" for d in readings),
-    )
+    """Fills a class docstring with what all optimizers share."""
     if cls.__doc__ is None:  # python -OO
         return cls
-    before, after = cls.__doc__.split("    {common}\n")
-    own, example = after.split("    Example:", 1)
-    cls.__doc__ = (
-        f"{before}{common}{own.rstrip()}\n\n{_RAISES}    Example:{example}"
+    readings = rules.DIALECTS[cls._rule_class.__name__]
+    shared = _SELECTION
+    if hasattr(cls, "_fallback_note"):
+        shared += _ADAPTATION.format(
+            everything=", ".join(
+                d for d, reading in readings.items() if reading.adapts_excluded
+            ),
+            fallback=cls._fallback_note,
+        )
+    shared += _DIALECT.format(dialects=", ".join(readings))
+    before, after = inspect.cleandoc(cls.__doc__).split("{shared}\n")
+    own, _, example = after.partition("Example:")
+    cls.__doc__ = "".join(
+        [
+            before,
+            _indented(shared),
+            own.rstrip("\n") + "\n" if own.strip() else "",
+            _indented(_KERAS),
+            _RAISES,
+            "Example:",
+            example,
+        ]
     )
     return cls
+
+
+def _indented(text):
+    """Entries of the Args section, without blank lines between them."""
+    lines = [line for line in text.splitlines() if line]
+    return textwrap.indent("\n".join(lines), "    ") + "\n"
 
 
 @_document
@@ -92,13 +112,16 @@ class Momentum(Core):
     another optimizer; `dialect="keras"` gives it.
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.01.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.01.
         momentum: In [0, 1). Defaults to 0.9.
         nesterov: Whether to take the Nesterov step. Defaults to False.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
-        weight_decay: Decoupled decay, times the rate, at least 0.
-    {common}
+            Defaults to 0.
+        weight_decay: Decoupled decay, times the rate, at least 0. Defaults
+            to 0.
+    {shared}
         rate_in_buffer: True for Keras's form, v' = momentum * v + rate * g.
 
     Example:
@@ -116,7 +139,7 @@ class Momentum(Core):
     Source: Nado et al. 2021, section 2.1.1; Sutskever et al. 2013.
     """
 
-    rule_class = rules.Momentum
+    _rule_class = rules.Momentum
 
     def __init__(
         self,
@@ -159,16 +182,26 @@ class Nesterov(Momentum):
              - learning_rate * (g + momentum * v')
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.01.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.01.
         momentum: In [0, 1). Defaults to 0.9.
         nesterov: Defaults to True.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
-        weight_decay: Decoupled decay, times the rate, at least 0.
-    {common}
+            Defaults to 0.
+        weight_decay: Decoupled decay, times the rate, at least 0. Defaults
+            to 0.
+    {shared}
         rate_in_buffer: True for Keras's form, v' = momentum * v + rate * g.
 
-    Example: see `Momentum`.
+    Example:
+
+    >>> import numpy as np, lbcheck
+    >>> rule = lbcheck.rules.Momentum(momentum=0.5, nesterov=True)
+    >>> w, v, _ = rule.update(
+    ...     lbcheck.rules.NUMPY, np.zeros(1), np.ones(1), (np.zeros(1),), 1, 0)
+    >>> print(w)  # heavy-ball: -1
+    [-1.5]
 
     Source: Nado et al. 2021, section 2.1.1.
     """
@@ -220,14 +253,17 @@ class LARS(Core):
     `trust_coefficient=0.001` and with the raw rate for biases and norms.
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.01.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.01.
         momentum: In [0, 1). Defaults to 0.9.
         weight_decay: Decay inside the ratio and the step, at least 0.
+            Defaults to 0.
         trust_coefficient: At least 0. Defaults to 0.001.
-        epsilon: Added to the denominator, at least 0; 0 is honoured.
+        epsilon: Added to the denominator, at least 0. Defaults to 0, which
+            is honoured.
         nesterov: Whether to take the Nesterov step. Defaults to False.
-    {common}
+    {shared}
         denominator: "sum" (default) as above, or "joint":
             ||g + weight_decay * w|| + epsilon.
         normalize: "gradient" (default), or "momentum" to divide by the norm
@@ -249,12 +285,11 @@ class LARS(Core):
     et al. 2021; You et al. 2019, Algorithm 1.
     """
 
-    rule_class = rules.LARS
-    fallback_note = (
-        "heavy-ball momentum\n            with the same `momentum` and rate, "
-        "the rate outside the buffer and\n            no decay, as the "
-        "paper's pipeline; in the other dialects LARS\n            itself "
-        "with the ratio 1."
+    _rule_class = rules.LARS
+    _fallback_note = (
+        "heavy-ball momentum with the same `momentum` and rate, the rate\n"
+        "    outside the buffer and no decay, as the paper's pipeline; in the\n"
+        "    other dialects LARS itself with the ratio 1."
     )
 
     def __init__(
@@ -315,18 +350,21 @@ class LAMB(Core):
     `fallback`.
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.001.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.001.
         beta_1: In [0, 1). Defaults to 0.9.
         beta_2: In [0, 1). Defaults to 0.999.
         epsilon: Added to the root, at least 0. Defaults to 1e-6.
         weight_decay: Decay inside the ratio, at least 0. Defaults to 0.01.
         bias_correction: Whether to divide by 1 - beta^t. Defaults to True.
-        nesterov: None, "first" (N-LAMB) or "both" (NN-LAMB).
+        nesterov: None (default), "first" (N-LAMB) or "both" (NN-LAMB): the
+            Nesterov step in the first or in both moments; the equations are
+            in `help(lbcheck.rules.LAMB)`.
         norm: "l2" (default), "l1" or "linf", for both norms of the ratio.
-        phi_bounds: None for phi(z) = z, or (low, high) for
+        phi_bounds: None (default) for phi(z) = z, or (low, high) for
             phi(z) = min(max(z, low), high).
-    {common}
+    {shared}
         zero_norm: "one" (default), or "flax": the ratio is 0 where only
             ||w|| is 0, so zero-initialised variables never move.
 
@@ -343,8 +381,8 @@ class LAMB(Core):
     Source: You et al. 2019, Algorithms 2 to 4.
     """
 
-    rule_class = rules.LAMB
-    fallback_note = "LAMB itself with the ratio 1."
+    _rule_class = rules.LAMB
+    _fallback_note = "LAMB itself with the ratio 1."
 
     def __init__(
         self,
@@ -402,17 +440,19 @@ class AdamW(Core):
         w' = (1 - learning_rate * weight_decay) * w - learning_rate * r
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.001.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.001.
         beta_1: In [0, 1). Defaults to 0.9.
         beta_2: In [0, 1). Defaults to 0.999.
         epsilon: Added to the root, at least 0. Defaults to 1e-8.
         weight_decay: Decoupled decay, times the rate, at least 0. Defaults
             to 0.01.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
+            Defaults to 0.
         bias_correction: Whether to divide by 1 - beta^t. Defaults to True;
             the original BERT has False.
-    {common}
+    {shared}
         epsilon_hat: True for Keras's form, in which epsilon stands beside
             sqrt(v') and is corrected with it. Defaults to False.
 
@@ -431,7 +471,7 @@ class AdamW(Core):
     Source: Loshchilov and Hutter 2019, Algorithm 2; Kingma and Ba 2015.
     """
 
-    rule_class = rules.AdamW
+    _rule_class = rules.AdamW
 
     def __init__(
         self,
@@ -478,14 +518,17 @@ class Adagrad(Core):
              - learning_rate * g / (sqrt(a') + epsilon)
 
     Args:
-        learning_rate: Float of at least 0, a Keras schedule, or a callable
-            without arguments. Defaults to 0.001.
+        learning_rate: Step size per update: a number of at least 0, a
+            schedule of lbcheck or Keras, or a callable without
+            arguments. Defaults to 0.001.
         initial_accumulator_value: At least 0. Defaults to 0.1.
         epsilon: Added to the root, at least 0. Defaults to 1e-7. Keras and
             optax put it under the root: `dialect="keras"`.
-        weight_decay: Decoupled decay, times the rate, at least 0.
+        weight_decay: Decoupled decay, times the rate, at least 0. Defaults
+            to 0.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
-    {common}
+            Defaults to 0.
+    {shared}
     Example:
 
     >>> import numpy as np, lbcheck
@@ -500,7 +543,7 @@ class Adagrad(Core):
     Source: Duchi, Hazan, Singer 2011.
     """
 
-    rule_class = rules.Adagrad
+    _rule_class = rules.Adagrad
 
     def __init__(
         self,

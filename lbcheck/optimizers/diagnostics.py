@@ -7,8 +7,9 @@ class DiagnosticsWriter:
     """Callback that writes what the optimizer recorded, update by update.
 
     Needs an lbcheck optimizer with `diagnostics_every=k`; the recording is
-    part of its traced step, so nothing is traced again. For every recorded
-    update it writes, under the number of that update: the scalars
+    part of its traced step, so nothing is traced again. After each batch
+    (each group of `steps_per_execution`) it writes what was recorded last,
+    under the number of that update: the scalars
     `trust_ratio/PATH`, `effective_rate/PATH`, `weight_norm/PATH`,
     `gradient_norm/PATH`, `update_norm/PATH` and `learning_rate`, and
     histograms over the variables of `trust_ratio` and `effective_rate`.
@@ -33,6 +34,8 @@ class DiagnosticsWriter:
         super().__init__()
         self._log_dir = str(log_dir)
         self._writer = None
+        self._written = -1
+        self._calls = 0
 
     def on_train_begin(self, logs=None):
         """Checks the optimizer and opens the event file."""
@@ -46,30 +49,21 @@ class DiagnosticsWriter:
                 f"{optimizer!r}."
             )
         self._writer = event_file_writer.EventFileWriter(self._log_dir)
-        self._written = -1
-        self._waited = optimizer.diagnostics_every
-        self._last_batch = -1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Batches count from 0 in every epoch."""
-        self._last_batch = -1
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes if an update was recorded since the last time."""
         optimizer = self._optimizer()
-        self._waited += batch - self._last_batch
-        self._last_batch = batch
-        if self._waited < optimizer.diagnostics_every:
-            return
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
         every = optimizer.diagnostics_every
-        last = optimizer.completed_updates() - 1
-        step = last // every * every
+        if hasattr(self.model, "jax_state_sync"):
+            # On jax the state is elsewhere between epochs; fetching it costs.
+            self._calls += 1
+            if (self._calls - 1) % every:
+                return
+            self.model.jax_state_sync()
+        step = (optimizer.completed_updates() - 1) // every * every
         if step > self._written:
-            self._write(step, optimizer.diagnostics())
+            self._write(step, optimizer)
             self._written = step
-            self._waited = last % every
 
     def on_train_end(self, logs=None):
         """Closes the event file."""
@@ -79,7 +73,7 @@ class DiagnosticsWriter:
         optimizer = self.model.optimizer
         return getattr(optimizer, "inner_optimizer", optimizer)
 
-    def _write(self, step, diagnostics):
+    def _write(self, step, optimizer):
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.histogram import summary_v2 as histogram
         from tensorboard.plugins.scalar import summary_v2 as scalar
@@ -91,6 +85,7 @@ class DiagnosticsWriter:
                 )
             )
 
+        diagnostics = optimizer.diagnostics()
         for path, values in diagnostics.items():
             for name, value in values._asdict().items():
                 if name != "learning_rate":
@@ -100,8 +95,14 @@ class DiagnosticsWriter:
                     f"effective_rate/{path}", values.effective_rate
                 )
             )
-        rates = [values.learning_rate for values in diagnostics.values()]
-        add(scalar.scalar_pb("learning_rate", rates[0]))
+        rates = [
+            diagnostics[assignment.path].learning_rate
+            for assignment in optimizer.assignments
+            if assignment.rate is None
+        ]
+        for rate in rates[:1]:
+            add(scalar.scalar_pb("learning_rate", rate))
         for name in ("trust_ratio", "effective_rate"):
             numbers = [getattr(v, name) for v in diagnostics.values()]
             add(histogram.histogram_pb(name, numbers))
+        self._writer.flush()

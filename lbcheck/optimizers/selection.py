@@ -33,10 +33,12 @@ class Matches(NamedTuple):
 def check_patterns(owner: str, name: str, patterns) -> tuple[str, ...]:
     """The patterns as a tuple, or an error that names the argument."""
     if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Sequence):
+        advice = "for no pattern write ()"
+        if isinstance(patterns, str):
+            advice = f"for one pattern write [{patterns!r}]"
         raise TypeError(
             f"{owner}: `{name}` must be a list of regular expressions, "
-            f"received {patterns!r}; for one pattern write [{patterns!r}], "
-            "for none ()."
+            f"received {patterns!r}; {advice}."
         )
     for pattern in patterns:
         if not isinstance(pattern, str):

@@ -50,17 +50,13 @@ def is_zero(value) -> bool:
 
 def check_number(owner: str, name: str, value, bound: Bound) -> None:
     """Refuses a Python value outside `bound`; arrays pass unchecked."""
-    if isinstance(value, bool) or isinstance(value, (str, bytes)):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if hasattr(value, "dtype") and hasattr(value, "shape"):
+            return
         raise TypeError(
             f"{owner}: `{name}` must be a number, received {value!r} of type "
             f"{type(value).__name__}."
         )
-    if not isinstance(value, numbers.Number):
-        if value is None or isinstance(value, (list, tuple, dict, set)):
-            raise TypeError(
-                f"{owner}: `{name}` must be a number, received {value!r}."
-            )
-        return
     low, high, open_high = bound
     inside = low <= value < high if open_high else low <= value <= high
     if not (inside and math.isfinite(value)):
@@ -73,7 +69,8 @@ def check_number(owner: str, name: str, value, bound: Bound) -> None:
 
 def check_choice(owner: str, name: str, value, choices) -> None:
     """Refuses a value that is not one of `choices`."""
-    if value not in choices:
+    plain = value is None or isinstance(value, (str, bool))
+    if not plain or value not in choices:
         raise ValueError(
             f"{owner}: `{name}` must be one of {list(choices)}, "
             f"received {value!r}."
@@ -90,18 +87,22 @@ class Rule:
     Attributes:
         weight_decay: Decay coefficient lambda, at least 0. What it multiplies
             is the rule's own affair.
+        bounds: Range of each number field.
+        choices: Values of each switch.
+        functions: Number fields that may be a function of the update number.
     """
 
     weight_decay: Any = 0.0
 
     bounds: ClassVar[dict[str, Bound]] = {"weight_decay": NON_NEGATIVE}
     choices: ClassVar[dict[str, tuple]] = {}
+    functions: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         for klass in type(self).__mro__:
             for name, bound in vars(klass).get("bounds", {}).items():
                 value = getattr(self, name)
-                if not callable(value):
+                if name not in self.functions or not callable(value):
                     check_number(type(self).__name__, name, value, bound)
             for name, choices in vars(klass).get("choices", {}).items():
                 check_choice(

@@ -105,7 +105,7 @@ DIALECTS = {
 def switches(rule: str, dialect: str) -> Dialect:
     """The `Dialect` of a rule by name; ValueError lists what exists."""
     known = DIALECTS[rule]
-    if dialect not in known:
+    if not isinstance(dialect, str) or dialect not in known:
         raise ValueError(
             f"{rule}: unknown dialect {dialect!r}; {rule} has {list(known)}."
         )

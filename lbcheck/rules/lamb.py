@@ -1,6 +1,7 @@
 """LAMB, N-LAMB and NN-LAMB: layer-wise adaptation over Adam's moments."""
 
 import dataclasses
+import math
 from typing import Any
 
 from lbcheck.rules.arrays import NORMS
@@ -54,6 +55,7 @@ class LAMB(Rule):
     zero_norm: str = "one"
     decay: str = "inside"
 
+    functions = ("beta_1",)
     bounds = {"beta_1": BETA, "beta_2": BETA, "epsilon": NON_NEGATIVE}
     choices = {
         "bias_correction": (True, False),
@@ -75,9 +77,11 @@ class LAMB(Rule):
                 "LAMB: `phi_bounds` must be None or a pair (low, high), "
                 f"received {self.phi_bounds!r}."
             )
-        for bound in self.phi_bounds:
-            check_number("LAMB", "phi_bounds", bound, NON_NEGATIVE)
-        if self.phi_bounds[0] > self.phi_bounds[1]:
+        low, high = self.phi_bounds
+        check_number("LAMB", "phi_bounds", low, NON_NEGATIVE)
+        if high != math.inf:
+            check_number("LAMB", "phi_bounds", high, NON_NEGATIVE)
+        if low > high:
             raise ValueError(
                 "LAMB: `phi_bounds` must be (low, high) with low <= high, "
                 f"received {self.phi_bounds!r}."
