@@ -26,7 +26,7 @@ def free_port():
 def start(output, environment=None, **flags):
     """A worker process, not waited for."""
     command = [sys.executable, "-m", "tests.replica_worker"]
-    command += [f"--output={output}"]
+    command += [f"--result_file={output}"]
     command += [f"--{name}={value}" for name, value in flags.items()]
     return subprocess.Popen(
         command,

@@ -1,6 +1,6 @@
 """Steps optimizers under a tf.distribute strategy; run by distribution_test.
 
-    python -m tests.replica_worker --strategy=mirrored --keras=keras3 --output=F
+    python -m tests.replica_worker --strategy=mirrored --keras=keras3 --result_file=F
 
 Writes {optimizer: weights after all updates} as JSON.
 """
@@ -19,7 +19,7 @@ _STRATEGY = flags.DEFINE_enum(
     "strategy", "one", ["one", "mirrored", "workers"], "tf.distribute strategy."
 )
 _KERAS = flags.DEFINE_enum("keras", "keras3", ["keras3", "tf_keras"], "Keras.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file.", required=True)
+_OUTPUT = flags.DEFINE_string("result_file", None, "JSON file.", required=True)
 
 SHAPES = ((300, 300), (4, 3), (5,), (3,))
 CASES = {
