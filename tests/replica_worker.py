@@ -1,6 +1,6 @@
 """Steps optimizers under a tf.distribute strategy; run by distribution_test.
 
-    python -m tests.replica_worker --strategy=mirrored --keras=keras3 --result_file=F
+    python -m tests.replica_worker --strategy=mirrored --result_file=FILE
 
 Writes {optimizer: weights after all updates} as JSON.
 """
