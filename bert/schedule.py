@@ -271,6 +271,14 @@ VARIANTS = {
 }
 """The schedules by name; each takes (peak_rate, warmup_steps, total_steps)."""
 
+POWERED = (
+    "original",
+    "fixed",
+    "model_garden_legacy",
+    "model_garden_lowered_peak",
+)
+"""Those that take a power too; NVIDIA's have theirs built in."""
+
 
 def drop_at_boundary(schedule: Schedule, warmup_steps: int) -> float:
     """How far the rate falls where warm-up ends, in per cent.
@@ -355,7 +363,12 @@ def main(argv) -> None:
     values = flags.FLAGS
     shape = (values.peak, values.warmup_steps, values.total_steps)
     try:
-        variants = {name: make(*shape) for name, make in VARIANTS.items()}
+        variants = {
+            name: make(*shape, power=values.power)
+            if name in POWERED
+            else make(*shape)
+            for name, make in VARIANTS.items()
+        }
     except (TypeError, ValueError) as error:
         raise app.UsageError(str(error)) from error
     print(f"{'schedule':26}{'highest':>12}{'at w':>12}{'drop':>9}")
@@ -374,7 +387,7 @@ if __name__ == "__main__":
     flags.DEFINE_float("peak", None, "Rate at the end of warm-up.")
     flags.DEFINE_integer("warmup_steps", None, "Updates of warm-up.")
     flags.DEFINE_integer("total_steps", None, "Updates of the run.")
-    flags.DEFINE_float("power", 1.0, "Power of warm-up and decay, Figure 2.")
+    flags.DEFINE_float("power", 1.0, "Power of warm-up and decay.")
     flags.DEFINE_string("output_dir", "figures", "Folder of the figures.")
     flags.mark_flags_as_required(["peak", "warmup_steps", "total_steps"])
     app.run(main)

@@ -9,6 +9,7 @@ its tensors arrives.
 """
 
 import importlib
+import math
 import numbers
 
 import numpy as np
@@ -91,7 +92,21 @@ class Arrays:
 
     def one_minus_power(self, base, count):
         """1 - base**count, with no cancellation for a base close to 1."""
-        return -self._module.expm1(count * self._module.log(self.number(base)))
+        return -self.expm1(count * self._log(base))
+
+    def expm1(self, array):
+        """exp(array) - 1."""
+        return self._module.expm1(array)
+
+    def _log(self, base):
+        """Logarithm of a number in float64, of a variable as it is."""
+        if isinstance(base, numbers.Number):
+            return math.log(base) if base else -math.inf
+        return self.log(self.number(base))
+
+    def log(self, array):
+        """Natural logarithm."""
+        return self._module.log(array)
 
 
 class TensorFlowArrays(Arrays):
@@ -109,9 +124,11 @@ class TensorFlowArrays(Arrays):
     def is_bool(self, array):
         return array.dtype.is_bool
 
-    def one_minus_power(self, base, count):
-        math = self._module.math
-        return -math.expm1(count * math.log(self.number(base)))
+    def expm1(self, array):
+        return self._module.math.expm1(array)
+
+    def log(self, array):
+        return self._module.math.log(array)
 
 
 class TorchArrays(Arrays):
@@ -142,10 +159,6 @@ class NumPyArrays(Arrays):
     def subtract(self, left, right):
         # A difference may be negative, so it is no step to be checked.
         return np.asarray(left) - np.asarray(right)
-
-    def one_minus_power(self, base, count):
-        with np.errstate(divide="ignore"):
-            return super().one_minus_power(base, count)
 
 
 NUMPY = NumPyArrays(np, np.int64, np.float64)

@@ -68,8 +68,10 @@ def sample(schedule: Any, total_steps: int) -> Samples:
 
 def evaluator(schedule) -> Callable[[np.ndarray], np.ndarray]:
     """(steps) -> rates of a schedule, each step evaluated on its own."""
-    if isinstance(schedule, base.Schedule):
-        return schedule
+    inner = getattr(schedule, "schedule", schedule)  # made by as_keras()
+    for exact in (schedule, inner):
+        if isinstance(exact, base.Schedule):
+            return exact
     root = arrays.root(_one(schedule, 0))
     if root == "tensorflow":
         return _on_tensorflow(schedule)
@@ -108,6 +110,10 @@ def _on_tensorflow(schedule):
 
     @tf.function
     def together(steps):
+        return tf.cast(schedule(steps), tf.float64)
+
+    @tf.function
+    def in_turn(steps):
         return tf.map_fn(
             lambda step: tf.reshape(tf.cast(schedule(step), tf.float64), ()),
             steps,
@@ -116,7 +122,18 @@ def _on_tensorflow(schedule):
 
     def evaluate(steps):
         try:
-            return together(tf.constant(steps, tf.int64)).numpy()
+            rates = together(tf.constant(steps, tf.int64)).numpy()
+            probe = np.unique(np.linspace(0, len(steps) - 1, 64).astype(int))
+            exact = _one_by_one(schedule, steps[probe])
+            # Only a schedule that is elementwise may take all at once.
+            if rates.shape == steps.shape and np.allclose(
+                rates[probe], exact, rtol=1e-6, atol=0.0, equal_nan=True
+            ):
+                return rates
+        except Exception:
+            pass
+        try:
+            return in_turn(tf.constant(steps, tf.int64)).numpy()
         except Exception:
             # Not traceable, for instance a Python `if` on the step.
             return _one_by_one(schedule, steps)
@@ -142,19 +159,26 @@ def _on_jax(schedule):
 def read_csv(path) -> Samples:
     """The samples of a CSV file with the columns step and rate.
 
-    Column names, if there are any, are found by "step" and by "rate" or
-    "lr"; else the first two columns are taken. A step may occur again after
-    a resume; its last rate counts.
+    Columns are found by their names: step, global_step or update; then
+    learning_rate, lr, rate or, as TensorBoard exports it, value. Without
+    names the first two columns are taken. Lines that start with # are left
+    out. A step may occur again after a resume; its last rate counts.
 
     Raises:
         ValueError: If the file is not there or a line is not two numbers.
     """
     try:
-        with open(path, newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [
+                row
+                for row in csv.reader(file)
+                if row and not row[0].startswith("#")
+            ]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}.") from error
-    columns, first = _columns(rows)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no UTF-8 text: {error}.") from error
+    columns, first = _columns(path, rows)
     found, resumed = {}, []
     for number, row in enumerate(rows[first:], first + 1):
         step, rate = _numbers(path, number, row, columns)
@@ -172,7 +196,12 @@ def read_csv(path) -> Samples:
     return Samples(steps, rates, None, tuple(resumed))
 
 
-def _columns(rows):
+_STEP = (("step", "global_step", "update"), "step", "update", "iter")
+_RATE = (("learning_rate", "lr", "rate"), "learning", "lr", "rate", "value")
+"""What a column may be called: in full, or by a part, best first."""
+
+
+def _columns(path, rows):
     """((column of the step, of the rate), first row of numbers)."""
     names = [name.strip().lower() for name in rows[0]] if rows else []
     try:
@@ -180,9 +209,31 @@ def _columns(rows):
         return (0, 1), 0
     except ValueError:
         pass
-    step = [i for i, n in enumerate(names) if "step" in n or "update" in n]
-    rate = [i for i, n in enumerate(names) if "rate" in n or "lr" in n]
-    return ((step or [0])[0], (rate or [1])[0]), 1
+    step = _column(path, names, _STEP, None)
+    return (step, _column(path, names, _RATE, step)), 1
+
+
+def _column(path, names, wanted, taken):
+    """The one column with the best of the names wanted."""
+    full, *parts = wanted
+    free = [i for i in range(len(names)) if i != taken]
+    for match in (full, *parts):
+        hits = [
+            i
+            for i in free
+            if (match in names[i] if match in parts else names[i] in match)
+        ]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise ValueError(
+                f"{path}: cannot tell which column is meant, "
+                f"{[names[i] for i in hits]}; leave the right one."
+            )
+    raise ValueError(
+        f"{path}: must have a column named {' or '.join(full)}, received "
+        f"{names}."
+    )
 
 
 def _numbers(path, line, row, columns):
