@@ -7,6 +7,7 @@ Writes {optimizer: weights after all updates} as JSON.
 
 import json
 import os
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -114,6 +115,7 @@ def fit(strategy):
     import lbcheck
 
     library = keras if _KERAS.value == "keras3" else tf_keras
+    module = getattr(lbcheck, _KERAS.value)
     library.utils.set_random_seed(3)
     generator = np.random.default_rng(0)
     x = generator.normal(size=(64, 6)).astype("float32")
@@ -128,7 +130,7 @@ def fit(strategy):
             ]
         )
         model.compile(
-            optimizer=getattr(lbcheck, _KERAS.value).LAMB(0.02),
+            optimizer=module.LAMB(0.02, diagnostics_every=3),
             loss=library.losses.SparseCategoricalCrossentropy(True),
         )
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
@@ -136,7 +138,13 @@ def fit(strategy):
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
-    model.fit(data.with_options(options), epochs=2, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        model.fit(
+            data.with_options(options),
+            epochs=2,
+            verbose=0,
+            callbacks=[module.DiagnosticsCallback(folder)],
+        )
     return [np.ravel(weight).tolist() for weight in model.get_weights()]
 
 
