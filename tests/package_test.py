@@ -212,5 +212,10 @@ def test_conform_command():
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "within 1e-05" in finished.stdout
     assert "not installed" not in finished.stdout
-    for who in ("official LAMB", "optax lamb", "keras Lamb"):
+    for who in (
+        "official LAMB",
+        "optax lamb",
+        "keras Lamb",
+        "tensorflow-addons",
+    ):
         assert who in finished.stdout

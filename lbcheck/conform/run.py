@@ -177,7 +177,19 @@ def compare(rule, dialect, seed):
             rows.append((name, None))
             continue
         rows.append((name, against(run(*case, DECAY, adapted(rule, dialect)))))
+    if (rule, dialect) == ("LAMB", "tfa"):
+        rows.append(("tensorflow-addons LAMB", recorded_addons()))
     return rows
+
+
+def recorded_addons():
+    """Differences of the recorded tensorflow-addons LAMB, on its own case."""
+    recorded, decay, hyper = libraries.recorded_addons(0)
+    start, trajectory = recorded[0], recorded[3]
+    exact = run_reference("LAMB", "tfa", *recorded[:3], hyper, decay)
+    return tuple(
+        difference(trajectory, exact, start, step) for step in REPORTED
+    )
 
 
 def main(argv):
