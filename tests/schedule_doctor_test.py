@@ -152,7 +152,11 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
             lambda t: t / 100 if t < 100 else (1000 - t) / 900 * (t > 100),
             {"jump": "100.0 %"},
         ),
-        ("negative", lambda t: 1 - t / 500, {"negative": "499 updates"}),
+        (
+            "negative",
+            lambda t: 1 - t / 500,
+            {"negative": "499 updates", "micro_steps": "50.0 %"},
+        ),
         (
             "not_a_number",
             lambda t: math.sqrt(990 - t) if t <= 990 else math.nan,
@@ -267,12 +271,154 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
         self.assertIn("all T updates", str(long))
 
 
+class ReviewTest(parameterized.TestCase, tf.test.TestCase):
+    """Defects that were once missed, or seen where there were none."""
+
+    @parameterized.parameters(
+        (10.0, 1, "peak_high", "10x"),
+        (1.1, 10, "peak_high", "1.1x"),
+        (1.01, 100, "peak_high", "1.01x"),
+        (0.7, 3, "peak_low", "0.7x"),
+        (0.5, 1, "peak_low", "0.5x"),
+    )
+    def test_peak_told(self, peak, w, code, size):
+        bug = bert_schedule.fixed(peak, w, 1000)
+        self.assertEqual(errors(bug, 1000, peak_rate=1.0), {code: size})
+
+    @parameterized.product(
+        row=[
+            (0.0, 29.0, 1e-4, 706, 2512, 1.0, 2.0),
+            (0.12, 7.05, 6e-6, 638, 2512, 2.497, 1.955),
+            (0.0, 7.05, 6e-6, 706, 2512, 2.0, 2.0),
+        ],
+        ratio=[2, 4, 8],
+    )
+    def test_end_above_zero_inside_the_run(self, row, ratio):
+        clean = PolynomialWarmupDecay(*row)
+        self.assertEqual(errors(clean, 2512), {})
+        size = f"{100 - 100 / ratio:.1f} %"
+        self.assertEqual(
+            errors(lambda t: clean(ratio * t), 2512), {"micro_steps": size}
+        )
+        early = PolynomialWarmupDecay(*row[:4], 2511, *row[5:])
+        self.assertEqual(errors(early, 2512), {"off_by_one": "1 update"})
+
+    def test_ends_of_keras_and_optax_inside_the_run(self):
+        for library in (keras, tf_keras):
+            decay = library.optimizers.schedules.PolynomialDecay(0.1, 250)
+            self.assertEqual(errors(decay, 1000), {"micro_steps": "75.0 %"})
+        # Under jit the end of optax's is -5e-9.
+        self.assertEqual(
+            errors(optax.linear_schedule(0.1, 0.0, 250), 1000),
+            {"micro_steps": "75.0 %"},
+        )
+        self.assertEqual(
+            errors(optax.linear_schedule(0.1, 0.0, 999), 1000),
+            {"off_by_one": "1 update"},
+        )
+        self.assertEqual(
+            errors(optax.linear_schedule(0.1, 0.0, 900), 1000),
+            {"ends_early": "10.0 %"},
+        )
+
+    def test_rate_held_on_purpose(self):
+        held = PolynomialWarmupDecay(0, 3.0, 3e-4, 977, 2658, 1, 2, 2400)
+        self.assertEqual(errors(held, 2658), {})
+        self.assertIn("ends_early", codes(held, 2658))
+        self.assertEqual(
+            errors(lambda t: 0.1 + 0.9 * max(0, 1 - t / 250), 1000),
+            {"micro_steps": "75.0 %"},
+        )
+
+    @parameterized.product(
+        row=[(10, 100, 1), (10, 500, 2), (25, 500, 2), (10, 100, 2)],
+        told=[True, False],
+    )
+    def test_drop_after_short_warmup(self, row, told):
+        w, total, power = row
+        bug = bert_schedule.original(1.0, w, total, power)
+        meant = dict(peak_rate=1.0, warmup_steps=w) if told else {}
+        found = {f.code: f for f in examine(bug, total, **meant).errors}
+        self.assertCountEqual(found, ["jump", "decay_during_warmup"])
+        drop = 100 * (1 - (1 - w / total) ** power)
+        self.assertAlmostEqual(found["jump"].amount, drop, delta=0.01)
+        self.assertEqual(found["jump"].step, w)
+
+    @parameterized.product(
+        w=[5, 20, 100], after=[0.95, 0.5, 1.2], power=[0.5, 1.0, 2.0]
+    )
+    def test_what_is_told_is_used(self, w, after, power):
+        def bug(t):
+            if t < w:
+                return (t / w) ** power
+            return after * (1000 - t) / (1000 - w)
+
+        found = errors(bug, 1000, peak_rate=1.0, warmup_steps=w)
+        if after > 1:
+            self.assertEqual(found["peak_high"], "1.2x")
+        else:
+            self.assertEqual(found["jump"], f"{100 - 100 * after:.1f} %")
+
+    def test_phase_that_starts_late(self):
+        def late(t):
+            return max(0, 1 - t / 500) if t < 600 else (1000 - t) / 400
+
+        found = examine(late, 1000, phase_starts=(500,)).errors
+        self.assertEqual(
+            [(f.code, f.step) for f in found], [("phase_restart_missing", 500)]
+        )
+        with self.assertRaisesRegex(ValueError, "phase_starts.*1000"):
+            examine(late, 1000, phase_starts=(1000,))
+
+    def test_schedule_of_epochs_asked_for_steps(self):
+        found = errors(lambda e: 0.1 * 0.1 ** (e // 30), 28140)
+        self.assertEqual(list(found), ["epochs_for_steps"])
+
+    def test_bad_values_hide_nothing(self):
+        def negative(t):
+            return t / 100 if t < 100 else 0.5 - (t - 100) / 800
+
+        found = errors(negative, 1000)
+        self.assertEqual(found["negative"], "499 updates")
+        self.assertEqual(found["jump"], "50.0 %")
+        bug = bert_schedule.original(1.0, 300, 1000)
+        found = errors(lambda t: math.nan if t == 600 else bug(t), 1000)
+        self.assertEqual(found["not_finite"], "1 update")
+        self.assertEqual(found["jump"], "30.0 %")
+
+    @parameterized.parameters(20, 100, 1000, 20000)
+    def test_clean_schedules_that_fall_fast_at_first(self, total):
+        w, hold = total // 20, 0.9 * total
+
+        def root(t):
+            rest = max(0, t - hold) / (total - hold)
+            return min(1, t / w) * (1 - math.sqrt(rest))
+
+        def exponential(t):
+            return math.exp(-60 * max(0, t - hold) / total)
+
+        meant = dict(peak_rate=1.0, warmup_steps=w)
+        for clean in (
+            root,
+            exponential,
+            lambda t: max(t, 1) ** -0.5,
+            lambda t: 1 / max(t, 1),
+            lambda t: (
+                min(1, (t + 1) / (total / 10)) * 0.94 ** (t * 20 // total)
+            ),
+        ):
+            self.assertEqual(errors(clean, total), {})
+        self.assertEqual(errors(root, total, **meant), {})
+
+
 def clean_schedule(generator, library, total):
     """A random schedule without a defect."""
     peak = float(10 ** generator.uniform(-5, 1.5))
     w = int(generator.integers(1, total // 2))
     span = int(generator.integers(1, total))
     factor = float(generator.uniform(0.1, 0.99))
+    # Else it is next to nothing for half the run: a schedule of epochs.
+    factor = max(factor, 1e-3 ** (span / total))
     stairs = bool(generator.integers(2))
     places = np.sort(generator.choice(np.arange(1, total), 3, replace=False))
     power = float(generator.choice([0.5, 1.0, 1.7, 3.0]))
@@ -392,6 +538,26 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
         clean = bert_schedule.fixed(6e-4, 3125, 14063)
         path = self.write([(t, clean(t)) for t in range(0, 14063, every)])
         self.assertEqual(errors(path, 14063, **meant), {})
+
+    def test_clean_logs_sampled_shifted_and_rounded(self):
+        meant = dict(peak_rate=6e-4, warmup_steps=781)
+        clean = bert_schedule.fixed(6e-4, 781, 1562)
+        for every in (1, 10, 50, 100):
+            for first in {0, 1, every - 1}:
+                steps = range(first, 1563, every)
+                path = self.write([(t, clean(t)) for t in steps])
+                self.assertEqual(errors(path, 1562, **meant), {})
+        path = self.write([(t + 1, clean(t)) for t in range(1562)])
+        self.assertEqual(errors(path, 1562, **meant), {})
+        for digits in (".5f", ".6f", ".7f", ".1e", ".2e"):
+            rows = [(t, f"{clean(t):{digits}}") for t in range(1562)]
+            self.assertEqual(
+                errors(self.write(rows), 1562, **meant), {}, digits
+            )
+        short = bert_schedule.fixed(1.0, 5, 1000)
+        path = self.write([(t, short(t)) for t in range(9, 1000, 10)])
+        told = errors(path, 1000, peak_rate=1.0, warmup_steps=5)
+        self.assertEqual(told, {})
 
     def test_log_in_micro_steps_and_after_a_wrong_resume(self):
         clean = bert_schedule.fixed(1.0, 100, 1000)

@@ -65,6 +65,36 @@ class Case(NamedTuple):
         """Steps between two samples; 1 but for a log."""
         return int(np.max(np.diff(self.steps)))
 
+    @property
+    def is_log(self) -> bool:
+        """Whether the rates are given and cannot be evaluated elsewhere."""
+        return self.samples.evaluate is None
+
+    @property
+    def quantum(self) -> float:
+        """The step of a log's rounded rates; 0 where they look exact."""
+        changes = np.abs(np.diff(self.rates))
+        held = np.count_nonzero(changes == 0)
+        if not self.is_log or not 0.05 * len(changes) < held < len(changes):
+            return 0.0
+        smallest = float(changes[changes > 1e-9 * self.highest].min())
+        multiples = self.rates / smallest
+        rounded = np.abs(multiples - np.round(multiples)) < 1e-3
+        return smallest if np.all(rounded) else 0.0
+
+    @property
+    def told_limit(self) -> float | None:
+        """What warm-up was heading for at its told end, if the told peak."""
+        if not self.warmup or not self.peak or self.gap > 1:
+            return None
+        index = int(np.searchsorted(self.steps, self.warmup))
+        if index >= len(self.steps):
+            return None
+        limit = pieces.heading(self.steps, self.rates, index)
+        if limit is None or abs(limit / self.peak - 1) > 1e-3:
+            return None
+        return limit
+
 
 def whole_ratio(large: float, small: float) -> int | None:
     """large / small where that is a plausible number of micro-batches.

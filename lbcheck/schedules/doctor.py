@@ -76,10 +76,15 @@ def examine(
     if total_steps is None:
         total_steps = int(samples.steps[-1]) + 1
         _check_warmup(warmup_steps, total_steps)
+    if max(phase_starts, default=0) >= total_steps:
+        raise ValueError(
+            f"examine: `phase_starts` must be below total_steps={total_steps}, "
+            f"received {phase_starts!r}."
+        )
     found = starts.values(samples)
-    if not found:
+    if not found or np.any(samples.rates[np.isfinite(samples.rates)] > 0):
         case = _case(
-            samples,
+            _inside(starts.usable(samples), total_steps),
             total_steps,
             peak_rate,
             warmup_steps,
@@ -90,10 +95,36 @@ def examine(
         for room in (starts, jumps, endings, logs):
             for check in room.CHECKS:
                 found.extend(check(case))
+    found = _once(found)
     found.sort(key=lambda f: (f.severity != findings.ERROR, f.step))
     return findings.Examination(
         tuple(found), total_steps, samples.steps, samples.rates
     )
+
+
+def _inside(samples, total):
+    """A log that counts from 1, or holds one row too many, put right."""
+    if samples.evaluate is not None or samples.steps[-1] != total:
+        return samples
+    # A row for step 0 that was left out instead has its end at T.
+    ends = samples.rates[0] > 0 and samples.rates[-1] == 0
+    if samples.steps[0] == 1 and not ends:
+        return samples._replace(steps=samples.steps - 1)
+    return samples._replace(steps=samples.steps[:-1], rates=samples.rates[:-1])
+
+
+def _once(found):
+    """The findings without those that repeat another.
+
+    The same code at the same step comes from what is told and from what is
+    seen; rates that are no rates end the schedule where they begin.
+    """
+    bad = {f.code for f in found} & {"negative", "not_finite"}
+    kept = {}
+    for finding in found:
+        if not bad or finding.code not in ("ends_early", "off_by_one"):
+            kept.setdefault((finding.code, finding.step), finding)
+    return list(kept.values())
 
 
 def _check(total_steps, peak_rate, warmup_steps, schedule):

@@ -1,5 +1,7 @@
 """Checks of how, and when, a schedule ends."""
 
+import dataclasses
+
 import numpy as np
 
 from lbcheck.schedules import pieces
@@ -16,6 +18,12 @@ _WASTE = 0.01
 """Part of a run at rate 0 that is no rounding."""
 _EARLY = 0.01
 """A schedule over in this part of the run was counted in epochs."""
+
+
+_LOW = 1e-3
+"""Part of the peak below which a last rate is held by no one on purpose."""
+_VANISHED = 1e-6
+"""Part of the peak below which a rate trains nothing."""
 
 
 def own_end(samples, total: int) -> End | None:
@@ -70,7 +78,10 @@ def end_of_run(case: Case) -> list[Finding]:
     zeros = _zero_tail(case)
     if zeros and not _rounding(case, zeros):
         return [_over_early(case, last - zeros)]
-    over = _counted_in_epochs(case)
+    held = _held_early(case)
+    if held and held[0].severity == ERROR:
+        return held
+    over = _counted_in_epochs(case) or _vanished(case)
     if over:
         return over
     final = case.end.rate if case.end else 0.0
@@ -81,7 +92,7 @@ def end_of_run(case: Case) -> list[Finding]:
         )
     if offset == 1 and case.end and case.end.step > case.total:
         return [_one_late(case)] + _never_zero(case, final, offset)
-    return _too_long(case) or _never_zero(case, final, offset)
+    return held + (_too_long(case) or _never_zero(case, final, offset))
 
 
 def _always_zero(case):
@@ -109,18 +120,20 @@ def _rounding(case, zeros) -> bool:
     foot = case.rates[case.rates > 0][-1]
     if foot < 1e-20 * case.highest:
         return True
+    if zeros < 5 * _WASTE * case.total and foot < 3 * case.quantum:
+        return True
     return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
 
 
-def _over_early(case, end):
-    """The finding for a schedule at rate 0 from step `end` on."""
+def _over_early(case, end, rate=0.0):
+    """The finding for a schedule at its last rate from step `end` on."""
     wasted = case.total - end
     ratio = whole_ratio(case.total, end)
     epochs = case.steps_per_epoch
     phase = [s for s in case.phase_starts if abs(s - end) <= 1]
     what = (
-        f"the rate is 0 from step {end:,} on: {wasted:,} of {case.total:,} "
-        "updates change nothing"
+        f"the rate is {rate:.4g} from step {end:,} on: {wasted:,} of "
+        f"{case.total:,} updates change " + ("little" if rate else "nothing")
     )
     fix = f"give the schedule total_steps={case.total}."
     if phase:
@@ -142,7 +155,7 @@ def _over_early(case, end):
         )
     elif wasted == 1:
         code = "off_by_one"
-        what = "the rate reaches 0 at the last update, one too early"
+        what = f"the rate reaches {rate:.4g} at the last update, one too early"
         fix = "decay over T, not T - 1: the last update has t = T - 1."
     else:
         code = "ends_early"
@@ -157,6 +170,65 @@ def _over_early(case, end):
         "these updates cost time and train nothing.",
         fix,
     )
+
+
+def _held_early(case):
+    """A decay over in the run, to a last rate above 0."""
+    end = case.end
+    if end is None or not case.steps[0] + 4 < end.step < case.total:
+        return []
+    if end.rate == 0 or end.rate > 0.5 * case.highest or case.gap > 1:
+        return []
+    index = end.step - int(case.steps[0])
+    # Steps, and plateaus of rounding, end nowhere in particular.
+    slopes = np.diff(case.rates[index - 4 : index + 1])
+    if np.any(slopes >= 0) or any(j.index == index for j in case.jumps):
+        return []
+    if -slopes[-1] <= 1e-5 * end.rate + case.quantum:
+        return []
+    finding = _over_early(case, end.step, end.rate)
+    low = end.rate < _LOW * case.highest
+    if low and finding.code != "ends_early":
+        return [finding]
+    # Further up a rate is held on purpose, unless a ratio says otherwise.
+    one_piece = np.all(np.diff(case.rates[np.argmax(case.rates) : index]) <= 0)
+    if finding.code == "micro_steps" and one_piece and not case.jumps:
+        return [finding]
+    if finding.code == "phase_restart_missing":
+        return []
+    code = "off_by_one" if finding.code == "off_by_one" else "ends_early"
+    return [
+        dataclasses.replace(
+            finding,
+            code=code,
+            severity=NOTE,
+            what=f"the decay ends at step {end.step:,} of {case.total:,}, "
+            f"{end.rate:.4g} is held from there.",
+            fix="none needed if that is meant.",
+        )
+    ]
+
+
+def _vanished(case):
+    """A schedule that is next to nothing for most of the run."""
+    top = int(np.argmax(case.rates))
+    low = case.rates[top:] < _VANISHED * case.highest
+    if case.total < 200 or 2 * np.count_nonzero(low) <= len(case.rates):
+        return []
+    step = int(case.steps[top + np.argmax(low)])
+    return [
+        Finding(
+            "epochs_for_steps",
+            ERROR,
+            f"from step {step:,} on the rate is below 1e-6 of its peak: the "
+            "schedule was made for epochs and is asked for updates.",
+            step,
+            100.0 * (case.total - step) / case.total,
+            "%",
+            "these updates cost time and train nothing.",
+            "multiply its lengths by the updates of an epoch.",
+        )
+    ]
 
 
 def _counted_in_epochs(case):
@@ -272,20 +344,23 @@ def phases(case: Case) -> list[Finding]:
     found = []
     for start in case.phase_starts:
         index = int(np.searchsorted(case.steps, start))
-        if not 8 <= index < len(case.rates) - 8:
+        if not 1 <= index < len(case.rates) - 2:
             continue
-        window = case.rates[index - 1 : index + max(8, len(case.rates) // 50)]
-        rises = np.max(window) > 1.01 * window[1]
-        if rises or not np.any(window > 0):
+        window = case.rates[index : index + max(8, len(case.rates) // 50)]
+        ended = len(case.rates) - _zero_tail(case)
+        if np.max(window) > 1.01 * window[0]:
+            continue
+        if not np.any(window) and abs(ended - index) <= 1:
+            # The zeros up to the end of the run are reported there.
             continue
         found.append(
             Finding(
                 "phase_restart_missing",
                 ERROR,
                 f"the rate does not rise at step {start:,}, where a new phase "
-                f"starts: it is {window[1]:.4g} and goes on.",
+                f"starts: it is {window[0]:.4g} and goes on.",
                 start,
-                float(100 * window[1] / case.highest),
+                float(100 * window[0] / case.highest),
                 "%",
                 "each phase has its own peak and its own warm-up from zero.",
                 "use lbcheck.schedules.Phases, with a warm-up in each phase.",

@@ -88,9 +88,16 @@ def _is_defect(case, jump) -> bool:
         # A sawtooth or a new phase falls back to where it rose from.
         rise = case.rates[: jump.index]
         again = jump.right == pieces.RISING and jump.after <= 0.1 * rise.max()
-        return not again
+        return not again and not _one_of_equal_steps(case, jump)
     # A plateau or a decay that goes on elsewhere; steps end on plateaus.
     return jump.right == pieces.FALLING and not _decays_in_steps(case)
+
+
+def _one_of_equal_steps(case, jump) -> bool:
+    """Whether all later jumps are falls by the same part: a staircase."""
+    later = [j.index for j in case.jumps if j.index >= jump.index]
+    parts = case.rates[later] / case.rates[np.array(later) - 1]
+    return len(later) > 2 and bool(np.ptp(parts) < 1e-3)
 
 
 def _is_cut_short(jump) -> bool:
@@ -181,7 +188,7 @@ def decay_during_warmup(case: Case) -> list[Finding]:
         if not top or abs(start / top - 1) > 2e-3:
             continue
         shown = float(case.rates[np.searchsorted(case.steps, step)])
-        if 1 - shown / top < _LEAST_GAP:
+        if 1 - shown / top < max(_LEAST_GAP, _between_rows(case)):
             continue
         found = [_hidden_decay(step, shown, top)]
         if (top, step) in hidden:
@@ -195,24 +202,58 @@ def decay_during_warmup(case: Case) -> list[Finding]:
 def _hidden_limits(case):
     """What a warm-up was heading for, where the fall is within one update.
 
-    Only a straight warm-up says so well where it was heading. One update
-    further is only looked at where the fall would be larger than
-    that update's rise: a clean warm-up of w updates before T = w (w + 1)
-    could be read as such a fall.
+    One update further is only looked at where the fall would be larger than
+    that update's rise, or the decay does not start at the highest rate: a
+    clean warm-up of w updates before T = w (w + 1) could be read as a fall.
     """
     index = case.rise.index
     if index < 3 or index + 1 >= len(case.rates) or case.gap > 1:
         return []
     limits = []
     for last in (index, index + 1):
-        first, second, third = case.rates[last - 3 : last]
-        if abs(first - 2 * second + third) > 1e-5 * third:
+        limit = pieces.heading(case.steps, case.rates, last)
+        if limit is None:
             continue
-        rise = third - second
-        limit = float(third + rise)
-        if last == index or limit - case.rates[last] > 1.2 * rise:
+        rise = limit - case.rates[last - 1]
+        steep = limit - case.rates[last] > 1.2 * rise
+        if last == index or steep or _breaks(case.rates, last, rise):
             limits.append((limit, int(case.steps[last])))
     return limits
+
+
+def _breaks(rates, start, rise) -> bool:
+    """Whether the decay from `start` on does not pass the rate before."""
+    if start + 3 > len(rates):
+        return False
+    first, second, third = rates[start : start + 3]
+    passes = 3 * first - 3 * second + third
+    return abs(passes - rates[start - 1]) > 0.02 * rise + 1e-5 * first
+
+
+def _between_rows(case) -> float:
+    """By which part a rate falls unseen between two rows of a log."""
+    if not case.is_log or case.gap == 1:
+        return 0.0
+    changes = np.abs(np.diff(case.rates[case.rise.index :]))
+    return 1.5 * float(changes[:2].max(initial=0.0)) / case.rise.limit
+
+
+def told_peak(case: Case) -> list[Finding]:
+    """A warm-up to the told peak, whose end is below it."""
+    limit = case.told_limit
+    if limit is None:
+        return []
+    index = int(np.searchsorted(case.steps, case.warmup))
+    shown = case.rates[index : index + 2]
+    if len(shown) < 2 or index + 4 > len(case.rates):
+        return []
+    one_update = 1.5 * abs(shown[1] - shown[0])
+    if limit - shown[0] < max(_LEAST_GAP * limit, one_update):
+        return []
+    ends = (pieces.RISING, pieces.FALLING)
+    step = int(case.steps[index])
+    jump = pieces.Jump(index, step, limit, float(shown[0]), *ends, 0)
+    return [_jump_finding(jump, "falls")]
 
 
 def _hidden_decay(step, shown, top):
@@ -230,5 +271,5 @@ def _hidden_decay(step, shown, top):
     )
 
 
-CHECKS = (jumps, decay_during_warmup)
+CHECKS = (jumps, decay_during_warmup, told_peak)
 """Each takes a `Case` and returns its findings."""

@@ -80,13 +80,15 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
     usual = _STEEPER * _usual_slopes(np.abs(slopes))
     # A rise that turns into a fall has no reason to fall faster than after.
     turns = np.flatnonzero((slopes[:-2] > 0) & (slopes[1:-1] < 0)) + 1
-    after = np.maximum(4 * np.abs(slopes[turns + 1]), slopes[turns - 1])
+    after = 4 * np.abs(slopes[turns + 1])
     usual[turns] = np.minimum(usual[turns], after)
     limit = usual * gaps + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
     found = [
         index + 1
         for index in np.flatnonzero(np.abs(changes) > limit)
-        if 0 < index < len(changes) and not _accelerates(slopes, index)
+        if 0 < index < len(changes)
+        and not _accelerates(slopes, index)
+        and not _eases(slopes, index)
     ]
     bounds = [0, *found, len(rates)]
     jumps = []
@@ -131,12 +133,63 @@ def _accelerates(slopes, index) -> bool:
     return abs(slopes[index]) <= 1.5 * last * (last / before)
 
 
+def _eases(slopes, index) -> bool:
+    """Whether the change starts a fall that slows down: sqrt, exponential."""
+    after = slopes[index : index + 4]
+    if len(after) < 4 or np.any(after * after[0] <= 0):
+        return False
+    ratios = after[1:] / after[:-1]
+    # A row of a log may hold only a part of the first change.
+    geometric = abs(ratios[2] - ratios[1]) < 0.02 * ratios[1]
+    if geometric and ratios[0] >= 0.95 * ratios[1]:
+        return True
+    slowing = np.all(np.diff(ratios) > 1e-3) and ratios[-1] < 1
+    # 1 / t, the steepest in use, has 1 / 3 first.
+    return bool(slowing and ratios[0] > 0.32)
+
+
+def heading(steps, rates, index: int) -> float | None:
+    """The rate that a warm-up of one power was heading for at a sample.
+
+    Args:
+        steps: Steps, from 0.
+        rates: Their rates.
+        index: Index of the sample; those before it are the warm-up.
+
+    Returns:
+        The rate, or None where the samples before are no power of the step
+        and no straight line.
+
+    Example:
+        >>> steps = np.arange(9)
+        >>> round(heading(steps, (steps / 8) ** 2.0, 8), 9)
+        1.0
+    """
+    if index < 2:
+        return None
+    if rates[0] == 0 and steps[0] == 0 and index >= 4:
+        if np.any(rates[1:index] <= 0):
+            return None
+        x, y = np.log(steps[1:index]), np.log(rates[1:index])
+        line = np.polyfit(x, y, 1)
+        if np.max(np.abs(np.polyval(line, x) - y)) > 2e-6:
+            return None
+        return float(np.exp(np.polyval(line, np.log(steps[index]))))
+    rise = rates[index - 1] - rates[index - 2]
+    before = rates[index - 2] - rates[index - 3] if index > 2 else rise
+    if abs(rise - before) > 1e-5 * rates[index - 1]:
+        return None
+    return float(rates[index - 1] + rise)
+
+
 def _limit(steps, rates, step, warmup_steps):
     """The rate that the samples before a jump were heading for."""
     if len(rates) < 2:
         return float(rates[-1])
     if warmup_steps is not None and steps[-1] < warmup_steps < step:
         step = warmup_steps
+    if warmup := heading(np.append(steps, step), rates, len(rates)):
+        return warmup
     count = min(3, len(rates))
     # Through the last three points: exact for linear and quadratic warm-up.
     x = (steps[-count:] - steps[-1]) / (step - steps[-1])
