@@ -1,0 +1,1 @@
+"""Image programs: models, ghost batch norm, data, training."""
