@@ -24,14 +24,22 @@ setuptools.setup(
     long_description=(_HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=setuptools.find_packages(
-        include=["bert", "bert.*", "lbcheck", "lbcheck.*"]
+        include=["bert", "bert.*", "lbcheck", "lbcheck.*", "resnet", "resnet.*"]
     ),
     package_data={"lbcheck.conform": ["*.json"]},
     python_requires=">=3.10,<3.14",
-    install_requires=["absl-py>=1.4", "matplotlib>=3.7", "numpy>=1.26"],
+    install_requires=[
+        "absl-py>=1.4",
+        "matplotlib>=3.7",
+        "numpy>=1.26",
+        "pillow>=10",
+        "scikit-learn>=1.3",
+        "tqdm>=4.60",
+    ],
     extras_require={
         "tensorflow": _TENSORFLOW,
         "bert": _BERT,
+        "datasets": ["tensorflow-datasets>=4.9"],
         # In an environment of its own, Python 3.10 or 3.11: does not import
         # beside TensorFlow 2.20.
         "oracles": ["tensorflow-cpu==2.15.1", "tensorflow-addons==0.23.0"],

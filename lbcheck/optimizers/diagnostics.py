@@ -1,6 +1,6 @@
 """Writes an optimizer's diagnostics to TensorBoard while Keras trains."""
 
-import time
+from lbcheck import event_file
 
 
 class DiagnosticsWriter:
@@ -39,8 +39,6 @@ class DiagnosticsWriter:
 
     def on_train_begin(self, logs=None):
         """Checks the optimizer and opens the event file."""
-        from tensorboard.summary.writer import event_file_writer
-
         optimizer = self._optimizer()
         if not getattr(optimizer, "diagnostics_every", 0):
             raise ValueError(
@@ -48,7 +46,7 @@ class DiagnosticsWriter:
                 "for instance lbcheck.LAMB(diagnostics_every=100); received "
                 f"{optimizer!r}."
             )
-        self._writer = event_file_writer.EventFileWriter(self._log_dir)
+        self._writer = event_file.EventFile(self._log_dir)
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes if an update was recorded since the last time."""
@@ -74,35 +72,21 @@ class DiagnosticsWriter:
         return getattr(optimizer, "inner_optimizer", optimizer)
 
     def _write(self, step, optimizer):
-        from tensorboard.compat.proto import event_pb2
-        from tensorboard.plugins.histogram import summary_v2 as histogram
-        from tensorboard.plugins.scalar import summary_v2 as scalar
-
-        def add(summary):
-            self._writer.add_event(
-                event_pb2.Event(
-                    wall_time=time.time(), step=step, summary=summary
-                )
-            )
-
         diagnostics = optimizer.diagnostics()
         for path, values in diagnostics.items():
-            for name, value in values._asdict().items():
-                if name != "learning_rate":
-                    add(scalar.scalar_pb(f"{name}/{path}", value))
-            add(
-                scalar.scalar_pb(
-                    f"effective_rate/{path}", values.effective_rate
-                )
-            )
+            numbers = values._asdict()
+            del numbers["learning_rate"]
+            numbers["effective_rate"] = values.effective_rate
+            for name, value in numbers.items():
+                self._writer.scalar(step, f"{name}/{path}", value)
         rates = [
             diagnostics[assignment.path].learning_rate
             for assignment in optimizer.assignments
             if assignment.rate is None
         ]
         for rate in rates[:1]:
-            add(scalar.scalar_pb("learning_rate", rate))
+            self._writer.scalar(step, "learning_rate", rate)
         for name in ("trust_ratio", "effective_rate"):
             numbers = [getattr(v, name) for v in diagnostics.values()]
-            add(histogram.histogram_pb(name, numbers))
+            self._writer.histogram(step, name, numbers)
         self._writer.flush()

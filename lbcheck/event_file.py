@@ -1,0 +1,54 @@
+"""TensorBoard event files, written without TensorFlow."""
+
+import time
+
+
+class EventFile:
+    """Writes scalars and histograms into a new event file of a folder.
+
+    Args:
+        folder: Folder of the event file; it is created.
+
+    Raises:
+        ModuleNotFoundError: If tensorboard is not installed.
+    """
+
+    def __init__(self, folder):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.plugins.histogram import summary_v2 as histogram
+        from tensorboard.plugins.scalar import summary_v2 as scalar
+        from tensorboard.summary.writer import event_file_writer
+
+        self._event = event_pb2.Event
+        self._scalar_pb = scalar.scalar_pb
+        self._histogram_pb = histogram.histogram_pb
+        self._writer = event_file_writer.EventFileWriter(str(folder))
+
+    def scalar(self, step: int, name: str, value: float) -> None:
+        """Adds a number under `name` at `step`."""
+        self._add(step, self._scalar_pb(name, value))
+
+    def histogram(self, step: int, name: str, values: list[float]) -> None:
+        """Adds a histogram of numbers under `name` at `step`."""
+        self._add(step, self._histogram_pb(name, values))
+
+    def flush(self) -> None:
+        """Puts on disk what was added."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+
+    def _add(self, step, summary):
+        self._writer.add_event(
+            self._event(wall_time=time.time(), step=step, summary=summary)
+        )
+
+
+def open_if_installed(folder) -> EventFile | None:
+    """An event file in `folder`, None where tensorboard is not installed."""
+    try:
+        return EventFile(folder)
+    except ModuleNotFoundError:
+        return None

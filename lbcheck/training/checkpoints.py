@@ -1,0 +1,123 @@
+"""Checkpoints: whole or not there, and the newest whole one is found.
+
+A checkpoint is a NumPy .npz file, `step-000000120.npz`, written beside its
+place and renamed into it. Each array in it carries a CRC-32, so that a file
+that was cut short or damaged is noticed when it is read.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import re
+import zipfile
+import zlib
+
+import numpy as np
+
+_NAME = re.compile(r"step-(\d{9})\.npz")
+_DESCRIPTION = "description"
+
+
+def write_atomically(path: pathlib.Path, write) -> None:
+    """Calls `write(file)`, a binary file that becomes `path` when whole."""
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Checkpoints:
+    """The checkpoints of one folder.
+
+    Args:
+        folder: Where they lie; made when the first is saved.
+        keep: How many of the newest stay.
+    """
+
+    def __init__(self, folder, keep: int = 2):
+        self._folder = pathlib.Path(folder)
+        self._keep = keep
+
+    def save(self, step: int, arrays: dict[str, np.ndarray]) -> None:
+        """Writes the state after `step` updates and drops old ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        description = json.dumps({"step": step, "names": list(arrays)})
+        numbered = {f"array_{i}": a for i, a in enumerate(arrays.values())}
+        numbered[_DESCRIPTION] = np.array(description)
+        write_atomically(
+            self._folder / f"step-{step:09d}.npz",
+            lambda file: np.savez(file, **numbered),
+        )
+        for old in self._paths()[self._keep :]:
+            old.unlink()
+
+    def newest(self):
+        """(step, {name: array}) of the newest whole checkpoint, or None."""
+        for path in self._paths():
+            try:
+                return _read(path)
+            except (
+                EOFError,
+                KeyError,
+                OSError,
+                ValueError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ) as error:
+                logging.warning(
+                    "Checkpoint %s is damaged (%s); the one before it is used.",
+                    path,
+                    error,
+                )
+        return None
+
+    def _paths(self):
+        if not self._folder.is_dir():
+            return []
+        found = (p for p in self._folder.iterdir() if _NAME.fullmatch(p.name))
+        return sorted(found, reverse=True)
+
+
+def of(output_dir) -> Checkpoints:
+    """The checkpoints of a run's folder."""
+    return Checkpoints(pathlib.Path(output_dir) / "checkpoints")
+
+
+def _read(path):
+    with np.load(path) as stored:
+        description = json.loads(str(stored[_DESCRIPTION]))
+        names = description["names"]
+        arrays = [stored[f"array_{i}"] for i in range(len(names))]
+    return description["step"], dict(zip(names, arrays))
+
+
+def assign(variables: dict, arrays: dict[str, np.ndarray], where) -> None:
+    """Assigns a checkpoint's arrays to the variables of the same names.
+
+    Args:
+        variables: {name: Keras or TensorFlow variable}.
+        arrays: {name: array}.
+        where: What to call the checkpoint in an error.
+
+    Raises:
+        ValueError: A name is on one side only, or a shape differs.
+    """
+    for names, problem in (
+        (variables.keys() - arrays.keys(), "is missing"),
+        (arrays.keys() - variables.keys(), "belongs to no variable here"),
+    ):
+        if names:
+            raise ValueError(
+                f"{where}: {sorted(names)[0]!r} {problem} ({len(names)} in "
+                "all); the checkpoint is of another model or optimizer."
+            )
+    for name, variable in variables.items():
+        if tuple(variable.shape) != arrays[name].shape:
+            raise ValueError(
+                f"{where}: {name!r} has shape {arrays[name].shape}, here it "
+                f"has {tuple(variable.shape)}."
+            )
+        variable.assign(arrays[name])

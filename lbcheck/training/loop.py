@@ -1,0 +1,290 @@
+"""`run`: from options, a workload and data to a finished record."""
+
+import signal
+import sys
+import traceback
+
+import lbcheck
+from lbcheck.training import checkpoints
+from lbcheck.training import engines
+from lbcheck.training import options as ends
+from lbcheck.training.conductor import Conductor
+from lbcheck.training.conductor import Diverged
+from lbcheck.training.conductor import Interrupted
+from lbcheck.training.engines import Workload
+from lbcheck.training.record import Record
+from lbcheck.training.record import describe
+
+__all__ = ["Workload", "evaluate", "plan", "run"]
+
+
+class Interruption:
+    """While it is entered, SIGTERM only sets `requested`."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self._before = signal.signal(signal.SIGTERM, self._request)
+        return self
+
+    def __exit__(self, *unused):
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _request(self, *unused):
+        self.requested = True
+
+
+def plan(options: ends.Options, source) -> dict:
+    """How a run will divide its batch, without training.
+
+    Args:
+        options: Settings of the run.
+        source: Data, for the number of examples.
+
+    Returns:
+        {"devices", "replicas", "replica_batch", "microbatch_size",
+        "microbatches", "steps", "epochs"}.
+
+    Raises:
+        ValueError: If the batch does not divide.
+    """
+    engine = engines.make(options)
+    return {
+        "devices": engine.devices,
+        "replicas": engine.layout.replicas,
+        "replica_batch": engine.layout.replica_batch,
+        "microbatch_size": engine.layout.element,
+        "microbatches": engine.layout.microbatches,
+        "steps": options.total_steps,
+        "epochs": options.total_steps * options.batch_size / source.num_train,
+    }
+
+
+def evaluate(options: ends.Options, build, source) -> dict[str, float]:
+    """Metrics of the newest checkpoint over all validation examples.
+
+    Args:
+        options: As the run had them.
+        build: As `run` takes it.
+        source: The data.
+
+    Returns:
+        {"step": updates of the checkpoint, metric name: value}.
+
+    Raises:
+        ValueError: If there is no whole checkpoint in `options.output_dir`.
+    """
+    found = checkpoints.of(options.output_dir).newest()
+    if found is None:
+        raise ValueError(
+            f"{options.output_dir} holds no whole checkpoint to evaluate."
+        )
+    engine = engines.make(options)
+    engine.build(build)
+    engine.restore(*found)
+    return {"step": found[0], **engine.evaluate(source)}
+
+
+def run(
+    options: ends.Options, build, source, flagfile: str, settings: dict
+) -> int:
+    """Trains, or goes on with what `options.output_dir` holds.
+
+    Args:
+        options: Settings of the run.
+        build: (keras, optimizers) -> `Workload`; called under the strategy's
+            scope with the Keras module and lbcheck's optimizers for it.
+        source: `train(batch_size, start, shard, num_shards)` gives an
+            endless iterable or tf.data.Dataset of (inputs, labels), element
+            k the part `shard` of block start + k; `validation(batch_size,
+            shard, num_shards)` all examples with weights; `num_train` and
+            `num_validation` count them, `image_shape` is an input's shape.
+        flagfile: What runs this again; another one in the folder refuses.
+        settings: Resolved settings for the record, as JSON takes them.
+
+    Returns:
+        An exit code of `lbcheck.training`.
+
+    Raises:
+        ValueError: Before anything is written: the folder holds another run,
+            the batch does not divide, or the data cannot be read.
+    """
+    record = Record(options.output_dir, flagfile)
+    if record.status().get("status") == "finished":
+        print(f"{options.output_dir}: finished before; nothing to do.")
+        return ends.FINISHED
+    engine = engines.make(options)
+    engine.build(build)
+    with Interruption() as interruption:
+        return _Run(
+            options, engine, record, source, settings, interruption
+        ).train()
+
+
+class _Run:
+    """One process's part in a run."""
+
+    def __init__(self, options, engine, record, source, settings, interruption):
+        self._options = options
+        self._engine = engine
+        self._record = record
+        self._source = source
+        self._settings = settings
+        callback = type(
+            "Conductor", (Conductor, engine.keras.callbacks.Callback), {}
+        )
+        self._conductor = callback(
+            options,
+            engine,
+            record if engine.writes else None,
+            self._begin,
+            source,
+            interruption,
+        )
+        self._begun = False
+
+    def train(self) -> int:
+        """Trains to the end; an exit code."""
+        try:
+            self._resume()
+            for epochs, steps in self._segments():
+                self._engine.fit(
+                    self._source,
+                    self._conductor.step,
+                    epochs,
+                    steps,
+                    self._callbacks(),
+                )
+            self._finish()
+            return ends.FINISHED
+        except Diverged as error:
+            return self._diverged(*error.args)
+        except Interrupted as error:
+            return self._end(
+                ends.INTERRUPTED,
+                "interrupted",
+                f"Stopped by SIGTERM after {error.args[0]} updates; the same "
+                "command goes on.",
+            )
+        except Exception as error:
+            return self._failed(error)
+        finally:
+            self._conductor.close()
+
+    def _resume(self):
+        found = self._record.checkpoints.newest()
+        step, metrics = 0, None
+        if found:
+            step = found[0]
+            metrics = self._engine.restore(*found)
+            print(f"Goes on after {step} updates.", flush=True)
+        self._conductor.start(step, metrics)
+        self._resumed = step
+
+    def _segments(self):
+        """(intervals, updates in each): to the next boundary, then whole
+        intervals, then what is left."""
+        every, total = self._options.log_every, self._options.total_steps
+        head = min(-self._conductor.step % every, total - self._conductor.step)
+        if head:
+            yield 1, head
+        whole = (total - self._conductor.step) // every
+        if whole:
+            yield whole, every
+        tail = total - self._conductor.step
+        if tail:
+            yield 1, tail
+
+    def _callbacks(self):
+        callbacks = [self._conductor]
+        if self._options.diagnostics and self._engine.writes:
+            optimizers = getattr(lbcheck, self._options.keras)
+            folder = self._record.folder / "tensorboard"
+            callbacks.append(optimizers.DiagnosticsCallback(folder))
+        return callbacks
+
+    def _begin(self):
+        """Opens the record; what fails before leaves nothing behind."""
+        self._begun = True
+        if not self._engine.writes:
+            return
+        selection = lbcheck.audit(self._engine.model)
+        self._record.begin(
+            describe(self._options, self._engine.devices, self._settings),
+            str(selection),
+        )
+        self._record.forget_after(self._resumed)
+
+    def _finish(self):
+        if not self._engine.writes:
+            return
+        if not self._begun:
+            self._begin()  # killed between the last checkpoint and the end
+        self._record.tabulate()
+        self._engine.model.save_weights(
+            self._record.folder / "model.weights.h5"
+        )
+        self._record.set_status("finished", step=self._options.total_steps)
+
+    def _diverged(self, step, variable):
+        what = variable or "the loss"
+        return self._end(
+            ends.DIVERGED,
+            "diverged",
+            f"Diverged: {what} is not finite after update {step} "
+            "(counted from 0).",
+            first_non_finite_step=step,
+            first_non_finite_variable=variable,
+        )
+
+    def _failed(self, error):
+        if self._engine.multi_worker and _is_lost_worker(error):
+            message = (
+                "Another worker is gone. Start all workers again with the "
+                f"same command; they go on after the last checkpoint. "
+                f"({_brief(error)})"
+            )
+            print(message, file=sys.stderr, flush=True)
+            return ends.LOST_WORKER
+        if not _is_refusal(error):
+            raise error
+        if not self._begun:
+            raise ValueError(_brief(error)) from error
+        traceback.print_exc()
+        return self._end(ends.REFUSED, "refused", _brief(error))
+
+    def _end(self, code, status, message, **details):
+        print(message, file=sys.stderr, flush=True)
+        if self._engine.writes and self._begun:
+            self._record.tabulate()
+            self._record.set_status(
+                status, step=self._conductor.step, message=message, **details
+            )
+        return code
+
+
+def _is_refusal(error) -> bool:
+    """Whether the error is about the input rather than about this code."""
+    names = ("InvalidArgumentError", "DataLossError", "NotFoundError")
+    return isinstance(error, (ValueError, OSError)) or (
+        type(error).__name__ in names
+    )
+
+
+def _is_lost_worker(error) -> bool:
+    names = (
+        "UnavailableError",
+        "AbortedError",
+        "InternalError",
+        "DeadlineExceededError",
+        "CancelledError",
+        "FailedPreconditionError",
+    )
+    return type(error).__name__ in names
+
+
+def _brief(error) -> str:
+    """The message without TensorFlow's listing of the graph."""
+    text = str(getattr(error, "message", "") or error)
+    return text.partition("\n\t [[")[0].partition("\n\nDetected at")[0].strip()

@@ -1,0 +1,130 @@
+"""What a run is told besides its model and data, and how it may end."""
+
+import dataclasses
+
+FINISHED = 0
+"""Exit code: all updates are done."""
+REFUSED = 2
+"""Exit code: the settings or the data cannot be used; the message says why."""
+DIVERGED = 3
+"""Exit code: the loss or a variable became non-finite."""
+LOST_WORKER = 69
+"""Exit code: another worker is gone; start all with the same command."""
+INTERRUPTED = 75
+"""Exit code: SIGTERM; the state is saved, the same command goes on."""
+
+DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+KERASES = ("tf_keras", "keras3")
+PRECISIONS = ("bfloat16", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Settings of a run that no model and no optimizer owns.
+
+    Args:
+        output_dir: Folder of the run's record; the same command goes on
+            with what is in it, another command is refused.
+        batch_size: Examples of one update, over all replicas.
+        total_steps: Updates of the whole run.
+        microbatch_size: Examples that a replica puts through the network at
+            once; divides its share of the batch. None: its whole share.
+        evaluation_batch_size: Examples over all replicas at once in
+            evaluation. None: what one pass of training takes.
+        seed: Of the data's order and of all randomness; at least 0.
+        log_every: Updates between two lines of measurements, which is also
+            how late non-finite numbers stop the run.
+        evaluate_every: Updates between two evaluations, a multiple of
+            `log_every`; None: only at the end.
+        checkpoint_every: Updates between two checkpoints, a multiple of
+            `log_every`, and at the end. None: at every `log_every`.
+        distribution: One of `DISTRIBUTIONS`; "auto" takes the TPU that
+            `tpu` names, several workers of TF_CONFIG, several GPUs, or the
+            one device.
+        tpu: Name or address of a TPU, "local" on its own machine, or None.
+        steps_per_execution: Updates in one call of the compiled function;
+            divides `log_every`.
+        xla: Compile the step with XLA; None: on a TPU only.
+        mixed_precision: None, "bfloat16" or "float16".
+        deterministic: Same bits at every run, at the price of speed.
+        diagnostics: Write the optimizer's diagnostics to TensorBoard; it
+            needs `diagnostics_every`.
+        keras: "tf_keras", or "keras3" on one device, whatever its backend.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: A number out of range, sizes that do not divide, or an
+            unknown choice.
+    """
+
+    output_dir: str
+    batch_size: int
+    total_steps: int
+    microbatch_size: int | None = None
+    evaluation_batch_size: int | None = None
+    seed: int = 0
+    log_every: int = 100
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    distribution: str = "auto"
+    tpu: str | None = None
+    steps_per_execution: int = 1
+    xla: bool | None = None
+    mixed_precision: str | None = None
+    deterministic: bool = False
+    diagnostics: bool = False
+    keras: str = "tf_keras"
+    progress: bool = True
+
+    def __post_init__(self):
+        for name in (
+            "batch_size",
+            "total_steps",
+            "microbatch_size",
+            "evaluation_batch_size",
+            "log_every",
+            "evaluate_every",
+            "checkpoint_every",
+            "steps_per_execution",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}.")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}.")
+        for name, choices in (
+            ("distribution", DISTRIBUTIONS),
+            ("keras", KERASES),
+            ("mixed_precision", (None, *PRECISIONS)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"{name} must be one of {choices}, not {value!r}."
+                )
+        for name in ("evaluate_every", "checkpoint_every"):
+            self._divides("log_every", name)
+        self._divides("steps_per_execution", "log_every")
+        if self.keras == "keras3":
+            self._check_keras3()
+
+    def _divides(self, small, large):
+        few, many = getattr(self, small), getattr(self, large)
+        if many is not None and many % few:
+            raise ValueError(
+                f"{large}={many} is not a multiple of {small}={few}."
+            )
+
+    def _check_keras3(self):
+        if self.distribution not in ("auto", "one_device"):
+            raise ValueError(
+                f"distribution={self.distribution!r} needs keras='tf_keras': "
+                "Keras 3 cannot train under tf.distribute with several "
+                "workers or a TPU."
+            )
+        if self.microbatch_size not in (None, self.batch_size):
+            raise ValueError(
+                f"microbatch_size={self.microbatch_size} needs "
+                "keras='tf_keras'; in Keras 3 the whole batch of "
+                f"{self.batch_size} goes through the network at once."
+            )
