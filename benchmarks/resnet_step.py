@@ -1,0 +1,120 @@
+"""ResNet-50 training through Keras `fit`, ours beside its peers.
+
+    python benchmarks/resnet_step.py --virtual_batch_size=4
+    python benchmarks/resnet_step.py --mixed_precision=bfloat16
+
+All models live in one process, with synthetic images and SGD with momentum,
+and are timed in turn, round after round, so that a machine that slows down
+slows all of them. Printed: images/s (best and median round) and the ratio of
+ours to each peer, of the best rounds and as the median over rounds.
+"""
+
+import os
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app
+from absl import flags
+
+_BATCH = flags.DEFINE_integer("batch_size", 16, "Images a step.", 1)
+_GHOST = flags.DEFINE_integer(
+    "virtual_batch_size", None, "Of our model; default: one group a batch.", 1
+)
+_PRECISION = flags.DEFINE_enum(
+    "mixed_precision", None, ["bfloat16", "float16"], "Compute type."
+)
+_IMAGE = flags.DEFINE_integer("image_size", 224, "Pixels.", 32)
+_STEPS = flags.DEFINE_integer("steps", 4, "Steps a round.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed rounds.", 1)
+_PEERS = flags.DEFINE_list(
+    "peers", ["applications", "garden"], "Models to compare with."
+)
+_OURS = "lbcheck"
+
+
+def ours():
+    import tf_keras
+
+    from resnet import models
+
+    return models.build(
+        "resnet50",
+        tf_keras,
+        image_shape=(_IMAGE.value, _IMAGE.value, 3),
+        num_classes=1000,
+        virtual_batch_size=_GHOST.value,
+    )
+
+
+def applications():
+    import tf_keras
+
+    return tf_keras.applications.ResNet50(
+        weights=None,
+        input_shape=(_IMAGE.value, _IMAGE.value, 3),
+        classifier_activation=None,
+    )
+
+
+def garden():
+    import tf_keras
+    from official.vision.modeling import backbones
+    from official.vision.modeling import classification_model
+
+    specs = tf_keras.layers.InputSpec(shape=[None, *[_IMAGE.value] * 2, 3])
+    return classification_model.ClassificationModel(
+        backbones.ResNet(50, input_specs=specs), 1000, input_specs=specs
+    )
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    import tensorflow as tf
+    import tf_keras
+
+    if _PRECISION.value:
+        tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
+    makers = {_OURS: ours}
+    for peer in _PEERS.value:
+        makers[peer] = {"applications": applications, "garden": garden}[peer]
+    size = (_BATCH.value, _IMAGE.value, _IMAGE.value, 3)
+    data = tf.data.Dataset.from_tensors(
+        (
+            tf.random.stateless_normal(size, (0, 0)),
+            tf.random.stateless_uniform(size[:1], (0, 1), 0, 1000, tf.int32),
+        )
+    ).repeat()
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    fits = {}
+    for name, make in makers.items():
+        model = make()
+        model.compile(tf_keras.optimizers.SGD(0.01, momentum=0.9), loss)
+        model.fit(data, steps_per_epoch=2, verbose=0)
+        fits[name] = model.fit
+    seconds = {name: [] for name in fits}
+    for _ in range(_ROUNDS.value):
+        for name, fit in fits.items():
+            start = time.perf_counter()
+            fit(data, steps_per_epoch=_STEPS.value, verbose=0)
+            seconds[name].append(time.perf_counter() - start)
+    images = _BATCH.value * _STEPS.value
+    for name, rounds in seconds.items():
+        line = (
+            f"{name:14}{images / min(rounds):8.2f} images/s best "
+            f"{images / statistics.median(rounds):8.2f} median"
+        )
+        if name != _OURS:
+            best = min(rounds) / min(seconds[_OURS])
+            pairs = [a / b for a, b in zip(rounds, seconds[_OURS])]
+            line += (
+                f"   {_OURS} is x{best:.3f} best, "
+                f"x{statistics.median(pairs):.3f} median"
+            )
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

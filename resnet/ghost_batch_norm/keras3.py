@@ -1,0 +1,32 @@
+"""Ghost batch normalisation as a layer of Keras 3, on any backend."""
+
+import keras
+
+from resnet import ghost_batch_norm
+
+if keras.backend.backend() == "tensorflow":
+    from resnet.ghost_batch_norm import tensorflow_kernel as kernel
+else:
+    from resnet.ghost_batch_norm import ops_kernel as kernel
+
+
+@keras.saving.register_keras_serializable(package="resnet")
+class GhostBatchNormalization(ghost_batch_norm.Core, keras.layers.Layer):
+    __doc__ = ghost_batch_norm.Core.__doc__
+
+    _keras = keras
+    _kernel = kernel
+
+    def _add(self, name, channels, initializer, regularizer=None, **options):
+        return self.add_weight(
+            name=name,
+            shape=(channels,),
+            initializer=initializer,
+            regularizer=regularizer,
+            dtype="float32",
+            autocast=False,
+            **options,
+        )
+
+    def _add_moving(self, name, channels, initializer):
+        return self._add(name, channels, initializer, trainable=False)

@@ -1,0 +1,36 @@
+"""Ghost batch normalisation as a layer of tf_keras."""
+
+import tensorflow as tf
+import tf_keras
+
+from resnet import ghost_batch_norm
+from resnet.ghost_batch_norm import tensorflow_kernel
+
+
+@tf_keras.saving.register_keras_serializable(package="resnet")
+class GhostBatchNormalization(ghost_batch_norm.Core, tf_keras.layers.Layer):
+    __doc__ = ghost_batch_norm.Core.__doc__
+
+    _keras = tf_keras
+    _kernel = tensorflow_kernel
+
+    def _add(self, name, channels, initializer, regularizer=None, **options):
+        return self.add_weight(
+            name=name,
+            shape=(channels,),
+            initializer=initializer,
+            regularizer=regularizer,
+            dtype="float32",
+            experimental_autocast=False,
+            **options,
+        )
+
+    def _add_moving(self, name, channels, initializer):
+        return self._add(
+            name,
+            channels,
+            initializer,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.MEAN,
+        )
