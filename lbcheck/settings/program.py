@@ -1,0 +1,82 @@
+"""What every program does: parse, answer --help, refuse cleanly, exit."""
+
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import app
+from absl import flags
+
+REFUSED = 2
+
+REFUSALS = (flags.Error, app.UsageError, ValueError, OSError)
+"""What bad flags, settings, data and files raise."""
+
+
+def start(
+    main: Callable[[], int], flag_values: flags.FlagValues, manual: str
+) -> None:
+    """Parses the command line, calls `main` and exits with its code.
+
+    What is refused ends the program with code 2 and one message; other
+    errors keep their traceback.
+
+    Args:
+        main: The program; its value is the exit code.
+        flag_values: The program's flags, not yet parsed.
+        manual: Printed above the flags by --help.
+    """
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(f"{manual}\n{flag_values.get_help()}")
+        sys.exit(0)
+    try:
+        parse(flag_values, sys.argv)
+        code = main()
+    except REFUSALS as error:
+        name = pathlib.PurePath(sys.argv[0]).name
+        print(f"{name}: {error}", file=sys.stderr)
+        code = REFUSED
+    sys.exit(code)
+
+
+def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
+    """Parses all arguments, flagfiles included.
+
+    Raises:
+        flags.Error: An unknown flag, with what may be meant; a bad value; a
+            flagfile that cannot be read.
+        app.UsageError: An argument that is no flag.
+    """
+    rest = flag_values(argv)[1:]
+    if rest:
+        raise app.UsageError(
+            f"Arguments must be flags such as --seed=1, received {rest}."
+        )
+
+
+def flagfile(flag_values: flags.FlagValues) -> str:
+    """The flagfile that sets every flag as it is now, one a line.
+
+    Flags without a value are left out; `--flagfile` of this text in a file
+    gives identical settings.
+
+    Raises:
+        ValueError: A value that no line of a flagfile can hold.
+    """
+    for name in flag_values:
+        value = flag_values[name].value
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.strip() != text:
+                raise ValueError(f"--{name}: {text!r} has blanks at its ends.")
+            if isinstance(text, str) and len(text.splitlines()) > 1:
+                raise ValueError(f"--{name}: {text!r} has more than one line.")
+    return flag_values.flags_into_string()
+
+
+def values(flag_values: flags.FlagValues) -> dict:
+    """{flag name: value} of every flag that has a value."""
+    return {
+        name: flag_values[name].value
+        for name in sorted(flag_values)
+        if flag_values[name].value is not None
+    }

@@ -1,0 +1,186 @@
+"""Flags of the learning rate schedules.
+
+One function a schedule: its parameters are the flags that it uses, those
+without a default are needed. Steps count updates and the schedule ends with
+the run.
+"""
+
+import inspect
+
+from absl import app
+from absl import flags
+
+from lbcheck import schedules
+from lbcheck.settings import usage
+
+
+def warmup_polynomial(
+    total_steps,
+    learning_rate,
+    warmup_steps,
+    initial_learning_rate=0.0,
+    final_learning_rate=0.0,
+    warmup_power=1.0,
+    decay_power=1.0,
+    decay_end_step=None,
+):
+    """Polynomial warm-up to the peak, then polynomial decay."""
+    return schedules.PolynomialWarmupDecay(
+        initial_learning_rate,
+        learning_rate,
+        final_learning_rate,
+        warmup_steps,
+        total_steps,
+        warmup_power,
+        decay_power,
+        decay_end_step,
+    )
+
+
+def cosine(total_steps, learning_rate, final_learning_rate=0.0):
+    """Half a cosine from the first update on."""
+    return schedules.Cosine(learning_rate, total_steps, final_learning_rate)
+
+
+def warmup_cosine(
+    total_steps,
+    learning_rate,
+    warmup_steps,
+    initial_learning_rate=0.0,
+    final_learning_rate=0.0,
+    warmup_power=1.0,
+):
+    """Polynomial warm-up, then half a cosine over the updates that remain."""
+    if warmup_steps >= total_steps:
+        raise ValueError(
+            f"warmup_steps={warmup_steps} leaves nothing of the "
+            f"{total_steps} updates of the run to the cosine."
+        )
+    after = cosine(
+        total_steps - warmup_steps, learning_rate, final_learning_rate
+    )
+    return schedules.Warmup(
+        after, warmup_steps, warmup_power, initial_learning_rate
+    )
+
+
+def constant(total_steps, learning_rate):
+    """One rate."""
+    del total_steps
+    return schedules.Constant(learning_rate)
+
+
+def goyal(
+    total_steps,
+    learning_rate,
+    warmup_steps,
+    boundaries,
+    boundary_factor=0.1,
+    initial_learning_rate=0.0,
+):
+    """Linear warm-up, then a rate that falls at the boundaries."""
+    steps = tuple(int(step) for step in boundaries)
+    if steps and steps[-1] >= total_steps:
+        raise ValueError(
+            f"boundaries: step {steps[-1]} is not before the end of the run, "
+            f"{total_steps} updates."
+        )
+    return schedules.GoyalSteps(
+        learning_rate,
+        warmup_steps,
+        steps,
+        boundary_factor,
+        initial_learning_rate,
+    )
+
+
+FAMILIES = {
+    family.__name__: family
+    for family in (warmup_polynomial, cosine, warmup_cosine, constant, goyal)
+}
+"""{value of --schedule: function of total_steps and of its flags}."""
+
+_REALS = {
+    "learning_rate": "Highest rate, per update, >= 0.",
+    "initial_learning_rate": "Rate of the first update, >= 0.",
+    "final_learning_rate": "Rate after the last update, >= 0.",
+    "warmup_power": "Power of the warm-up, >= 0; 1 is linear.",
+    "decay_power": "Power of the decay, >= 0; 1 is linear.",
+    "boundary_factor": "What a boundary multiplies the rate by, >= 0.",
+}
+_COUNTS = {
+    "warmup_steps": "Updates of warm-up, 0 to the whole run.",
+    "decay_end_step": "Update at which the decay is over; unset: the last.",
+}
+_LISTS = {"boundaries": "Increasing updates, by comma, where the rate falls."}
+_FLAGS = (*_REALS, *_COUNTS, *_LISTS)
+
+
+def define(flag_values: flags.FlagValues) -> None:
+    """Defines --schedule and its flags."""
+    flags.DEFINE_enum(
+        "schedule",
+        "constant",
+        list(FAMILIES),
+        "How the rate changes over the run.",
+        flag_values=flag_values,
+    )
+    for name, text in _REALS.items():
+        flags.DEFINE_float(
+            name, None, text, lower_bound=0.0, flag_values=flag_values
+        )
+    for name, text in _COUNTS.items():
+        flags.DEFINE_integer(
+            name, None, text, lower_bound=0, flag_values=flag_values
+        )
+    for name, text in _LISTS.items():
+        flags.DEFINE_list(name, None, text, flag_values=flag_values)
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Refuses flags that --schedule does not use, and those it misses.
+
+    Raises:
+        app.UsageError: Names the flag and the schedule.
+    """
+    usage.check(flag_values, "schedule", usage.users(_FLAGS, FAMILIES))
+    name = flag_values["schedule"].value
+    given = {"total_steps", *_given(flag_values)}
+    for flag, parameter in inspect.signature(FAMILIES[name]).parameters.items():
+        if parameter.default is parameter.empty and flag not in given:
+            raise app.UsageError(f"--schedule={name} needs --{flag}.")
+
+
+def make(flag_values: flags.FlagValues, total_steps: int):
+    """The schedule that the flags describe.
+
+    Args:
+        flag_values: Parsed flags.
+        total_steps: Updates of the run, at least 1.
+
+    Returns:
+        A schedule of `lbcheck.schedules`.
+
+    Raises:
+        app.UsageError: A flag that the schedule does not use or that it
+            needs and has not, or a value that it refuses.
+
+    Example:
+        >>> flag_values = flags.FlagValues()
+        >>> define(flag_values)
+        >>> line = "program --schedule=cosine --learning_rate=2"
+        >>> _ = flag_values(line.split())
+        >>> round(make(flag_values, total_steps=6)(2), 12)
+        1.5
+    """
+    check(flag_values)
+    name = flag_values["schedule"].value
+    try:
+        return FAMILIES[name](total_steps, **_given(flag_values))
+    except ValueError as error:
+        raise app.UsageError(f"--schedule={name}: {error}") from error
+
+
+def _given(flag_values):
+    values = {name: flag_values[name].value for name in _FLAGS}
+    return {name: v for name, v in values.items() if v is not None}

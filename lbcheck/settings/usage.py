@@ -1,0 +1,51 @@
+"""Refuses flags that are set but that the choice made has no use for."""
+
+import inspect
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from absl import app
+from absl import flags
+
+
+def check(
+    flag_values: flags.FlagValues,
+    chooser: str,
+    users: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Refuses a set flag that the choice does not use.
+
+    Args:
+        flag_values: Parsed flags.
+        chooser: Name of the flag that chooses, such as "optimizer".
+        users: {flag name: the choices that use it}; those flags have the
+            default None.
+
+    Raises:
+        app.UsageError: Names the flag, the choice and what would use it.
+    """
+    choice = flag_values[chooser].value
+    for name, choices in users.items():
+        value = flag_values[name].value
+        if value is None or choice in choices:
+            continue
+        made = "not set" if choice is None else choice
+        raise app.UsageError(
+            f"--{name}={value} has no use: --{chooser} is {made}; it goes "
+            f"with --{chooser}={'|'.join(choices)}."
+        )
+
+
+def users(
+    names: Iterable[str], choices: Mapping[str, Callable]
+) -> dict[str, tuple[str, ...]]:
+    """{name: the choices whose signature has a parameter of that name}.
+
+    >>> users(["base"], {"int": lambda x, base: 0, "float": lambda x: 0})
+    {'base': ('int',)}
+    """
+    accepted = {c: inspect.signature(f).parameters for c, f in choices.items()}
+    return {
+        name: tuple(c for c in choices if name in accepted[c]) for name in names
+    }

@@ -1,0 +1,181 @@
+"""Flags of the image programs, and what they resolve to."""
+
+import functools
+
+from absl import app
+from absl import flags
+
+from lbcheck.settings import optimizer
+from lbcheck.settings import schedule
+from lbcheck.settings import training
+from lbcheck.settings import usage
+from resnet import data
+from resnet import models
+from resnet.data import augmentation
+
+_enum = flags.DEFINE_enum
+_text = flags.DEFINE_string
+_real = functools.partial(flags.DEFINE_float, lower_bound=0.0)
+_part = functools.partial(_real, upper_bound=1.0)
+_count = functools.partial(flags.DEFINE_integer, lower_bound=0)
+_positive = functools.partial(flags.DEFINE_integer, lower_bound=1)
+
+_RESNETS = tuple(name for name in models.NAMES if name.startswith("resnet"))
+_NORMED = (*_RESNETS, "davidnet")
+
+_MODEL = {
+    "virtual_batch_size": (
+        _count,
+        "Examples of a ghost batch, >= 0; 0: the whole batch of a replica.",
+        _NORMED,
+    ),
+    "batch_norm_momentum": (
+        _part,
+        "Kept part of the moving statistics, in [0, 1).",
+        _NORMED,
+    ),
+    "batch_norm_epsilon": (_real, "Added to the variance, >= 0.", _NORMED),
+    "running_variance": (
+        functools.partial(_enum, enum_values=["within", "total"]),
+        "Moving variance: mean of the ghost batches', or of the batch.",
+        _NORMED,
+    ),
+    "final_gamma": (
+        flags.DEFINE_float,
+        "Initial gamma of the last norm of each residual block.",
+        _RESNETS,
+    ),
+    "padding": (
+        functools.partial(_enum, enum_values=["paper", "same", "symmetric"]),
+        "Of strided convolutions: see resnet.models.build.",
+        _RESNETS,
+    ),
+    "resnet_version": (
+        functools.partial(_enum, enum_values=["1.0", "1.5"]),
+        "Which convolution of a bottleneck strides: the first or the 3x3.",
+        ("resnet50", "resnet101", "resnet152"),
+    ),
+}
+"""{flag: (how it is defined, help, models that use it)}."""
+
+_DATA = {
+    "data_dir": (
+        _text,
+        "Folder of the files, tfds or tfds:/folder; unset: $LBCHECK_DATA.",
+        ("mnist", "cifar10", "imagenet"),
+    ),
+    "augment": (
+        functools.partial(_enum, enum_values=list(augmentation.NAMES)),
+        "Augmentation in training; unset: the data set's own.",
+        ("digits", "mnist", "cifar10"),
+    ),
+    "max_bad_records": (
+        _count,
+        "Broken images to skip before that is an error, >= 0.",
+        ("cifar10", "imagenet"),
+    ),
+    "image_size": (
+        _positive,
+        "Height and width in pixels, >= 1.",
+        ("imagenet",),
+    ),
+    "preprocessing": (
+        functools.partial(_enum, enum_values=["paper", "mlperf"]),
+        "Whose chain of image operations.",
+        ("imagenet",),
+    ),
+    "num_train_examples": (
+        _positive,
+        "Training records, >= 1; unset: they are counted.",
+        ("imagenet",),
+    ),
+}
+"""{flag: (how it is defined, help, data sets that use it)}."""
+
+
+def define(flag_values: flags.FlagValues) -> None:
+    """Defines all flags of an image program."""
+    define_here = functools.partial(_define, flag_values)
+    optimizer.define(flag_values)
+    schedule.define(flag_values)
+    training.define(flag_values)
+    define_here(_enum, "data", "digits", "Data set.", enum_values=data.NAMES)
+    define_here(
+        _enum, "model", "resnet_small", "Network.", enum_values=models.NAMES
+    )
+    for name, (kind, text, _) in (_MODEL | _DATA).items():
+        define_here(kind, name, None, text)
+    define_here(_part, "label_smoothing", 0.0, "Of the loss, in [0, 1).")
+    define_here(
+        _real, "l2", 0.0, "Coefficient of l2/2 |w|^2 in the loss, >= 0."
+    )
+    define_here(
+        _enum,
+        "l2_on",
+        None,
+        "Weights under --l2; unset: kernels.",
+        enum_values=["kernels", "all"],
+    )
+
+
+def _define(flag_values, kind, name, default, text, **limits):
+    kind(name, default, help=text, flag_values=flag_values, **limits)
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Refuses flags that no choice made uses, and those that are missing.
+
+    Raises:
+        app.UsageError: Names the flag, the choice and what would use it.
+        ValueError: An unknown dialect.
+    """
+    optimizer.check(flag_values)
+    schedule.check(flag_values)
+    for chooser, table in (("model", _MODEL), ("data", _DATA)):
+        users = {name: choices for name, (_, _, choices) in table.items()}
+        usage.check(flag_values, chooser, users)
+    if flag_values["l2_on"].value and not flag_values["l2"].value:
+        raise app.UsageError(
+            f"--l2_on={flag_values['l2_on'].value} has no use: --l2 is 0."
+        )
+
+
+def load(flag_values: flags.FlagValues):
+    """The source of data that the flags describe.
+
+    Raises:
+        ValueError: A file is missing or broken; the message names it.
+    """
+    return data.load(
+        flag_values["data"].value,
+        seed=flag_values["seed"].value,
+        **_given(flag_values, _DATA),
+    )
+
+
+def model(flag_values: flags.FlagValues, keras, source):
+    """The model that the flags describe, for the images of `source`.
+
+    Args:
+        flag_values: Parsed flags.
+        keras: The module `keras` or `tf_keras`.
+        source: What `load` returned.
+    """
+    given = _given(flag_values, (*_MODEL, "l2", "l2_on"))
+    if "resnet_version" in given:
+        given["version"] = given.pop("resnet_version")
+    if given.get("virtual_batch_size") == 0:
+        given["virtual_batch_size"] = None
+    return models.build(
+        flag_values["model"].value,
+        keras,
+        image_shape=source.image_shape,
+        num_classes=source.num_classes,
+        seed=flag_values["seed"].value,
+        **given,
+    )
+
+
+def _given(flag_values, names):
+    values = {name: flag_values[name].value for name in names}
+    return {name: v for name, v in values.items() if v is not None}

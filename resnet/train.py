@@ -1,0 +1,79 @@
+"""Trains or evaluates an image model; everything is a flag.
+
+    python -m resnet.train --flagfile=flags/resnet/digits_nesterov.flags
+
+Flags after the flagfile override it. The same command goes on where a run
+was stopped; --dry_run shows what would happen. Exit codes: 0 finished, 2
+refused, 3 diverged, 69 another worker is lost, 75 interrupted by SIGTERM.
+"""
+
+import functools
+import json
+
+from absl import flags
+
+from lbcheck import schedules
+from lbcheck import training
+from lbcheck.settings import dry_run
+from lbcheck.settings import optimizer
+from lbcheck.settings import program
+from lbcheck.settings import schedule
+from lbcheck.settings import training as training_flags
+from resnet import losses
+from resnet import settings
+
+FLAGS = flags.FlagValues()
+settings.define(FLAGS)
+flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval"],
+    "Train, or print the metrics of the newest checkpoint as JSON.",
+    flag_values=FLAGS,
+    module_name="resnet.train",  # also where this is __main__
+)
+flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Show the settings and check the data; write nothing.",
+    flag_values=FLAGS,
+    module_name="resnet.train",
+)
+
+
+def build(source, rate, keras, optimizers):
+    """The workload; see `lbcheck.training.run`."""
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    return training.Workload(
+        model=settings.model(FLAGS, keras, source),
+        optimizer=optimizer.make(FLAGS, optimizers, rate),
+        loss=losses.cross_entropy(keras, FLAGS.label_smoothing),
+        weighted_metrics=[accuracy],
+    )
+
+
+def main():
+    """Does what the flags ask for; returns the exit code."""
+    settings.check(FLAGS)
+    source = settings.load(FLAGS)
+    options = training_flags.options(FLAGS, source.num_train)
+    rate = schedule.make(FLAGS, options.total_steps)
+    workload = functools.partial(build, source, rate)
+    flagfile = program.flagfile(FLAGS)
+    if FLAGS.dry_run:
+        plan = training.plan(options, source)
+        checks = source.check()
+        print(dry_run.report(flagfile, options, plan, checks, workload, rate))
+        return training.FINISHED
+    if FLAGS.mode == "eval":
+        print(json.dumps(training.evaluate(options, workload, source)))
+        return training.FINISHED
+    resolved = program.values(FLAGS) | {
+        "schedule": schedules.serialize(rate),
+        "total_steps": options.total_steps,
+    }
+    return training.run(options, workload, source, flagfile, resolved)
+
+
+if __name__ == "__main__":
+    program.start(main, FLAGS, __doc__)
