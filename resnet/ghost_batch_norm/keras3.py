@@ -12,7 +12,7 @@ else:
 
 @keras.saving.register_keras_serializable(package="resnet")
 class GhostBatchNormalization(ghost_batch_norm.Core, keras.layers.Layer):
-    __doc__ = ghost_batch_norm.Core.__doc__
+    """See `resnet.ghost_batch_norm.Core`."""
 
     _keras = keras
     _kernel = kernel

@@ -9,7 +9,7 @@ from resnet.ghost_batch_norm import tensorflow_kernel
 
 @tf_keras.saving.register_keras_serializable(package="resnet")
 class GhostBatchNormalization(ghost_batch_norm.Core, tf_keras.layers.Layer):
-    __doc__ = ghost_batch_norm.Core.__doc__
+    """See `resnet.ghost_batch_norm.Core`."""
 
     _keras = tf_keras
     _kernel = tensorflow_kernel
