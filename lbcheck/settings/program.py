@@ -45,9 +45,16 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
     Raises:
         flags.Error: An unknown flag, with what may be meant; a bad value; a
             flagfile that cannot be read.
-        app.UsageError: An argument that is no flag.
+        app.UsageError: An argument that is no flag, or an unknown flag in a
+            flagfile.
     """
-    rest = flag_values(argv)[1:]
+    try:
+        rest = flag_values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        if any(error.flagname in argument for argument in argv):
+            raise
+        files = [argument for argument in argv if "flagfile" in argument]
+        raise app.UsageError(f"{' '.join(files)}: {error}") from error
     if rest:
         raise app.UsageError(
             f"Arguments must be flags such as --seed=1, received {rest}."

@@ -79,6 +79,8 @@ def goyal(
     initial_learning_rate=0.0,
 ):
     """Linear warm-up, then a rate that falls at the boundaries."""
+    if not all(step.isdecimal() for step in boundaries):
+        raise ValueError(f"boundaries must be steps, received {boundaries}.")
     steps = tuple(int(step) for step in boundaries)
     if steps and steps[-1] >= total_steps:
         raise ValueError(
