@@ -39,14 +39,14 @@ class Conductor:
         self._begin = begin
         self._source = source
         self._interruption = interruption
-        self._metrics = None
+        self._metrics = {}
         self._events = None
         self._bar = None
         self.step = 0
 
     def start(self, step: int, metrics) -> None:
         """Goes on after `step` updates, in the middle of an interval if
-        `metrics` (what it had measured by then) is not None."""
+        `metrics`, what it had measured by then, is not empty."""
         self.step = self._epoch_start = step
         self._metrics = metrics
 
@@ -56,7 +56,7 @@ class Conductor:
         self._clock = time.perf_counter()
         if self._metrics:
             self._engine.assign_metrics(self._metrics)
-            self._metrics = None
+            self._metrics = {}
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts updates; looks for SIGTERM."""
@@ -86,7 +86,7 @@ class Conductor:
             * self._options.batch_size
             / self._source.num_train,
             "learning_rate": self._engine.learning_rate(self.step - 1),
-            **{name: float(value) for name, value in (logs or {}).items()},
+            **{name: float(logs[name]) for name in sorted(logs)},
         }
         if last or self._due(self._options.evaluate_every, never=True):
             metrics = self._engine.evaluate(self._source)
@@ -130,7 +130,7 @@ class Conductor:
             )
 
     def _bad_logs(self, logs):
-        for name, value in (logs or {}).items():
+        for name, value in logs.items():
             if not math.isfinite(value):
                 return self.step - 1, f"the metric {name}"
         return None

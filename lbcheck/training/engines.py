@@ -104,9 +104,9 @@ class Engine:
         """Trains `epochs` times `steps` updates after `step` ones."""
         raise NotImplementedError
 
-    def evaluate(self, source) -> dict[str, float]:
-        """Metrics over all validation examples; without "loss", since the
-        examples that fill the last batch would count in it."""
+    def evaluate(self, source, steps: int | None = None) -> dict[str, float]:
+        """Metrics over all validation examples, or over some steps; without
+        "loss", since the examples that fill the last batch count in it."""
         raise NotImplementedError
 
     def watch(self, step: int, logs) -> None:
@@ -137,13 +137,15 @@ class Engine:
             variables |= self._metrics()
         return {name: self._read(v) for name, v in variables.items()}
 
-    def restore(self, step: int, arrays: dict):
+    def restore(self, step: int, arrays: dict, source):
         """Sets the state; gives back the arrays of metrics, if any."""
         metrics = {n: a for n, a in arrays.items() if n.startswith(_METRIC)}
         state = {n: a for n, a in arrays.items() if n not in metrics}
         where = f"The checkpoint after {step} updates"
         checkpoints.assign(self.variables(), state, where)
-        return metrics or None
+        if metrics:
+            self.evaluate(source, steps=1)  # only then do they have variables
+        return metrics
 
     def assign_metrics(self, arrays) -> None:
         """Lets metrics go on from what `state` read."""
@@ -153,7 +155,9 @@ class Engine:
         """The rate of the update after `step` ones."""
         rate = getattr(self.model.optimizer, "inner_optimizer", None)
         rate = (rate or self.model.optimizer)._learning_rate
-        return float(rate(step) if callable(rate) else rate)
+        if hasattr(rate, "get_config"):  # a schedule
+            return float(rate(step))
+        return float(self._read(rate))
 
     def _metrics(self):
         return {
@@ -243,14 +247,14 @@ class TFKerasEngine(Engine):
             verbose=0,
         )
 
-    def evaluate(self, source):
+    def evaluate(self, source, steps=None):
         """Under the strategy."""
         size = evaluation_size(self.options, self.layout)
         dataset = self._distribute(source.validation, source, size)
         everywhere = size * self.layout.replicas
         metrics = self.model.evaluate(
             dataset,
-            steps=math.ceil(source.num_validation / everywhere),
+            steps=steps or math.ceil(source.num_validation / everywhere),
             return_dict=True,
             verbose=0,
         )
@@ -351,18 +355,19 @@ class Keras3Engine(Engine):
         """Feeds the whole batch."""
         self.model.fit(
             source.train(self.layout.element, step),
+            shuffle=False,
             epochs=epochs,
             steps_per_epoch=steps,
             callbacks=callbacks,
             verbose=0,
         )
 
-    def evaluate(self, source):
+    def evaluate(self, source, steps=None):
         """On the one device."""
         size = evaluation_size(self.options, self.layout)
         metrics = self.model.evaluate(
             source.validation(size),
-            steps=math.ceil(source.num_validation / size),
+            steps=steps or math.ceil(source.num_validation / size),
             return_dict=True,
             verbose=0,
         )
@@ -370,7 +375,7 @@ class Keras3Engine(Engine):
 
     def watch(self, step, logs):
         """Notes the first call whose mean loss so far is not finite."""
-        if self._bad is None and not math.isfinite((logs or {})["loss"]):
+        if self._bad is None and not math.isfinite(logs["loss"]):
             self._bad = step - 1
 
     def first_bad(self):

@@ -82,7 +82,7 @@ def evaluate(options: ends.Options, build, source) -> dict[str, float]:
         )
     engine = engines.make(options)
     engine.build(build)
-    engine.restore(*found)
+    engine.restore(*found, source)
     return {"step": found[0], **engine.evaluate(source)}
 
 
@@ -174,10 +174,10 @@ class _Run:
 
     def _resume(self):
         found = self._record.checkpoints.newest()
-        step, metrics = 0, None
+        step, metrics = 0, {}
         if found:
             step = found[0]
-            metrics = self._engine.restore(*found)
+            metrics = self._engine.restore(*found, self._source)
             print(f"Goes on after {step} updates.", flush=True)
         self._conductor.start(step, metrics)
         self._resumed = step
@@ -285,6 +285,13 @@ def _is_lost_worker(error) -> bool:
 
 
 def _brief(error) -> str:
-    """The message without TensorFlow's listing of the graph."""
+    """The message without TensorFlow's traces and listings of the graph."""
     text = str(getattr(error, "message", "") or error)
-    return text.partition("\n\t [[")[0].partition("\n\nDetected at")[0].strip()
+    text = text.partition("\n\t [[")[0].partition("\nTraceback (most")[0]
+    noise = ("Graph execution", "Detected at node", "<stack traces", "  File")
+    lines = [
+        line
+        for line in text.splitlines()
+        if line and not line.startswith(noise)
+    ]
+    return " ".join(lines).removeprefix("ValueError: ")

@@ -1,0 +1,379 @@
+"""Training: exact accumulation, resume, records and how runs end."""
+
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lbcheck import training
+from lbcheck.training import checkpoints
+from tests import training_worker
+
+_ROOT = pathlib.Path(__file__).parent.parent
+
+
+def start(*arguments, keras_backend="tensorflow", cluster=None):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": keras_backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    if cluster:
+        environment["TF_CONFIG"] = json.dumps(cluster)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training_worker", *map(str, arguments)],
+        cwd=_ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    """(exit code, output)."""
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def train(folder, *arguments, **settings):
+    return finish(start(f"--output_dir={folder}", *arguments, **settings))
+
+
+def final_state(folder):
+    """Arrays of the last checkpoint and the measurements."""
+    step, arrays = checkpoints.of(folder).newest()
+    lines = (pathlib.Path(folder) / "measurements.jsonl").read_text()
+    return step, arrays, lines
+
+
+def assert_same_run(ours, theirs):
+    step, arrays, lines = final_state(ours)
+    other_step, others, other_lines = final_state(theirs)
+    assert step == other_step
+    assert lines == other_lines
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+
+
+def kill_until_finished(folder, kills, arguments, generator, cluster=None):
+    """Starts again and again, killed after a random time; the last ends."""
+    for _ in range(kills):
+        process = start(f"--output_dir={folder}", *arguments)
+        time.sleep(generator.uniform(3.0, 9.0))
+        process.kill()
+        process.communicate()
+    code, output = train(folder, *arguments)
+    assert code == training.FINISHED, output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    """A run that nothing disturbed."""
+    code, output = train(folder / "reference")
+    assert code == training.FINISHED, output
+    return folder / "reference"
+
+
+@pytest.fixture(scope="module")
+def exactness(folder):
+    """{(rule, way, moment): [arrays]}."""
+    file = folder / "cases.npz"
+    code, output = finish(start(f"--cases={file}"))
+    assert code == 0, output
+    cases = collections.defaultdict(list)
+    with np.load(file) as stored:
+        for name in stored.files:
+            rule, way, moment = name.split("|")[:3]
+            cases[rule, way, moment].append(stored[name])
+    return cases
+
+
+def distance(cases, rule, way):
+    """Largest difference from the whole batch, as part of the movement."""
+    largest = 0.0
+    for before, whole, other in zip(
+        cases[rule, "whole", "start"],
+        cases[rule, "whole", "end"],
+        cases[rule, way, "end"],
+        strict=True,
+    ):
+        moved = np.linalg.norm(whole - before)
+        if moved:
+            largest = max(largest, np.linalg.norm(other - whole) / moved)
+    return largest
+
+
+@pytest.mark.parametrize("rule", training_worker.RULES)
+@pytest.mark.parametrize("way", ["microbatches", "replicas", "both"])
+def test_parts_are_the_whole_batch(exactness, rule, way):
+    assert len(exactness[rule, "whole", "end"]) >= 9
+    assert distance(exactness, rule, way) < 1e-5
+
+
+@pytest.mark.parametrize("way", training_worker.MUTANTS)
+def test_mutants_are_not_the_whole_batch(exactness, way):
+    assert distance(exactness, "Nesterov", way) > 1e-3
+
+
+def test_record(reference):
+    assert (reference / "flags.txt").read_text() == "--rate=2.0\n"
+    assert json.loads((reference / "status.json").read_text()) == {
+        "status": "finished",
+        "step": 40,
+    }
+    described = json.loads((reference / "run.json").read_text())
+    assert described["seed"] == 0
+    assert described["settings"] == {"rule": 1}
+    assert "tensorflow" in described["versions"]
+    assert "kernel" in (reference / "selection.txt").read_text()
+    lines = [
+        json.loads(line)
+        for line in (reference / "measurements.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in lines] == [10, 20, 30, 40]
+    assert ["validation_accuracy" in line for line in lines] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert lines[-1]["epoch"] == pytest.approx(40 * 256 / 1437)
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    table = (reference / "measurements.csv").read_text().splitlines()
+    assert len(table) == 5 and table[0].startswith("step,epoch,")
+    assert list((reference / "tensorboard").iterdir())
+    assert (reference / "model.weights.h5").stat().st_size > 1000
+
+
+def test_finished_run_is_left_alone(reference):
+    before = (reference / "status.json").stat().st_mtime_ns
+    code, output = train(reference)
+    assert code == training.FINISHED
+    assert "nothing to do" in output
+    assert (reference / "status.json").stat().st_mtime_ns == before
+
+
+def test_another_run_in_the_folder_is_refused(reference):
+    code, output = train(reference, "--learning_rate=0.1")
+    assert code != training.FINISHED
+    assert "holds another run" in output
+    assert "--rate=2.0 (there), --rate=0.1 (here)" in output
+
+
+def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
+    run = folder / "terminated"
+    code, output = train(run, "--terminate_at=26", "--pause=0.05")
+    assert code == training.INTERRUPTED, output
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "interrupted"
+    assert (
+        status["step"] % 10
+        and status["step"] == (checkpoints.of(run).newest()[0])
+    )
+    code, output = train(run)
+    assert code == training.FINISHED, output
+    assert f"Goes on after {status['step']} updates" in output
+    assert_same_run(run, reference)
+
+
+def test_cut_short_checkpoint_is_passed_over(folder, reference):
+    run = folder / "cut"
+    train(run, "--terminate_at=35", "--pause=0.05")
+    newest = max((run / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    code, output = train(run)
+    assert code == training.FINISHED, output
+    assert f"{newest.name} is damaged" in output
+    assert "Goes on after 30 updates" in output
+    assert_same_run(run, reference)
+
+
+def test_sigkill(folder, reference):
+    generator = random.Random(0)
+    run = folder / "killed"
+    kill_until_finished(run, 2, ["--pause=0.1"], generator)
+    assert_same_run(run, reference)
+
+
+@pytest.mark.slow  # 20 starts of TensorFlow
+def test_twenty_sigkills(folder):
+    generator = random.Random(1)
+    arguments = ["--pause=0.1", "--microbatch_size=128", "--total_steps=95"]
+    code, output = train(folder / "undisturbed", *arguments)
+    assert code == training.FINISHED, output
+    kill_until_finished(folder / "killed20", 20, arguments, generator)
+    assert_same_run(folder / "killed20", folder / "undisturbed")
+
+
+def test_non_finite_numbers_stop_the_run(folder):
+    run = folder / "diverged"
+    code, output = train(run, "--break_at=13", "--steps_per_execution=5")
+    assert code == training.DIVERGED
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "diverged"
+    assert status["first_non_finite_step"] == 13
+    assert "kernel" in status["first_non_finite_variable"]
+    assert status["step"] == 20
+    assert checkpoints.of(run).newest()[0] == 10
+
+
+def test_broken_data_leaves_no_half_record(folder):
+    code, output = train(folder / "never", "--fail_at=0")
+    assert code != training.FINISHED
+    assert "images.bin: record 17 is not an image." in output
+    assert not (folder / "never").exists()
+
+
+def test_broken_data_later_is_recorded(folder):
+    code, output = train(folder / "refused", "--fail_at=15")
+    assert code == training.REFUSED
+    status = json.loads((folder / "refused" / "status.json").read_text())
+    assert status == {
+        "status": "refused",
+        "step": 15,
+        "message": "images.bin: record 17 is not an image.",
+    }
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_keras3_resumes(folder, backend):
+    arguments = ["--keras=keras3"]
+    whole, parts = folder / f"{backend}-whole", folder / f"{backend}-parts"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(train, run, *arguments, *more, keras_backend=backend)
+            for run, more in ((whole, ()), (parts, ("--terminate_at=15",)))
+        ]
+    codes = [run.result()[0] for run in runs]
+    assert codes == [training.FINISHED, training.INTERRUPTED], runs
+    code, output = train(parts, *arguments, keras_backend=backend)
+    assert code == training.FINISHED, output
+    assert_same_run(whole, parts)
+
+
+def two_workers(folder, *arguments):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            ports.append(free.getsockname()[1])
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    return [
+        start(
+            f"--output_dir={folder}",
+            "--distribution=multi_worker",
+            *arguments,
+            cluster={
+                "cluster": cluster,
+                "task": {"type": "worker", "index": index},
+            },
+        )
+        for index in range(2)
+    ]
+
+
+@pytest.mark.slow  # three starts of two TensorFlows, and heartbeats
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_stops_the_other_and_both_resume(folder, victim):
+    whole, killed = folder / f"two-{victim}", folder / f"two-killed-{victim}"
+    for code, output in map(finish, two_workers(whole)):
+        assert code == training.FINISHED, output
+    workers = two_workers(killed, "--pause=0.3")
+    checkpoint = killed / "checkpoints"
+    while not checkpoint.exists() or not list(checkpoint.glob("*.npz")):
+        assert all(worker.poll() is None for worker in workers)
+        time.sleep(0.1)
+    workers[victim].send_signal(signal.SIGKILL)
+    code, output = finish(workers[1 - victim])
+    finish(workers[victim])
+    assert code == training.LOST_WORKER, output
+    assert "Another worker is gone. Start all workers again" in output
+    for code, output in map(finish, two_workers(killed)):
+        assert code == training.FINISHED, output
+        assert "Goes on after" in output
+    assert_same_run(whole, killed)
+
+
+def test_two_workers_are_one_device(folder, reference):
+    run = folder / "two"
+    for code, output in map(finish, two_workers(run, "--dropout=0")):
+        assert code == training.FINISHED, output
+    code, output = train(folder / "one", "--dropout=0")
+    assert code == training.FINISHED, output
+    _, ours, _ = final_state(run)
+    _, theirs, _ = final_state(folder / "one")
+    for name, array in ours.items():
+        scale = np.linalg.norm(theirs[name])
+        assert np.linalg.norm(array - theirs[name]) <= 1e-4 * scale, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"distribution": "gpu"}, "distribution must be one of"),
+        ({"evaluate_every": 150}, "evaluate_every=150 is not a multiple"),
+        ({"steps_per_execution": 30}, "multiple of steps_per_execution=30"),
+        (
+            {"keras": "keras3", "distribution": "tpu"},
+            "needs keras='tf_keras'",
+        ),
+        (
+            {"keras": "keras3", "microbatch_size": 32},
+            "microbatch_size=32 needs keras='tf_keras'",
+        ),
+    ],
+)
+def test_bad_options(settings, message):
+    options = {"output_dir": "x", "batch_size": 512, "total_steps": 10}
+    with pytest.raises(ValueError, match=message):
+        training.Options(**{**options, **settings})
+
+
+def test_checkpoints_keep_the_newest(tmp_path):
+    stored = checkpoints.of(tmp_path)
+    assert stored.newest() is None
+    for step in (1, 2, 3):
+        stored.save(step, {"a/b": np.full((2, 3), step, "float32")})
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "step-000000002.npz",
+        "step-000000003.npz",
+    ]
+    step, arrays = stored.newest()
+    assert step == 3
+    np.testing.assert_array_equal(arrays["a/b"], np.full((2, 3), 3.0))
+
+
+@pytest.mark.parametrize("position", [0.0, 0.3, 0.6, 0.9, 0.999])
+def test_damaged_checkpoint_is_noticed(tmp_path, position):
+    stored = checkpoints.of(tmp_path)
+    array = np.random.default_rng(0).normal(size=1000)
+    stored.save(1, {"a": array})
+    stored.save(2, {"a": array + 1})
+    path = tmp_path / "checkpoints" / "step-000000002.npz"
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[: int(position * len(content))])
+    assert stored.newest()[0] == 1
+    content[int(position * len(content))] ^= 0x55
+    path.write_bytes(content)
+    step, arrays = stored.newest()
+    if step == 2:  # the bit was in no array: a header's spare bytes
+        np.testing.assert_array_equal(arrays["a"], array + 1)

@@ -1,0 +1,185 @@
+"""A small program around lbcheck.training; run by the training tests.
+
+    python -m tests.training_worker --output_dir=DIR --total_steps=40 ...
+    python -m tests.training_worker --cases=FILE.npz
+
+The first form trains a convolution with ghost batch norm and dropout on
+digits and ends with the run's exit code. The second runs the exactness cases
+on one and two logical CPUs and stores {case: final variables}.
+"""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+from absl import app
+from absl import flags
+
+from lbcheck import schedules
+from lbcheck import training
+from resnet import data
+from resnet import ghost_batch_norm
+
+_CASES = flags.DEFINE_string("cases", None, "Run the exactness cases.")
+_OUTPUT = flags.DEFINE_string("output_dir", None, "Record of the run.")
+_STEPS = flags.DEFINE_integer("total_steps", 40, "Updates.")
+_MICROBATCH = flags.DEFINE_integer("microbatch_size", None, "Of a replica.")
+_KERAS = flags.DEFINE_string("keras", "tf_keras", "tf_keras or keras3.")
+_DISTRIBUTION = flags.DEFINE_string("distribution", "auto", "Strategy.")
+_EXECUTION = flags.DEFINE_integer("steps_per_execution", 1, "Updates a call.")
+_RATE = flags.DEFINE_float("learning_rate", 2.0, "Rate.")
+_PAUSE = flags.DEFINE_float("pause", 0.0, "Seconds a batch of data takes.")
+_TERMINATE_AT = flags.DEFINE_integer("terminate_at", -1, "SIGTERM at batch.")
+_BREAK_AT = flags.DEFINE_integer("break_at", -1, "NaN in this batch.")
+_DROPOUT = flags.DEFINE_bool("dropout", True, "Whether the model has one.")
+_FAIL_AT = flags.DEFINE_integer("fail_at", -1, "Data error in this batch.")
+
+RULES = {
+    "Nesterov": {
+        "learning_rate": schedules.Cosine(0.1, total_steps=10),
+        "l2": 1e-3,
+    },
+    "Momentum": {"learning_rate": 0.05},
+    "LARS": {"learning_rate": 2.0, "weight_decay": 1e-3},
+    "LAMB": {"learning_rate": 0.01},
+    "AdamW": {"learning_rate": 0.003, "epsilon": 1e-4},
+    "Adagrad": {"learning_rate": 0.01},
+}
+
+
+WAYS = {
+    "whole": {},
+    "microbatches": {"microbatch_size": 64},
+    "replicas": {"distribution": "mirrored"},
+    "both": {"distribution": "mirrored", "microbatch_size": 128},
+}
+MUTANTS = ("statistics of one microbatch after the other", "last microbatch")
+
+
+class Source:
+    """Digits, slowed down or spoiled where the flags say so."""
+
+    def __init__(self):
+        self._digits = data.load("digits")
+
+    def __getattr__(self, name):
+        return getattr(self._digits, name)
+
+    def train(self, batch_size, start=0, shard=0, num_shards=1):
+        stream = self._digits.train(batch_size, start, shard, num_shards)
+        for batch, (images, labels) in enumerate(stream, start):
+            time.sleep(_PAUSE.value)
+            if batch == _TERMINATE_AT.value:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if batch == _BREAK_AT.value:
+                images = images * np.float32("nan")
+            if batch == _FAIL_AT.value:
+                raise ValueError("images.bin: record 17 is not an image.")
+            yield images, labels
+
+
+def builder(rule, settings, dropout):
+    """What `training.run` takes."""
+
+    def build(keras, optimizers):
+        layers, glorot = keras.layers, keras.initializers.GlorotUniform
+        ghost = ghost_batch_norm.of(keras)
+        norm = [ghost(virtual_batch_size=64) for _ in range(2)]
+        model = keras.Sequential(
+            [
+                layers.Input((8, 8, 1)),
+                layers.Conv2D(
+                    8, 3, use_bias=False, kernel_initializer=glorot(1)
+                ),
+                norm[0],
+                layers.ReLU(),
+                layers.Flatten(),
+                layers.Dense(32, use_bias=False, kernel_initializer=glorot(2)),
+                norm[1],
+                layers.ReLU(),
+                *([layers.Dropout(0.1)] if dropout else []),
+                layers.Dense(10, kernel_initializer=glorot(3)),
+            ]
+        )
+        return training.Workload(
+            model,
+            getattr(optimizers, rule)(**settings),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+
+    return build
+
+
+def exactness_cases():
+    """One step of 512, 8 x 64 accumulated and 2 replicas x 256."""
+    import tensorflow as tf
+
+    from lbcheck.training import engines
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    results = {}
+
+    def keep(engine, *names):
+        for name, array in engine.state(with_metrics=False).items():
+            if array.dtype.kind == "f":
+                results["|".join([*names, name])] = array
+
+    for rule, settings in RULES.items():
+        for way in (*WAYS, *(MUTANTS if rule == "Nesterov" else ())):
+            how = WAYS.get(way, WAYS["microbatches"])
+            engine = engines.make(
+                training.Options(
+                    output_dir="unwritten",
+                    batch_size=512,
+                    total_steps=10,
+                    **{"distribution": "one_device", **how},
+                )
+            )
+            engine.build(builder(rule, settings, dropout=False))
+            if way == MUTANTS[0]:
+                engine._update._statistics = []
+            elif way == MUTANTS[1]:
+                for total in engine._update._gradients:
+                    total.assign_add = total.assign
+            keep(engine, rule, way, "start")
+            engine.fit(Source(), 0, 1, 10, [])
+            keep(engine, rule, way, "end")
+    np.savez(_CASES.value, **results)
+
+
+def main(argv):
+    """Runs what the flags say."""
+    del argv
+    if _CASES.value:
+        return exactness_cases()
+    options = training.Options(
+        output_dir=_OUTPUT.value,
+        batch_size=256,
+        total_steps=_STEPS.value,
+        microbatch_size=_MICROBATCH.value,
+        log_every=10,
+        evaluate_every=20,
+        deterministic=True,
+        distribution=_DISTRIBUTION.value,
+        keras=_KERAS.value,
+        steps_per_execution=_EXECUTION.value,
+        progress=False,
+    )
+    build = builder(
+        "LARS", {"learning_rate": _RATE.value}, dropout=_DROPOUT.value
+    )
+    sys.exit(
+        training.run(
+            options, build, Source(), f"--rate={_RATE.value}\n", {"rule": 1}
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
