@@ -63,7 +63,7 @@ class ArraySource:
 
     def train(self, batch_size, start=0, shard=0, num_shards=1):
         """The training stream, an endless iterator; see `resnet.data`."""
-        _check_shard(batch_size, start, shard, num_shards)
+        check_shard(batch_size, start, shard, num_shards)
         return self._stream(batch_size, start, shard, num_shards)
 
     def _stream(self, batch_size, block, shard, num_shards):
@@ -89,7 +89,7 @@ class ArraySource:
 
     def validation(self, batch_size, shard=0, num_shards=1):
         """Every validation example once, padded; see `resnet.data`."""
-        _check_shard(batch_size, 0, shard, num_shards)
+        check_shard(batch_size, 0, shard, num_shards)
         return self._validation_batches(batch_size, shard, num_shards)
 
     def _validation_batches(self, batch_size, shard, num_shards):
@@ -133,7 +133,8 @@ def check_labels(labels, num_classes, origin):
         )
 
 
-def _check_shard(batch_size, start, shard, num_shards):
+def check_shard(batch_size, start, shard, num_shards):
+    """Raises if they are no part of a stream, naming the wrong one."""
     for name, value, least in (
         ("batch_size", batch_size, 1),
         ("start", start, 0),

@@ -69,3 +69,19 @@ def splits(name, data_dir, kinds):
         origin = f"{found.data_path} ({kind})"
         parts.append(arrays.Split(images, labels, origin))
     return parts
+
+
+def files(name, data_dir, kinds):
+    """(paths, records of each) of the TFRecord files of each split."""
+    found = builder(name, data_dir)
+    file_format = found.info.file_format.value
+    if file_format != "tfrecord":
+        raise ValueError(
+            f"{found.data_path} is in the format {file_format!r}, expected "
+            "'tfrecord'."
+        )
+    splits = [found.info.splits[kind] for kind in kinds]
+    return [
+        ([str(path) for path in split.filepaths], list(split.shard_lengths))
+        for split in splits
+    ]

@@ -1,0 +1,432 @@
+"""ImageNet from TFRecords, in the usual layout or as TFDS writes them.
+
+A shard of the training stream is made of the files shard, shard + num_shards,
+and so on. Epoch e of a shard is a function of (seed, e, shard, num_shards):
+its files in random order, ten read in turn, the records shuffled in a buffer.
+The example at a position of the stream is cropped and mirrored by numbers
+drawn from (seed, position), whatever the parallelism.
+
+A broken JPEG is found where it is decoded. Up to `max_bad_records` of them
+are logged and replaced by the next good example of their batch (in
+validation, left out: weight 0); one more is an error that names it. As the
+position of no other example changes, a restart sees the same stream.
+"""
+
+import logging
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from resnet.data import arrays
+from resnet.data import preprocessing as chains
+from resnet.data import records
+from resnet.data import tfds
+
+_CLASSES = 1000
+_SHUFFLE_BUFFER = 16_384
+_OPEN_FILES = 10
+_SIDES = ("ymin", "xmin", "ymax", "xmax")
+_RECORDS = 1 << 32
+_PADDING = np.int64(-1)
+_PARALLEL = tf.data.AUTOTUNE
+
+
+class Layout(NamedTuple):
+    """How a record holds an example.
+
+    Attributes:
+        image: Feature with the JPEG.
+        label: Feature with the label.
+        first_label: Label of class 0.
+        box: Beginning of the features with the boxes, None if it has none.
+    """
+
+    image: str
+    label: str
+    first_label: int
+    box: str | None
+
+
+_STANDARD = Layout("image/encoded", "image/class/label", 1, "image/object/bbox")
+_TFDS = Layout("image", "label", 0, None)
+
+
+class Split(NamedTuple):
+    """Files of a split and, unless it was not counted, records of each."""
+
+    paths: list[str]
+    counts: list[int] | None
+
+
+def source(
+    data_dir,
+    seed,
+    image_size=224,
+    preprocessing="paper",
+    max_bad_records=0,
+    num_train_examples=None,
+):
+    """ImageNet's training and validation images, (size, size, 3)."""
+    if preprocessing not in chains.CHAINS:
+        raise ValueError(
+            f"unknown `preprocessing` {preprocessing!r}; expected one of "
+            f"{', '.join(chains.CHAINS)}."
+        )
+    if image_size < 1:
+        raise ValueError(
+            f"`image_size` must be at least 1, received {image_size}."
+        )
+    if tfds.names(data_dir):
+        splits = tfds.files("imagenet2012", data_dir, ("train", "validation"))
+        train, validation = (Split(*found) for found in splits)
+        layout = _TFDS
+    else:
+        paths = records.find(data_dir, "train")
+        counted = num_train_examples is None
+        train = Split(paths, records.count(paths) if counted else None)
+        paths = records.find(data_dir, "validation")
+        validation = Split(paths, records.count(paths))
+        layout = _STANDARD
+    return ImageNet(
+        data_dir,
+        train,
+        validation,
+        layout,
+        seed,
+        image_size,
+        chains.CHAINS[preprocessing],
+        max_bad_records,
+        num_train_examples,
+    )
+
+
+class ImageNet:
+    """A source (see `resnet.data`) of tf.data.Datasets; see the module."""
+
+    name = "imagenet"
+    num_classes = _CLASSES
+
+    def __init__(
+        self,
+        data_dir,
+        train,
+        validation,
+        layout,
+        seed,
+        image_size,
+        chain,
+        max_bad_records,
+        num_train_examples,
+    ):
+        self.num_train = num_train_examples
+        if train.counts is not None:
+            self.num_train = sum(train.counts)
+            if num_train_examples not in (None, self.num_train):
+                raise ValueError(
+                    f"`num_train_examples` is {num_train_examples}, but "
+                    f"{data_dir} has {self.num_train}."
+                )
+        self.num_validation = sum(validation.counts)
+        self.image_shape = (image_size, image_size, 3)
+        self._data_dir = data_dir
+        self._train = train
+        self._validation = validation
+        self._layout = layout
+        self._seed = seed
+        self._size = image_size
+        self._chain = chain
+        self._max_bad_records = max_bad_records
+        self._bad = set()
+
+    def train(self, batch_size, start=0, shard=0, num_shards=1):
+        """The shard's endless training stream, a tf.data.Dataset."""
+        arrays.check_shard(batch_size, start, shard, num_shards)
+        paths = self._train.paths[shard::num_shards]
+        if not paths:
+            raise ValueError(
+                f"imagenet: {self._data_dir} has {len(self._train.paths)} "
+                f"training files, too few for {num_shards} shards."
+            )
+        size = self._shard_size(shard, num_shards)
+        epoch, offset = divmod(start * batch_size, size)
+
+        def read_epoch(number):
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(len(paths), dtype=tf.int64),
+                seed=[self._seed, number],
+            )
+            found = _read(paths, order).concatenate(self._too_few(size))
+            part = number * num_shards + shard
+            return _shuffle(found.take(size), self._seed, part)
+
+        def prepare(encoded, boxes, position):
+            key = tf.stack([self._seed, position * num_shards + shard])
+            return self._chain.train(encoded, boxes, key, self._size)
+
+        batches = (
+            tf.data.Dataset.counter(epoch)
+            .flat_map(read_epoch)
+            .skip(offset)
+            .batch(batch_size, drop_remainder=True)
+            .enumerate(start)
+        )
+        decoded = self._decode(batches, paths, prepare, substitute=True)
+        return _finish(decoded.map(lambda images, labels, _: (images, labels)))
+
+    def validation(self, batch_size, shard=0, num_shards=1):
+        """Every validation example once, padded, a tf.data.Dataset.
+
+        Each shard reads all files and decodes its own records.
+        """
+        arrays.check_shard(batch_size, 0, shard, num_shards)
+        blocks = math.ceil(self.num_validation / (batch_size * num_shards))
+        paths = self._validation.paths
+        padding = tf.data.Dataset.from_tensors((_PADDING, b"")).repeat()
+
+        def prepare(encoded, boxes, position):
+            del boxes, position
+            return self._chain.evaluate(encoded, self._size)
+
+        batches = (
+            _read(paths, tf.range(len(paths), dtype=tf.int64))
+            .shard(num_shards, shard)
+            .concatenate(padding)
+            .take(blocks * batch_size)
+            .batch(batch_size, drop_remainder=True)
+            .enumerate()
+        )
+        return _finish(self._decode(batches, paths, prepare, substitute=False))
+
+    def check(self):
+        """What was found; reads all record lengths and one record a split."""
+        lines = []
+        for kind, split, examples in (
+            ("train", self._train, self.num_train),
+            ("validation", self._validation, self.num_validation),
+        ):
+            local = "://" not in split.paths[0]
+            if local and sum(records.count(split.paths)) != examples:
+                raise ValueError(
+                    f"{self._data_dir}: the {kind} files hold "
+                    f"{sum(records.count(split.paths))} records, expected "
+                    f"{examples}."
+                )
+            first = tf.data.TFRecordDataset(split.paths[0]).take(1)
+            for example in first.as_numpy_iterator():
+                self._examine(f"{split.paths[0]}: record 0", example)
+            lines.append(
+                f"imagenet {kind}: {examples} records in {len(split.paths)} "
+                f"files, from {self._data_dir}"
+            )
+        return lines
+
+    def _shard_size(self, shard, num_shards):
+        if num_shards == 1:
+            return self.num_train
+        if self._train.counts is None:
+            return sum(records.count(self._train.paths[shard::num_shards]))
+        return sum(self._train.counts[shard::num_shards])
+
+    def _too_few(self, size):
+        """A dataset to read from when the files of an epoch are at an end."""
+
+        def fail(_):
+            message = (
+                f"imagenet: the training files hold fewer than {size} "
+                "records, see `num_train_examples`."
+            )
+            with tf.control_dependencies(
+                [tf.debugging.Assert(False, [message])]
+            ):
+                return tf.constant(_PADDING), tf.constant(b"")
+
+        return tf.data.Dataset.from_tensors(0).map(fail)
+
+    def _parse(self, example):
+        """(JPEG, class, boxes) of a serialised tf.train.Example."""
+        layout = self._layout
+        features = {
+            layout.image: tf.io.FixedLenFeature([], tf.string),
+            layout.label: tf.io.FixedLenFeature([], tf.int64),
+        }
+        annotated = self._chain.boxes and layout.box is not None
+        if annotated:
+            sides = [f"{layout.box}/{side}" for side in _SIDES]
+            features |= {
+                side: tf.io.FixedLenSequenceFeature(
+                    [], tf.float32, allow_missing=True
+                )
+                for side in sides
+            }
+        found = tf.io.parse_single_example(example, features)
+        boxes = (
+            tf.stack([found[side] for side in sides], -1)
+            if annotated
+            else tf.constant(chains.WHOLE_IMAGE)
+        )
+        label = tf.cast(found[layout.label] - layout.first_label, tf.int32)
+        return found[layout.image], label, boxes[None]
+
+    def _decode(self, batches, paths, prepare, substitute):
+        """(images, labels, weights) of (number, (names, examples)) batches.
+
+        A record that fails leaves a gap. It costs less to look for gaps once
+        a batch than to guard each record, which is why a batch is a dataset.
+        """
+
+        def decode_batch(number, batch):
+            names, examples = batch
+            batch_size = names.shape[0]
+
+            def decode(slot, example):
+                encoded, label, boxes = self._parse(example)
+                position = number * batch_size + slot
+                return slot, prepare(encoded, boxes, position), label
+
+            slots = tf.range(batch_size, dtype=tf.int64)
+            good = (
+                tf.data.Dataset.from_tensor_slices((slots, examples))
+                .map(decode, num_parallel_calls=_PARALLEL)
+                .ignore_errors()
+                .batch(batch_size)
+            )
+            none = tf.data.Dataset.from_tensors(
+                (
+                    tf.zeros([0], tf.int64),
+                    tf.zeros([0, *self.image_shape]),
+                    tf.zeros([0], tf.int32),
+                )
+            )
+            return (
+                good.concatenate(none)
+                .take(1)
+                .map(lambda *found: complete(names, examples, *found))
+            )
+
+        def complete(names, examples, slots, images, labels):
+            batch_size = names.shape[0]
+
+            def repair():
+                rows, weights = tf.numpy_function(
+                    lambda *batch: self._repair(paths, substitute, *batch),
+                    [names, examples, slots, labels],
+                    [tf.int64, tf.float32],
+                )
+                blank = tf.zeros([1, *self.image_shape])
+                return (
+                    tf.gather(tf.concat([images, blank], 0), rows),
+                    tf.gather(tf.concat([labels, [0]], 0), rows),
+                    weights,
+                )
+
+            valid = (labels >= 0) & (labels < _CLASSES)
+            complete = tf.reduce_sum(tf.cast(valid, tf.int32)) == batch_size
+            images, labels, weights = tf.cond(
+                complete, lambda: (images, labels, tf.ones(batch_size)), repair
+            )
+            return (
+                tf.ensure_shape(images, [batch_size, *self.image_shape]),
+                tf.ensure_shape(labels, [batch_size]),
+                tf.ensure_shape(weights, [batch_size]),
+            )
+
+        return batches.interleave(
+            decode_batch,
+            cycle_length=2,
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    def _repair(self, paths, substitute, names, examples, slots, labels):
+        """(row, weight) of each slot; the row after the last is blank."""
+        del labels
+        rows = np.full(len(names), len(slots))
+        rows[slots] = np.arange(len(slots))
+        for slot in np.flatnonzero(names != _PADDING):
+            file, record = divmod(int(names[slot]), _RECORDS)
+            self._examine(f"{paths[file]}: record {record}", examples[slot])
+        weights = (rows < len(slots)).astype(np.float32)
+        if substitute:
+            if not len(slots):
+                raise ValueError(
+                    f"{paths[file]}: record {record} and all others of its "
+                    "batch are broken JPEGs; none is left to replace them."
+                )
+            following = np.searchsorted(slots, np.arange(len(names)))
+            rows = following % len(slots)
+        return rows, weights
+
+    def _examine(self, name, example):
+        """Raises if the record is not usable, or counts it as broken."""
+        try:
+            encoded, label, boxes = self._parse(example)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"{name}: not a tf.train.Example with the features "
+                f"{self._layout.image} and {self._layout.label}: "
+                f"{error.message}"
+            ) from error
+        if not 0 <= label < _CLASSES:
+            first = self._layout.first_label
+            raise ValueError(
+                f"{name} has label {label + first}, expected {first} to "
+                f"{first + _CLASSES - 1}."
+            )
+        try:
+            tf.image.decode_jpeg(encoded, channels=3)
+            self._chain.train(encoded, boxes, tf.zeros(2, tf.int64), self._size)
+        except tf.errors.OpError as error:
+            self._bad.add(name)
+            message = (
+                f"{name}: broken JPEG number {len(self._bad)}, "
+                f"max_bad_records is {self._max_bad_records}: {error.message}"
+            )
+            if len(self._bad) > self._max_bad_records:
+                raise ValueError(message) from error
+            logging.warning(message)
+
+
+def _read(paths, order):
+    """(name, example) of the records of the files, some open at a time.
+
+    A name is the file's index times _RECORDS, plus the record's.
+    """
+    paths = tf.constant(paths)
+    return tf.data.Dataset.from_tensor_slices(order).interleave(
+        lambda file: tf.data.TFRecordDataset(paths[file]).enumerate(
+            file * _RECORDS
+        ),
+        cycle_length=_OPEN_FILES,
+        num_parallel_calls=_PARALLEL,
+        deterministic=True,
+    )
+
+
+def _shuffle(dataset, seed, part):
+    """Dataset.shuffle whose order is a function of (seed, part) alone.
+
+    Dataset.shuffle itself also depends on tf.random.set_seed.
+    """
+    element = dataset.element_spec
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=_SHUFFLE_BUFFER,
+        seed=seed,
+        seed2=part + 1,  # Both zero would mean any order.
+        output_types=[part.dtype for part in element],
+        output_shapes=[part.shape for part in element],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, element)
+
+
+def _finish(dataset):
+    options = tf.data.Options()
+    options.deterministic = True
+    # The shards are cut here.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    return dataset.with_options(options).prefetch(_PARALLEL)
