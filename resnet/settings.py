@@ -161,19 +161,24 @@ def model(flag_values: flags.FlagValues, keras, source):
         keras: The module `keras` or `tf_keras`.
         source: What `load` returned.
     """
-    given = _given(flag_values, (*_MODEL, "l2", "l2_on"))
-    if "resnet_version" in given:
-        given["version"] = given.pop("resnet_version")
-    if given.get("virtual_batch_size") == 0:
-        given["virtual_batch_size"] = None
     return models.build(
         flag_values["model"].value,
         keras,
         image_shape=source.image_shape,
         num_classes=source.num_classes,
         seed=flag_values["seed"].value,
-        **given,
+        **model_settings(flag_values),
     )
+
+
+def model_settings(flag_values: flags.FlagValues) -> dict:
+    """What `resnet.models.build` is told besides name, data and seed."""
+    given = _given(flag_values, (*_MODEL, "l2", "l2_on"))
+    if "resnet_version" in given:
+        given["version"] = given.pop("resnet_version")
+    if given.get("virtual_batch_size") == 0:
+        given["virtual_batch_size"] = None
+    return given
 
 
 def _given(flag_values, names):

@@ -23,18 +23,19 @@ def check(
             default None.
 
     Raises:
-        app.UsageError: Names the flag, the choice and what would use it.
+        app.UsageError: Names all such flags, the choice and what would use
+            them.
     """
     choice = flag_values[chooser].value
-    for name, choices in users.items():
-        value = flag_values[name].value
-        if value is None or choice in choices:
-            continue
-        made = "not set" if choice is None else choice
-        raise app.UsageError(
-            f"--{name}={value} has no use: --{chooser} is {made}; it goes "
-            f"with --{chooser}={'|'.join(choices)}."
-        )
+    made = "not set" if choice is None else choice
+    vain = [
+        f"--{name}={flag_values[name].value} has no use: --{chooser} is "
+        f"{made}; it goes with --{chooser}={'|'.join(choices)}."
+        for name, choices in users.items()
+        if flag_values[name].value is not None and choice not in choices
+    ]
+    if vain:
+        raise app.UsageError("\n".join(vain))
 
 
 def users(
