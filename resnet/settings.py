@@ -95,31 +95,23 @@ _DATA = {
 
 def define(flag_values: flags.FlagValues) -> None:
     """Defines all flags of an image program."""
-    define_here = functools.partial(_define, flag_values)
     optimizer.define(flag_values)
     schedule.define(flag_values)
     training.define(flag_values)
-    define_here(_enum, "data", "digits", "Data set.", enum_values=data.NAMES)
-    define_here(
-        _enum, "model", "resnet_small", "Network.", enum_values=models.NAMES
-    )
+    own = {"flag_values": flag_values}
+    _enum("data", "digits", data.NAMES, "Data set.", **own)
+    _enum("model", "resnet_small", models.NAMES, "Network.", **own)
     for name, (kind, text, _) in (_MODEL | _DATA).items():
-        define_here(kind, name, None, text)
-    define_here(_part, "label_smoothing", 0.0, "Of the loss, in [0, 1).")
-    define_here(
-        _real, "l2", 0.0, "Coefficient of l2/2 |w|^2 in the loss, >= 0."
-    )
-    define_here(
-        _enum,
+        kind(name, None, help=text, **own)
+    _part("label_smoothing", 0.0, help="Of the loss, in [0, 1).", **own)
+    _real("l2", 0.0, help="Coefficient of l2/2 |w|^2 in the loss, >= 0.", **own)
+    _enum(
         "l2_on",
         None,
+        ["kernels", "all"],
         "Weights under --l2; unset: kernels.",
-        enum_values=["kernels", "all"],
+        **own,
     )
-
-
-def _define(flag_values, kind, name, default, text, **limits):
-    kind(name, default, help=text, flag_values=flag_values, **limits)
 
 
 def check(flag_values: flags.FlagValues) -> None:
@@ -149,7 +141,7 @@ def load(flag_values: flags.FlagValues):
     return data.load(
         flag_values["data"].value,
         seed=flag_values["seed"].value,
-        **_given(flag_values, _DATA),
+        **usage.given(flag_values, _DATA),
     )
 
 
@@ -173,14 +165,9 @@ def model(flag_values: flags.FlagValues, keras, source):
 
 def model_settings(flag_values: flags.FlagValues) -> dict:
     """What `resnet.models.build` is told besides name, data and seed."""
-    given = _given(flag_values, (*_MODEL, "l2", "l2_on"))
+    given = usage.given(flag_values, (*_MODEL, "l2", "l2_on"))
     if "resnet_version" in given:
         given["version"] = given.pop("resnet_version")
     if given.get("virtual_batch_size") == 0:
         given["virtual_batch_size"] = None
     return given
-
-
-def _given(flag_values, names):
-    values = {name: flag_values[name].value for name in names}
-    return {name: v for name, v in values.items() if v is not None}

@@ -14,6 +14,8 @@ The memory estimate adds, for one replica:
 import importlib
 import math
 
+import numpy as np
+
 from lbcheck import schedules
 
 _MEBIBYTE = 2**20
@@ -115,7 +117,5 @@ def _bytes(variables):
 
 def _itemsize(dtype):
     """Bytes of an element; TensorFlow's types know, Keras 3's are names."""
-    import numpy as np
-
     name = getattr(dtype, "name", dtype)
     return 2 if name == "bfloat16" else np.dtype(name).itemsize

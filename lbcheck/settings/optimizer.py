@@ -183,9 +183,6 @@ def arguments(flag_values: flags.FlagValues, prefix: str = "") -> dict:
         prefix: "" for the optimizer, "fallback_" for its fallback.
     """
     names = _FALLBACK_ARGUMENTS if prefix else _ARGUMENTS
-    values = {name: flag_values[prefix + name].value for name in names}
-    return {
-        _RENAMED.get(name, name): value
-        for name, value in values.items()
-        if value is not None
-    }
+    given = usage.given(flag_values, [prefix + name for name in names])
+    named = {flag.removeprefix(prefix): given[flag] for flag in given}
+    return {_RENAMED.get(name, name): value for name, value in named.items()}

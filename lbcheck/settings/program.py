@@ -7,7 +7,8 @@ from collections.abc import Callable
 from absl import app
 from absl import flags
 
-REFUSED = 2
+from lbcheck.settings import usage
+from lbcheck.training import options
 
 REFUSALS = (flags.Error, app.UsageError, ValueError, OSError)
 """What bad flags, settings, data and files raise."""
@@ -35,7 +36,7 @@ def start(
     except REFUSALS as error:
         name = pathlib.PurePath(sys.argv[0]).name
         print(f"{name}: {error}", file=sys.stderr)
-        code = REFUSED
+        code = options.REFUSED
     sys.exit(code)
 
 
@@ -82,8 +83,4 @@ def flagfile(flag_values: flags.FlagValues) -> str:
 
 def values(flag_values: flags.FlagValues) -> dict:
     """{flag name: value} of every flag that has a value."""
-    return {
-        name: flag_values[name].value
-        for name in sorted(flag_values)
-        if flag_values[name].value is not None
-    }
+    return usage.given(flag_values, sorted(flag_values))

@@ -147,7 +147,7 @@ def check(flag_values: flags.FlagValues) -> None:
     """
     usage.check(flag_values, "schedule", usage.users(_FLAGS, FAMILIES))
     name = flag_values["schedule"].value
-    given = {"total_steps", *_given(flag_values)}
+    given = {"total_steps", *usage.given(flag_values, _FLAGS)}
     for flag, parameter in inspect.signature(FAMILIES[name]).parameters.items():
         if parameter.default is parameter.empty and flag not in given:
             raise app.UsageError(f"--schedule={name} needs --{flag}.")
@@ -178,11 +178,6 @@ def make(flag_values: flags.FlagValues, total_steps: int):
     check(flag_values)
     name = flag_values["schedule"].value
     try:
-        return FAMILIES[name](total_steps, **_given(flag_values))
+        return FAMILIES[name](total_steps, **usage.given(flag_values, _FLAGS))
     except ValueError as error:
         raise app.UsageError(f"--schedule={name}: {error}") from error
-
-
-def _given(flag_values):
-    values = {name: flag_values[name].value for name in _FLAGS}
-    return {name: v for name, v in values.items() if v is not None}

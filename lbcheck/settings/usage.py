@@ -1,4 +1,4 @@
-"""Refuses flags that are set but that the choice made has no use for."""
+"""Which flags have a value, and whether the choice made uses them."""
 
 import inspect
 from collections.abc import Callable
@@ -27,12 +27,13 @@ def check(
             them.
     """
     choice = flag_values[chooser].value
+    set_here = given(flag_values, users)
     made = "not set" if choice is None else choice
     vain = [
-        f"--{name}={flag_values[name].value} has no use: --{chooser} is "
+        f"--{name}={set_here[name]} has no use: --{chooser} is "
         f"{made}; it goes with --{chooser}={'|'.join(choices)}."
         for name, choices in users.items()
-        if flag_values[name].value is not None and choice not in choices
+        if name in set_here and choice not in choices
     ]
     if vain:
         raise app.UsageError("\n".join(vain))
@@ -50,3 +51,9 @@ def users(
     return {
         name: tuple(c for c in choices if name in accepted[c]) for name in names
     }
+
+
+def given(flag_values: flags.FlagValues, names: Iterable[str]) -> dict:
+    """{name: value} of those flags that have a value."""
+    values = {name: flag_values[name].value for name in names}
+    return {name: v for name, v in values.items() if v is not None}
