@@ -120,7 +120,7 @@ class Engine:
         """{name: variable} of all that decides the next update."""
         optimizer = self.model.optimizer
         groups = {
-            "model": self.model.weights,
+            "model": self._model_variables(),
             "optimizer": list(optimizer.variables)
             + self._loss_scale(optimizer),
         }
@@ -165,6 +165,9 @@ class Engine:
             for i, metric in enumerate(self.model.metrics)
             for j, variable in enumerate(metric.variables)
         }
+
+    def _model_variables(self):
+        return self.model.weights
 
     def _loss_scale(self, optimizer):
         return []
@@ -393,6 +396,11 @@ class Keras3Engine(Engine):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         return super().state(with_metrics)
+
+    def _model_variables(self):
+        # Beside the weights: the states of random number generators.
+        metrics = {id(v) for v in self.model.metrics_variables}
+        return [v for v in self.model.variables if id(v) not in metrics]
 
     def _jit(self):
         if self.options.xla is None:

@@ -1,7 +1,9 @@
 """`run`: from options, a workload and data to a finished record."""
 
+import pathlib
 import signal
 import sys
+import tempfile
 import traceback
 
 import lbcheck
@@ -217,14 +219,16 @@ class _Run:
         self._record.forget_after(self._resumed)
 
     def _finish(self):
-        if not self._engine.writes:
+        with tempfile.TemporaryDirectory() as unused:
+            # Reading takes all workers, so the others write a copy too.
+            writes = self._engine.writes
+            folder = self._record.folder if writes else pathlib.Path(unused)
+            self._engine.model.save_weights(folder / "model.weights.h5")
+        if not writes:
             return
         if not self._begun:
             self._begin()  # killed between the last checkpoint and the end
         self._record.tabulate()
-        self._engine.model.save_weights(
-            self._record.folder / "model.weights.h5"
-        )
         self._record.set_status("finished", step=self._options.total_steps)
 
     def _diverged(self, step, variable):
