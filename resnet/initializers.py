@@ -4,6 +4,7 @@ Drawn with NumPy, so that both Kerases, any backend and any order in which a
 model makes its variables give the same numbers.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -55,11 +56,6 @@ class VarianceScaling:
             "distribution": self.distribution,
         }
 
-    @classmethod
-    def from_config(cls, config):
-        """What `get_config` describes."""
-        return cls(**config)
-
 
 class Normal:
     """Values from N(0, stddev^2).
@@ -83,11 +79,6 @@ class Normal:
         """The arguments."""
         return {"seed": self.seed, "name": self.name, "stddev": self.stddev}
 
-    @classmethod
-    def from_config(cls, config):
-        """What `get_config` describes."""
-        return cls(**config)
-
 
 # Standard deviation of a standard normal cut at -2 and 2.
 _CUT_DEVIATION = math.sqrt(
@@ -103,7 +94,15 @@ def _typed(values, dtype):
     return values.astype(getattr(dtype, "as_numpy_dtype", dtype or "float32"))
 
 
-def register(keras):
-    """Makes models with these initializers load in a Keras."""
-    for initializer in (VarianceScaling, Normal):
-        keras.saving.register_keras_serializable(package="resnet")(initializer)
+@functools.cache
+def of(keras):
+    """`VarianceScaling` and `Normal` as initializers of a Keras, registered.
+
+    Args:
+        keras: The module `keras` or `tf_keras`.
+    """
+    register = keras.saving.register_keras_serializable(package="resnet")
+    return tuple(
+        register(type(one.__name__, (one, keras.initializers.Initializer), {}))
+        for one in (VarianceScaling, Normal)
+    )

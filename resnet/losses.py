@@ -29,11 +29,12 @@ def cross_entropy(keras, label_smoothing=0.0):
             "`label_smoothing` must be in [0, 1), received "
             f"{label_smoothing!r}."
         )
-    return _of(keras)(label_smoothing=label_smoothing)
+    return of(keras)(label_smoothing=label_smoothing)
 
 
 @functools.cache
-def _of(keras):
+def of(keras):
+    """The class of these losses in a Keras, registered there."""
     arrays = getattr(keras, "ops", keras.backend)
 
     @keras.saving.register_keras_serializable(package="resnet")

@@ -1,10 +1,11 @@
 """What needs a process of its own; run by the tests of the image models.
 
-    KERAS_BACKEND=jax python -m tests.resnet_models_worker jax OUTPUT.npz
-    python -m tests.resnet_models_worker replicas OUTPUT.npz
+    KERAS_BACKEND=jax python -m tests.resnet_models_worker jax FOLDER
+    python -m tests.resnet_models_worker replicas FOLDER
 
-"jax" trains the small ResNet one step where TensorFlow cannot be imported;
-"replicas" calls ghost batch norm on two replicas of tf_keras.
+Both write results.npz. "jax" loads model.keras and trains the small ResNet
+one step where TensorFlow cannot be imported; "replicas" calls ghost batch
+norm on two replicas of tf_keras.
 """
 
 import sys
@@ -27,6 +28,14 @@ def batch():
     generator = np.random.default_rng(5)
     images = generator.uniform(size=(12, 8, 8, 1)).astype("float32")
     return images, np.arange(12, dtype="int32") % 10
+
+
+def load(keras, path):
+    """Logits of a saved model, in a process that has built none."""
+    from resnet import models
+
+    models.register(keras)
+    return keras.models.load_model(path).predict(batch()[0], verbose=0)
 
 
 def step(keras):
@@ -86,18 +95,19 @@ def two_replicas(values):
 
 
 def main():
-    case, output = sys.argv[1:]
+    case, folder = sys.argv[1:]
     if case == "jax":
         sys.modules["tensorflow"] = None
         import keras
 
         assert keras.backend.backend() == "jax"
-        results = step(keras)
+        results = {"loaded": load(keras, f"{folder}/model.keras")}
+        results |= step(keras)
     else:
         generator = np.random.default_rng(1)
         values = generator.normal(size=(8, 3, 3, 2)).astype("float32")
         results = {"inputs": values} | two_replicas(values)
-    np.savez(output, **results)
+    np.savez(f"{folder}/results.npz", **results)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def normalize(x, gamma, beta, virtual_batch_size, epsilon):
 def _normalize_one(x, gamma, beta, epsilon):
     y, mean, variance = _fused(x, gamma, beta, epsilon)
     # The kernel returns n / (n - 1) times the variance it divides by.
-    samples = tf.cast(tf.size(x) // tf.size(gamma), tf.float32)
+    samples = tf.size(x, tf.int64) // tf.size(gamma, tf.int64)
+    samples = tf.cast(samples, tf.float32)
     return y, mean, variance * (tf.maximum(samples - 1, 1) / samples)
 
 
@@ -52,18 +53,19 @@ def _normalize_transposed(x, gamma, beta, virtual_batch_size, epsilon):
     """The groups as more channels of one batch of `virtual_batch_size`."""
     shape = tf.shape(x)
     channels = x.shape[-1]
-    groups = shape[0] // virtual_batch_size
     check = tf.debugging.Assert(
-        tf.equal(groups * virtual_batch_size, shape[0]),
+        tf.equal(shape[0] % virtual_batch_size, 0),
         [
             f"virtual_batch_size={virtual_batch_size} does not divide the "
             "examples that one replica sees in a call:",
             shape[0],
         ],
     )
-    with tf.control_dependencies([check] if check is not None else []):
-        grouped = tf.reshape(x, [groups, -1, channels])
-    samples = tf.shape(grouped)[1]
+    with tf.control_dependencies([check]):
+        # XLA drops the check; this shape then fails on the same batches.
+        samples = virtual_batch_size * tf.reduce_prod(shape[1:-1])
+        grouped = tf.reshape(x, [-1, samples, channels])
+    groups = tf.shape(grouped)[0]
     y, means, variances = _normalize_one(
         tf.reshape(
             tf.transpose(grouped, [1, 0, 2]), [samples, 1, 1, groups * channels]

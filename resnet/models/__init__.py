@@ -2,6 +2,9 @@
 
 import inspect
 
+from resnet import ghost_batch_norm
+from resnet import initializers
+from resnet import losses
 from resnet.models import davidnet
 from resnet.models import lenet
 from resnet.models import residual
@@ -30,6 +33,12 @@ _MODELS = {
 """{name: (builder, the settings it uses beside those that all use)}."""
 
 NAMES = tuple(_MODELS)
+
+_CHOICES = {
+    "l2_on": ("kernels", "all"),
+    "version": ("1.0", "1.5"),
+    "padding": ("paper", "same", "symmetric"),
+}
 
 
 def build(
@@ -111,6 +120,12 @@ def build(
                 f"Model {name!r} has no use for `{setting}`, received "
                 f"{value!r}; leave it at {defaults[setting].default!r}."
             )
+    for setting, value in (settings | {"l2_on": l2_on}).items():
+        if setting in _CHOICES and value not in _CHOICES[setting]:
+            raise ValueError(
+                f"Model {name!r}: `{setting}` must be one of "
+                f"{_CHOICES[setting]}, received {value!r}."
+            )
     if len(image_shape) != 3:
         raise ValueError(
             f"Model {name!r}: `image_shape` must be (height, width, "
@@ -125,3 +140,18 @@ def build(
     images = keras.Input(tuple(image_shape), name="images")
     logits = builder(parts, images, name, num_classes)
     return keras.Model(images, logits, name=name)
+
+
+def register(keras):
+    """Lets a Keras load saved models of this package; `build` needs it not.
+
+    Args:
+        keras: The module `keras` or `tf_keras`.
+
+    Example:
+
+        models.register(tf_keras)
+        model = tf_keras.models.load_model("model.keras")
+    """
+    for part in (ghost_batch_norm, initializers, losses):
+        part.of(keras)

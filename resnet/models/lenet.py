@@ -5,17 +5,20 @@ applied to document recognition" (61,706 parameters on MNIST); the wider form
 is that of the TensorFlow MNIST tutorials (3,274,634).
 """
 
-_FORMS = {"lenet5": ((6, 16), (120, 84)), "lenet_wide": ((32, 64), (1024,))}
-_PADDINGS = {"lenet5": ("same", "valid"), "lenet_wide": ("same", "same")}
+_FORMS = {
+    "lenet5": ((6, "same"), (16, "valid"), (120, 84)),
+    "lenet_wide": ((32, "same"), (64, "same"), (1024,)),
+}
+"""Filters and padding of both convolutions, units of the dense layers."""
 
 
 def build(parts, images, name, num_classes):
     """Logits of the model `name` for `images`."""
-    filters, units = _FORMS[name]
+    *convolutions, units = _FORMS[name]
     x = images
-    for index, (width, padding) in enumerate(zip(filters, _PADDINGS[name]), 1):
+    for index, (filters, padding) in enumerate(convolutions, 1):
         x = parts.convolution(
-            x, width, 5, f"conv{index}", use_bias=True, padding=padding
+            x, filters, 5, f"conv{index}", use_bias=True, padding=padding
         )
         x = parts.relu(x, f"conv{index}_relu")
         x = parts.layers.MaxPooling2D(2, name=f"conv{index}_pool")(x)

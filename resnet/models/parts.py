@@ -1,5 +1,7 @@
 """The layers that the image models are made of, with the common settings."""
 
+import numbers
+
 from resnet import ghost_batch_norm
 from resnet import initializers
 
@@ -18,15 +20,16 @@ class Parts:
     def __init__(self, keras, seed, l2, l2_on, settings):
         if not l2 >= 0:
             raise ValueError(f"`l2` must be at least 0, received {l2!r}.")
-        if l2_on not in ("kernels", "all"):
+        if not (isinstance(seed, numbers.Integral) and seed >= 0):
             raise ValueError(
-                f"`l2_on` must be 'kernels' or 'all', received {l2_on!r}."
+                "`seed` must be a whole number of at least 0, received "
+                f"{seed!r}."
             )
-        initializers.register(keras)
         self.layers = keras.layers
         self.settings = settings
         self._keras = keras
         self._norm_class = ghost_batch_norm.of(keras)
+        self._scaling_class, self._normal_class = initializers.of(keras)
         self._seed = seed
         # Keras's L2(c) is c |w|^2.
         self._on_kernels = keras.regularizers.L2(l2 / 2) if l2 else None
@@ -34,13 +37,11 @@ class Parts:
 
     def scaled(self, layer, **options):
         """Initializer of the kernel of a layer; lecun_normal at first."""
-        return initializers.VarianceScaling(
-            self._seed, f"{layer}/kernel", **options
-        )
+        return self._scaling_class(self._seed, f"{layer}/kernel", **options)
 
     def normal(self, layer, stddev):
         """Initializer of the kernel of a layer: N(0, stddev^2)."""
-        return initializers.Normal(self._seed, f"{layer}/kernel", stddev)
+        return self._normal_class(self._seed, f"{layer}/kernel", stddev)
 
     def convolution(self, x, filters, size, name, initializer=None, **options):
         """A square convolution, SAME and without bias at first."""
