@@ -17,9 +17,12 @@ $(VENV)/tested: $(VENV)/ran
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-# A demonstration of what exists, in about a minute.
+# The small ResNet on digits, with Nesterov momentum and with LARS.
 run: $(VENV)/ran
-	$(QUIET) $(BIN)/python -m lbcheck.demo
+	$(QUIET) $(BIN)/python -m resnet.train \
+	  --flagfile=flags/resnet/digits_nesterov.flags
+	$(QUIET) $(BIN)/python -m resnet.train \
+	  --flagfile=flags/resnet/digits_lars.flags
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .

@@ -109,7 +109,7 @@ def test_readme_lines_run(tmp_path):
 
 def modules():
     """Every module of lbcheck that can be imported in this process."""
-    skipped = ("lbcheck.demo", "lbcheck.conform.addons")
+    skipped = ("lbcheck.conform.addons",)
     for found in pkgutil.walk_packages(lbcheck.__path__, "lbcheck."):
         if found.name not in skipped:
             yield found.name

@@ -86,7 +86,10 @@ class Conductor:
             * self._options.batch_size
             / self._source.num_train,
             "learning_rate": self._engine.learning_rate(self.step - 1),
-            **{name: float(logs[name]) for name in sorted(logs)},
+            **{
+                name: float(logs[name])
+                for name in sorted(logs, key=_loss_first)
+            },
         }
         if last or self._due(self._options.evaluate_every, never=True):
             metrics = self._engine.evaluate(self._source)
@@ -157,6 +160,10 @@ class Conductor:
         arrays = self._engine.state(with_metrics=in_interval)
         if self._record is not None:
             self._record.checkpoints.save(self.step, arrays)
+
+
+def _loss_first(name):
+    return name != "loss", name
 
 
 def _sentence(line, rate, left):

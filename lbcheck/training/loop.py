@@ -1,5 +1,6 @@
 """`run`: from options, a workload and data to a finished record."""
 
+import json
 import pathlib
 import signal
 import sys
@@ -115,6 +116,7 @@ def run(
     record = Record(options.output_dir, flagfile)
     if record.status().get("status") == "finished":
         print(f"{options.output_dir}: finished before; nothing to do.")
+        print(json.dumps(record.measurements()[-1]))
         return ends.FINISHED
     engine = engines.make(options)
     engine.build(build)
