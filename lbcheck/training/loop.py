@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from lbcheck.training.conductor import Interrupted
 from lbcheck.training.engines import Workload
 from lbcheck.training.record import Record
 from lbcheck.training.record import describe
+
+_RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
+"""What stands before the message, below the lines of a traced function."""
 
 __all__ = ["Workload", "evaluate", "plan", "run"]
 
@@ -293,11 +297,10 @@ def _is_lost_worker(error) -> bool:
 def _brief(error) -> str:
     """The message without TensorFlow's traces and listings of the graph."""
     text = str(getattr(error, "message", "") or error)
+    if text.startswith("in user code:"):
+        *_, text = _RAISED.split(text)
     text = text.partition("\n\t [[")[0].partition("\nTraceback (most")[0]
+    text = text.partition("Call arguments received by layer")[0]
     noise = ("Graph execution", "Detected at node", "<stack traces", "  File")
-    lines = [
-        line
-        for line in text.splitlines()
-        if line and not line.startswith(noise)
-    ]
-    return " ".join(lines).removeprefix("ValueError: ")
+    lines = [line for line in text.splitlines() if not line.startswith(noise)]
+    return " ".join(" ".join(lines).split()).removeprefix("ValueError: ")

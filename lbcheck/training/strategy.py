@@ -31,8 +31,8 @@ def make(distribution: str, tpu: str | None = None):
         tpu: Name or address of a TPU; "local" (or None) on its machine.
 
     Raises:
-        ValueError: A TPU is named for another distribution, or several
-            workers are asked for without TF_CONFIG.
+        ValueError: A TPU is named for another distribution or not there, or
+            several workers are asked for without TF_CONFIG.
     """
     if distribution == "auto":
         distribution = _decide(tpu)
@@ -90,8 +90,15 @@ def _decide(tpu):
 
 
 def _tpu(address):
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
-    if address != "local":
-        tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address)
+        if address != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        reason = str(error).partition(". ")[0]
+        raise ValueError(
+            f"tpu={address!r}: no TPU answers. On a TPU machine, TensorFlow "
+            f"must be the package tensorflow-tpu. ({reason})"
+        ) from error
