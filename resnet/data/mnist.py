@@ -1,7 +1,9 @@
 """MNIST from its idx files, plain or gzip, or from TFDS."""
 
 import gzip
+import math
 import os
+import struct
 
 import numpy as np
 
@@ -80,11 +82,12 @@ def read_idx(path, dimensions):
             f"{path}: starts with {content[:4].hex()}, expected "
             f"{magic.hex()}: an idx file of bytes with {dimensions} axes."
         )
-    shape = np.frombuffer(content[4:header], ">u4").astype(int)
-    expected = header + int(np.prod(shape))
-    if len(shape) != dimensions or len(content) != expected:
+    padded = content.ljust(header, b"\0")
+    shape = struct.unpack_from(f">{dimensions}I", padded, offset=4)
+    expected = header + math.prod(shape)
+    if len(content) != expected:
         raise ValueError(
             f"{path}: has {len(content)} bytes, expected {expected} by its "
-            f"header {tuple(shape.tolist())}: cut short or padded."
+            f"header {shape}: cut short or padded."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -58,14 +58,15 @@ def splits(name, data_dir, kinds):
     found = builder(name, data_dir)
     parts = []
     for kind in kinds:
-        pairs = list(
+        examples = list(
             tensorflow_datasets.as_numpy(
-                found.as_dataset(
-                    split=kind, as_supervised=True, shuffle_files=False
-                )
+                found.as_dataset(split=kind, shuffle_files=False)
             )
         )
-        images, labels = (np.stack(column) for column in zip(*pairs))
+        images, labels = (
+            np.stack([example[feature] for example in examples])
+            for feature in ("image", "label")
+        )
         origin = f"{found.data_path} ({kind})"
         parts.append(arrays.Split(images, labels, origin))
     return parts
