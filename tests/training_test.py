@@ -141,7 +141,8 @@ def test_record(reference):
     described = json.loads((reference / "run.json").read_text())
     assert described["seed"] == 0
     assert described["settings"] == {"rule": 1}
-    assert "tensorflow" in described["versions"]
+    (start,) = described["starts"]
+    assert start["after_step"] == 0 and "tensorflow" in start["versions"]
     assert "kernel" in (reference / "selection.txt").read_text()
     lines = [
         json.loads(line)
@@ -190,6 +191,8 @@ def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
     code, output = train(run)
     assert code == training.FINISHED, output
     assert f"Goes on after {status['step']} updates" in output
+    starts = json.loads((run / "run.json").read_text())["starts"]
+    assert [s["after_step"] for s in starts] == [0, status["step"]]
     assert_same_run(run, reference)
 
 
@@ -229,7 +232,7 @@ def test_non_finite_numbers_stop_the_run(folder):
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "diverged"
     assert status["first_non_finite_step"] == 13
-    assert "kernel" in status["first_non_finite_variable"]
+    assert status["first_non_finite_variable"] == "conv2d/kernel"
     assert status["step"] == 20
     assert checkpoints.of(run).newest()[0] == 10
 

@@ -31,6 +31,10 @@ class Conductor:
         interruption: Object whose attribute `requested` SIGTERM sets.
     """
 
+    # tf_keras then leaves the logs of a batch on the device: reading them
+    # would wait for it after every update.
+    _supports_tf_logs = True
+
     def __init__(self, options, engine, record, begin, source, interruption):
         super().__init__()
         self._options = options

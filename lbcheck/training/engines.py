@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.optimizers import selection
 from lbcheck.training import checkpoints
 
 _PREFIXES = {"model": "model/", "optimizer": "optimizer/"}
@@ -187,7 +188,6 @@ class TFKerasEngine(Engine):
         from lbcheck.training import strategy
 
         self._tf, self.keras = tf, tf_keras
-        self._strategies = strategy
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
         tf_keras.utils.set_random_seed(options.seed)
@@ -209,9 +209,6 @@ class TFKerasEngine(Engine):
         from lbcheck import tf_keras as optimizers
         from lbcheck.training import updates
 
-        xla = self.options.xla
-        if xla is None:
-            xla = self._strategies.is_tpu(self.strategy)
         precision = self.keras.mixed_precision
         before = precision.global_policy()
         if self.options.mixed_precision:
@@ -224,7 +221,7 @@ class TFKerasEngine(Engine):
                     loss=workload.loss,
                     weighted_metrics=workload.weighted_metrics,
                     steps_per_execution=self.options.steps_per_execution,
-                    jit_compile=xla,
+                    jit_compile=bool(self.options.xla),
                 )
                 self.model = workload.model
                 self.model.optimizer.build(self.model.trainable_variables)
@@ -388,7 +385,7 @@ class Keras3Engine(Engine):
                 step = self._bad
                 if step is None:
                     step = self.model.optimizer.completed_updates() - 1
-                return step, variable.path
+                return step, selection.clean_path(variable)
         return None if self._bad is None else (self._bad, None)
 
     def state(self, with_metrics):

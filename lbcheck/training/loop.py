@@ -17,7 +17,7 @@ from lbcheck.training.conductor import Diverged
 from lbcheck.training.conductor import Interrupted
 from lbcheck.training.engines import Workload
 from lbcheck.training.record import Record
-from lbcheck.training.record import describe
+from lbcheck.training.record import describe_start
 
 _RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
 """What stands before the message, below the lines of a traced function."""
@@ -219,7 +219,8 @@ class _Run:
             return
         selection = lbcheck.audit(self._engine.model)
         self._record.begin(
-            describe(self._options, self._engine.devices, self._settings),
+            {"seed": self._options.seed, "settings": self._settings},
+            describe_start(self._resumed, self._engine.devices),
             str(selection),
         )
         self._record.forget_after(self._resumed)

@@ -44,7 +44,8 @@ class Options:
         tpu: Name or address of a TPU, "local" on its own machine, or None.
         steps_per_execution: Updates in one call of the compiled function;
             divides `log_every`.
-        xla: Compile the step with XLA; None: on a TPU only.
+        xla: Compile the step with XLA; None: only where nothing else is
+            possible, on a TPU and on jax.
         mixed_precision: None, "bfloat16" or "float16".
         deterministic: Same bits at every run, at the price of speed.
         diagnostics: Write the optimizer's diagnostics to TensorBoard; it

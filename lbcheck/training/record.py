@@ -47,11 +47,19 @@ class Record:
         self.checkpoints = checkpoints.of(self.folder)
         self._check_owner()
 
-    def begin(self, described: dict, selection: str) -> None:
-        """Makes the folder with all that is known before training."""
+    def begin(self, settings: dict, start: dict, selection: str) -> None:
+        """Makes the folder with all that is known before training.
+
+        Args:
+            settings: What stays the same however often the run is resumed.
+            start: What `describe_start` says of this start.
+            selection: Table of what is decayed and adapted.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write(FLAGS, self._flagfile)
-        self._write("run.json", _json(described))
+        run = self.folder / "run.json"
+        starts = json.loads(run.read_text())["starts"] if run.exists() else []
+        self._write(run.name, _json({**settings, "starts": [*starts, start]}))
         self._write("selection.txt", selection + "\n")
         self.set_status("running")
 
@@ -104,7 +112,8 @@ class Record:
                     "--output_dir, or give the same flags to go on with it."
                 )
         elif self.folder.exists() and (
-            not self.folder.is_dir() or any(self.folder.iterdir())
+            not self.folder.is_dir()
+            or any(p.suffix != ".part" for p in self.folder.iterdir())
         ):
             raise ValueError(
                 f"{self.folder} is not empty and holds no record of a run "
@@ -117,11 +126,10 @@ class Record:
         )
 
 
-def describe(options, devices: list[str], settings: dict) -> dict:
-    """What a reader needs besides the flags to run it again."""
+def describe_start(step: int, devices: list[str]) -> dict:
+    """With what the updates after `step` are computed."""
     return {
-        "settings": settings,
-        "seed": options.seed,
+        "after_step": step,
         "command": sys.argv,
         "devices": devices,
         "versions": {

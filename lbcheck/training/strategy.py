@@ -69,11 +69,6 @@ def is_chief(strategy) -> bool:
     return not resolver.task_id
 
 
-def is_tpu(strategy) -> bool:
-    """Whether the strategy trains on a TPU."""
-    return isinstance(strategy, tf.distribute.TPUStrategy)
-
-
 def is_multi_worker(strategy) -> bool:
     """Whether other processes train along."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -14,6 +14,8 @@ which is one moving-average update with the statistics of the whole batch.
 import tensorflow as tf
 import tf_keras
 
+from lbcheck.optimizers import selection
+
 _SYNC = tf.VariableSynchronization.ON_READ
 
 
@@ -24,6 +26,9 @@ class Update:
         model: Compiled tf_keras model, its optimizer built.
         microbatches: Elements of the data in one update.
         seed: Of the random numbers that layers draw.
+
+    Raises:
+        ValueError: Several microbatches of a model with its own train_step.
 
     Attributes:
         first_bad_step: -1, or the first update after which the loss or a
@@ -41,6 +46,13 @@ class Update:
         ]
         self._generators = random_generators(model)
         self._untouched = []
+        own_step = type(model).train_step is not tf_keras.Model.train_step
+        if microbatches > 1 and own_step:
+            raise ValueError(
+                f"{type(model).__name__} has its own train_step, which "
+                "cannot be divided into microbatches; override compute_loss "
+                "instead, or leave microbatch_size out."
+            )
         with model.distribute_strategy.scope():
             self.first_bad_step, self.first_bad_index = (
                 tf.Variable(
@@ -83,7 +95,8 @@ class Update:
             return None
         if index < 0:
             return step, None
-        return step, self._model.trainable_variables[index].name
+        variable = self._model.trainable_variables[index]
+        return step, selection.clean_path(variable)
 
     def _compiled(self, function):
         if not self._model.jit_compile:
