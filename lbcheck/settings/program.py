@@ -62,11 +62,15 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
         )
 
 
-def flagfile(flag_values: flags.FlagValues) -> str:
-    """The flagfile that sets every flag as it is now, one a line.
+_OF_THE_CALL = ("dry_run", "mode", "progress")
+"""Flags of one call of a program; the run is the same whatever they say."""
 
-    Flags without a value are left out; `--flagfile` of this text in a file
-    gives identical settings.
+
+def flagfile(flag_values: flags.FlagValues) -> str:
+    """The flagfile that sets every flag of the run as it is now, one a line.
+
+    Flags without a value are left out, and those that decide nothing of the
+    run; `--flagfile` of this text in a file gives identical settings.
 
     Raises:
         ValueError: A value that no line of a flagfile can hold.
@@ -78,7 +82,11 @@ def flagfile(flag_values: flags.FlagValues) -> str:
                 raise ValueError(f"--{name}: {text!r} has blanks at its ends.")
             if isinstance(text, str) and len(text.splitlines()) > 1:
                 raise ValueError(f"--{name}: {text!r} has more than one line.")
-    return flag_values.flags_into_string()
+    lines = flag_values.flags_into_string().splitlines(keepends=True)
+    apart = {f"--{no}{n}" for n in _OF_THE_CALL for no in ("", "no")}
+    return "".join(
+        line for line in lines if line.strip().partition("=")[0] not in apart
+    )
 
 
 def values(flag_values: flags.FlagValues) -> dict:
