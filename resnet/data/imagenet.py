@@ -6,10 +6,15 @@ its files in random order, ten read in turn, the records shuffled in a buffer.
 The example at a position of the stream is cropped and mirrored by numbers
 drawn from (seed, position), whatever the parallelism.
 
-A broken JPEG is found where it is decoded. Up to `max_bad_records` of them
-are logged and replaced by the next good example of their batch (in
-validation, left out: weight 0); one more is an error that names it. As the
-position of no other example changes, a restart sees the same stream.
+A broken JPEG is found where it is decoded; damage below a crop is not seen. Up
+to `max_bad_records` of them are logged and replaced by the next good example
+of their batch (in validation, left out: weight 0); one more is an error that
+names it. As the position of no other example changes, a restart sees the same
+stream. Each process counts for itself, a record once.
+
+Records whose number is not known are counted by their headers, in seconds on
+a local disk. Elsewhere (gs://) that reads the files: let TFDS prepare the
+data, which stores the counts, or give `num_train_examples`.
 """
 
 import logging
@@ -138,7 +143,7 @@ class ImageNet:
         self._size = image_size
         self._chain = chain
         self._max_bad_records = max_bad_records
-        self._bad = set()
+        self._broken = set()
 
     def train(self, batch_size, start=0, shard=0, num_shards=1):
         """The shard's endless training stream, a tf.data.Dataset."""
@@ -206,16 +211,18 @@ class ImageNet:
             ("train", self._train, self.num_train),
             ("validation", self._validation, self.num_validation),
         ):
-            local = "://" not in split.paths[0]
-            if local and sum(records.count(split.paths)) != examples:
+            found = sum(records.count(split.paths))
+            if found != examples:
                 raise ValueError(
-                    f"{self._data_dir}: the {kind} files hold "
-                    f"{sum(records.count(split.paths))} records, expected "
-                    f"{examples}."
+                    f"{self._data_dir}: the {kind} files hold {found} "
+                    f"records, expected {examples}."
                 )
             first = tf.data.TFRecordDataset(split.paths[0]).take(1)
             for example in first.as_numpy_iterator():
-                self._examine(f"{split.paths[0]}: record 0", example)
+                name = f"{split.paths[0]}: record 0"
+                reason = self._examine(name, example)
+                if reason is not None:
+                    self._count_broken(name, reason)
             lines.append(
                 f"imagenet {kind}: {examples} records in {len(split.paths)} "
                 f"files, from {self._data_dir}"
@@ -322,9 +329,9 @@ class ImageNet:
                 )
 
             valid = (labels >= 0) & (labels < _CLASSES)
-            complete = tf.reduce_sum(tf.cast(valid, tf.int32)) == batch_size
+            whole = tf.math.count_nonzero(valid) == batch_size
             images, labels, weights = tf.cond(
-                complete, lambda: (images, labels, tf.ones(batch_size)), repair
+                whole, lambda: (images, labels, tf.ones(batch_size)), repair
             )
             return (
                 tf.ensure_shape(images, [batch_size, *self.image_shape]),
@@ -341,27 +348,32 @@ class ImageNet:
 
     def _repair(self, paths, substitute, names, examples, slots, labels):
         """(row, weight) of each slot; the row after the last is blank."""
-        del labels
         rows = np.full(len(names), len(slots))
         rows[slots] = np.arange(len(slots))
-        for slot in np.flatnonzero(names != _PADDING):
+        usable = np.zeros(len(names), bool)
+        usable[slots] = (labels >= 0) & (labels < _CLASSES)
+        for slot in np.flatnonzero(~usable & (names != _PADDING)):
             file, record = divmod(int(names[slot]), _RECORDS)
-            self._examine(f"{paths[file]}: record {record}", examples[slot])
-        weights = (rows < len(slots)).astype(np.float32)
+            name = f"{paths[file]}: record {record}"
+            reason = self._examine(name, examples[slot])
+            self._count_broken(name, reason or "cannot be prepared")
         if substitute:
             if not len(slots):
                 raise ValueError(
-                    f"{paths[file]}: record {record} and all others of its "
-                    "batch are broken JPEGs; none is left to replace them."
+                    f"{name} and all others of its batch are broken JPEGs; "
+                    "none is left to replace them."
                 )
-            following = np.searchsorted(slots, np.arange(len(names)))
-            rows = following % len(slots)
-        return rows, weights
+            rows = np.searchsorted(slots, np.arange(len(names))) % len(slots)
+        return rows, usable.astype(np.float32)
 
     def _examine(self, name, example):
-        """Raises if the record is not usable, or counts it as broken."""
+        """What is wrong with the JPEG of a record, None if nothing is.
+
+        Raises:
+            ValueError: The record is wrong otherwise.
+        """
         try:
-            encoded, label, boxes = self._parse(example)
+            encoded, label, _ = self._parse(example)
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{name}: not a tf.train.Example with the features "
@@ -376,16 +388,19 @@ class ImageNet:
             )
         try:
             tf.image.decode_jpeg(encoded, channels=3)
-            self._chain.train(encoded, boxes, tf.zeros(2, tf.int64), self._size)
         except tf.errors.OpError as error:
-            self._bad.add(name)
-            message = (
-                f"{name}: broken JPEG number {len(self._bad)}, "
-                f"max_bad_records is {self._max_bad_records}: {error.message}"
-            )
-            if len(self._bad) > self._max_bad_records:
-                raise ValueError(message) from error
-            logging.warning(message)
+            return error.message
+        return None
+
+    def _count_broken(self, name, reason):
+        self._broken.add(name)
+        message = (
+            f"{name}: broken JPEG number {len(self._broken)}, max_bad_records "
+            f"is {self._max_bad_records}: {reason}"
+        )
+        if len(self._broken) > self._max_bad_records:
+            raise ValueError(message)
+        logging.warning(message)
 
 
 def _read(paths, order):

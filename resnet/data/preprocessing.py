@@ -64,7 +64,7 @@ def _distorted_crop(encoded, boxes, key, attempts):
 
 
 def _flip(image, key):
-    # Another key than the crop's, or small crops would all be mirrored.
+    # A key of its own, so that it does not follow from the crop's draws.
     return tf.image.stateless_random_flip_left_right(image, ~key)
 
 

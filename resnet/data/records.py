@@ -48,13 +48,13 @@ def count(paths):
     """Records of each file, by the lengths in their headers.
 
     Args:
-        paths: Local files.
+        paths: Files. One that tf.io.gfile has to read (gs://) is read whole.
 
     Returns:
         List of numbers of records.
 
     Raises:
-        ValueError: A file is cut short, is no TFRecord file or is not local.
+        ValueError: A file is cut short or is no TFRecord file.
     """
     with futures.ThreadPoolExecutor(16) as pool:
         return list(pool.map(_count, paths))
@@ -62,11 +62,7 @@ def count(paths):
 
 def _count(path):
     if "://" in path:
-        raise ValueError(
-            f"{path} is not on a local disk, where counting its records would "
-            "read it all: give `num_train_examples` (for one shard), or let "
-            "TFDS prepare the data, which stores the counts."
-        )
+        return _count_remote(path)
     size = os.path.getsize(path)
     records = position = 0
     # Unbuffered: a buffer would be filled anew at each record.
@@ -83,4 +79,18 @@ def _count(path):
                     f"or damaged: the file ends at byte {size}."
                 )
             records += 1
+    return records
+
+
+def _count_remote(path):
+    import tensorflow as tf
+
+    records = 0
+    try:
+        for _ in tf.data.TFRecordDataset(path):
+            records += 1
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"{path}: record {records} is cut short or damaged: {error.message}"
+        ) from error
     return records
