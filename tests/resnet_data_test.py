@@ -549,6 +549,7 @@ def test_cifar10_pickle_runs_no_code(tmp_path):
         ({"name": "digits", "max_bad_records": -1}, "`max_bad_records`"),
         ({"name": "digits", "data_dir": "/x"}, "no `data_dir`"),
         ({"name": "digits", "augment": "mix"}, "'mix' for digits.*davidnet"),
+        ({"name": "digits", "augment": "davidnet"}, "least 16; .* have 8"),
         ({"name": "imagenet", "augment": "none"}, "no `augment`"),
         (
             {"name": "imagenet", "preprocessing": "x", "data_dir": "/x"},

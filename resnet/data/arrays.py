@@ -50,6 +50,12 @@ class ArraySource:
                 f"unknown `augment` {augment!r} for {name}; expected one of "
                 f"{', '.join(augmentation.NAMES)}."
             )
+        side = min(train.images.shape[1:3])
+        if augment == "davidnet" and side < augmentation.SMALLEST:
+            raise ValueError(
+                f"`augment` 'davidnet' cuts 8x8 pixels out of images of at "
+                f"least {augmentation.SMALLEST}; those of {name} have {side}."
+            )
         self.name = name
         self.num_classes = num_classes
         self.num_train = len(train.labels)

@@ -9,6 +9,7 @@ import numpy as np
 
 _PAD = 4
 _CUTOUT = 8
+SMALLEST = 16  # Side of an image of which the cutout leaves enough.
 _STREAM = 1  # Keeps these draws apart from others of the same seed.
 
 
