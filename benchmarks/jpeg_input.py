@@ -31,7 +31,9 @@ from absl import flags
 _DATA = flags.DEFINE_string(
     "data_dir", None, "Folder of a few hundred TFRecords."
 )
-_CHAIN = flags.DEFINE_enum("preprocessing", "mlperf", ["mlperf", "paper"], "")
+_CHAIN = flags.DEFINE_enum(
+    "preprocessing", "mlperf", ["mlperf", "paper"], "Which chain."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Windows of each.", 1)
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches a window.", 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a batch.", 1)
