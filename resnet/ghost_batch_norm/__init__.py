@@ -55,7 +55,8 @@ class Core:
         gamma_initializer: Keras initializer of gamma; beta starts at 0.
         running_variance: "within": mean_g(v_g), as in the paper's code.
             "total": mean_g(v_g + m_g^2) - mean_g(m_g)^2, the variance over
-            all groups of the call.
+            all groups of the call; of several calls that make one batch
+            (microbatches, replicas) the mean of it.
         gamma_regularizer: Keras regularizer or None.
         beta_regularizer: Keras regularizer or None.
         **kwargs: Of the Keras layer, such as `name` and `dtype`.
