@@ -6,7 +6,8 @@
 All models live in one process, with synthetic images and SGD with momentum,
 and are timed in turn, round after round, so that a machine that slows down
 slows all of them. Printed: images/s (best and median round) and the ratio of
-ours to each peer, of the best rounds and as the median over rounds.
+ours to each peer: of the best rounds, as the median over rounds, and of the
+least processor seconds, which other programs disturb least.
 """
 
 import os

@@ -202,27 +202,27 @@ def test_initial_numbers_do_not_change():
 
 @functools.cache
 def train_once(kind, name, jit=False):
-    """Logits before, loss of a step, and weights after it."""
+    """Logits, weights and loss before a step, and weights after it."""
     settings = {} if "lenet" in name else {"virtual_batch_size": 4}
     if "resnet" in name:
         settings["final_gamma"] = 0.5
     model = build(name, kind, l2=1e-3, seed=1, **settings)
     x = images(SHAPES[name], 8)
     y = np.arange(8, dtype="int32")
-    logits = np.asarray(model(x))
+    logits, before = np.asarray(model(x)), weights(model)
     model.compile(
         kind.optimizers.SGD(0.1),
         losses.cross_entropy(kind, 0.1),
         jit_compile=jit,
     )
-    return logits, model.train_on_batch(x, y), weights(model)
+    return logits, before, model.train_on_batch(x, y), weights(model)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_both_kerases_train_alike(name):
     """Outputs, loss, and the gradients as far as a step shows them."""
-    logits, loss, after = train_once(tf_keras, name)
-    logits_3, loss_3, after_3 = train_once(keras, name)
+    logits, _, loss, after = train_once(tf_keras, name)
+    logits_3, _, loss_3, after_3 = train_once(keras, name)
     np.testing.assert_allclose(logits, logits_3, atol=CLOSE)
     np.testing.assert_allclose(loss, loss_3, rtol=CLOSE)
     for path, value in after.items():
@@ -242,11 +242,14 @@ def test_both_kerases_train_alike(name):
     ],
 )
 def test_train_step_compiles_under_xla(kind, name):
-    _, loss, after = train_once(kind, name, jit=False)
-    _, loss_xla, after_xla = train_once(kind, name, jit=True)
+    _, before, loss, after = train_once(kind, name, jit=False)
+    *_, loss_xla, after_xla = train_once(kind, name, jit=True)
     np.testing.assert_allclose(loss, loss_xla, rtol=1e-4)
-    for path, value in after.items():
-        np.testing.assert_allclose(value, after_xla[path], atol=1e-3)
+    # Over all weights: a relu that flips in one kernel of fifty layers moves
+    # single weights by more, with plain batch norm too.
+    moved = sum(np.sum((after[path] - before[path]) ** 2) for path in after)
+    apart = sum(np.sum((after[path] - after_xla[path]) ** 2) for path in after)
+    assert apart**0.5 < 0.01 * moved**0.5
 
 
 def test_equals_keras_applications_resnet50_v1():
