@@ -39,7 +39,8 @@ setuptools.setup(
     extras_require={
         "tensorflow": _TENSORFLOW,
         "bert": _BERT,
-        "datasets": ["tensorflow-datasets>=4.9"],
+        # tensorflow-datasets imports importlib_resources without saying so.
+        "datasets": ["tensorflow-datasets>=4.9", "importlib_resources"],
         # In an environment of its own, Python 3.10 or 3.11: does not import
         # beside TensorFlow 2.20.
         "oracles": ["tensorflow-cpu==2.15.1", "tensorflow-addons==0.23.0"],

@@ -23,7 +23,7 @@ _COUNTS = {
     "steps_per_execution": "Updates in one call of the compiled step, >= 1.",
 }
 _SWITCHES = {
-    "xla": "Compile the step with XLA; unset: on a TPU only.",
+    "xla": "Compile the step with XLA; unset: on a TPU and on jax.",
     "deterministic": "The same bits at every run; slower.",
     "progress": "Show a progress bar.",
 }
