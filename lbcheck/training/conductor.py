@@ -132,7 +132,8 @@ class Conductor:
             self._bar = tqdm.tqdm(
                 total=self._options.total_steps,
                 initial=self.step - 1,
-                unit="update",
+                unit=" examples",
+                unit_scale=self._options.batch_size,
                 disable=None,  # only on a terminal
             )
 
