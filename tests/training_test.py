@@ -17,6 +17,7 @@ import pytest
 
 from lbcheck import training
 from lbcheck.training import checkpoints
+from lbcheck.training import record
 from tests import training_worker
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -196,6 +197,22 @@ def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
     assert_same_run(run, reference)
 
 
+@pytest.mark.parametrize("moment", [6, 19])
+def test_sigterm_at_the_end_of_an_interval_loses_no_line(folder, moment):
+    whole, run = folder / f"lines-{moment}", folder / f"lines-cut-{moment}"
+    arguments = ["--log_every=1", "--total_steps=20"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        undisturbed = pool.submit(train, whole, *arguments)
+        stop = [f"--terminate_at={moment}", "--pause=0.05"]
+        code, output = train(run, *arguments, *stop)
+    assert undisturbed.result()[0] == training.FINISHED
+    if code != training.FINISHED:  # the signal came before the last update
+        assert code == training.INTERRUPTED, output
+        code, output = train(run, *arguments)
+    assert code == training.FINISHED, output
+    assert_same_run(run, whole)
+
+
 def test_cut_short_checkpoint_is_passed_over(folder, reference):
     run = folder / "cut"
     train(run, "--terminate_at=35", "--pause=0.05")
@@ -235,6 +252,17 @@ def test_non_finite_numbers_stop_the_run(folder):
     assert status["first_non_finite_variable"] == "conv2d/kernel"
     assert status["step"] == 20
     assert checkpoints.of(run).newest()[0] == 10
+
+
+def test_non_finite_numbers_are_not_saved_by_sigterm(folder):
+    run = folder / "diverged-stopped"
+    arguments = ["--break_at=12", "--pause=0.1"]
+    code, output = train(run, *arguments, "--terminate_at=15")
+    if code == training.INTERRUPTED:  # the data is read ahead
+        code, output = train(run, *arguments)
+    assert code == training.DIVERGED, output
+    status = json.loads((run / "status.json").read_text())
+    assert status["first_non_finite_step"] == 12
 
 
 def test_broken_data_leaves_no_half_record(folder):
@@ -339,6 +367,11 @@ def test_two_workers_are_one_device(folder, reference):
             {"keras": "keras3", "distribution": "tpu"},
             "needs keras='tf_keras'",
         ),
+        ({"keras": "keras3", "tpu": "local"}, "tpu='local' needs"),
+        (
+            {"keras": "keras3", "steps_per_execution": 4},
+            "total_steps=10 is not a multiple of steps_per_execution=4",
+        ),
         (
             {"keras": "keras3", "microbatch_size": 32},
             "microbatch_size=32 needs keras='tf_keras'",
@@ -349,6 +382,44 @@ def test_bad_options(settings, message):
     options = {"output_dir": "x", "batch_size": 512, "total_steps": 10}
     with pytest.raises(ValueError, match=message):
         training.Options(**{**options, **settings})
+
+
+def begun(folder, flagfile="--a=1\n"):
+    kept = record.Record(folder, flagfile)
+    kept.begin({}, {"after_step": 0}, "table")
+    return kept
+
+
+def test_two_processes_cannot_write_one_record(tmp_path):
+    first = begun(tmp_path)
+    with pytest.raises(ValueError, match="another process is writing"):
+        begun(tmp_path)
+    first.release()
+    begun(tmp_path).release()
+
+
+def test_whose_folder_it_is(tmp_path):
+    begun(tmp_path / "ours", "--a=1\n--output_dir=x\n").release()
+    record.Record(tmp_path / "ours", "--output_dir=y\n--a=1\n")
+    with pytest.raises(ValueError, match=r"--a=1 \(there\), --a=2 \(here\)"):
+        record.Record(tmp_path / "ours", "--a=2\n--output_dir=x\n")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "flags.txt.part").write_text("killed here")
+    record.Record(tmp_path / "theirs", "--a=1\n")
+    (tmp_path / "theirs" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="holds no record of a run"):
+        record.Record(tmp_path / "theirs", "--a=1\n")
+
+
+def test_half_a_line_is_forgotten(tmp_path):
+    kept = begun(tmp_path)
+    for step in (1, 2, 3):
+        kept.measure({"step": step}, {"step": step})
+    with open(tmp_path / "measurements.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')
+    kept.forget_after(2)
+    assert kept.measurements() == [{"step": 1}, {"step": 2}]
+    kept.release()
 
 
 def test_checkpoints_keep_the_newest(tmp_path):

@@ -14,7 +14,6 @@ import sys
 import time
 
 import numpy as np
-from absl import app
 from absl import flags
 
 from lbcheck import schedules
@@ -22,19 +21,45 @@ from lbcheck import training
 from resnet import data
 from resnet import ghost_batch_norm
 
-_CASES = flags.DEFINE_string("cases", None, "Run the exactness cases.")
-_OUTPUT = flags.DEFINE_string("output_dir", None, "Record of the run.")
-_STEPS = flags.DEFINE_integer("total_steps", 40, "Updates.")
-_MICROBATCH = flags.DEFINE_integer("microbatch_size", None, "Of a replica.")
-_KERAS = flags.DEFINE_string("keras", "tf_keras", "tf_keras or keras3.")
-_DISTRIBUTION = flags.DEFINE_string("distribution", "auto", "Strategy.")
-_EXECUTION = flags.DEFINE_integer("steps_per_execution", 1, "Updates a call.")
-_RATE = flags.DEFINE_float("learning_rate", 2.0, "Rate.")
-_PAUSE = flags.DEFINE_float("pause", 0.0, "Seconds a batch of data takes.")
-_TERMINATE_AT = flags.DEFINE_integer("terminate_at", -1, "SIGTERM at batch.")
-_BREAK_AT = flags.DEFINE_integer("break_at", -1, "NaN in this batch.")
-_DROPOUT = flags.DEFINE_bool("dropout", True, "Whether the model has one.")
-_FAIL_AT = flags.DEFINE_integer("fail_at", -1, "Data error in this batch.")
+_FLAGS = flags.FlagValues()  # the tests import this beside other workers
+_CASES = flags.DEFINE_string(
+    "cases", None, "Run the exactness cases.", flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string(
+    "output_dir", None, "Record of the run.", flag_values=_FLAGS
+)
+_STEPS = flags.DEFINE_integer("total_steps", 40, "Updates.", flag_values=_FLAGS)
+_MICROBATCH = flags.DEFINE_integer(
+    "microbatch_size", None, "Of a replica.", flag_values=_FLAGS
+)
+_KERAS = flags.DEFINE_string(
+    "keras", "tf_keras", "tf_keras or keras3.", flag_values=_FLAGS
+)
+_DISTRIBUTION = flags.DEFINE_string(
+    "distribution", "auto", "Strategy.", flag_values=_FLAGS
+)
+_EXECUTION = flags.DEFINE_integer(
+    "steps_per_execution", 1, "Updates a call.", flag_values=_FLAGS
+)
+_RATE = flags.DEFINE_float("learning_rate", 2.0, "Rate.", flag_values=_FLAGS)
+_PAUSE = flags.DEFINE_float(
+    "pause", 0.0, "Seconds a batch of data takes.", flag_values=_FLAGS
+)
+_TERMINATE_AT = flags.DEFINE_integer(
+    "terminate_at", -1, "SIGTERM at batch.", flag_values=_FLAGS
+)
+_BREAK_AT = flags.DEFINE_integer(
+    "break_at", -1, "NaN in this batch.", flag_values=_FLAGS
+)
+_DROPOUT = flags.DEFINE_bool(
+    "dropout", True, "Whether the model has one.", flag_values=_FLAGS
+)
+_LOG_EVERY = flags.DEFINE_integer(
+    "log_every", 10, "Updates in an interval.", flag_values=_FLAGS
+)
+_FAIL_AT = flags.DEFINE_integer(
+    "fail_at", -1, "Data error in this batch.", flag_values=_FLAGS
+)
 
 RULES = {
     "Nesterov": {
@@ -153,9 +178,9 @@ def exactness_cases():
     np.savez(_CASES.value, **results)
 
 
-def main(argv):
+def main():
     """Runs what the flags say."""
-    del argv
+    _FLAGS(sys.argv)
     if _CASES.value:
         return exactness_cases()
     options = training.Options(
@@ -163,7 +188,7 @@ def main(argv):
         batch_size=256,
         total_steps=_STEPS.value,
         microbatch_size=_MICROBATCH.value,
-        log_every=10,
+        log_every=_LOG_EVERY.value,
         evaluate_every=20,
         deterministic=True,
         distribution=_DISTRIBUTION.value,
@@ -182,4 +207,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -138,6 +138,8 @@ def check(flag_values: flags.FlagValues) -> None:
             ).items()
         },
     )
+    if flag_values["global_clipnorm"].value == 0:
+        raise app.UsageError("--global_clipnorm must be above 0.")
     dialect = flag_values["dialect"].value
     if dialect is not None:
         rules.switches(_DEFINITIONS[name]._rule_class.__name__, dialect)

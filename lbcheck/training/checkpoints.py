@@ -62,7 +62,9 @@ class Checkpoints:
             except (
                 EOFError,
                 KeyError,
+                NotImplementedError,
                 OSError,
+                RuntimeError,
                 ValueError,
                 zipfile.BadZipFile,
                 zlib.error,
@@ -116,8 +118,9 @@ def assign(variables: dict, arrays: dict[str, np.ndarray], where) -> None:
             )
     for name, variable in variables.items():
         if tuple(variable.shape) != arrays[name].shape:
+            path = getattr(variable, "path", variable.name)
             raise ValueError(
                 f"{where}: {name!r} has shape {arrays[name].shape}, here it "
-                f"has {tuple(variable.shape)}."
+                f"is {path} with {tuple(variable.shape)}."
             )
         variable.assign(arrays[name])

@@ -70,18 +70,22 @@ class Conductor:
         if self._bar is not None:
             self._bar.update(self.step - self._bar.n)
         self._engine.watch(self.step, logs)
-        if self._interruption.requested:
-            if not self._engine.multi_worker:
-                self._save(in_interval=self._in_interval())
+        if (
+            self._interruption.requested
+            and self._in_interval()
+            and not self._engine.multi_worker  # one cannot save alone
+        ):
+            self._check_finite(logs)
+            self._save(in_interval=True)
             raise Interrupted(self.step)
 
     def on_epoch_end(self, epoch, logs=None):
         """One line of measurements, and what else is due."""
         if self._in_interval():
-            return  # only the first part of an interval that was resumed
-        bad = self._engine.first_bad() or self._bad_logs(logs)
-        if bad:
-            raise Diverged(*bad)
+            raise ValueError(
+                f"The training data ended after {self.step} updates."
+            )
+        self._check_finite(logs)
         seconds = time.perf_counter() - self._clock
         last = self.step == self._options.total_steps
         line = {
@@ -99,8 +103,12 @@ class Conductor:
             metrics = self._engine.evaluate(self._source)
             line |= {f"validation_{k}": v for k, v in metrics.items()}
         self._report(line, seconds)
-        if last or self._due(self._options.checkpoint_every):
+        due = self._due(self._options.checkpoint_every)
+        alone = self._interruption.requested and not self._engine.multi_worker
+        if last or due or alone:
             self._save(in_interval=False)
+            if self._interruption.requested and not last:
+                raise Interrupted(self.step)
 
     def close(self) -> None:
         """Ends the bar and the event file."""
@@ -137,11 +145,13 @@ class Conductor:
                 disable=None,  # only on a terminal
             )
 
-    def _bad_logs(self, logs):
+    def _check_finite(self, logs):
+        bad = self._engine.first_bad(self.step)
+        if bad:
+            raise Diverged(*bad)
         for name, value in logs.items():
             if not math.isfinite(value):
-                return self.step - 1, f"the metric {name}"
-        return None
+                raise Diverged(self.step - 1, f"the metric {name}")
 
     def _report(self, line, seconds):
         if self._record is None:

@@ -14,7 +14,6 @@ import numpy as np
 from lbcheck.optimizers import selection
 from lbcheck.training import checkpoints
 
-_PREFIXES = {"model": "model/", "optimizer": "optimizer/"}
 _METRIC = "metric/"
 
 
@@ -113,8 +112,8 @@ class Engine:
     def watch(self, step: int, logs) -> None:
         """Looks at the logs of each call of the train function."""
 
-    def first_bad(self):
-        """(update, variable) that was first non-finite, or None."""
+    def first_bad(self, step: int):
+        """(update, variable) that was first non-finite by `step`, or None."""
         raise NotImplementedError
 
     def variables(self) -> dict:
@@ -126,17 +125,19 @@ class Engine:
             + self._loss_scale(optimizer),
         }
         return {
-            f"{_PREFIXES[group]}{index}/{_path(variable)}": variable
+            f"{group}/{index}": variable
             for group, variables in groups.items()
             for index, variable in enumerate(variables)
         }
 
     def state(self, with_metrics: bool) -> dict[str, np.ndarray]:
         """The arrays of a checkpoint."""
-        variables = self.variables()
+        state = {name: self._read(v) for name, v in self.variables().items()}
         if with_metrics:
-            variables |= self._metrics()
-        return {name: self._read(v) for name, v in variables.items()}
+            state |= {
+                n: self._read_metric(v) for n, v in self._metrics().items()
+            }
+        return state
 
     def restore(self, step: int, arrays: dict, source):
         """Sets the state; gives back the arrays of metrics, if any."""
@@ -174,7 +175,10 @@ class Engine:
         return []
 
     def _read(self, variable):
-        return np.asarray(variable.numpy())
+        raise NotImplementedError
+
+    def _read_metric(self, variable):
+        return self._read(variable)
 
 
 class TFKerasEngine(Engine):
@@ -260,7 +264,7 @@ class TFKerasEngine(Engine):
         )
         return {n: float(v) for n, v in metrics.items() if n != "loss"}
 
-    def first_bad(self):
+    def first_bad(self, step):
         """As the train function saw it."""
         return self._update.first_bad()
 
@@ -302,7 +306,13 @@ class TFKerasEngine(Engine):
         return list(getattr(scale, "_weights", {}).values())
 
     def _read(self, variable):
-        # Also of a variable that every replica has a value of its own of.
+        if isinstance(variable, self._tf.distribute.DistributedValues):
+            # Equal on all replicas; to read the variable would take their
+            # mean, which need not have the same bits.
+            variable = self.strategy.experimental_local_results(variable)[0]
+        return variable.numpy()
+
+    def _read_metric(self, variable):
         return self._tf.convert_to_tensor(variable).numpy()
 
 
@@ -376,17 +386,20 @@ class Keras3Engine(Engine):
     def watch(self, step, logs):
         """Notes the first call whose mean loss so far is not finite."""
         if self._bad is None and not math.isfinite(logs["loss"]):
-            self._bad = step - 1
+            self._bad = self._look(step) or (step - 1, None)
 
-    def first_bad(self):
-        """The variable is the first that is non-finite by now."""
-        for variable in self.model.trainable_variables:
+    def first_bad(self, step):
+        """What was noticed first: by the loss, an update after the weights
+        and at the end of its call, or by the weights at an interval's end."""
+        return self._bad or self._look(step)
+
+    def _look(self, step):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        for variable in self._model_variables():
             if not np.isfinite(self._read(variable)).all():
-                step = self._bad
-                if step is None:
-                    step = self.model.optimizer.completed_updates() - 1
-                return step, selection.clean_path(variable)
-        return None if self._bad is None else (self._bad, None)
+                return step - 1, selection.clean_path(variable)
+        return None
 
     def state(self, with_metrics):
         """The arrays, also in the middle of an epoch on jax."""
@@ -413,7 +426,3 @@ def make(options) -> Engine:
     if options.keras == "tf_keras":
         return TFKerasEngine(options)
     return Keras3Engine(options)
-
-
-def _path(variable):
-    return getattr(variable, "path", variable.name)

@@ -179,6 +179,7 @@ class _Run:
             return self._failed(error)
         finally:
             self._conductor.close()
+            self._record.release()
 
     def _resume(self):
         found = self._record.checkpoints.newest()
@@ -214,8 +215,8 @@ class _Run:
 
     def _begin(self):
         """Opens the record; what fails before leaves nothing behind."""
-        self._begun = True
         if not self._engine.writes:
+            self._begun = True
             return
         selection = lbcheck.audit(self._engine.model)
         self._record.begin(
@@ -224,6 +225,7 @@ class _Run:
             str(selection),
         )
         self._record.forget_after(self._resumed)
+        self._begun = True
 
     def _finish(self):
         with tempfile.TemporaryDirectory() as unused:

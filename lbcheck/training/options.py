@@ -11,7 +11,8 @@ DIVERGED = 3
 LOST_WORKER = 69
 """Exit code: another worker is gone; start all with the same command."""
 INTERRUPTED = 75
-"""Exit code: SIGTERM; the state is saved, the same command goes on."""
+"""Exit code: SIGTERM; the state is saved, the same command goes on. One of
+several workers cannot save alone: it goes on to the next checkpoint."""
 
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 KERASES = ("tf_keras", "keras3")
@@ -51,6 +52,8 @@ class Options:
         diagnostics: Write the optimizer's diagnostics to TensorBoard; it
             needs `diagnostics_every`.
         keras: "tf_keras", or "keras3" on one device, whatever its backend.
+            Keras 3 shows its loss only: that a variable became non-finite
+            is noticed an update later, or at the end of the call.
         progress: Show a progress bar.
 
     Raises:
@@ -122,6 +125,14 @@ class Options:
                 f"distribution={self.distribution!r} needs keras='tf_keras': "
                 "Keras 3 cannot train under tf.distribute with several "
                 "workers or a TPU."
+            )
+        if self.tpu is not None:
+            raise ValueError(f"tpu={self.tpu!r} needs keras='tf_keras'.")
+        if self.total_steps % self.steps_per_execution:
+            raise ValueError(
+                f"total_steps={self.total_steps} is not a multiple of "
+                f"steps_per_execution={self.steps_per_execution}, as "
+                "keras='keras3' needs."
             )
         if self.microbatch_size not in (None, self.batch_size):
             raise ValueError(

@@ -13,6 +13,7 @@ model.weights.h5     Keras weights, when finished
 """
 
 import csv
+import fcntl
 import importlib.metadata
 import io
 import json
@@ -45,6 +46,7 @@ class Record:
         self.folder = pathlib.Path(folder)
         self._flagfile = flagfile
         self.checkpoints = checkpoints.of(self.folder)
+        self._lock = None
         self._check_owner()
 
     def begin(self, settings: dict, start: dict, selection: str) -> None:
@@ -54,14 +56,29 @@ class Record:
             settings: What stays the same however often the run is resumed.
             start: What `describe_start` says of this start.
             selection: Table of what is decayed and adapted.
+
+        Raises:
+            ValueError: Another process has begun and not ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / "lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{self.folder}: another process is writing this record."
+            ) from error
         self._write(FLAGS, self._flagfile)
         run = self.folder / "run.json"
         starts = json.loads(run.read_text())["starts"] if run.exists() else []
         self._write(run.name, _json({**settings, "starts": [*starts, start]}))
         self._write("selection.txt", selection + "\n")
         self.set_status("running")
+
+    def release(self) -> None:
+        """Lets another process write; the last call."""
+        if self._lock:
+            self._lock.close()
 
     def set_status(self, status: str, **details) -> None:
         """Replaces status.json."""
@@ -105,7 +122,7 @@ class Record:
         flags = self.folder / FLAGS
         if flags.exists():
             theirs, ours = flags.read_text(), self._flagfile
-            if theirs != ours:
+            if _identity(theirs) != _identity(ours):
                 raise ValueError(
                     f"{self.folder} holds another run; it differs in "
                     f"{_difference(theirs, ours)}. Choose another "
@@ -113,7 +130,10 @@ class Record:
                 )
         elif self.folder.exists() and (
             not self.folder.is_dir()
-            or any(p.suffix != ".part" for p in self.folder.iterdir())
+            or any(
+                p.suffix != ".part" and p.name != "lock"
+                for p in self.folder.iterdir()
+            )
         ):
             raise ValueError(
                 f"{self.folder} is not empty and holds no record of a run "
@@ -173,11 +193,17 @@ def _commit():
         return None
 
 
+def _identity(flagfile):
+    """Its lines; the same folder may be spelled in many ways."""
+    lines = flagfile.splitlines()
+    return {line for line in lines if not line.startswith("--output_dir=")}
+
+
 def _difference(theirs, ours):
-    theirs, ours = set(theirs.splitlines()), set(ours.splitlines())
+    theirs, ours = _identity(theirs), _identity(ours)
     changed = [f"{line} (there)" for line in sorted(theirs - ours)]
     changed += [f"{line} (here)" for line in sorted(ours - theirs)]
-    return ", ".join(changed) or "the order of its flags"
+    return ", ".join(changed)
 
 
 def _json(value):

@@ -2,7 +2,7 @@
 
 `install` replaces the train function of a compiled tf_keras model. An update
 then takes `microbatches` elements of the data, sums their gradients and
-applies the optimizer once. Whatever non-trainable numbers the layers move
+applies the optimizer once. Whatever floating numbers the layers move
 meanwhile (running statistics of batch norm) start every microbatch at the
 same value and end at the mean over microbatches and replicas:
 
@@ -33,8 +33,8 @@ class Update:
     Attributes:
         first_bad_step: -1, or the first update after which the loss or a
             variable was not finite.
-        first_bad_index: Index into the trainable variables then; -1 if all
-            were finite and only the loss was not.
+        first_bad_index: Which of the variables and statistics then; -1 if
+            all were finite and only the loss was not.
     """
 
     def __init__(self, model, microbatches: int, seed: int):
@@ -42,8 +42,11 @@ class Update:
         self._microbatches = microbatches
         self._seed = seed
         self._statistics = [
-            v for v in model.non_trainable_variables if v.dtype.is_floating
+            v
+            for v in model.non_trainable_variables
+            if v.dtype.is_floating and not v.trainable  # else it is frozen
         ]
+        self._watched = [*model.trainable_variables, *self._statistics]
         self._generators = random_generators(model)
         self._untouched = []
         own_step = type(model).train_step is not tf_keras.Model.train_step
@@ -95,7 +98,7 @@ class Update:
             return None
         if index < 0:
             return step, None
-        variable = self._model.trainable_variables[index]
+        variable = self._watched[index]
         return step, selection.clean_path(variable)
 
     def _compiled(self, function):
@@ -161,7 +164,7 @@ class Update:
             [
                 # A sum is finite only if its terms are; it needs no array.
                 tf.math.is_finite(tf.cast(tf.reduce_sum(v), tf.float32))
-                for v in self._model.trainable_variables
+                for v in self._watched
             ]
         )
         healthy = tf.reduce_all(finite)
