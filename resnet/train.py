@@ -61,12 +61,13 @@ def main():
     workload = functools.partial(build, source, rate)
     flagfile = program.flagfile(FLAGS)
     if FLAGS.dry_run:
-        plan = training.plan(options, source)
+        plan = training.plan(options, source, flagfile)
         checks = source.check()
         print(dry_run.report(flagfile, options, plan, checks, workload, rate))
         return training.FINISHED
     if FLAGS.mode == "eval":
-        print(json.dumps(training.evaluate(options, workload, source)))
+        metrics = training.evaluate(options, workload, source, flagfile)
+        print(json.dumps(metrics))
         return training.FINISHED
     resolved = program.values(FLAGS) | {
         "schedule": schedules.serialize(rate),

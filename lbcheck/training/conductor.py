@@ -16,7 +16,7 @@ class Diverged(Exception):
 
 
 class Interrupted(Exception):
-    """SIGTERM came, and what could be saved is saved; args: (step,)."""
+    """A signal came, and what could be saved is saved; args: (step,)."""
 
 
 class Conductor:
@@ -28,7 +28,7 @@ class Conductor:
         record: Record of the run, or None where another worker writes it.
         begin: Called once, after the first update.
         source: The data.
-        interruption: Object whose attribute `requested` SIGTERM sets.
+        interruption: Object whose attribute `requested` a signal sets.
     """
 
     # tf_keras then leaves the logs of a batch on the device: reading them
@@ -46,6 +46,7 @@ class Conductor:
         self._metrics = {}
         self._events = None
         self._bar = None
+        self._timed = False
         self.step = 0
 
     def start(self, step: int, metrics) -> None:
@@ -63,7 +64,7 @@ class Conductor:
             self._metrics = {}
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts updates; looks for SIGTERM."""
+        """Counts updates; looks for a signal to stop."""
         self.step = self._epoch_start + batch + 1
         if self._begin:
             self._open()
@@ -168,7 +169,12 @@ class Conductor:
             self._events.flush()
         if self._options.progress:
             left = (self._options.total_steps - self.step) * seconds / updates
-            tqdm.tqdm.write(_sentence(line, rate, left), file=sys.stdout)
+            text = _sentence(line)
+            if self._timed:  # the first interval was also compiled
+                left = tqdm.tqdm.format_interval(left)
+                text += f"  ({rate:.0f} examples/s, {left} left)"
+            self._timed = True
+            tqdm.tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
     def _save(self, in_interval):
@@ -181,7 +187,7 @@ def _loss_first(name):
     return name != "loss", name
 
 
-def _sentence(line, rate, left):
+def _sentence(line):
     numbers = "  ".join(
         f"{name} {json.dumps(round(value, 5))}"
         for name, value in line.items()
@@ -189,6 +195,5 @@ def _sentence(line, rate, left):
     )
     return (
         f"update {line['step']}  epoch {line['epoch']:.2f}  "
-        f"rate {line['learning_rate']:.4g}  {numbers}  "
-        f"({rate:.0f} examples/s, {left / 60:.1f} min left)"
+        f"rate {line['learning_rate']:.4g}  {numbers}"
     )

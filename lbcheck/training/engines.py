@@ -364,7 +364,7 @@ class Keras3Engine(Engine):
     def fit(self, source, step, epochs, steps, callbacks):
         """Feeds the whole batch."""
         self.model.fit(
-            source.train(self.layout.element, step),
+            source.train(self.layout.element, step, 0, 1),
             shuffle=False,
             epochs=epochs,
             steps_per_epoch=steps,
@@ -376,7 +376,7 @@ class Keras3Engine(Engine):
         """On the one device."""
         size = evaluation_size(self.options, self.layout)
         metrics = self.model.evaluate(
-            source.validation(size),
+            source.validation(size, 0, 1),
             steps=steps or math.ceil(source.num_validation / size),
             return_dict=True,
             verbose=0,

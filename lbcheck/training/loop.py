@@ -9,7 +9,6 @@ import tempfile
 import traceback
 
 import lbcheck
-from lbcheck.training import checkpoints
 from lbcheck.training import engines
 from lbcheck.training import options as ends
 from lbcheck.training.conductor import Conductor
@@ -22,42 +21,59 @@ from lbcheck.training.record import describe_start
 _RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
 """What stands before the message, below the lines of a traced function."""
 
+_GRAPH = re.compile(
+    r"Error in user-defined function passed to .*?Error: "
+    r"|\{\{function_node [^}]*\}\} ?| \[Op:\w+\]",
+    re.DOTALL,
+)
+"""TensorFlow's own names for where it was."""
+
 __all__ = ["Workload", "evaluate", "plan", "run"]
 
 
 class Interruption:
-    """While it is entered, SIGTERM only sets `requested`."""
+    """While it is entered, SIGTERM and the first Ctrl-C set `requested`."""
 
     def __init__(self):
         self.requested = False
+        self._before = {}
 
     def __enter__(self):
-        self._before = signal.signal(signal.SIGTERM, self._request)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *unused):
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _request(self, *unused):
+    def _request(self, number, frame):
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.requested = True
 
 
-def plan(options: ends.Options, source) -> dict:
+def plan(options: ends.Options, source, flagfile: str) -> dict:
     """How a run will divide its batch, without training.
 
     Args:
         options: Settings of the run.
         source: Data, for the number of examples.
+        flagfile: As `run` takes it.
 
     Returns:
-        {"devices", "replicas", "replica_batch", "microbatch_size",
-        "microbatches", "steps", "epochs"}.
+        {"record", "devices", "replicas", "replica_batch",
+        "microbatch_size", "microbatches", "steps", "epochs"}.
 
     Raises:
-        ValueError: If the batch does not divide.
+        ValueError: If the batch does not divide, or the folder holds
+            another run.
     """
+    record = Record(options.output_dir, flagfile)
+    found = record.checkpoints.newest()
     engine = engines.make(options)
     return {
+        "record": f"goes on after {found[0]} updates" if found else "new",
         "devices": engine.devices,
         "replicas": engine.layout.replicas,
         "replica_batch": engine.layout.replica_batch,
@@ -68,21 +84,25 @@ def plan(options: ends.Options, source) -> dict:
     }
 
 
-def evaluate(options: ends.Options, build, source) -> dict[str, float]:
+def evaluate(
+    options: ends.Options, build, source, flagfile: str
+) -> dict[str, float]:
     """Metrics of the newest checkpoint over all validation examples.
 
     Args:
         options: As the run had them.
         build: As `run` takes it.
         source: The data.
+        flagfile: As `run` takes it.
 
     Returns:
         {"step": updates of the checkpoint, metric name: value}.
 
     Raises:
-        ValueError: If there is no whole checkpoint in `options.output_dir`.
+        ValueError: If `options.output_dir` holds no whole checkpoint, or
+            that of another run.
     """
-    found = checkpoints.of(options.output_dir).newest()
+    found = Record(options.output_dir, flagfile).checkpoints.newest()
     if found is None:
         raise ValueError(
             f"{options.output_dir} holds no whole checkpoint to evaluate."
@@ -105,7 +125,8 @@ def run(
         source: `train(batch_size, start, shard, num_shards)` gives an
             endless iterable or tf.data.Dataset of (inputs, labels), element
             k the part `shard` of block start + k; `validation(batch_size,
-            shard, num_shards)` all examples with weights; `num_train` and
+            shard, num_shards)` all examples once with weights, the last
+            batches filled up with examples of weight 0; `num_train` and
             `num_validation` count them, `image_shape` is an input's shape.
         flagfile: What runs this again; another one in the folder refuses.
         settings: Resolved settings for the record, as JSON takes them.
@@ -172,7 +193,7 @@ class _Run:
             return self._end(
                 ends.INTERRUPTED,
                 "interrupted",
-                f"Stopped by SIGTERM after {error.args[0]} updates; the same "
+                f"Interrupted after {error.args[0]} updates; the same "
                 "command goes on.",
             )
         except Exception as error:
@@ -302,7 +323,11 @@ def _brief(error) -> str:
     text = str(getattr(error, "message", "") or error)
     if text.startswith("in user code:"):
         *_, text = _RAISED.split(text)
-    text = text.partition("\n\t [[")[0].partition("\nTraceback (most")[0]
+    text = (
+        _GRAPH.sub("", text)
+        .partition("\n\t [[")[0]
+        .partition("\nTraceback (most")[0]
+    )
     text = text.partition("Call arguments received by layer")[0]
     noise = ("Graph execution", "Detected at node", "<stack traces", "  File")
     lines = [line for line in text.splitlines() if not line.startswith(noise)]

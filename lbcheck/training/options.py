@@ -11,8 +11,9 @@ DIVERGED = 3
 LOST_WORKER = 69
 """Exit code: another worker is gone; start all with the same command."""
 INTERRUPTED = 75
-"""Exit code: SIGTERM; the state is saved, the same command goes on. One of
-several workers cannot save alone: it goes on to the next checkpoint."""
+"""Exit code: SIGTERM or Ctrl-C; the state is saved and the same command goes
+on. One of several workers cannot save alone: it stops at the next
+checkpoint."""
 
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 KERASES = ("tf_keras", "keras3")

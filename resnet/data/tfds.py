@@ -46,7 +46,8 @@ def builder(name, data_dir):
     if not found.is_prepared():
         raise ValueError(
             f"{found.data_path} holds no data set prepared by TFDS. Run `tfds "
-            f"build {name}`, or give the folder of the files as data_dir."
+            f"build {name}`, or give the folder of the files as data_dir or "
+            "the folder above it as the environment variable LBCHECK_DATA."
         )
     return found
 
