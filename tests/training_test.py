@@ -17,6 +17,7 @@ import pytest
 
 from lbcheck import training
 from lbcheck.training import checkpoints
+from lbcheck.training import engines
 from lbcheck.training import record
 from tests import training_worker
 
@@ -122,7 +123,9 @@ def distance(cases, rule, way):
 
 
 @pytest.mark.parametrize("rule", training_worker.RULES)
-@pytest.mark.parametrize("way", ["microbatches", "replicas", "both"])
+@pytest.mark.parametrize(
+    "way", ["microbatches", "replicas", "both", "compiled"]
+)
 def test_parts_are_the_whole_batch(exactness, rule, way):
     assert len(exactness[rule, "whole", "end"]) >= 9
     assert distance(exactness, rule, way) < 1e-5
@@ -382,6 +385,74 @@ def test_bad_options(settings, message):
     options = {"output_dir": "x", "batch_size": 512, "total_steps": 10}
     with pytest.raises(ValueError, match=message):
         training.Options(**{**options, **settings})
+
+
+def test_strategies_by_name(monkeypatch):
+    import tensorflow as tf
+
+    from lbcheck.training import strategy
+
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name in ("auto", "one_device"):
+        made = strategy.make(name)
+        assert made is tf.distribute.get_strategy()
+        assert strategy.is_chief(made) and not strategy.is_multi_worker(made)
+    mirrored = strategy.make("mirrored")
+    assert isinstance(mirrored, tf.distribute.MirroredStrategy)
+    assert mirrored.num_replicas_in_sync == 1
+    for arguments, message in (
+        (("multi_worker",), "needs the environment variable TF_CONFIG"),
+        (("mirrored", "local"), "tpu='local' is given, but distribution="),
+        (("tpu",), "tpu='local': no TPU answers"),
+        (("auto", "local"), "tpu='local': no TPU answers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            strategy.make(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (None, 1),
+        ('{"cluster": {"worker": ["a:1"]}}', 1),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}', 3),
+        ('{"task": {"type": "worker", "index": 0}}', 1),
+    ],
+)
+def test_workers_are_counted(monkeypatch, config, count):
+    from lbcheck.training import strategy
+
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config:
+        monkeypatch.setenv("TF_CONFIG", config)
+    assert strategy.workers() == count
+
+
+def test_tf_config_that_is_no_json(monkeypatch):
+    from lbcheck.training import strategy
+
+    monkeypatch.setenv("TF_CONFIG", "worker0:2222")
+    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object"):
+        strategy.make("auto")
+
+
+@pytest.mark.parametrize(
+    ("batch", "microbatch", "replicas", "expected"),
+    [
+        (32768, 64, 1, (1, 32768, 64, 512)),
+        (32768, None, 8, (8, 4096, 4096, 1)),
+        (512, 64, 2, (2, 256, 64, 4)),
+        (100, None, 3, "batch_size=100 does not divide among 3 replicas"),
+        (512, 96, 2, "microbatch_size=96 does not divide the 256 examples"),
+    ],
+)
+def test_how_a_batch_is_divided(batch, microbatch, replicas, expected):
+    options = training.Options("x", batch, 10, microbatch)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            engines.layout(options, replicas)
+    else:
+        assert engines.layout(options, replicas) == expected
 
 
 def begun(folder, flagfile="--a=1\n"):

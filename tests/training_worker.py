@@ -79,6 +79,7 @@ WAYS = {
     "microbatches": {"microbatch_size": 64},
     "replicas": {"distribution": "mirrored"},
     "both": {"distribution": "mirrored", "microbatch_size": 128},
+    "compiled": {"microbatch_size": 64, "xla": True},
 }
 MUTANTS = ("statistics of one microbatch after the other", "last microbatch")
 
