@@ -117,6 +117,8 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 def test_examples_in_docstrings(name):
+    for keras in ("keras3", "tf_keras"):  # an adapter belongs to one of them
+        importlib.import_module(f"lbcheck.{keras}")
     module = importlib.import_module(name)
     result = doctest.testmod(module)
     assert result.failed == 0

@@ -1,0 +1,88 @@
+"""Training in Keras 3, on one device of any backend."""
+
+import math
+
+import keras
+import numpy as np
+
+from lbcheck import keras3 as optimizers
+from lbcheck.optimizers import selection
+from lbcheck.training import engines
+
+
+class Keras3Engine(engines.Engine):
+    """Keras 3 on one device, whatever its backend."""
+
+    keras = keras
+
+    def __init__(self, options):
+        super().__init__(options)
+        self._bad = None
+        keras.utils.set_random_seed(options.seed)
+        if options.deterministic and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.experimental.enable_op_determinism()
+        self.layout = engines.layout(options, 1)
+
+    @property
+    def devices(self) -> list[str]:
+        """What the record says of the devices."""
+        backend = keras.backend.backend()
+        return [backend, *map(str, keras.distribution.list_devices())]
+
+    def build(self, build):
+        """Builds with the policy set."""
+        before = keras.config.dtype_policy()
+        if self.options.mixed_precision:
+            keras.config.set_dtype_policy(
+                f"mixed_{self.options.mixed_precision}"
+            )
+        try:
+            workload = build(keras, optimizers)
+        finally:
+            keras.config.set_dtype_policy(before)
+        self._compile(workload, xla=self._jit())
+
+    def _training_data(self, source, step):
+        return source.train(self.layout.element, step, 0, 1)
+
+    def _validation_data(self, source, size):
+        return source.validation(size, 0, 1)
+
+    def watch(self, step, logs):
+        """Notes the first call whose mean loss so far is not finite."""
+        if self._bad is None and not math.isfinite(logs["loss"]):
+            self._bad = self._look(step) or (step - 1, None)
+
+    def first_bad(self, step):
+        """What was noticed first: by the loss, an update after the weights
+        and at the end of its call, or by the weights at an interval's end."""
+        return self._bad or self._look(step)
+
+    def _look(self, step):
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        for variable in self._model_variables():
+            if not np.isfinite(self._read(variable)).all():
+                return step - 1, selection.clean_path(variable)
+        return None
+
+    def state(self, with_metrics):
+        """The arrays, also in the middle of an epoch on jax."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        return super().state(with_metrics)
+
+    def _model_variables(self):
+        # Beside the weights: the states of random number generators.
+        metrics = {id(v) for v in self.model.metrics_variables}
+        return [v for v in self.model.variables if id(v) not in metrics]
+
+    def _jit(self):
+        if self.options.xla is None:
+            return keras.backend.backend() == "jax"
+        return self.options.xla
+
+    def _read(self, variable):
+        return keras.ops.convert_to_numpy(variable)

@@ -1,0 +1,110 @@
+"""Training in tf_keras, under any tf.distribute strategy."""
+
+import functools
+
+import tensorflow as tf
+import tf_keras
+
+from lbcheck import tf_keras as optimizers
+from lbcheck.training import engines
+from lbcheck.training import strategy
+from lbcheck.training import updates
+
+
+class TFKerasEngine(engines.Engine):
+    """tf_keras under any strategy."""
+
+    keras = tf_keras
+
+    def __init__(self, options):
+        super().__init__(options)
+        if options.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        tf_keras.utils.set_random_seed(options.seed)
+        tf_keras.backend.experimental.enable_tf_random_generator()
+        self.strategy = strategy.make(options.distribution, options.tpu)
+        self.multi_worker = strategy.is_multi_worker(self.strategy)
+        self.writes = strategy.is_chief(self.strategy)
+        self.layout = engines.layout(
+            options, self.strategy.num_replicas_in_sync
+        )
+        engines.evaluation_size(options, self.layout)
+
+    @property
+    def devices(self) -> list[str]:
+        """What the record says of the devices."""
+        logical = tf.config.list_logical_devices()
+        return [type(self.strategy).__name__, *(d.name for d in logical)]
+
+    def build(self, build):
+        """Builds under the strategy's scope."""
+        precision = tf_keras.mixed_precision
+        before = precision.global_policy()
+        if self.options.mixed_precision:
+            precision.set_global_policy(f"mixed_{self.options.mixed_precision}")
+        try:
+            with self.strategy.scope():
+                workload = build(tf_keras, optimizers)
+                self._compile(workload, xla=bool(self.options.xla))
+                self._update = updates.install(
+                    self.model, self.layout.microbatches, self.options.seed
+                )
+        finally:
+            precision.set_global_policy(before)
+
+    def _training_data(self, source, step):
+        start = step * self.layout.microbatches
+        return self._distribute(
+            source.train, source, self.layout.element, start
+        )
+
+    def _validation_data(self, source, size):
+        return self._distribute(source.validation, source, size)
+
+    def first_bad(self, step):
+        """As the train function saw it."""
+        return self._update.first_bad()
+
+    def _distribute(self, part, source, size, *start):
+        def dataset(context):
+            replicas = self.layout.replicas // context.num_input_pipelines
+            make = functools.partial(
+                part,
+                size * replicas,
+                *start,
+                shard=context.input_pipeline_id,
+                num_shards=context.num_input_pipelines,
+            )
+            data = make()
+            if not isinstance(data, tf.data.Dataset):
+                data = tf.data.Dataset.from_generator(
+                    make,
+                    output_signature=self._signature(
+                        source, size * replicas, weighted=not start
+                    ),
+                )
+            if replicas > 1:
+                data = data.rebatch(size)
+            return data.prefetch(tf.data.AUTOTUNE)
+
+        return self.strategy.distribute_datasets_from_function(dataset)
+
+    def _signature(self, source, size, weighted):
+        images = tf.TensorSpec((size, *source.image_shape), tf.float32)
+        labels = tf.TensorSpec((size,), tf.int32)
+        weights = tf.TensorSpec((size,), tf.float32)
+        return (images, labels, weights) if weighted else (images, labels)
+
+    def _loss_scale(self, optimizer):
+        scale = getattr(optimizer, "_loss_scale", None)
+        return list(getattr(scale, "_weights", {}).values())
+
+    def _read(self, variable):
+        if isinstance(variable, tf.distribute.DistributedValues):
+            # Equal on all replicas; to read the variable would take their
+            # mean, which need not have the same bits.
+            variable = self.strategy.experimental_local_results(variable)[0]
+        return variable.numpy()
+
+    def _read_metric(self, variable):
+        return tf.convert_to_tensor(variable).numpy()
