@@ -11,6 +11,7 @@ from absl import app
 from absl import flags
 
 from lbcheck import schedules
+from lbcheck.schedules import base
 from lbcheck.settings import usage
 
 
@@ -51,7 +52,7 @@ def warmup_cosine(
     warmup_power=1.0,
 ):
     """Polynomial warm-up, then half a cosine over the updates that remain."""
-    if warmup_steps >= total_steps:
+    if not base.is_array(warmup_steps) and warmup_steps >= total_steps:
         raise ValueError(
             f"warmup_steps={warmup_steps} leaves nothing of the "
             f"{total_steps} updates of the run to the cosine."
@@ -79,7 +80,7 @@ def goyal(
     initial_learning_rate=0.0,
 ):
     """Linear warm-up, then a rate that falls at the boundaries."""
-    if not all(step.isdecimal() for step in boundaries):
+    if not all(str(step).isdecimal() for step in boundaries):
         raise ValueError(f"boundaries must be steps, received {boundaries}.")
     steps = tuple(int(step) for step in boundaries)
     if steps and steps[-1] >= total_steps:

@@ -1,0 +1,515 @@
+"""An arm of a study: an optimizer with its schedule and its search space.
+
+A hyperparameter is called as the argument that takes it: an argument of the
+schedule, of the optimizer, `fallback_X` for the argument X of the fallback,
+or an argument of the user's build_model. Importing this module imports no
+framework.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import json
+import numbers
+import pathlib
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+from lbcheck import keras_choice
+from lbcheck import schedules
+from lbcheck.optimizers import definitions
+from lbcheck.schedules import arrays
+from lbcheck.schedules import base
+from lbcheck.settings import schedule as families
+from lbcheck.settings.optimizer import CLASSES
+from lbcheck.study import space as spaces
+
+_FOLDER = pathlib.Path(__file__).parent / "arms"
+
+BUILT_IN = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
+"""Names of the arms that come with this package."""
+
+_KEYS = ("optimizer", "space", "schedule", "layer_wise", "fallback", "fixed")
+
+_KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
+"""What an optimizer with **kwargs hands on to its Keras."""
+
+_FALLBACK = "fallback_"
+
+
+class Split(NamedTuple):
+    """Hyperparameters by who takes them, each under its argument's name."""
+
+    optimizer: dict[str, Any]
+    fallback: dict[str, Any]
+    schedule: dict[str, Any]
+    model: dict[str, Any]
+
+
+class Arm:
+    """One side of a comparison: an optimizer and how it is tuned.
+
+    Args:
+        name: What tables and figures call it.
+        optimizer: "nesterov", "momentum", "lars", "adamw", "lamb" or
+            "adagrad"; or a Keras optimizer class or any function
+            (learning_rate=, **hyperparameters) -> optimizer; or either as
+            "module:attribute".
+        space: What is searched: an `lbcheck.study.space.Space`, its dict or
+            its JSON file, or a dict {hyperparameter: specification}. None
+            takes that of the built-in arm of this optimizer.
+        schedule: A family of `lbcheck.settings.schedule.FAMILIES`. Where it
+            needs `warmup_steps` and neither the space nor `fixed` has it,
+            there is no warm-up.
+        layer_wise: Whether this is an arm with layer-wise rates, which the
+            others are compared with. None: it is for lars and lamb.
+        fallback: For lars and lamb: the optimizer by name of the variables
+            without trust ratio. It has the same numbers where it has the
+            same arguments, unless `fallback_X` is given.
+        **fixed: Hyperparameters that are not searched.
+
+    Raises:
+        TypeError, ValueError: An unknown optimizer, schedule or fallback; a
+            hyperparameter that is both fixed and searched, or that the
+            schedule needs and nobody gives.
+
+    Example:
+
+        mine = lbcheck.Arm(
+            "lion",
+            keras.optimizers.Lion,
+            {"learning_rate": {"min": 1e-5, "max": 1e-2, "scale": "log"}},
+        )
+
+    Source: Nado et al. 2021, Sections 2 and 3, for what is tuned.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: str | Callable,
+        space=None,
+        schedule: str = "warmup_polynomial",
+        layer_wise: bool | None = None,
+        fallback: str | None = None,
+        **fixed,
+    ):
+        self.name = name
+        self.optimizer, self._definition = self._found(optimizer)
+        self.space = self._space(space)
+        self.schedule = self._checked("schedule", schedule, families.FAMILIES)
+        adapts = self._definition is not None and (
+            self._definition._rule_class().normalizes is not None
+        )
+        self.layer_wise = adapts if layer_wise is None else layer_wise
+        self.fallback = fallback
+        if fallback is not None:
+            self._checked("fallback", fallback, CLASSES)
+            if not adapts:
+                raise ValueError(
+                    f"{self}: `fallback` is for the optimizers lars and lamb, "
+                    f"received {fallback!r}."
+                )
+        self._takers = self._signatures()
+        self.fixed = dict(fixed)
+        self._check_names()
+
+    def _found(self, optimizer):
+        """(text or callable, definition of this package or None)."""
+        if isinstance(optimizer, str) and ":" in optimizer:
+            optimizer = _imported(optimizer)
+        if getattr(optimizer, "__module__", "").startswith("lbcheck."):
+            optimizer = optimizer.__name__.lower()
+        if callable(optimizer):
+            return optimizer, None
+        self._checked("optimizer", optimizer, CLASSES)
+        return optimizer, getattr(definitions, CLASSES[optimizer])
+
+    def _checked(self, argument, value, choices):
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(
+                f"{self}: `{argument}` must be one of {sorted(choices)}, "
+                f"received {value!r}."
+            )
+        return value
+
+    def _space(self, space):
+        if space is None:
+            if self._definition is None:
+                raise ValueError(
+                    f"{self}: an optimizer of your own needs `space`, such as "
+                    '{"learning_rate": {"min": 1e-4, "max": 1.0, "scale": '
+                    '"log"}}.'
+                )
+            return load(self.optimizer).space
+        if isinstance(space, spaces.Space):
+            return space
+        if isinstance(space, (str, pathlib.Path)):
+            return spaces.Space.load(space)
+        if "parameters" not in space:
+            space = {"parameters": space}
+        given = {"source": f"arm {self.name}", "points": "halton", **space}
+        return spaces.Space.from_dict(given, origin=str(self))
+
+    def _signatures(self):
+        """{part of `Split`: names of the arguments that it takes}."""
+        family = inspect.signature(families.FAMILIES[self.schedule]).parameters
+        taken = {"schedule": set(family) - {"total_steps"}}
+        parameters = inspect.signature(
+            self._definition or self.optimizer
+        ).parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if "learning_rate" not in parameters and not open_ended:
+            raise TypeError(
+                f"{self}: the optimizer must take `learning_rate`; "
+                f"{self.optimizer!r} takes {list(parameters)}."
+            )
+        own = {n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+        own |= set(_KERAS_ARGUMENTS if open_ended else ())
+        taken["optimizer"] = own - {"learning_rate", "name"}
+        taken["fallback"] = set()
+        if self.fallback is not None:
+            taken["fallback"] = set(
+                inspect.signature(self._fallback).parameters
+            ) - {"learning_rate", "name", "kwargs", "diagnostics_every"}
+        return taken
+
+    @property
+    def _fallback(self):
+        return getattr(definitions, CLASSES[self.fallback])
+
+    def _check_names(self):
+        searched = self.space.to_dict()["parameters"]
+        twice = sorted(set(self.fixed) & set(searched))
+        if twice:
+            raise ValueError(
+                f"{self}: {', '.join(twice)} must be either fixed or in the "
+                "space, not both."
+            )
+        given = {*self.fixed, *searched}
+        family = inspect.signature(families.FAMILIES[self.schedule]).parameters
+        if "warmup_steps" in family and "warmup_steps" not in given:
+            self.fixed["warmup_steps"] = 0
+            given.add("warmup_steps")
+        for name, parameter in list(family.items())[1:]:
+            if parameter.default is parameter.empty and name not in given:
+                raise ValueError(
+                    f"{self}: the schedule {self.schedule} needs `{name}`; "
+                    f"put it into the space or fix it, as in "
+                    f"Arm(..., {name}=...)."
+                )
+        self.resolve(dict.fromkeys(given))
+
+    def resolve(
+        self,
+        hyperparameters: Mapping[str, Any],
+        model_arguments: Collection[str] | None = None,
+    ) -> Split:
+        """Who takes which hyperparameter, the fixed ones included.
+
+        Args:
+            hyperparameters: {name: value}, a point of the space.
+            model_arguments: Names that build_model takes; None where they
+                are not known, so that what nobody else takes is the model's.
+
+        Returns:
+            A `Split`.
+
+        Raises:
+            ValueError: A name that nobody takes.
+        """
+        split = Split({}, {}, {}, {})
+        for name, value in {**self.fixed, **hyperparameters}.items():
+            short = name.removeprefix(_FALLBACK)
+            if name in self._takers["schedule"]:
+                split.schedule[name] = value
+            elif name in self._takers["optimizer"]:
+                split.optimizer[name] = value
+            elif short != name and short in self._takers["fallback"]:
+                split.fallback[short] = value
+            elif short != name or (
+                model_arguments is not None and name not in model_arguments
+            ):
+                raise ValueError(self._unknown(name, model_arguments or ()))
+            else:
+                split.model[name] = value
+        for name in self._shared() & split.optimizer.keys():
+            split.fallback.setdefault(name, split.optimizer[name])
+        return split
+
+    def _unknown(self, name, model_arguments):
+        known = {
+            f"the schedule {self.schedule}": self._takers["schedule"],
+            "the optimizer": self._takers["optimizer"],
+            "the fallback": {
+                _FALLBACK + short for short in self._takers["fallback"]
+            },
+            "build_model": model_arguments,
+        }
+        listed = "; ".join(
+            f"{who} takes {', '.join(sorted(names))}"
+            for who, names in known.items()
+            if names
+        )
+        return (
+            f"{self}: nobody takes `{name}`. {listed[0].upper()}{listed[1:]}."
+        )
+
+    def _shared(self) -> set[str]:
+        """Numbers that the fallback has from the optimizer."""
+        if self.fallback is None:
+            return set()
+        both = _numbers(self._definition) & _numbers(self._fallback)
+        return both | {"exclude_from_weight_decay"}
+
+    def variable_names(
+        self, hyperparameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """The hyperparameters that `make` takes as scalar variables, too.
+
+        These are numbers of the schedule and of this package's optimizers,
+        and those of the model. Other optimizers check or branch on theirs
+        when they are made, so those stay numbers.
+
+        Args:
+            hyperparameters: {name: number or text}, a point of the space.
+        """
+        split = self.resolve(hyperparameters)
+        free = {*split.schedule, *split.model}
+        if self._definition is not None:
+            free |= _numbers(self._definition)
+        if self.fallback is not None:
+            free |= {_FALLBACK + name for name in _numbers(self._fallback)}
+        return tuple(
+            name
+            for name, value in hyperparameters.items()
+            if name in free
+            and isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+        )
+
+    def check(
+        self,
+        hyperparameters: Mapping[str, Any],
+        steps: int,
+        model_arguments: Collection[str] | None = None,
+    ) -> None:
+        """Refuses numbers out of range, which no variable would tell.
+
+        Args:
+            hyperparameters: {name: number or text}, a point of the space.
+            steps: Updates of the run, at least 1.
+            model_arguments: As for `resolve`.
+
+        Raises:
+            ValueError: Names the arm and the argument, with its range.
+        """
+        split = self.resolve(hyperparameters, model_arguments)
+        self.schedule_of(hyperparameters, steps)
+        for definition, given in (
+            (self._definition, split.optimizer),
+            (self.fallback and self._fallback, split.fallback),
+        ):
+            if definition:
+                ranged = _numbers(definition) & given.keys()
+                with _named(self):
+                    definition._rule_class(**{n: given[n] for n in ranged})
+
+    def schedule_of(
+        self, hyperparameters: Mapping[str, Any], steps: int
+    ) -> schedules.Schedule:
+        """The learning rate schedule of a point of the space.
+
+        Args:
+            hyperparameters: {name: number or scalar variable}.
+            steps: Updates of the run, at least 1.
+
+        Returns:
+            A schedule of `lbcheck.schedules`.
+
+        Raises:
+            ValueError: A number that the schedule refuses.
+        """
+        given = self.resolve(hyperparameters).schedule
+        if any(base.is_array(value) for value in given.values()):
+            return _Live(self.schedule, steps, tuple(given.items()))
+        with _named(self):
+            return families.FAMILIES[self.schedule](steps, **given)
+
+    def make(
+        self, keras_name: str, hyperparameters: Mapping[str, Any], steps: int
+    ):
+        """A new optimizer.
+
+        Args:
+            keras_name: "keras3" or "tf_keras".
+            hyperparameters: {name: number or text}, a point of the space;
+                those of `variable_names` may be scalar variables of that
+                Keras instead, which may be assigned to between runs. Those
+                of the model are left out.
+            steps: Updates of the run, at least 1.
+
+        Returns:
+            An optimizer of that Keras.
+
+        Raises:
+            TypeError: An optimizer of the other Keras.
+            ValueError: A number that the optimizer or the schedule refuses.
+        """
+        given = {
+            name: _native(value) for name, value in hyperparameters.items()
+        }
+        split = self.resolve(given)
+        rate = self.schedule_of(given, steps).as_keras(keras_name)
+        if self._definition is None:
+            made = self.optimizer(learning_rate=rate, **split.optimizer)
+            if keras_choice.of(made) != keras_name:
+                raise TypeError(
+                    f"{self}: the model is of {keras_name}, the optimizer "
+                    f"{type(made).__module__}.{type(made).__name__} is not."
+                )
+            return made
+        optimizers = importlib.import_module(f"lbcheck.{keras_name}")
+        with _named(self):
+            given = dict(split.optimizer)
+            if self.fallback is not None:
+                other = getattr(optimizers, CLASSES[self.fallback])
+                given["fallback"] = other(**split.fallback)
+            cls = getattr(optimizers, CLASSES[self.optimizer])
+            return cls(learning_rate=rate, **given)
+
+    def describe(self) -> dict[str, Any]:
+        """The arm as JSON-able values; `from_dict` makes it again."""
+        optimizer = self.optimizer
+        if callable(optimizer):
+            name = getattr(optimizer, "__qualname__", type(optimizer).__name__)
+            optimizer = f"{optimizer.__module__}:{name}"
+        return {
+            "optimizer": optimizer,
+            "space": self.space.to_dict(),
+            "schedule": self.schedule,
+            "layer_wise": self.layer_wise,
+            "fallback": self.fallback,
+            "fixed": dict(self.fixed),
+        }
+
+    @classmethod
+    def from_dict(cls, name: str, described: Mapping[str, Any]) -> "Arm":
+        """The arm that `describe` or an arm's JSON file describes.
+
+        Raises:
+            ValueError: A key that is unknown or missing.
+        """
+        unknown = sorted(set(described) - set(_KEYS))
+        missing = [key for key in _KEYS[:2] if key not in described]
+        if unknown or missing:
+            raise ValueError(
+                f"Arm {name}: expected the keys {list(_KEYS)}, the first two "
+                f"at least; missing {missing}, unknown {unknown}."
+            )
+        given = dict(described)
+        return cls(name, **given.pop("fixed", {}), **given)
+
+    def __str__(self):
+        return f"Arm {self.name}"
+
+    def __repr__(self):
+        return f"<{self}: {self.describe()['optimizer']}, {self.schedule}>"
+
+
+def load(text: str) -> Arm:
+    """The arm that a word of a command line names.
+
+    Args:
+        text: A name of `BUILT_IN`; the JSON file of an arm, which is called
+            as the file; or "module:attribute" of an `Arm`.
+
+    Raises:
+        ValueError, OSError: Nothing of that name, or it is no arm.
+    """
+    if text.endswith(".json"):
+        return _read(pathlib.Path(text))
+    if ":" in text:
+        found = _imported(text)
+        if not isinstance(found, Arm):
+            raise ValueError(
+                f"Arm {text!r}: expected an lbcheck.Arm, received {found!r}."
+            )
+        return found
+    if text not in BUILT_IN:
+        raise ValueError(
+            f"Unknown arm {text!r}; there are {', '.join(BUILT_IN)}, JSON "
+            "files such as my_arm.json, and module:attribute."
+        )
+    return _read(_FOLDER / f"{text}.json")
+
+
+def _read(path):
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{path}: expected an object, received {described!r}.")
+    try:
+        return Arm.from_dict(path.stem, described)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _imported(text):
+    """What "module:attribute" names."""
+    module, _, attribute = text.partition(":")
+    try:
+        found = importlib.import_module(module)
+        return functools.reduce(getattr, attribute.split("."), found)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{text!r} cannot be imported: {error}") from error
+
+
+def _numbers(definition) -> set[str]:
+    """Arguments of an optimizer of this package that are plain numbers."""
+    bounds = {}
+    for klass in definition._rule_class.__mro__:
+        bounds |= vars(klass).get("bounds", {})
+    return set(bounds) & set(inspect.signature(definition).parameters)
+
+
+def _native(value):
+    """The TensorFlow variable in one of Keras 3, which mixes with NumPy."""
+    inner = arrays.unwrap(value)
+    return inner if arrays.root(inner) == "tensorflow" else value
+
+
+@contextlib.contextmanager
+def _named(arm):
+    """Puts the arm before the message of a refusal."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{arm}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Live(schedules.Schedule):
+    """A family over variables, built anew for every rate.
+
+    What a family derives from a variable, such as the updates that a warm-up
+    leaves, is so derived in the traced step, from the value at that time.
+    """
+
+    family: str
+    total_steps: int
+    arguments: tuple[tuple[str, Any], ...]
+
+    def rate(self, xp, step):
+        family = families.FAMILIES[self.family]
+        return family(self.total_steps, **dict(self.arguments)).rate(xp, step)
+
+    def leaves(self):
+        return tuple(value for _, value in self.arguments)
