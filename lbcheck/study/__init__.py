@@ -1,0 +1,10 @@
+"""Studies: arms searched with equal budgets, in a ledger many workers share.
+
+space      what is searched, and its points
+arm        an optimizer with its fallback, schedule and space
+workload   a model and its data
+protocol   which runs a study consists of, from its settings and its records
+ledger     which of them are done, running or waiting, in Optuna's storage
+worker     takes a run from the ledger, trains, puts its record back
+records    the study's folder: study.json, ledger.db, trials.jsonl
+"""
