@@ -1,0 +1,230 @@
+"""One hyperparameter of a search space: what is tried for it."""
+
+import dataclasses
+import math
+
+_FORMS = {
+    "a range": frozenset({"min", "max", "scale"}),
+    "a grid": frozenset({"min", "max", "scale", "count"}),
+    "a list": frozenset({"values"}),
+    "a constant": frozenset({"value"}),
+}
+_SWITCHES = ("one_minus", "integer")
+STEPS = "steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """What a search tries for one hyperparameter, by a number u in [0, 1).
+
+        x = min (max / min)^u            scale "log"
+            min + (max - min) u          scale "linear"
+            choices[floor(n u)]          one of n choices
+        value = base * x,   or   base * (1 - x)   with one_minus
+
+    rounded where `integer` or where `of` is "steps". The base is 1, or what
+    `of` names: the updates of the run, or another hyperparameter.
+
+    Args:
+        choices: What it can be; empty for a range.
+        min: Lower end of a range, above 0 on a log scale.
+        max: Upper end of a range.
+        scale: "log" or "linear"; None without a range.
+        one_minus: Whether x is 1 - value, as for a momentum.
+        integer: Whether the value is rounded.
+        of: "steps", the name of another hyperparameter, or None.
+
+    Example:
+        >>> spec = {"min": 0.001, "max": 0.1, "scale": "log", "one_minus": True}
+        >>> round(Parameter.from_spec(spec).value(0.5), 12)
+        0.99
+
+    Source: Nado et al. 2021, Appendix D.
+    """
+
+    choices: tuple = ()
+    min: float | None = None
+    max: float | None = None
+    scale: str | None = None
+    one_minus: bool = False
+    integer: bool = False
+    of: str | None = None
+
+    @classmethod
+    def from_spec(cls, spec: dict) -> "Parameter":
+        """The parameter that a JSON object describes.
+
+        Raises:
+            ValueError: Says what is wrong with the object.
+        """
+        if not isinstance(spec, dict):
+            raise ValueError(f"must be an object, received {spec!r}.")
+        form = frozenset(spec) - {*_SWITCHES, "of"}
+        if form not in _FORMS.values():
+            expected = "; ".join(
+                f"{what}: {', '.join(sorted(keys))}"
+                for what, keys in _FORMS.items()
+            )
+            raise ValueError(
+                f"received the keys {sorted(form)}, expected those of one of "
+                f"{expected}; and perhaps one_minus, integer, of."
+            )
+        for switch in _SWITCHES:
+            if not isinstance(spec.get(switch, False), bool):
+                raise ValueError(
+                    f"{switch} must be true or false, received "
+                    f"{spec[switch]!r}."
+                )
+        if not isinstance(spec.get("of", ""), str):
+            raise ValueError(f"of must be a name, received {spec['of']!r}.")
+        choices, ends = (), {}
+        if "value" in spec:
+            choices = (spec["value"],)
+        elif "values" in spec:
+            choices = _checked_list(spec["values"])
+        else:
+            ends = _checked_range(spec)
+            if "count" in spec:
+                choices = _spaced(**ends, count=spec["count"])
+        parameter = cls(
+            choices,
+            **ends,
+            one_minus=spec.get("one_minus", False),
+            integer=spec.get("integer", False),
+            of=spec.get("of"),
+        )
+        parameter._check_numbers()
+        return parameter
+
+    def _check_numbers(self):
+        numeric = self.one_minus or self.integer or self.of
+        for number in self.choices or (self.min, self.max):
+            if not isinstance(number, (bool, int, float, str)) or (
+                isinstance(number, float) and not math.isfinite(number)
+            ):
+                raise ValueError(
+                    "must be a finite number, a text, true or false, received "
+                    f"{number!r}."
+                )
+            if numeric and not _is_number(number):
+                raise ValueError(
+                    "with one_minus, integer or of it must be a number, "
+                    f"received {number!r}."
+                )
+            if self.within_one and not 0 <= number <= 1:
+                raise ValueError(
+                    "with one_minus, or of the steps, it must be in [0, 1], "
+                    f"received {number!r}."
+                )
+
+    @property
+    def within_one(self) -> bool:
+        """Whether x cannot leave [0, 1]."""
+        return self.one_minus or self.of == STEPS
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it has more than one value."""
+        return len(self.choices) != 1
+
+    @property
+    def width(self) -> float:
+        """Decades of a log range, length of a linear one, number of choices."""
+        if self.choices:
+            return len(self.choices)
+        if self.scale == "log":
+            return math.log10(self.max / self.min)
+        return self.max - self.min
+
+    def value(self, u: float, base: float = 1):
+        """The value at u in [0, 1), a Python number, text or bool."""
+        if self.choices:
+            x = self.choices[int(u * len(self.choices))]
+        elif self.scale == "log":
+            x = self.min * (self.max / self.min) ** u
+        else:
+            x = self.min + (self.max - self.min) * u
+        if self.one_minus:
+            x = 1 - x
+        if self.of:
+            x = base * x
+        return round(x) if self.integer or self.of == STEPS else x
+
+    def narrowed(self, best, factor: float, base: float = 1) -> dict:
+        """The spec `factor` times as wide around the value `best`.
+
+        A log range may leave its parent; a linear one, which is often of
+        a bounded quantity, may not. Of a list of numbers the neighbours of
+        the best stay.
+        """
+        if len(self.choices) == 1:
+            return {"value": self.choices[0]}
+        x = best if base == 1 else best / base
+        x = 1 - x if self.one_minus else x
+        if self.scale is None:
+            return {"values": list(self._neighbours(x, factor))}
+        x = min(max(x, self.min), self.max)  # what was rounded may be outside
+        if self.scale == "log":
+            half = (self.max / self.min) ** (factor / 2)
+            ends = x / half, x * half
+            if self.within_one:
+                ends = ends[0], min(ends[1], 1.0)
+        else:
+            half = (self.max - self.min) * factor / 2
+            ends = max(x - half, self.min), min(x + half, self.max)
+        count = {"count": len(self.choices)} if self.choices else {}
+        return {"min": ends[0], "max": ends[1], "scale": self.scale, **count}
+
+    def _neighbours(self, x, factor):
+        if not all(map(_is_number, self.choices)):
+            return self.choices
+        ordered = sorted(self.choices)
+        nearest = min(range(len(ordered)), key=lambda i: abs(ordered[i] - x))
+        kept = max(1, round(factor * len(ordered)))
+        first = min(max(nearest - kept // 2, 0), len(ordered) - kept)
+        return ordered[first : first + kept]
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _checked_list(values):
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"values must be a list, received {values!r}.")
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"values has {twice[0]!r} twice.")
+    return tuple(values)
+
+
+def _checked_range(spec):
+    ends = {end: spec[end] for end in ("min", "max")}
+    for end, number in ends.items():
+        if not _is_number(number) or not math.isfinite(number):
+            raise ValueError(
+                f"{end} must be a finite number, received {number!r}."
+            )
+    if spec["scale"] not in ("log", "linear"):
+        raise ValueError(
+            f'scale must be "log" or "linear", received {spec["scale"]!r}.'
+        )
+    if not ends["min"] < ends["max"]:
+        raise ValueError(
+            f"min must be below max, received {ends['min']} and {ends['max']}."
+        )
+    if spec["scale"] == "log" and ends["min"] <= 0:
+        raise ValueError(
+            f"min of a log scale must be above 0, received {ends['min']}."
+        )
+    return {**ends, "scale": spec["scale"]}
+
+
+def _spaced(min, max, scale, count):
+    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
+        raise ValueError(
+            f"count must be a whole number from 2, received {count!r}."
+        )
+    line = Parameter(min=min, max=max, scale=scale)
+    inner = (line.value(i / (count - 1)) for i in range(1, count - 1))
+    return (min, *inner, max)
