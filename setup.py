@@ -26,7 +26,10 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["bert", "bert.*", "lbcheck", "lbcheck.*", "resnet", "resnet.*"]
     ),
-    package_data={"lbcheck.conform": ["*.json"]},
+    package_data={
+        "lbcheck.conform": ["*.json"],
+        "lbcheck.published": ["*.csv", "*.json"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=1.4",
