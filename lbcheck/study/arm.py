@@ -1,32 +1,26 @@
 """An arm of a study: an optimizer with its schedule and its search space.
 
-A hyperparameter is called as the argument that takes it: an argument of the
-schedule, of the optimizer, `fallback_X` for the argument X of the fallback,
-or an argument of the user's build_model. Importing this module imports no
-framework.
+Importing this module imports no framework.
 """
 
-import contextlib
 import dataclasses
-import functools
 import importlib
-import inspect
 import json
-import numbers
 import pathlib
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
-from typing import NamedTuple
 
 from lbcheck import keras_choice
+from lbcheck import naming
 from lbcheck import schedules
 from lbcheck.optimizers import definitions
 from lbcheck.schedules import arrays
 from lbcheck.schedules import base
 from lbcheck.settings import schedule as families
 from lbcheck.settings.optimizer import CLASSES
+from lbcheck.study import arguments
 from lbcheck.study import space as spaces
 
 _FOLDER = pathlib.Path(__file__).parent / "arms"
@@ -36,41 +30,31 @@ BUILT_IN = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 
 _KEYS = ("optimizer", "space", "schedule", "layer_wise", "fallback", "fixed")
 
-_KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
-"""What an optimizer with **kwargs hands on to its Keras."""
-
-_FALLBACK = "fallback_"
-
-
-class Split(NamedTuple):
-    """Hyperparameters by who takes them, each under its argument's name."""
-
-    optimizer: dict[str, Any]
-    fallback: dict[str, Any]
-    schedule: dict[str, Any]
-    model: dict[str, Any]
-
 
 class Arm:
     """One side of a comparison: an optimizer and how it is tuned.
+
+    A hyperparameter is called as the argument that takes it: an argument of
+    the schedule, of the optimizer, `fallback_X` for the argument X of the
+    fallback, or an argument of the workload's build_model.
 
     Args:
         name: What tables and figures call it.
         optimizer: "nesterov", "momentum", "lars", "adamw", "lamb" or
             "adagrad"; or a Keras optimizer class or any function
-            (learning_rate=, **hyperparameters) -> optimizer; or either as
-            "module:attribute".
+            (learning_rate, hyperparameters...) -> optimizer; or the latter
+            as "module:attribute".
         space: What is searched: an `lbcheck.study.space.Space`, its dict or
             its JSON file, or a dict {hyperparameter: specification}. None
             takes that of the built-in arm of this optimizer.
         schedule: A family of `lbcheck.settings.schedule.FAMILIES`. Where it
             needs `warmup_steps` and neither the space nor `fixed` has it,
             there is no warm-up.
-        layer_wise: Whether this is an arm with layer-wise rates, which the
-            others are compared with. None: it is for lars and lamb.
+        layer_wise: Whether the rates are layer-wise, so that this arm is
+            compared with those that are not. None: for lars and lamb.
         fallback: For lars and lamb: the optimizer by name of the variables
-            without trust ratio. It has the same numbers where it has the
-            same arguments, unless `fallback_X` is given.
+            without trust ratio. Numbers that both have, it has from the
+            optimizer, unless `fallback_X` is given.
         **fixed: Hyperparameters that are not searched.
 
     Raises:
@@ -100,14 +84,13 @@ class Arm:
         **fixed,
     ):
         self.name = name
+        self.schedule = self._checked("schedule", schedule, families.FAMILIES)
         self.optimizer, self._definition = self._found(optimizer)
         self.space = self._space(space)
-        self.schedule = self._checked("schedule", schedule, families.FAMILIES)
         adapts = self._definition is not None and (
             self._definition._rule_class().normalizes is not None
         )
         self.layer_wise = adapts if layer_wise is None else layer_wise
-        self.fallback = fallback
         if fallback is not None:
             self._checked("fallback", fallback, CLASSES)
             if not adapts:
@@ -115,20 +98,15 @@ class Arm:
                     f"{self}: `fallback` is for the optimizers lars and lamb, "
                     f"received {fallback!r}."
                 )
-        self._takers = self._signatures()
+        self.fallback = fallback
+        self._arguments = arguments.Arguments(
+            str(self),
+            schedule,
+            self._definition or self.optimizer,
+            fallback and getattr(definitions, CLASSES[fallback]),
+        )
         self.fixed = dict(fixed)
         self._check_names()
-
-    def _found(self, optimizer):
-        """(text or callable, definition of this package or None)."""
-        if isinstance(optimizer, str) and ":" in optimizer:
-            optimizer = _imported(optimizer)
-        if getattr(optimizer, "__module__", "").startswith("lbcheck."):
-            optimizer = optimizer.__name__.lower()
-        if callable(optimizer):
-            return optimizer, None
-        self._checked("optimizer", optimizer, CLASSES)
-        return optimizer, getattr(definitions, CLASSES[optimizer])
 
     def _checked(self, argument, value, choices):
         if not isinstance(value, str) or value not in choices:
@@ -137,6 +115,21 @@ class Arm:
                 f"received {value!r}."
             )
         return value
+
+    def _found(self, optimizer):
+        """(name or callable, definition of this package or None)."""
+        if isinstance(optimizer, str) and ":" in optimizer:
+            optimizer = naming.load(optimizer)
+        if getattr(optimizer, "__module__", "").startswith("lbcheck."):
+            optimizer = optimizer.__name__.lower()
+        if callable(optimizer):
+            return optimizer, None
+        if not isinstance(optimizer, str) or optimizer not in CLASSES:
+            raise ValueError(
+                f"{self}: `optimizer` must be one of {sorted(CLASSES)} or an "
+                f"optimizer class, received {optimizer!r}."
+            )
+        return optimizer, getattr(definitions, CLASSES[optimizer])
 
     def _space(self, space):
         if space is None:
@@ -152,64 +145,33 @@ class Arm:
         if isinstance(space, (str, pathlib.Path)):
             return spaces.Space.load(space)
         if "parameters" not in space:
-            space = {"parameters": space}
-        given = {"source": f"arm {self.name}", "points": "halton", **space}
-        return spaces.Space.from_dict(given, origin=str(self))
-
-    def _signatures(self):
-        """{part of `Split`: names of the arguments that it takes}."""
-        family = inspect.signature(families.FAMILIES[self.schedule]).parameters
-        taken = {"schedule": set(family) - {"total_steps"}}
-        parameters = inspect.signature(
-            self._definition or self.optimizer
-        ).parameters
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        if "learning_rate" not in parameters and not open_ended:
-            raise TypeError(
-                f"{self}: the optimizer must take `learning_rate`; "
-                f"{self.optimizer!r} takes {list(parameters)}."
-            )
-        own = {n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-        own |= set(_KERAS_ARGUMENTS if open_ended else ())
-        taken["optimizer"] = own - {"learning_rate", "name"}
-        taken["fallback"] = set()
-        if self.fallback is not None:
-            taken["fallback"] = set(
-                inspect.signature(self._fallback).parameters
-            ) - {"learning_rate", "name", "kwargs", "diagnostics_every"}
-        return taken
-
-    @property
-    def _fallback(self):
-        return getattr(definitions, CLASSES[self.fallback])
+            space = {"points": "halton", "parameters": space}
+        return spaces.Space.from_dict(space, origin=str(self))
 
     def _check_names(self):
-        searched = self.space.to_dict()["parameters"]
+        searched = self.space.parameters
         twice = sorted(set(self.fixed) & set(searched))
         if twice:
             raise ValueError(
                 f"{self}: {', '.join(twice)} must be either fixed or in the "
                 "space, not both."
             )
-        given = {*self.fixed, *searched}
-        family = inspect.signature(families.FAMILIES[self.schedule]).parameters
-        if "warmup_steps" in family and "warmup_steps" not in given:
-            self.fixed["warmup_steps"] = 0
-            given.add("warmup_steps")
-        for name, parameter in list(family.items())[1:]:
-            if parameter.default is parameter.empty and name not in given:
+        for name in self._arguments.needed:
+            if name in self.fixed or name in searched:
+                continue
+            if name != "warmup_steps":
                 raise ValueError(
                     f"{self}: the schedule {self.schedule} needs `{name}`; "
-                    f"put it into the space or fix it, as in "
-                    f"Arm(..., {name}=...)."
+                    f"put it into the space or fix it: Arm(..., {name}=...)."
                 )
-        self.resolve(dict.fromkeys(given))
+            self.fixed[name] = 0
+        self.resolve(dict.fromkeys(searched))
 
     def resolve(
         self,
         hyperparameters: Mapping[str, Any],
         model_arguments: Collection[str] | None = None,
-    ) -> Split:
+    ) -> arguments.Split:
         """Who takes which hyperparameter, the fixed ones included.
 
         Args:
@@ -218,80 +180,29 @@ class Arm:
                 are not known, so that what nobody else takes is the model's.
 
         Returns:
-            A `Split`.
+            A `Split` into the dicts optimizer, fallback, schedule and model.
 
         Raises:
             ValueError: A name that nobody takes.
         """
-        split = Split({}, {}, {}, {})
-        for name, value in {**self.fixed, **hyperparameters}.items():
-            short = name.removeprefix(_FALLBACK)
-            if name in self._takers["schedule"]:
-                split.schedule[name] = value
-            elif name in self._takers["optimizer"]:
-                split.optimizer[name] = value
-            elif short != name and short in self._takers["fallback"]:
-                split.fallback[short] = value
-            elif short != name or (
-                model_arguments is not None and name not in model_arguments
-            ):
-                raise ValueError(self._unknown(name, model_arguments or ()))
-            else:
-                split.model[name] = value
-        for name in self._shared() & split.optimizer.keys():
-            split.fallback.setdefault(name, split.optimizer[name])
-        return split
-
-    def _unknown(self, name, model_arguments):
-        known = {
-            f"the schedule {self.schedule}": self._takers["schedule"],
-            "the optimizer": self._takers["optimizer"],
-            "the fallback": {
-                _FALLBACK + short for short in self._takers["fallback"]
-            },
-            "build_model": model_arguments,
-        }
-        listed = "; ".join(
-            f"{who} takes {', '.join(sorted(names))}"
-            for who, names in known.items()
-            if names
+        return self._arguments.split(
+            {**self.fixed, **hyperparameters}, model_arguments
         )
-        return (
-            f"{self}: nobody takes `{name}`. {listed[0].upper()}{listed[1:]}."
-        )
-
-    def _shared(self) -> set[str]:
-        """Numbers that the fallback has from the optimizer."""
-        if self.fallback is None:
-            return set()
-        both = _numbers(self._definition) & _numbers(self._fallback)
-        return both | {"exclude_from_weight_decay"}
 
     def variable_names(
         self, hyperparameters: Mapping[str, Any]
     ) -> tuple[str, ...]:
         """The hyperparameters that `make` takes as scalar variables, too.
 
-        These are numbers of the schedule and of this package's optimizers,
-        and those of the model. Other optimizers check or branch on theirs
-        when they are made, so those stay numbers.
+        They are the numbers of the schedule, of the model and of this
+        package's optimizers, but for what their state starts with. Other
+        optimizers check or branch on theirs when they are made, so those
+        stay numbers.
 
         Args:
             hyperparameters: {name: number or text}, a point of the space.
         """
-        split = self.resolve(hyperparameters)
-        free = {*split.schedule, *split.model}
-        if self._definition is not None:
-            free |= _numbers(self._definition)
-        if self.fallback is not None:
-            free |= {_FALLBACK + name for name in _numbers(self._fallback)}
-        return tuple(
-            name
-            for name, value in hyperparameters.items()
-            if name in free
-            and isinstance(value, numbers.Real)
-            and not isinstance(value, bool)
-        )
+        return self._arguments.variables(hyperparameters)
 
     def check(
         self,
@@ -309,16 +220,8 @@ class Arm:
         Raises:
             ValueError: Names the arm and the argument, with its range.
         """
-        split = self.resolve(hyperparameters, model_arguments)
+        self._arguments.check(self.resolve(hyperparameters, model_arguments))
         self.schedule_of(hyperparameters, steps)
-        for definition, given in (
-            (self._definition, split.optimizer),
-            (self.fallback and self._fallback, split.fallback),
-        ):
-            if definition:
-                ranged = _numbers(definition) & given.keys()
-                with _named(self):
-                    definition._rule_class(**{n: given[n] for n in ranged})
 
     def schedule_of(
         self, hyperparameters: Mapping[str, Any], steps: int
@@ -338,7 +241,7 @@ class Arm:
         given = self.resolve(hyperparameters).schedule
         if any(base.is_array(value) for value in given.values()):
             return _Live(self.schedule, steps, tuple(given.items()))
-        with _named(self):
+        with arguments.named(str(self)):
             return families.FAMILIES[self.schedule](steps, **given)
 
     def make(
@@ -375,7 +278,7 @@ class Arm:
                 )
             return made
         optimizers = importlib.import_module(f"lbcheck.{keras_name}")
-        with _named(self):
+        with arguments.named(str(self)):
             given = dict(split.optimizer)
             if self.fallback is not None:
                 other = getattr(optimizers, CLASSES[self.fallback])
@@ -387,8 +290,13 @@ class Arm:
         """The arm as JSON-able values; `from_dict` makes it again."""
         optimizer = self.optimizer
         if callable(optimizer):
-            name = getattr(optimizer, "__qualname__", type(optimizer).__name__)
-            optimizer = f"{optimizer.__module__}:{name}"
+            # A partial function has no name of its own.
+            named = (
+                optimizer
+                if hasattr(optimizer, "__qualname__")
+                else (type(optimizer))
+            )
+            optimizer = f"{named.__module__}:{named.__qualname__}"
         return {
             "optimizer": optimizer,
             "space": self.space.to_dict(),
@@ -431,11 +339,12 @@ def load(text: str) -> Arm:
 
     Raises:
         ValueError, OSError: Nothing of that name, or it is no arm.
+        absl.app.UsageError: The module or attribute is not there.
     """
     if text.endswith(".json"):
         return _read(pathlib.Path(text))
     if ":" in text:
-        found = _imported(text)
+        found = naming.load(text)
         if not isinstance(found, Arm):
             raise ValueError(
                 f"Arm {text!r}: expected an lbcheck.Arm, received {found!r}."
@@ -452,47 +361,17 @@ def load(text: str) -> Arm:
 def _read(path):
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(described, dict):
-        raise ValueError(f"{path}: expected an object, received {described!r}.")
-    try:
+        if not isinstance(described, dict):
+            raise ValueError(f"expected an object, received {described!r}.")
         return Arm.from_dict(path.stem, described)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _imported(text):
-    """What "module:attribute" names."""
-    module, _, attribute = text.partition(":")
-    try:
-        found = importlib.import_module(module)
-        return functools.reduce(getattr, attribute.split("."), found)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{text!r} cannot be imported: {error}") from error
-
-
-def _numbers(definition) -> set[str]:
-    """Arguments of an optimizer of this package that are plain numbers."""
-    bounds = {}
-    for klass in definition._rule_class.__mro__:
-        bounds |= vars(klass).get("bounds", {})
-    return set(bounds) & set(inspect.signature(definition).parameters)
 
 
 def _native(value):
     """The TensorFlow variable in one of Keras 3, which mixes with NumPy."""
     inner = arrays.unwrap(value)
     return inner if arrays.root(inner) == "tensorflow" else value
-
-
-@contextlib.contextmanager
-def _named(arm):
-    """Puts the arm before the message of a refusal."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{arm}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

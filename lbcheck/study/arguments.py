@@ -1,0 +1,182 @@
+"""Who takes a hyperparameter: schedule, optimizer, fallback or model.
+
+The signatures say so. A name that several take is the schedule's before the
+optimizer's before the model's; `fallback_X` is the fallback's X.
+"""
+
+import contextlib
+import inspect
+import numbers
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+from lbcheck.optimizers import core
+from lbcheck.settings import schedule as families
+
+_KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
+"""What an optimizer with **kwargs hands on to its Keras."""
+
+_FALLBACK = "fallback_"
+
+_SLOT_VALUES = ("initial_accumulator_value",)
+"""Numbers that are only read when the optimizer's state is made."""
+
+
+class Split(NamedTuple):
+    """Hyperparameters by who takes them, each under its argument's name."""
+
+    optimizer: dict[str, Any]
+    fallback: dict[str, Any]
+    schedule: dict[str, Any]
+    model: dict[str, Any]
+
+
+class Arguments:
+    """The arguments of an arm's schedule, optimizer and fallback.
+
+    Args:
+        owner: Whose they are, for messages.
+        schedule: A family of `lbcheck.settings.schedule.FAMILIES`.
+        optimizer: Definition of `lbcheck.optimizers.definitions`, or any
+            function of `learning_rate` and more.
+        fallback: Another definition, or None.
+
+    Raises:
+        TypeError: If the optimizer takes no `learning_rate`.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        schedule: str,
+        optimizer: Callable,
+        fallback: type[core.Core] | None,
+    ):
+        self._owner = owner
+        self._schedule = schedule
+        self._optimizer = optimizer
+        self._fallback = fallback
+        self._family = dict(
+            inspect.signature(families.FAMILIES[schedule]).parameters
+        )
+        del self._family["total_steps"]
+        if "learning_rate" not in inspect.signature(optimizer).parameters:
+            raise TypeError(
+                f"{owner}: the optimizer must take `learning_rate`; received "
+                f"{optimizer!r}{inspect.signature(optimizer)}."
+            )
+        self._of_optimizer = _taken(optimizer)
+        self._of_fallback = _taken(fallback) if fallback else set()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """What the schedule cannot do without."""
+        return tuple(
+            name
+            for name, parameter in self._family.items()
+            if parameter.default is parameter.empty
+        )
+
+    def split(
+        self,
+        values: Mapping[str, Any],
+        model_arguments: Collection[str] | None = None,
+    ) -> Split:
+        """The values by who takes them; see `Arm.resolve`."""
+        split = Split({}, {}, {}, {})
+        for name, value in values.items():
+            short = name.removeprefix(_FALLBACK)
+            known = model_arguments is None or name in model_arguments
+            if name in self._family:
+                split.schedule[name] = value
+            elif name in self._of_optimizer:
+                split.optimizer[name] = value
+            elif short != name and short in self._of_fallback:
+                split.fallback[short] = value
+            elif short == name and known:
+                split.model[name] = value
+            else:
+                raise ValueError(self._unknown(name, model_arguments or ()))
+        for name in self._shared() & split.optimizer.keys():
+            split.fallback.setdefault(name, split.optimizer[name])
+        return split
+
+    def _unknown(self, name, model_arguments):
+        known = {
+            f"the schedule {self._schedule}": self._family,
+            "the optimizer": self._of_optimizer,
+            "the fallback": {_FALLBACK + n for n in self._of_fallback},
+            "build_model": model_arguments,
+        }
+        listed = [
+            f"{who}: {', '.join(sorted(names))}"
+            for who, names in known.items()
+            if names
+        ]
+        return (
+            f"{self._owner}: nobody takes `{name}`. Known are the arguments "
+            f"of {'; of '.join(listed)}."
+        )
+
+    def _shared(self):
+        """What the fallback has from the optimizer."""
+        if self._fallback is None:
+            return set()
+        both = _numbers(self._optimizer) & _numbers(self._fallback)
+        return both | {"exclude_from_weight_decay"}
+
+    def variables(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names whose values may be variables; see `Arm.variable_names`."""
+        split = self.split(values)
+        free = {*split.schedule, *split.model, *_numbers(self._optimizer)}
+        free |= {_FALLBACK + name for name in _numbers(self._fallback)}
+        free -= set(_SLOT_VALUES)
+        return tuple(
+            name
+            for name, value in values.items()
+            if name in free
+            and isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+        )
+
+    def check(self, split: Split) -> None:
+        """Refuses numbers that a rule refuses; ValueError says which."""
+        for definition, given in (
+            (self._optimizer, split.optimizer),
+            (self._fallback, split.fallback),
+        ):
+            ranged = _numbers(definition) & given.keys()
+            if ranged:
+                with named(self._owner):
+                    definition._rule_class(**{n: given[n] for n in ranged})
+
+
+@contextlib.contextmanager
+def named(owner: str):
+    """Puts the owner before the message of a refusal."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {error}") from error
+
+
+def _taken(optimizer) -> set[str]:
+    """Arguments of an optimizer, without what every optimizer has."""
+    parameters = inspect.signature(optimizer).parameters
+    taken = {n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if len(taken) < len(parameters):
+        taken |= set(_KERAS_ARGUMENTS)
+    return taken - {"learning_rate", "name"}
+
+
+def _numbers(optimizer) -> set[str]:
+    """Arguments that are numbers of the rule, of this package's optimizers."""
+    if not hasattr(optimizer, "_rule_class"):
+        return set()
+    bounds = {}
+    for klass in optimizer._rule_class.__mro__:
+        bounds |= vars(klass).get("bounds", {})
+    return set(bounds) & set(inspect.signature(optimizer).parameters)
