@@ -29,14 +29,19 @@ setuptools.setup(
     package_data={
         "lbcheck.conform": ["*.json"],
         "lbcheck.published": ["*.csv", "*.json"],
+        "lbcheck.report": ["*.css", "*.html"],
+        "lbcheck.study": ["arms/*.json"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=1.4",
+        "jinja2>=3.1",
         "matplotlib>=3.7",
         "numpy>=1.26",
+        "optuna>=4.0",
         "pillow>=10",
         "scikit-learn>=1.3",
+        "scipy>=1.11",
         "tqdm>=4.60",
     ],
     extras_require={

@@ -15,8 +15,11 @@ __version__ = "0.1.0"
 _PER_KERAS = (*keras_choice.OPTIMIZERS, "DiagnosticsCallback")
 _MODULES = ("keras3", "rules", "schedules", "tf_keras")
 _NAMES = {
+    "Arm": "lbcheck.study.arm",
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",
+    "Workload": "lbcheck.study.workload",
     "audit": "lbcheck.optimizers.audit",
+    "compare": "lbcheck.comparison",
 }
 
 # Without the modules: `from lbcheck import *` may not need both Kerases.

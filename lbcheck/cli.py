@@ -13,13 +13,29 @@ COMMANDS = {
         "lbcheck.optimizers.audit_command",
         "what an optimizer decays and adapts in your model",
     ),
+    "compare": (
+        "lbcheck.study.compare_command",
+        "whether your model needs LARS or LAMB at its batch size",
+    ),
     "conform": (
         "lbcheck.conform.run",
         "every dialect beside a float64 reference and its library",
     ),
+    "published": (
+        "lbcheck.published.published_command",
+        "settings, spaces and results of the papers",
+    ),
+    "report": (
+        "lbcheck.report.report_command",
+        "the report of a study's folder, from its records",
+    ),
     "schedule": (
         "lbcheck.schedules.schedule_command",
         "the schedule doctor: jumps and other bugs of a learning rate",
+    ),
+    "study": (
+        "lbcheck.study.study_command",
+        "how far a study is",
     ),
 }
 """name -> (module with `main(arguments)` and its own FLAGS, what it does).
@@ -30,7 +46,7 @@ which the command imports, can define flags of the same names."""
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:10}{what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:11}{what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
             f"lbcheck {lbcheck.__version__}: the large-batch optimizer "

@@ -26,11 +26,17 @@ class EventFile:
 
     def scalar(self, step: int, name: str, value: float) -> None:
         """Adds a number under `name` at `step`."""
-        self._add(step, self._scalar_pb(name, value))
+        self.add(step, self._scalar_pb(name, value))
 
     def histogram(self, step: int, name: str, values: list[float]) -> None:
         """Adds a histogram of numbers under `name` at `step`."""
-        self._add(step, self._histogram_pb(name, values))
+        self.add(step, self._histogram_pb(name, values))
+
+    def add(self, step: int, summary) -> None:
+        """Adds a Summary message of TensorBoard at `step`."""
+        self._writer.add_event(
+            self._event(wall_time=time.time(), step=step, summary=summary)
+        )
 
     def flush(self) -> None:
         """Puts on disk what was added."""
@@ -39,11 +45,6 @@ class EventFile:
     def close(self) -> None:
         """Ends the file."""
         self._writer.close()
-
-    def _add(self, step, summary):
-        self._writer.add_event(
-            self._event(wall_time=time.time(), step=step, summary=summary)
-        )
 
 
 def open_if_installed(folder) -> EventFile | None:

@@ -66,11 +66,17 @@ _OF_THE_CALL = ("dry_run", "mode", "progress")
 """Flags of one call of a program; the run is the same whatever they say."""
 
 
-def flagfile(flag_values: flags.FlagValues) -> str:
+def flagfile(
+    flag_values: flags.FlagValues, of_the_call: tuple[str, ...] = _OF_THE_CALL
+) -> str:
     """The flagfile that sets every flag of the run as it is now, one a line.
 
     Flags without a value are left out, and those that decide nothing of the
     run; `--flagfile` of this text in a file gives identical settings.
+
+    Args:
+        flag_values: The program's flags, parsed.
+        of_the_call: Names of those that decide nothing of the run.
 
     Raises:
         ValueError: A value that no line of a flagfile can hold.
@@ -83,7 +89,7 @@ def flagfile(flag_values: flags.FlagValues) -> str:
             if isinstance(text, str) and len(text.splitlines()) > 1:
                 raise ValueError(f"--{name}: {text!r} has more than one line.")
     lines = flag_values.flags_into_string().splitlines(keepends=True)
-    apart = {f"--{no}{n}" for n in _OF_THE_CALL for no in ("", "no")}
+    apart = {f"--{no}{n}" for n in of_the_call for no in ("", "no")}
     return "".join(
         line for line in lines if line.strip().partition("=")[0] not in apart
     )

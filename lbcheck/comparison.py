@@ -1,0 +1,157 @@
+"""`lbcheck.compare`: arms compared on a model of yours, and the answer."""
+
+import pathlib
+import sys
+
+from lbcheck import report
+from lbcheck.study import records
+
+DEFAULT_ARMS = ("nesterov", "lars", "adamw", "lamb")
+
+
+class Comparison:
+    """What a study found, read from its folder.
+
+    Args:
+        folder: Where `lbcheck compare` or `lbcheck.compare` wrote.
+
+    Attributes:
+        verdict: The answer; `str(verdict)` says it in a sentence.
+        records: One dict a trial, as in trials.jsonl.
+        report_path: The report, an HTML file.
+    """
+
+    def __init__(self, folder):
+        from lbcheck.report import verdict
+
+        self.study, self.records = records.load(folder)
+        self.verdict = verdict.decide(self.study, self.records)
+        self.report_path = pathlib.Path(folder) / "report.html"
+
+    def table(self) -> str:
+        """The arms with their medians, intervals and budgets, as text."""
+        return report.table(self.study, self.records)
+
+    def __str__(self):
+        return f"{self.verdict}\n\n{self.table()}\n\n{self.report_path}"
+
+
+def compare(
+    build_model,
+    train,
+    validation,
+    *,
+    batch_size: int,
+    steps: int,
+    arms=DEFAULT_ARMS,
+    trials: int = 20,
+    refined_trials: int = 0,
+    seeds: int = 10,
+    metric: str | None = None,
+    mode: str | None = None,
+    margin: float | None = None,
+    target: float | None = None,
+    selection: str = "validation",
+    seed: int = 0,
+    output_dir: str = "lbcheck_study",
+    storage: str | None = None,
+    loss=None,
+    metrics=None,
+    name: str | None = None,
+) -> Comparison:
+    """Says whether a layer-wise optimizer is needed for a model of yours.
+
+    Every arm is searched with the same number of trials, its best point runs
+    again with fresh seeds, and medians over the seeds are compared. The same
+    call goes on where it was stopped. Random state is left as it was.
+
+    Args:
+        build_model: Function that returns a new Keras model of either Keras;
+            a compiled one keeps its loss and metrics. Hyperparameters that a
+            search space calls as its arguments are passed to it.
+        train: (x, y) or (x, y, sample_weight) with arrays, or lists or dicts
+            of arrays; a tf.data.Dataset batched as for `fit`; or a function
+            seed -> one of these.
+        validation: The same, without the function.
+        batch_size: Examples of one update, at least 1.
+        steps: Updates of one trial, at least 1.
+        arms: At least two of: names of built-in arms, JSON files of arms,
+            and `lbcheck.Arm`s.
+        trials: Points of its search space that each arm tries, at least 1.
+        refined_trials: Points more, of the space around the best one.
+        seeds: Runs of each arm's best point; from 6 on there are intervals.
+        metric: Name of what trials are judged by; None for the first metric
+            that the model is compiled with, or "loss".
+        mode: "max" or "min"; None to tell it by the metric's name.
+        margin: Difference of the metric that does not matter to you, above
+            0. None: 0.005 for metrics between 0 and 1.
+        target: Value of the metric to reach, or None.
+        selection: "validation" or "training": what selects an arm's point.
+        seed: Of points, weights and the order of the data, at least 0.
+        output_dir: Folder of the study and its report.
+        storage: URL of a database that workers share; None: a file in
+            `output_dir`.
+        loss: For `compile`, where build_model returns an uncompiled model.
+        metrics: For `compile`, too.
+        name: What the report calls the study.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        TypeError, ValueError: What cannot be used, before anything is
+            written; the folder or storage holds another study.
+        FloatingPointError: Every trial of every arm diverged.
+
+    Example:
+
+        print(lbcheck.compare(build_model, (x, y), (x_test, y_test),
+                              batch_size=1024, steps=200).verdict)
+
+    Source: Nado et al. 2021, A Large Batch Optimizer Reality Check,
+        Appendix B, for the protocol.
+    """
+    from lbcheck.study import arm
+    from lbcheck.study import progress
+    from lbcheck.study import session
+    from lbcheck.study.settings import Settings
+    from lbcheck.study.workload import Workload
+
+    settings = Settings(
+        trials=trials,
+        refined_trials=refined_trials,
+        seeds=seeds,
+        margin=margin,
+        target=target,
+        selection=selection,
+        seed=seed,
+    )
+    name = name or getattr(build_model, "__qualname__", "model")
+    workload = Workload(
+        build_model,
+        train,
+        validation,
+        batch_size,
+        steps,
+        metric,
+        mode,
+        loss,
+        metrics,
+        name,
+    )
+    study = session.Session(
+        workload,
+        [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms],
+        settings,
+        {
+            "name": name,
+            "workload": name,
+            "command": [sys.executable, *sys.argv],
+            "flagfile": None,
+        },
+    )
+    study.open(output_dir, storage)
+    with progress.Progress(study.protocol.total) as bar:
+        study.work(bar)
+    study.publish()
+    return Comparison(output_dir)

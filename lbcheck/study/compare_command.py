@@ -1,0 +1,207 @@
+"""`lbcheck compare`: is a layer-wise optimizer needed for this model?
+
+    lbcheck compare --flagfile=flags/quick.flags
+    lbcheck compare --workload=my_module:function --output_dir=my_study
+
+The function returns an `lbcheck.Workload`. Every arm is searched with the
+same number of trials, its best point runs again with fresh seeds, and the
+answer is the first line of the report in the output folder. --dry_run says
+before what it takes. The same command goes on where it was stopped; given on
+other machines with the same --storage, they share the work.
+
+Exit codes: 0 finished, 2 refused, 3 every trial diverged, 75 interrupted.
+"""
+
+import contextlib
+import dataclasses
+import re
+import sys
+
+from absl import app
+from absl import flags
+
+from lbcheck.settings import program
+from lbcheck.study import processes
+from lbcheck.study.settings import SELECTIONS
+from lbcheck.study.settings import Settings
+from lbcheck.training import options as ends
+
+FLAGS = flags.FlagValues()
+
+_TEXTS = {
+    "workload": (None, "module:function that returns an lbcheck.Workload."),
+    "output_dir": ("lbcheck_study", "Folder of the study and its report."),
+    "storage": (
+        None,
+        "URL of a database for several machines, such as "
+        "postgresql://user@host/name; unset: a file in the output folder.",
+    ),
+    "metric": (None, "What trials are judged by; unset: the workload's."),
+    "name": (None, "What the report calls the study; unset: the workload's."),
+}
+_COUNTS = {
+    "batch_size": (None, 1, "Examples of one update; unset: the workload's."),
+    "steps": (None, 1, "Updates of one trial; unset: the workload's."),
+    "trials": (Settings.trials, 1, "Points of its space that each arm tries."),
+    "refined_trials": (
+        Settings.refined_trials,
+        0,
+        "Points more of each arm, around its best one.",
+    ),
+    "seeds": (Settings.seeds, 1, "Runs of each arm's best point."),
+    "seed": (Settings.seed, 0, "Of points, weights and the data's order."),
+    "num_workers": (
+        1,
+        1,
+        "Processes on this machine; they share its cores.",
+    ),
+}
+_REALS = {
+    "margin": "Difference of the metric that does not matter to you.",
+    "target": "Value of the metric to reach.",
+}
+_CHOICES = {
+    "keras": (
+        None,
+        ["keras3", "tf_keras"],
+        "The Keras, where the workload's function leaves the choice.",
+    ),
+    "mode": (None, ["max", "min"], "Whether the metric is best high or low."),
+    "selection": (
+        Settings.selection,
+        SELECTIONS,
+        "Data that selects an arm's best point.",
+    ),
+}
+_SWITCHES = {
+    "dry_run": (False, "Measure a few updates, say what it takes, and stop."),
+    "progress": (True, "Show a progress bar."),
+    "join": (
+        False,
+        "Only work on a study that another process has begun and reports.",
+    ),
+}
+_OF_THE_CALL = ("dry_run", "join", "num_workers", "progress")
+
+for _name, (_default, _text) in _TEXTS.items():
+    flags.DEFINE_string(_name, _default, _text, flag_values=FLAGS)
+for _name, (_default, _least, _text) in _COUNTS.items():
+    flags.DEFINE_integer(
+        _name, _default, _text, lower_bound=_least, flag_values=FLAGS
+    )
+for _name, _text in _REALS.items():
+    flags.DEFINE_float(_name, None, _text, flag_values=FLAGS)
+for _name, (_default, _values, _text) in _CHOICES.items():
+    flags.DEFINE_enum(_name, _default, _values, _text, flag_values=FLAGS)
+for _name, (_default, _text) in _SWITCHES.items():
+    flags.DEFINE_bool(_name, _default, _text, flag_values=FLAGS)
+flags.DEFINE_list(
+    "arms",
+    ["nesterov", "lars", "adamw", "lamb"],
+    "Arms by name, JSON files of arms, or module:attribute of lbcheck.Arms.",
+    flag_values=FLAGS,
+)
+
+
+def main(argv):
+    """Does what the flags ask for; returns the exit code."""
+    if argv:
+        raise app.UsageError(
+            f"lbcheck compare takes flags only, received {argv}."
+        )
+    if FLAGS.workload is None:
+        raise app.UsageError("--workload=module:function is needed.")
+    try:
+        settings = Settings(**_given(f.name for f in _fields(Settings)))
+        processes.share_machine(FLAGS.num_workers)
+        with processes.interruptible():
+            return _run(settings)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        return ends.INTERRUPTED
+    except FloatingPointError as error:
+        print(f"lbcheck compare: {error}", file=sys.stderr)
+        return ends.DIVERGED
+    except (ImportError, TypeError, ValueError, OSError) as error:
+        raise app.UsageError(str(error)) from error
+
+
+def _fields(settings):
+    return dataclasses.fields(settings)
+
+
+def _given(names):
+    """{name: value} of those flags that have a value."""
+    values = {name: FLAGS[name].value for name in names}
+    return {name: v for name, v in values.items() if v is not None}
+
+
+def _run(settings):
+    session = _session(settings)
+    if FLAGS.dry_run:
+        from lbcheck.study import dry_run
+
+        print(dry_run.report(session, FLAGS.num_workers))
+        return ends.FINISHED
+    session.open(FLAGS.output_dir, FLAGS.storage)
+    if FLAGS.join:
+        processes.stop_with_parent()
+    try:
+        _work(session)
+    finally:
+        # Also what is done so far, for those who stop here.
+        if not FLAGS.join:
+            session.export()
+    if not FLAGS.join:
+        _show(session)
+    return ends.FINISHED
+
+
+def _session(settings):
+    from lbcheck.study import arm
+    from lbcheck.study import session
+    from lbcheck.study import workload as workloads
+
+    arms = [arm.load(text) for text in FLAGS.arms]
+    sizes = _given(("batch_size", "steps"))
+    workload = workloads.load(FLAGS.workload, **_given(("keras",)), **sizes)
+    workload = workload._replace(**sizes, **_given(("metric", "mode", "name")))
+    origin = {
+        "name": workload.name,
+        "workload": FLAGS.workload,
+        "command": _without_passwords(["lbcheck", *sys.argv[1:]]),
+        "flagfile": "".join(
+            _without_passwords(
+                program.flagfile(FLAGS, _OF_THE_CALL).splitlines(True)
+            )
+        ),
+    }
+    return session.Session(workload, arms, settings, origin)
+
+
+def _without_passwords(texts):
+    return [re.sub(r"(://[^/:@]*):[^/@]*@", r"\1:***@", t) for t in texts]
+
+
+def _work(session):
+    from lbcheck.study import progress
+
+    helpers = contextlib.nullcontext()
+    if FLAGS.num_workers > 1:
+        helpers = processes.Helpers(
+            [sys.executable, "-m", "lbcheck.cli", *sys.argv[1:]]
+            + ["--join", "--noprogress", "--num_workers=1"],
+            FLAGS.num_workers - 1,
+        )
+    bar = progress.Progress(
+        session.protocol.total, FLAGS.progress and not FLAGS.join
+    )
+    with helpers, bar:
+        session.work(bar)
+
+
+def _show(session):
+    from lbcheck.comparison import Comparison
+
+    session.publish()
+    print(Comparison(session.folder))

@@ -1,0 +1,48 @@
+"""The progress bar of a study."""
+
+import sys
+
+
+class Progress:
+    """Trials done of all workers, with the time left; a context.
+
+    Args:
+        total: Trials of the whole study.
+        shown: Whether to show it; it is not shown off a terminal either.
+    """
+
+    def __init__(self, total: int, shown: bool = True):
+        import tqdm
+
+        self._bar = tqdm.tqdm(
+            total=total,
+            unit="trial",
+            file=sys.stderr,
+            disable=None if shown else True,
+            dynamic_ncols=True,
+        )
+        self._started = False
+
+    def __call__(self, counts: dict) -> None:
+        """Shows the ledger's counts."""
+        if self._bar.disable:
+            return
+        done = sum(n["finished"] + n["diverged"] for n in counts.values())
+        if not self._started:
+            # What an earlier call did says nothing on the time left.
+            self._bar.initial = done
+            self._started = True
+        now = [
+            f"{arm} {stage}"
+            for (arm, stage), n in counts.items()
+            if n["running"]
+        ]
+        self._bar.set_postfix_str(", ".join(now), refresh=False)
+        self._bar.n = done
+        self._bar.refresh()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self._bar.close()

@@ -1,0 +1,67 @@
+"""What a study is told besides its workload and its arms."""
+
+import dataclasses
+import math
+import numbers
+
+SELECTIONS = ("validation", "training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How arms are tuned and compared; every arm gets the same.
+
+    Args:
+        trials: Points of its search space that each arm tries, at least 1.
+        refined_trials: Points more, of the space around the best one.
+        seeds: Runs of each arm's best point, with fresh seeds, at least 1.
+        margin: Difference of the metric that does not matter to you, above
+            0 and in the metric's unit.
+        target: Value of the metric to reach, or None.
+        selection: Part of the data that selects points and seeds: one of
+            `SELECTIONS`.
+        seed: Of the points, the weights and the order of the data; at least
+            0.
+
+    Raises:
+        ValueError: A number out of range or an unknown choice.
+    """
+
+    trials: int = 20
+    refined_trials: int = 0
+    seeds: int = 10
+    margin: float | None = None
+    target: float | None = None
+    selection: str = "validation"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (
+            ("trials", 1),
+            ("refined_trials", 0),
+            ("seeds", 1),
+            ("seed", 0),
+        ):
+            value = getattr(self, name)
+            if not _is_number(value, numbers.Integral) or value < least:
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least}, "
+                    f"received {value!r}."
+                )
+        for name in ("margin", "target"):
+            value = getattr(self, name)
+            if value is not None and not (
+                _is_number(value, numbers.Real) and math.isfinite(value)
+            ):
+                raise ValueError(f"{name} must be a number, not {value!r}.")
+        if self.margin is not None and not self.margin > 0:
+            raise ValueError(f"margin must be above 0, not {self.margin}.")
+        if self.selection not in SELECTIONS:
+            raise ValueError(
+                f"selection must be one of {SELECTIONS}, received "
+                f"{self.selection!r}."
+            )
+
+
+def _is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,65 @@
+"""`lbcheck study`: how far a study is.
+
+lbcheck study status FOLDER
+"""
+
+from absl import app
+from absl import flags
+
+from lbcheck.study import records
+
+FLAGS = flags.FlagValues()
+_STORAGE = flags.DEFINE_string(
+    "storage",
+    None,
+    "URL of the database that the study was given; unset: its own file.",
+    flag_values=FLAGS,
+)
+
+_STATES = ("finished", "diverged", "running", "waiting")
+
+
+def status(folder, storage: str | None = None) -> str:
+    """A table of arms and stages, with the number of trials in each state.
+
+    Args:
+        folder: Of the study.
+        storage: URL for Optuna; None is the file in the folder.
+
+    Raises:
+        records.StudyError: There is no study, or no ledger to read.
+    """
+    from lbcheck.study import ledger
+    from lbcheck.study import protocol
+
+    study, _ = records.load(folder)
+    counts = ledger.Ledger(
+        storage or records.storage_url(folder), study
+    ).counts()
+    total = protocol.Protocol(study).total
+    done = sum(n["finished"] + n["diverged"] for n in counts.values())
+    rows = [("arm", "stage", *_STATES)]
+    rows += [
+        (arm, stage, *(str(n[state]) for state in _STATES))
+        for (arm, stage), n in counts.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [f"{study['name']}: {done} of {total} trials are done.", ""]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths)]
+        cells[:2] = [c.ljust(width) for c, width in zip(row, widths[:2])]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def main(argv):
+    """Prints the status of one study."""
+    if len(argv) != 2 or argv[0] != "status":
+        raise app.UsageError(
+            f"lbcheck study takes `status` and a folder; received {argv}."
+        )
+    try:
+        print(status(argv[1], _STORAGE.value))
+    except (OSError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
+    return 0

@@ -1,0 +1,96 @@
+"""A study for TensorBoard's HParams page: a run per trial.
+
+    tensorboard --logdir=FOLDER/tensorboard
+
+Runs are named arm/stage/index. Hyperparameters are the trial's own and its
+arm and stage; metrics are validation and training, curves included. The seeds
+of a confirmed point make one group, which the page averages.
+"""
+
+import importlib.util
+import pathlib
+import shutil
+
+from lbcheck import event_file
+
+FOLDER = "tensorboard"
+
+_PARTS = ("validation", "training")
+
+
+def write(folder, records: list[dict]) -> None:
+    """Writes the trials that TensorBoard's folder has not; no TensorFlow.
+
+    Each run appears whole or not at all, so that many calls, as trials end,
+    write each trial once. Does nothing where tensorboard is not installed.
+
+    Args:
+        folder: Folder of the study.
+        records: Trial records.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        return
+    folder = pathlib.Path(folder)
+    for record in records:
+        run = f"{record['arm']}/{record['stage']}/{record['index']:04d}"
+        _write_run(folder, run, lambda file, r=record: _write_trial(file, r))
+
+
+def _write_run(folder, run, fill):
+    final = folder / FOLDER / run
+    if final.exists():
+        return
+    # Not below the log directory, where TensorBoard would take it for a run.
+    part = folder / f".{FOLDER}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    file = event_file.EventFile(part)
+    fill(file)
+    file.close()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part.rename(final)
+
+
+def _write_trial(file, record):
+    from tensorboard.plugins.hparams import api_pb2
+    from tensorboard.plugins.hparams import summary_v2
+
+    hparams = {
+        "arm": record["arm"],
+        "stage": record["stage"],
+        **record["hyperparameters"],
+    }
+    group = f"{record['arm']}/{record['stage']}"
+    if record["stage"] != "confirm":
+        group += f"/{record['index']}"
+    file.add(0, summary_v2.hparams_pb(hparams, trial_id=group))
+    for point in record["curve"]:
+        _write_metrics(file, point["step"], point)
+    if not record["curve"] or record["curve"][-1]["step"] < record["steps"]:
+        _write_metrics(file, record["steps"], record["metrics"] or {})
+    ended = "SUCCESS" if record["status"] == "finished" else "FAILURE"
+    file.add(0, _session_end(api_pb2.Status.Value(f"STATUS_{ended}")))
+
+
+def _write_metrics(file, step, metrics):
+    for part in _PARTS:
+        for name, value in (metrics.get(part) or {}).items():
+            if value is not None:
+                file.scalar(step, f"{part}/{name}", value)
+
+
+def _session_end(status):
+    """As tensorboard's session_end_pb, whose module imports TensorFlow."""
+    from tensorboard.compat.proto import summary_pb2
+    from tensorboard.plugins.hparams import metadata
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    data = plugin_data_pb2.HParamsPluginData(
+        session_end_info=plugin_data_pb2.SessionEndInfo(status=status)
+    )
+    summary = summary_pb2.Summary()
+    summary.value.add(
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return summary
