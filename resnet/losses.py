@@ -11,7 +11,8 @@ def cross_entropy(keras, label_smoothing=0.0):
 
     Args:
         keras: The module `keras` or `tf_keras`.
-        label_smoothing: tau, in [0, 1).
+        label_smoothing: tau, in [0, 1); also a scalar variable, which may be
+            assigned to later.
 
     Returns:
         A loss of that Keras for `model.compile(loss=...)`.
@@ -41,13 +42,28 @@ def of(keras):
     class SmoothedCrossEntropy(keras.losses.CategoricalCrossentropy):
         """See `cross_entropy`."""
 
-        def __init__(self, from_logits=True, name="cross_entropy", **kwargs):
+        def __init__(
+            self,
+            label_smoothing=0.0,
+            from_logits=True,
+            name="cross_entropy",
+            **kwargs,
+        ):
             super().__init__(from_logits=from_logits, name=name, **kwargs)
+            self.label_smoothing = label_smoothing
 
         def call(self, y_true, y_pred):
             # Keras may have made floats of the labels, or a column.
             labels = arrays.cast(arrays.reshape(y_true, (-1,)), "int32")
-            onehot = arrays.one_hot(labels, y_pred.shape[-1])
-            return super().call(onehot, y_pred)
+            num_classes = y_pred.shape[-1]
+            onehot = arrays.one_hot(labels, num_classes)
+            # Here, as Keras would ask whether a variable is 0.
+            tau = self.label_smoothing
+            target = onehot * (1.0 - tau) + tau / num_classes
+            return super().call(target, y_pred)
+
+        def get_config(self):
+            tau = float(self.label_smoothing)
+            return {**super().get_config(), "label_smoothing": tau}
 
     return SmoothedCrossEntropy
