@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import qmc
 
 from lbcheck import published
+from lbcheck.study import arm
 from lbcheck.study.parameter import Parameter
 from lbcheck.study.space import Space
 
@@ -337,7 +338,9 @@ def test_refined_grid_is_a_finer_grid():
     assert choices == pytest.approx(np.logspace(-0.125, 0.125, 10), rel=1e-12)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem
+)
 def test_every_best_point_can_be_refined(path):
     space = Space.load(path)
     steps = space.facts.get("steps", 1000)
@@ -381,6 +384,14 @@ ADDED = {
     "momentum",
 }
 """Constants that the captions or the text give, not the tables' rows."""
+
+MODEL = {
+    "virtual_batch_size",
+    "label_smoothing",
+    "batch_norm_momentum",
+    "batch_norm_epsilon",
+    "final_gamma",
+}
 
 TABLE_16 = [k * 10.0**a for a in range(-3, 3) for k in range(1, 10)]
 TABLE_17 = {
@@ -573,6 +584,22 @@ def test_every_space_names_its_table():
             rf"{paper} et al. 20\d\d, Table {number}\b", space.facts["source"]
         )
         assert Space.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize("table", range(9, 24))
+def test_an_arm_takes_the_names_of_the_chronology(table):
+    space = load(f"nado2021_table{table}")
+    nesterov = arm.Arm("nesterov", "nesterov", space)
+    steps = space.facts["steps"]
+    for point in space.points(0, 0, 4, steps):
+        rate = nesterov.schedule_of(point, steps)
+        peak = point["warmup_steps"]
+        assert rate(peak) == pytest.approx(point["learning_rate"])
+        end = point.get("decay_end_step", steps)
+        assert rate(end) == pytest.approx(point["final_learning_rate"])
+        split = nesterov.resolve(point)
+        assert set(split.optimizer) <= {"momentum", "weight_decay", "l2"}
+        assert set(split.model) <= MODEL
 
 
 # --- Bad input ------------------------------------------------------------
