@@ -1,0 +1,145 @@
+"""What the verdict consists of: arms, pairs of arms, the answer."""
+
+import dataclasses
+import math
+from typing import Any
+
+from lbcheck.report import wording
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmSummary:
+    """One arm's runs on one part of the data; None where there is no number.
+
+    Attributes:
+        arm: Its name.
+        layer_wise: Whether it adapts the rate layer by layer.
+        part: "validation" or "training".
+        runs: Number of seeds.
+        diverged: How many of them diverged; they rank below every other run.
+        median: Over seeds.
+        low: Low end of the median's 95 % interval (order statistics).
+        high: High end.
+        hits: Runs that reached the target at the end; validation only.
+        hit_rate: The same as a fraction.
+        hit_low: Low end of its exact 95 % interval.
+        hit_high: High end.
+        steps_to_target: Median of the first step at which the target was
+            seen reached; None if half of the runs never did.
+        steps_low: Low end of its interval.
+        steps_high: High end.
+    """
+
+    arm: str
+    layer_wise: bool
+    part: str
+    runs: int
+    diverged: int
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    hits: int | None = None
+    hit_rate: float | None = None
+    hit_low: float | None = None
+    hit_high: float | None = None
+    steps_to_target: float | None = None
+    steps_low: float | None = None
+    steps_high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PairVerdict:
+    """A layer-wise arm against a generic one, on one part of the data.
+
+    Attributes:
+        arm: The layer-wise arm.
+        other_arm: The generic arm.
+        part: "validation" or "training".
+        runs: Seeds of the layer-wise arm.
+        other_runs: Seeds of the generic arm.
+        margin: Differences below it do not matter; in the metric's unit.
+        answer: "needed", "not needed" or "undecided".
+        relation: "layer-wise better", "generic better", "equal" (the interval
+            lies within the margins), "generic not worse" or "unclear".
+        median_difference: Difference of medians, positive: layer-wise better.
+        difference: Hodges and Lehmann's estimate of the same.
+        low: Low end of its interval; see `shift.Shift`.
+        high: High end.
+        p_superior: P-value of a difference above 0.
+        p_not_needed: P-value of a difference below the margin.
+        p_equivalent: P-value of a difference within the margins, the greater
+            of two one-sided tests.
+        improvement: Probability that a layer-wise run beats a generic one.
+        improvement_low: Low end of its 95 % interval.
+        improvement_high: High end.
+        hits_p: Fisher's p-value of equal target hit rates; validation only.
+        detectable: Least true difference called needed with 80 % here.
+        more_seeds: Seeds an arm to add for an 80 % chance of an answer, 0 if
+            there is one; None if more than 1,000.
+    """
+
+    arm: str
+    other_arm: str
+    part: str
+    runs: int
+    other_runs: int
+    margin: float
+    answer: str = "undecided"
+    relation: str = "unclear"
+    median_difference: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_superior: float | None = None
+    p_not_needed: float | None = None
+    p_equivalent: float | None = None
+    improvement: float | None = None
+    improvement_low: float | None = None
+    improvement_high: float | None = None
+    hits_p: float | None = None
+    detectable: float | None = None
+    more_seeds: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The answer and everything it rests on; `str` of it is the answer.
+
+    Attributes:
+        answer: "needed", "not needed" or "undecided", by the validation
+            metric.
+        more_seeds: Seeds an arm to add for an 80 % chance of an answer; 0 if
+            there is one or seeds are not what is missing, None if no number
+            up to 1,000 is enough.
+        sentence: The answer in one or two sentences.
+        training_answer: The answer by the training metric; None without one.
+        pairs: Every pair on every part.
+        arms: Every arm on every part.
+        notes: What a reader must know to trust the answer, in sentences.
+    """
+
+    answer: str
+    more_seeds: int | None
+    sentence: str
+    training_answer: str | None
+    pairs: tuple[PairVerdict, ...]
+    arms: tuple[ArmSummary, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self):
+        return wording.answer(self.answer, self.more_seeds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict that JSON can hold; no bound becomes None."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value):
+    """JSON-able: lists for tuples, None for numbers without bound."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,197 @@
+"""The verdict in words."""
+
+import math
+
+MEDIANS_ONLY = (
+    "Judged by published medians, without the runs behind them: no interval "
+    "can be given, differences are held against the margin alone."
+)
+_NOT_BETTER = ("equal", "generic better", "generic not worse")
+
+
+def answer(word: str, more_seeds: int | None) -> str:
+    """The answer with the seeds that it lacks: "undecided (4 more seeds)"."""
+    if word != "undecided" or more_seeds == 0:
+        return word
+    return f"undecided ({_more(more_seeds)})"
+
+
+def sentence(word, more_seeds, deciding, pairs, arms, metric) -> str:
+    """The first line of a report.
+
+    Args:
+        word: "needed", "not needed" or "undecided".
+        more_seeds: As in `Verdict`.
+        deciding: The pairs on validation that the answer rests on.
+        pairs: All pairs.
+        arms: All arms.
+        metric: Its name.
+    """
+    if not pairs:
+        return _one_sided(arms)
+    if word == "undecided":
+        text = _undecided(more_seeds, pairs, metric)
+    elif word == "needed":
+        text = (
+            f"Needed: {deciding[0].arm} beats "
+            f"{_names(p.other_arm for p in deciding)} in validation {metric}"
+            f"{_by(deciding)}, more than chance explains and no less than the "
+            f"margin of {_margins(deciding)}."
+        )
+    else:
+        verb = "is as good as"
+        if all(p.relation == "generic better" for p in deciding):
+            verb = "is better than"
+        text = (
+            f"Not needed: {deciding[0].other_arm} {verb} "
+            f"{_names(p.arm for p in deciding)} in validation {metric}, with "
+            f"a margin of {_margins(deciding)}."
+        )
+    told = deciding or [p for p in pairs if p.part == "validation"]
+    compared = [both(pair, pairs) for pair in told]
+    if not any(pair.part == "training" for pair in pairs):
+        compared = []
+    elif len(told) > 1:
+        compared = [text for text in compared if " rather than " in text][:1]
+    return " ".join([text, *compared])
+
+
+def both(pair, pairs) -> str:
+    """A pair on validation and on training: optimization or regularization.
+
+    Source: Nado et al. 2021, section 2.1.5.
+    """
+    match = (pair.arm, pair.other_arm, "training")
+    training = [p for p in pairs if (p.arm, p.other_arm, p.part) == match]
+    seen = [pair, *training]
+    relations = [p.relation for p in seen]
+    if relations[0] == "unclear" or relations[-1] == "unclear":
+        label = ""
+    else:
+        label = _label(*relations) if training else ""
+    text = ", ".join(_relation(p) for p in seen)
+    return f"{pair.arm} against {pair.other_arm}: {text}{label}."
+
+
+def notes(pairs, arms, metric, least_seeds) -> list[str]:
+    """What a reader must know to trust the answer."""
+    texts = []
+    validation = [p for p in pairs if p.part == "validation"]
+    if len(validation) > 1:
+        texts += [both(pair, pairs) for pair in validation]
+    for part in ("validation", "training"):
+        own = [p for p in pairs if p.part == part]
+        if own:
+            texts.append(
+                f"A difference of less than {_margins(own)} in {part} {metric} "
+                "does not matter (the margin)."
+            )
+    found = [p.detectable for p in validation if p.detectable is not None]
+    if found:
+        texts.append(
+            f"With {_counts(validation)} an arm, a true difference of "
+            f"{_number(max(found))} would be called needed in 80 % of studies."
+        )
+    few = [p for p in validation if min(p.runs, p.other_runs) < least_seeds]
+    if few:
+        texts.append(
+            f"With fewer than {least_seeds} seeds no 95 % interval of a median "
+            "exists, so no answer is given."
+        )
+    for arm in arms:
+        if arm.part == "validation" and arm.diverged:
+            texts.append(
+                f"{arm.diverged} of {arm.runs} seeds of {arm.arm} diverged; "
+                "they count as worse than every other run."
+            )
+    return texts
+
+
+def feasible(found: dict[str, int]) -> str:
+    """That settings diverged, of some arms more than of others."""
+    numbers = ", ".join(f"{arm} {count}" for arm, count in found.items())
+    return (
+        "Equal numbers of settings were tried; those that trained without "
+        f"diverging: {numbers}."
+    )
+
+
+def left_out(arm: str) -> str:
+    """That an arm takes no part."""
+    return f"{arm} is left out: every setting that was tried diverged."
+
+
+def _one_sided(arms):
+    side = "generic" if any(arm.layer_wise for arm in arms) else "layer-wise"
+    return f"Undecided: no {side} arm with a setting that trains, to compare."
+
+
+def _undecided(more_seeds, pairs, metric):
+    validation = [p for p in pairs if p.part == "validation"]
+    found = [p.detectable for p in validation if p.detectable is not None]
+    limit = ""
+    if found:
+        limit = (
+            ", which at this noise can show a true difference of "
+            f"{_number(max(found))}"
+        )
+    return (
+        f"{answer('undecided', more_seeds).capitalize()}: validation "
+        f"{metric} rests on {_counts(validation)} an arm{limit}; the margin is "
+        f"{_margins(validation)}."
+    )
+
+
+def _more(more_seeds):
+    if more_seeds is None:
+        return "more than 1,000 more seeds"
+    return f"{more_seeds} more seed{'s' if more_seeds != 1 else ''}"
+
+
+def _label(validation, training):
+    better, worse = "layer-wise better", "generic better"
+    if (validation == better and training in _NOT_BETTER) or (
+        validation == "equal" and training == worse
+    ):
+        return ": regularization rather than optimization"
+    if training == better and validation in _NOT_BETTER:
+        return ": optimization rather than generalization"
+    return ""
+
+
+def _relation(pair):
+    words = {
+        "layer-wise better": f"{pair.arm} better",
+        "generic better": f"{pair.other_arm} better",
+        "generic not worse": f"{pair.other_arm} not worse",
+        "equal": "equal",
+        "unclear": "undecided",
+    }
+    return f"{words[pair.relation]} on {pair.part}"
+
+
+def _by(pairs):
+    if any(p.difference is None for p in pairs):
+        return ""
+    ends = sorted({_number(p.difference) for p in pairs}, key=float)
+    return f" by {' to '.join([ends[0], ends[-1]][: len(ends)])}"
+
+
+def _margins(pairs):
+    ends = sorted({p.margin for p in pairs})
+    return " to ".join(dict.fromkeys(_number(m) for m in (ends[0], ends[-1])))
+
+
+def _counts(pairs):
+    counts = sorted({n for p in pairs for n in (p.runs, p.other_runs)})
+    text = " to ".join(dict.fromkeys(f"{n}" for n in (counts[0], counts[-1])))
+    return f"{text} seed{'s' if text != '1' else ''}"
+
+
+def _names(names):
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _number(value):
+    return f"{value:.2g}" if math.isfinite(value) else "any size"
