@@ -6,5 +6,6 @@ workload   a model and its data
 protocol   which runs a study consists of, from its settings and its records
 ledger     which of them are done, running or waiting, in Optuna's storage
 worker     takes a run from the ledger, trains, puts its record back
+storage    Optuna's storage, with claims that are atomic in SQLite too
 records    the study's folder: study.json, ledger.db, trials.jsonl
 """

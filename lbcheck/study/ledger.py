@@ -1,8 +1,33 @@
-"""Which trials are waiting, running and done, in a storage of Optuna's."""
+"""Which trials are waiting, running and done, in a storage of Optuna's.
+
+Every (arm, stage) of a study is one Optuna study and every task one trial of
+it, with the task and, when it is done, its record as attributes: COMPLETE
+with the selection metric as its value, or PRUNED if it diverged. A trial that
+crashed is FAIL; its task then gets another trial. Of a task's trials the
+first that is not FAIL counts, and no other.
+"""
+
+import contextlib
+import json
+import random
+import threading
+
+from lbcheck.study import protocol
+from lbcheck.study import records as study_records
+from lbcheck.study import storage
+from lbcheck.study.records import StudyError
+
+_PIECE = 30_000
+"""Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
+_ADDED_AT_ONCE = 8
 
 
 class Ledger:
     """The trials of one study in an Optuna storage.
+
+    Safe to share between processes and machines: a task is claimed by one
+    worker, a record is counted once, and what a killed worker had claimed is
+    run again.
 
     Args:
         url: SQLAlchemy's URL of the storage, see `records.storage_url`.
@@ -13,10 +38,29 @@ class Ledger:
     Raises:
         StudyError: The storage cannot be reached, or holds a study of this
             name with other settings.
+
+    Example:
+        >>> ledger = Ledger(records.storage_url(folder), study)
+        >>> ledger.add(Protocol(study).next_tasks(ledger.records()))
+        80
+        >>> with ledger.claim() as claim:
+        ...     claim.finish(trainer.run(claim.task))
+        True
     """
 
     def __init__(self, url: str, study: dict, heartbeat: float = 3):
-        raise NotImplementedError
+        self.heartbeat = heartbeat
+        self._study = study
+        self._queue = {}  # arm -> waiting trials when last looked at
+        self.url = storage.readable(url)
+        with storage.errors(self.url):
+            self.storage = storage.connect(url, heartbeat)
+            self._places = {
+                (arm, stage): self._open(arm, stage)
+                for arm in study["arms"]
+                for stage in study_records.STAGES
+                if stage != "refined" or study["refined_trials"]
+            }
 
     def add(self, tasks: list[dict]) -> int:
         """Puts tasks on the waiting list that are not in the ledger yet.
@@ -26,23 +70,152 @@ class Ledger:
         Returns:
             The number of tasks put.
         """
-        raise NotImplementedError
+        with storage.errors(self.url):
+            self._fail_stale()
+            # Workers that add at the same time begin at different tasks, and
+            # look again what the others have added.
+            tasks = random.Random().sample(tasks, len(tasks))
+            added = 0
+            for start in range(0, len(tasks), _ADDED_AT_ONCE):
+                standing = self._standing()
+                for task in tasks[start : start + _ADDED_AT_ONCE]:
+                    place = task["arm"], task["stage"]
+                    if task["index"] not in standing[place]:
+                        space = self._study["arms"][task["arm"]]["space"]
+                        self._places[place].add_trial(_trial_of(task, space))
+                        added += 1
+        return added
 
     def claim(self, prefer_arm: str | None = None) -> "Claim | None":
         """Takes a waiting task, of this arm if it has any; None if none."""
-        raise NotImplementedError
+        with storage.errors(self.url):
+            if not self._queue.get(prefer_arm):
+                self._queue = self._waiting()
+            for arm in sorted(self._queue, key=lambda arm: arm != prefer_arm):
+                while self._queue[arm]:
+                    trial = self._queue[arm].pop(0)
+                    if self._take(trial):
+                        return Claim(self, trial)
+        return None
 
     def records(self) -> list[dict]:
         """The records of all done trials in canonical order."""
-        raise NotImplementedError
+        with storage.errors(self.url):
+            done = [
+                _record_of(trial)
+                for trials in self._standing().values()
+                for trial in trials.values()
+                if trial.state.is_finished()
+            ]
+        return study_records.canonical(self._study, done)
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
         """(arm, stage) -> {"finished", "diverged", "running", "waiting"}."""
-        raise NotImplementedError
+        names = {
+            "COMPLETE": "finished",
+            "PRUNED": "diverged",
+            "RUNNING": "running",
+            "WAITING": "waiting",
+        }
+        counts = {}
+        with storage.errors(self.url):
+            for place, trials in self._standing().items():
+                states = [trial.state.name for trial in trials.values()]
+                counts[place] = {
+                    name: states.count(state) for state, name in names.items()
+                }
+        return counts
+
+    def checked(self, task: dict, record: dict) -> tuple[float | None, str]:
+        """The value that selects, None if diverged, and the record as JSON."""
+        what = "{arm}/{stage}/{index}".format(**task)
+        if {key: record.get(key) for key in task} != task:
+            raise ValueError(f"{what}: the record is of another task.")
+        try:
+            text = json.dumps(record, allow_nan=False)
+        except ValueError as error:
+            raise ValueError(
+                f"{what}: the record has numbers that are not finite."
+            ) from error
+        value = protocol.score(self._study, record)
+        if value is None and record["status"] != "diverged":
+            metric, part = self._study["metric"], self._study["selection"]
+            raise ValueError(
+                f"{what}: finished without a {part} {metric['name']}, which "
+                f"selects; received {record['metrics'][part]}."
+            )
+        return value, text
 
     def close(self) -> None:
         """Closes the connections."""
-        raise NotImplementedError
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def _open(self, arm, stage):
+        import optuna
+
+        name = f"{self._study['name']}/{arm}/{stage}"
+        mode = self._study["metric"]["mode"]
+        with storage.quiet():
+            place = optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                direction={"max": "maximize", "min": "minimize"}[mode],
+                load_if_exists=True,
+            )
+        settings = study_records.settings(self._study)
+        there = place.user_attrs.get("study")
+        if there is None:
+            place.set_user_attr("study", settings)
+        elif difference := study_records.difference(there, settings):
+            raise StudyError(
+                f"{self.url} holds another study {self._study['name']!r}: "
+                f"{difference}. Give this study another name or storage."
+            )
+        return place
+
+    def _standing(self):
+        """(arm, stage) -> index -> the trial that counts."""
+        standing = {}
+        for place, optuna_study in self._places.items():
+            standing[place] = {}
+            for trial in optuna_study.get_trials(deepcopy=False):
+                if trial.state.name != "FAIL":
+                    index = trial.user_attrs["task"]["index"]
+                    standing[place].setdefault(index, trial)
+        return standing
+
+    def _waiting(self):
+        """arm -> waiting trials; first the arms that fewest workers are on."""
+        waiting = {arm: [] for arm in self._study["arms"]}
+        running = dict.fromkeys(waiting, 0)
+        for (arm, _), trials in self._standing().items():
+            for _, trial in sorted(trials.items()):
+                running[arm] += trial.state.name == "RUNNING"
+                if trial.state.name == "WAITING":
+                    waiting[arm].append(trial)
+        return {arm: waiting[arm] for arm in sorted(running, key=running.get)}
+
+    def _take(self, trial):
+        from optuna import exceptions
+        from optuna.trial import TrialState
+
+        # A heartbeat before the claim: a trial without any never counts as
+        # stale, and a worker may die before its first.
+        self.storage.record_heartbeat(trial._trial_id)
+        try:
+            return self.storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            )
+        except exceptions.UpdateFinishedTrialError:
+            return False
+
+    def _fail_stale(self):
+        import optuna
+
+        with storage.quiet():
+            for place in self._places.values():
+                optuna.storages.fail_stale_trials(place)
 
 
 class Claim:
@@ -51,12 +224,115 @@ class Claim:
     Left without `finish`, the task goes back to the waiting ones.
     """
 
-    task: dict
+    def __init__(self, ledger: Ledger, trial):
+        self.task: dict = trial.user_attrs["task"]
+        self._ledger = ledger
+        self._id = trial._trial_id
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not self._ended.is_set():
+            self.abandon()
 
     def finish(self, record: dict) -> bool:
-        """Puts the record in the ledger; False if the trial was given away."""
-        raise NotImplementedError
+        """Puts the record in the ledger.
+
+        Returns:
+            False if this worker was silent for so long that the trial was
+            given to another; the record is dropped then.
+
+        Raises:
+            ValueError: The record is not of this task, lacks the metric that
+                selects, or has numbers that are not finite.
+        """
+        value, text = self._ledger.checked(self.task, record)
+        attributes = {
+            _key(start): text[start : start + _PIECE]
+            for start in range(0, len(text), _PIECE)
+        }
+        if value is None:
+            return self._end("PRUNED", None, attributes)
+        return self._end("COMPLETE", [value], attributes)
 
     def abandon(self) -> None:
         """Gives the task back."""
-        raise NotImplementedError
+        self._end("FAIL", None, {})
+
+    def _end(self, state, values, attributes):
+        from optuna import exceptions
+        from optuna.trial import TrialState
+
+        database = self._ledger.storage
+        try:
+            with storage.errors(self._ledger.url):
+                for key, value in attributes.items():
+                    database.set_trial_user_attr(self._id, key, value)
+                return database.set_trial_state_values(
+                    self._id, TrialState[state], values
+                )
+        except exceptions.UpdateFinishedTrialError:
+            return False
+        finally:
+            self._ended.set()
+            self._heart.join()
+
+    def _beat(self):
+        database = self._ledger.storage
+        while not self._ended.wait(self._ledger.heartbeat):
+            # If the storage stays away, the trial goes to another worker and
+            # `finish` says so.
+            with (
+                contextlib.suppress(StudyError),
+                storage.errors(self._ledger.url),
+            ):
+                database.record_heartbeat(self._id)
+        database.remove_session()  # this thread's connection
+
+
+def _trial_of(task, space):
+    """A waiting trial; what is a number stands among its parameters."""
+    import optuna
+
+    numbers = {
+        name: value
+        for name, value in task["hyperparameters"].items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return optuna.create_trial(
+        state=optuna.trial.TrialState.WAITING,
+        params=numbers,
+        distributions={
+            name: _distribution(value, space["parameters"].get(name, {}))
+            for name, value in numbers.items()
+        },
+        user_attrs={"task": task},
+    )
+
+
+def _distribution(value, spec):
+    """Range and scale for a dashboard's axes."""
+    import optuna
+
+    low, high, scale = value, value, None
+    if {"one_minus", "integer", "of"}.isdisjoint(spec) and "min" in spec:
+        low, high, scale = spec["min"], spec["max"], spec["scale"]
+    return optuna.distributions.FloatDistribution(
+        min(low, value), max(high, value), log=scale == "log"
+    )
+
+
+def _key(start):
+    return f"record from {start}" if start else "record"
+
+
+def _record_of(trial):
+    pieces, start = [], 0
+    while piece := trial.user_attrs.get(_key(start)):
+        pieces.append(piece)
+        start += len(piece)
+    return json.loads("".join(pieces))

@@ -2,11 +2,19 @@
 
 Every arm gets the same number of points of its own broad space; if asked for,
 the same number of points of a refined space around the best of them; and its
-best point is run again with fresh seeds, the same seeds for every arm. Nado
-et al. 2021, appendix B.
+best point is run again with fresh seeds, the same seeds for every arm. All
+search trials have the study's own seed, thus the same initial weights and
+order of the data. Nado et al. 2021, Appendix D.
 """
 
 from typing import NamedTuple
+
+from lbcheck.study.records import STAGES
+
+_REFINED_WIDTH = 0.3
+"""Of the broad space's width; three decades of a rate become about one."""
+_EVALUATIONS = 20
+_DIAGNOSTICS = 50
 
 
 class Cut(NamedTuple):
@@ -23,16 +31,30 @@ class Protocol:
         study: As in study.json.
 
     Raises:
-        ValueError: An arm's grid has fewer points than trials are asked for.
+        ValueError: An arm has fewer points than trials are asked for, or a
+            grid, which has no finer points, is to be refined.
+
+    Example:
+        >>> protocol = Protocol(study)  # four arms, 20 trials, 10 seeds
+        >>> protocol.total, len(protocol.next_tasks([]))
+        (120, 80)
     """
 
     def __init__(self, study: dict):
-        raise NotImplementedError
+        self._study = study
+        self._sizes = dict(
+            zip(
+                STAGES,
+                (study["trials"], study["refined_trials"], study["seeds"]),
+            )
+        )
+        for arm in study["arms"]:
+            self._check(arm)
 
     @property
     def total(self) -> int:
-        """Number of trials if no arm fails: broad, refined and confirm."""
-        raise NotImplementedError
+        """Number of trials if every arm can be confirmed."""
+        return len(self._study["arms"]) * sum(self._sizes.values())
 
     def next_tasks(self, records: list[dict]) -> list[dict]:
         """Tasks that can run now and have no record yet; [] when done.
@@ -41,30 +63,114 @@ class Protocol:
         still searched. The same records give the same tasks, so a task that
         another worker runs at this moment is among them.
         """
-        raise NotImplementedError
+        done = {(r["arm"], r["stage"], r["index"]) for r in records}
+        tasks = []
+        for arm in self._study["arms"]:
+            for stage, size in self._sizes.items():
+                missing = [
+                    i for i in range(size) if (arm, stage, i) not in done
+                ]
+                if missing:
+                    points = self._points(arm, stage, records)
+                    tasks += [
+                        self._task(arm, stage, i, points[i])
+                        for i in missing
+                        if points
+                    ]
+                    break
+        return tasks
 
     def observation(self, task: dict) -> dict:
         """What to look at during a task: keyword arguments of `Trainer.run`.
 
+        Confirming runs have curves, and the first of each arm diagnostics;
+        search trials have curves if there is a target to reach.
+
         Returns:
-            {"evaluate_at": steps, "diagnostics_every": steps or 0}.
+            {"evaluate_at": steps, "diagnostics_every": steps, 0 for never}.
         """
-        raise NotImplementedError
+        steps = self._study["steps"]
+        confirms = task["stage"] == "confirm"
+        count = min(_EVALUATIONS, steps)
+        watched = confirms or self._study["target"] is not None
+        return {
+            "evaluate_at": tuple(
+                steps * (i + 1) // count for i in range(count) if watched
+            ),
+            "diagnostics_every": max(1, steps // _DIAGNOSTICS)
+            if confirms and task["index"] == 0
+            else 0,
+        }
+
+    def _points(self, arm, stage, records):
+        """The stage's points; [] if every trial before it diverged."""
+        seed, steps = self._study["seed"], self._study["steps"]
+        space, size = _space(self._study, arm), self._sizes[stage]
+        if stage == "broad":
+            return space.points(seed, 0, size, steps)
+        if stage == "refined":
+            records = [r for r in records if r["stage"] == "broad"]
+        chosen = best(self._study, records, arm)
+        if chosen is None:
+            return []
+        point = chosen["hyperparameters"]
+        if stage == "confirm":
+            return [point] * size
+        finer = space.refined(point, _REFINED_WIDTH, steps)
+        return finer.points(seed, self._sizes["broad"], size, steps)
+
+    def _task(self, arm, stage, index, point):
+        fresh = 1 + index if stage == "confirm" else 0
+        return {
+            "arm": arm,
+            "stage": stage,
+            "index": index,
+            "seed": self._study["seed"] + fresh,
+            "hyperparameters": point,
+        }
+
+    def _check(self, arm):
+        space, trials = _space(self._study, arm), self._sizes["broad"]
+        points = space.size if space.searched else 1
+        if points is not None and points < trials:
+            raise ValueError(
+                f"arm {arm!r}: its space has {points} points, fewer than the "
+                f"{trials} trials that every arm gets; widen the space, or set "
+                f"trials to {points}."
+            )
+        if points is not None and self._sizes["refined"]:
+            raise ValueError(
+                f"arm {arm!r}: a grid has no finer points; set refined_trials "
+                "to 0, or search ranges."
+            )
 
 
 def score(study: dict, record: dict) -> float | None:
     """The number that selects: the study's metric, None if diverged."""
-    raise NotImplementedError
+    metrics = record["metrics"]
+    return metrics and metrics[study["selection"]][study["metric"]["name"]]
 
 
 def best(study: dict, records: list[dict], arm: str) -> dict | None:
     """The arm's best search trial; the earliest of equals, None if none."""
-    raise NotImplementedError
+    found = [
+        record
+        for record in _search(records, arm)
+        if score(study, record) is not None
+    ]
+    choose = {"max": max, "min": min}[study["metric"]["mode"]]
+    return choose(found, key=lambda r: score(study, r), default=None)
 
 
 def excluded(study: dict, records: list[dict]) -> dict[str, str]:
     """Arms that are not confirmed because every trial diverged: name -> why."""
-    raise NotImplementedError
+    reasons = {}
+    for arm in study["arms"]:
+        search = _search(records, arm)
+        whole = sum(r["stage"] == "broad" for r in search) >= study["trials"]
+        if whole and best(study, records, arm) is None:
+            reasons[arm] = f"all {len(search)} search trials diverged"
+    return reasons
 
 
 def budget(study: dict, records: list[dict]) -> dict[str, dict]:
@@ -75,12 +181,102 @@ def budget(study: dict, records: list[dict]) -> dict[str, dict]:
         SUMS = {"trials": all, "feasible": the finished ones, "steps",
         "examples", "seconds"}.
     """
-    raise NotImplementedError
+    return {
+        arm: {
+            "dimensions": len(_space(study, arm).searched),
+            "search": _sums(_search(records, arm)),
+            "confirm": _sums(
+                [
+                    r
+                    for r in records
+                    if r["arm"] == arm and r["stage"] == "confirm"
+                ]
+            ),
+        }
+        for arm in study["arms"]
+    }
 
 
 def cut_to_common(study: dict, records: list[dict]) -> Cut:
     """Cuts every arm to the first search trials that all arms have.
 
-    Confirming runs of a point that is no longer its arm's best go as well.
+    Arms have unequal numbers of them when a study was interrupted. Confirming
+    runs of a point that is no longer its arm's best go as well. An arm all of
+    whose trials diverged is not waited for.
+
+    Returns:
+        The records left, in their order, and a sentence for the report.
     """
-    raise NotImplementedError
+    failed = excluded(study, records)
+    arms = [arm for arm in study["arms"] if arm not in failed]
+    searches = {arm: _search(records, arm) for arm in arms}
+    common = min(map(_unbroken(study), searches.values()), default=0)
+    if all(len(search) == common for search in searches.values()):
+        return Cut(records, None)
+    kept = [r for arm in arms for r in searches[arm][:common]]
+    points = {arm: best(study, kept, arm) for arm in arms}
+    stale = set()
+    for record in records:
+        arm = record["arm"]
+        if arm in points and record["stage"] == "confirm":
+            point = points[arm] and points[arm]["hyperparameters"]
+            if record["hyperparameters"] == point:
+                kept.append(record)
+            else:
+                stale.add(arm)
+        elif arm in failed:
+            kept.append(record)
+    numbers = ", ".join(f"{arm} {len(s)}" for arm, s in searches.items())
+    note = (
+        f"Unequal numbers of search trials ({numbers}): every arm is cut to "
+        f"its first {common}."
+    )
+    if stale:
+        names = ", ".join(arm for arm in arms if arm in stale)
+        note += (
+            f" The confirming runs of {names} are of a later point and are "
+            "left out."
+        )
+    identities = {id(record) for record in kept}
+    return Cut([r for r in records if id(r) in identities], note)
+
+
+def _unbroken(study):
+    """A function: search trials of an arm before the first missing one."""
+    order = [
+        (stage, index)
+        for stage, size in (
+            ("broad", study["trials"]),
+            ("refined", study["refined_trials"]),
+        )
+        for index in range(size)
+    ]
+
+    def count(search):
+        there = [(record["stage"], record["index"]) for record in search]
+        same = [a == b for a, b in zip(there, order)]
+        return same.index(False) if False in same else len(same)
+
+    return count
+
+
+def _search(records, arm):
+    """Search trials of an arm in the order in which they were chosen."""
+    found = [r for r in records if r["arm"] == arm and r["stage"] != "confirm"]
+    return sorted(found, key=lambda r: (STAGES.index(r["stage"]), r["index"]))
+
+
+def _sums(records):
+    sums = {
+        "trials": len(records),
+        "feasible": sum(r["status"] == "finished" for r in records),
+    }
+    for key in ("steps", "examples", "seconds"):
+        sums[key] = sum(record[key] for record in records)
+    return sums
+
+
+def _space(study, arm):
+    from lbcheck.study import space
+
+    return space.Space.from_dict(study["arms"][arm]["space"], f"arm {arm!r}")

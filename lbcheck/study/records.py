@@ -5,10 +5,19 @@ ledger.db     the ledger, unless another storage was asked for
 trials.jsonl  the record of every trial, one a line, in canonical order
 """
 
+import json
+import os
+import pathlib
+import reprlib
+
 STUDY = "study.json"
 TRIALS = "trials.jsonl"
 LEDGER = "ledger.db"
+_PART = ".part"
 STAGES = ("broad", "refined", "confirm")
+
+_INCIDENTAL = ("lbcheck", "command", "flagfile", "environment")
+_GROWING = ("margin", "seeds")
 
 
 class StudyError(ValueError):
@@ -19,7 +28,12 @@ def open_study(folder, study: dict) -> dict:
     """Makes the folder for this study, or checks that it is this study's.
 
     Any number of processes may open one folder at the same time. What was
-    written first stays as it is; only `margin` may change and `seeds` grow.
+    written first stays as it is; only `margin` may change and `seeds` grow,
+    since neither makes a trial worthless.
+
+    Args:
+        folder: Made if it is not there.
+        study: As in study.json, JSON-able.
 
     Returns:
         The study as it stands in the folder: use this one from here on.
@@ -28,31 +42,141 @@ def open_study(folder, study: dict) -> dict:
         StudyError: The folder holds another study (names the first setting
             that differs), other things, or cannot be written.
     """
-    raise NotImplementedError
+    folder = pathlib.Path(folder)
+    study = json.loads(json.dumps(study))  # as it will be read again
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _created_or_checked(folder, study)
+    except OSError as error:
+        raise StudyError(
+            f"{folder}: cannot be used as the study's folder: "
+            f"{error.strerror}. Choose another --output_dir."
+        ) from error
+
+
+def _created_or_checked(folder, study):
+    if (folder / STUDY).exists():
+        there = read(folder)
+        if differs := difference(settings(there), settings(study)):
+            raise StudyError(
+                f"{folder} holds another study: {differs}. Choose another "
+                "--output_dir, or give the same settings to go on with it."
+            )
+        seeds = max(there["seeds"], study["seeds"])
+        study = {**there, "margin": study["margin"], "seeds": seeds}
+        if study == there:
+            return study
+    elif strange := [p.name for p in folder.iterdir() if p.suffix != _PART]:
+        raise StudyError(
+            f"{folder} is not empty and holds no study: there is "
+            f"{sorted(strange)[0]}, and no {STUDY}. Choose another "
+            "--output_dir."
+        )
+    write_atomically(folder / STUDY, json.dumps(study, indent=2) + "\n")
+    return study
+
+
+def read(folder) -> dict:
+    """What study.json says.
+
+    Raises:
+        StudyError: There is none, or it is damaged.
+    """
+    path = pathlib.Path(folder) / STUDY
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(
+            f"{folder} holds no study: {path}: {error.strerror}."
+        ) from error
+    except ValueError as error:
+        raise StudyError(f"{path}: not JSON: {error}.") from error
+
+
+def settings(study: dict) -> dict:
+    """What makes two studies the same: all that bears on a trial's record."""
+    kept = {
+        key: value
+        for key, value in study.items()
+        if key not in (*_INCIDENTAL, *_GROWING)
+    }
+    kept["arms"] = {
+        name: {key: value for key, value in arm.items() if key != "audit"}
+        for name, arm in study["arms"].items()
+    }
+    return kept
+
+
+def difference(there, here, path: str = "") -> str | None:
+    """The first setting that differs, with both values; None if none does."""
+    if isinstance(there, list) and isinstance(here, list):
+        there, here = dict(enumerate(there)), dict(enumerate(here))
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            inner = f"{path}.{key}" if path else str(key)
+            if key not in there or key not in here:
+                where = "there" if key in there else "here"
+                return f"{inner} stands only {where}"
+            if found := difference(there[key], here[key], inner):
+                return found
+        return None
+    if there == here:
+        return None
+    return f"{path} is {reprlib.repr(there)} there, {reprlib.repr(here)} here"
 
 
 def storage_url(folder) -> str:
-    """The default storage: an SQLite file in the study's folder."""
-    raise NotImplementedError
+    """The default storage: an SQLite file in the study's folder.
+
+    For processes of one machine; many machines need a server's database.
+    """
+    path = pathlib.Path(folder).resolve() / LEDGER
+    if "?" in str(path):
+        raise StudyError(f"{folder}: a folder's name cannot have a '?'.")
+    # Optuna fills in braces.
+    return "sqlite:///" + str(path).replace("{", "{{").replace("}", "}}")
 
 
 def export(folder, study: dict, records: list[dict]) -> None:
-    """Writes trials.jsonl: one record a line, canonical order, sorted keys."""
-    raise NotImplementedError
-
-
-def load(folder) -> tuple[dict, list[dict]]:
-    """What study.json and trials.jsonl say.
-
-    Returns:
-        (study, records in canonical order).
+    """Writes trials.jsonl: one record a line, canonical order, sorted keys.
 
     Raises:
-        StudyError: The folder holds no study, or a file is damaged.
+        StudyError: The folder cannot be written.
     """
-    raise NotImplementedError
+    path = pathlib.Path(folder) / TRIALS
+    lines = [
+        json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+        for record in canonical(study, records)
+    ]
+    try:
+        write_atomically(path, "".join(lines))
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be written: {error.strerror}."
+        ) from error
 
 
 def canonical(study: dict, records: list[dict]) -> list[dict]:
     """Records ordered by arm (as in the study), stage and index."""
-    raise NotImplementedError
+    arms = list(study["arms"])
+    return sorted(
+        records,
+        key=lambda record: (
+            arms.index(record["arm"]),
+            STAGES.index(record["stage"]),
+            record["index"],
+        ),
+    )
+
+
+def write_atomically(path, text: str) -> None:
+    """Replaces a file at once: no reader sees half of it."""
+    part = pathlib.Path(f"{path}.{os.getpid()}{_PART}")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

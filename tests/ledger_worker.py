@@ -1,0 +1,118 @@
+"""A small study, a trainer that only pretends, and a worker process of both."""
+
+import random
+import time
+
+from lbcheck.study import ledger
+from lbcheck.study import protocol
+from lbcheck.study import records
+from lbcheck.study import worker
+
+RATES = {"min": 0.01, "max": 10.0, "scale": "log"}
+POWERS = {"values": [1, 2, 4]}
+
+
+def make_study(arms=("nesterov", "lars"), **changes):
+    space = {
+        "points": "halton",
+        "parameters": {
+            "learning_rate": RATES,
+            "momentum": {**RATES, "max": 0.5, "one_minus": True},
+            "warmup_steps": {
+                "min": 0.0,
+                "max": 0.5,
+                "scale": "linear",
+                "of": "steps",
+            },
+            "decay_power": POWERS,
+            "nesterov": {"value": True},
+        },
+    }
+    return {
+        "format": 1,
+        "name": "pretended",
+        "lbcheck": "0",
+        "command": ["lbcheck", "compare"],
+        "flagfile": None,
+        "workload": "tests:pretended",
+        "facts": {"model": [["kernel", [3, 4]]], "data": "a1"},
+        "batch_size": 512,
+        "steps": 100,
+        "seed": 7,
+        "metric": {"name": "accuracy", "mode": "max"},
+        "selection": "validation",
+        "margin": 0.005,
+        "target": None,
+        "trials": 6,
+        "refined_trials": 4,
+        "seeds": 3,
+        "arms": {
+            name: {"optimizer": name, "fixed": {}, "space": space, "audit": []}
+            for name in arms
+        },
+        "environment": {"python": "3"},
+        **changes,
+    }
+
+
+def make_record(task, **changes):
+    """What training a task gives: a function of the task, but for seconds."""
+    number = random.Random(repr(sorted(task.items())))
+    diverged = task["hyperparameters"]["learning_rate"] > 5
+    metrics = {
+        part: {"accuracy": number.random(), "loss": number.random()}
+        for part in ("validation", "training")
+    }
+    return {
+        **task,
+        "status": "diverged" if diverged else "finished",
+        "bad": {"step": 3, "variable": "kernel"} if diverged else None,
+        "steps": 3 if diverged else 100,
+        "examples": 3 * 512 if diverged else 100 * 512,
+        "seconds": time.monotonic(),
+        "metrics": None if diverged else metrics,
+        "curve": [],
+        "diagnostics": None,
+        **changes,
+    }
+
+
+class Trainer:
+    """Pretends to train.
+
+    Args:
+        seconds: How long a trial takes.
+    """
+
+    def __init__(self, seconds=0.0):
+        self._seconds = seconds
+
+    def run(self, task, evaluate_at, diagnostics_every):
+        time.sleep(self._seconds)
+        return make_record(task, curve=[{"step": step} for step in evaluate_at])
+
+
+def run_study(folder, study, heartbeat, seconds, ready=None):
+    """What a worker process does, from opening the folder to the export."""
+    study = records.open_study(folder, study)
+    shared = ledger.Ledger(records.storage_url(folder), study, heartbeat)
+    if ready:
+        ready.set()
+    worker.work(shared, protocol.Protocol(study), Trainer(seconds))
+    records.export(folder, study, shared.records())
+    shared.close()
+
+
+def claim_all(folder, study, start, results):
+    """Claims as fast as it can; sends what it got, all still running."""
+    shared = ledger.Ledger(records.storage_url(folder), study)
+    tasks = protocol.Protocol(study).next_tasks([])
+    start.wait()
+    added = shared.add(tasks)
+    claims = []
+    while claim := shared.claim():
+        claims.append(claim)
+    results.put((added, [claim.task for claim in claims]))
+    for claim in claims:
+        claim.abandon()
+    shared.close()
