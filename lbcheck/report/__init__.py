@@ -1,0 +1,69 @@
+"""The report of a study: statistics, verdict and one HTML page.
+
+folder      reads study.json and trials.jsonl
+statistics  medians, intervals and tests
+verdict     the answer
+results     every number of the report, as tables
+figures     the figures, drawn of these tables
+page        the page, made of both
+"""
+
+import os
+import pathlib
+import tempfile
+
+PAGE = "report.html"
+
+
+def write(folder) -> pathlib.Path:
+    """Writes the report of a study beside its records.
+
+    Args:
+        folder: Folder with study.json and trials.jsonl. The report depends
+            on these two files only: the same files, the same bytes.
+
+    Returns:
+        Path of report.html; results.json, results.csv, tables.md and
+        tables.tex lie beside it.
+
+    Raises:
+        OSError: A file that cannot be read or written.
+        ValueError: A file of the study that is damaged or of another format;
+            the message names file and line. No report is touched then.
+
+    Example:
+        >>> write("lbcheck_study")
+        PosixPath('lbcheck_study/report.html')
+    """
+    from lbcheck.report import folder as folders
+    from lbcheck.report import page
+    from lbcheck.report import page_tables
+    from lbcheck.report import results
+    from lbcheck.report import tables
+
+    read = folders.read(folder)
+    collected = results.collect(read)
+    printed = page_tables.for_papers(collected)
+    texts = {
+        "results.json": results.to_json(collected),
+        "results.csv": results.to_csv(collected),
+        "tables.md": tables.to_markdown(printed),
+        "tables.tex": tables.to_latex(printed),
+        PAGE: page.render(collected, read.study),
+    }
+    folder = pathlib.Path(folder)
+    for name, text in texts.items():
+        _replace(folder / name, text)
+    return folder / PAGE
+
+
+def _replace(path, text):
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,150 @@
+"""The HTML page: the answer first, then what it rests on."""
+
+import pathlib
+import shlex
+from typing import NamedTuple
+
+from lbcheck.report import figures
+from lbcheck.report import page_tables
+from lbcheck.report.tables import metric
+from lbcheck.report.tables import number
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+class Text(NamedTuple):
+    """Verbatim text of the page, such as commands."""
+
+    title: str
+    caption: str
+    text: str
+
+
+class Group(NamedTuple):
+    """A section of the page: figures, tables and texts, in order."""
+
+    name: str
+    title: str
+    items: list
+
+
+def render(results: dict, study: dict) -> str:
+    """The page.
+
+    Args:
+        results: What `lbcheck.report.results.collect` returned.
+        study: The content of study.json.
+
+    Returns:
+        One HTML file without scripts and without anything to load.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    verdict = results["verdict"]
+    return environment.get_template("report.html").render(
+        study=results["study"],
+        style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+        sentence=sentence(results),
+        answer=verdict["answer"] if verdict else "running",
+        notes=verdict["notes"] if verdict else [],
+        facts=_facts(results),
+        groups=_groups(results, study),
+        stacked=("arms", "pairs"),
+        version=results["study"]["lbcheck"],
+    )
+
+
+def sentence(results: dict) -> str:
+    """The first line: the verdict, or that there is none yet."""
+    if results["finished"]:
+        return results["verdict"]["sentence"]
+    rows = results["tables"]["budget"]
+    done = sum(row["total"] for row in rows)
+    planned = sum(row["planned"] for row in rows)
+    return (
+        f"No verdict yet: the study is still running, {done:,} of {planned:,} "
+        "trials are done."
+    )
+
+
+def _facts(results):
+    study = results["study"]
+    facts = [
+        study["name"],
+        f"batch size {number(study['batch_size'])}",
+        f"{number(study['steps'])} steps",
+        f"{len(study['arms'])} arms",
+        f"{number(study['trials'] + study['refined_trials'])} settings an arm",
+        f"{number(study['seeds'])} seeds",
+    ]
+    if study["margin"] is not None:
+        facts.append(f"margin {study['margin']:g} of {study['metric']['name']}")
+    if study["target"] is not None:
+        facts.append(f"target {metric(study['target'])}")
+    return facts
+
+
+def _groups(results, study):
+    drawn = {figure.name: figure for figure in figures.draw(results)}
+    made = {table.name: table for table in page_tables.make(results)}
+    contents = (
+        ("result", "Result", ("arms", "pairs", "seeds", "curves")),
+        (
+            "tuning",
+            "Tuning",
+            ("best-points", "best-so-far", "targets", "rates", "bins"),
+        ),
+        (
+            "steps",
+            "Steps taken",
+            (
+                "schedules",
+                "findings",
+                "trust-ratios",
+                "relative-updates",
+                "effective-rates",
+            ),
+        ),
+        (
+            "budget-and-failures",
+            "Budget and failures",
+            ("budget", "spaces", "failures"),
+        ),
+        (
+            "reproduce",
+            "Selection and reproduction",
+            ("audit", "environment"),
+        ),
+    )
+    known = drawn | made
+    groups = [
+        Group(name, title, [known[item] for item in items if item in known])
+        for name, title, items in contents
+    ]
+    groups[-1].items.extend(_commands(study))
+    return [group for group in groups if group.items]
+
+
+def _commands(study):
+    command = study["command"]
+    if not isinstance(command, str):
+        program = pathlib.PurePath(command[0]).name
+        command = shlex.join([program, *command[1:]])
+    texts = [
+        Text(
+            "Commands",
+            "The first runs the study again, the second rebuilds this page "
+            "from the records, in the study's folder.",
+            f"{command}\nlbcheck report .",
+        )
+    ]
+    if study.get("flagfile"):
+        texts.append(Text("Flagfile", "", study["flagfile"].rstrip()))
+    return texts

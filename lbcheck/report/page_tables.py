@@ -1,0 +1,407 @@
+"""Which tables the report has, made of the results and of nothing else."""
+
+from lbcheck.report.folder import PARTS
+from lbcheck.report.tables import Table
+from lbcheck.report.tables import interval
+from lbcheck.report.tables import metric
+from lbcheck.report.tables import number
+
+
+def make(results: dict) -> list[Table]:
+    """The tables that have rows, in the page's order."""
+    made = (
+        arms(results),
+        pairs(results),
+        best_points(results),
+        bins(results),
+        findings(results),
+        spaces(results),
+        budget(results),
+        failures(results),
+        audit(results),
+        environment(results),
+    )
+    return [table for table in made if table.rows]
+
+
+def for_papers(results: dict) -> list[Table]:
+    """The tables that a paper prints: Nado et al. 2021, Appendix D.4."""
+    made = (arms, pairs, spaces, best_points, budget)
+    tables = [make_one(results) for make_one in made]
+    return [table for table in tables if table.rows]
+
+
+def arms(results) -> Table:
+    """What each arm reached, with which setting and after how many trials."""
+    tables, target = results["tables"], results["study"]["target"]
+    medians = {(row["arm"], row["part"]): row for row in tables["arms"]}
+    rows = []
+    for arm in results["study"]["arms"]:
+        budget_rows = [r for r in tables["budget"] if r["arm"] == arm]
+        search = [r for r in budget_rows if r["stage"] != "confirm"]
+        confirm = [r for r in budget_rows if r["stage"] == "confirm"]
+        point = [r for r in tables["best_points"] if r["arm"] == arm]
+        row = [arm]
+        for part in PARTS:
+            row.append(_median(medians.get((arm, part))))
+        if target is not None:
+            row.append(_hits(medians.get((arm, "validation"))))
+        row += [_feasible(confirm), _feasible(search), _setting(point)]
+        rows.append(row)
+    name = results["study"]["metric"]["name"]
+    caption = ""
+    if medians:
+        caption = (
+            f"Median {name} over the seeds of each arm's best setting, with "
+            "its 95 % interval. "
+        )
+    if target is not None:
+        caption += (
+            f"Target hits: seeds that end at {metric(target)} or better, the "
+            "95 % interval of that fraction, and the median step at which "
+            "they are first seen there. "
+        )
+    return Table(
+        "arms",
+        "Arms",
+        f"{caption}Seeds and search trials: those that did not diverge, of "
+        "all.",
+        [
+            "arm",
+            *PARTS,
+            *(["target hits"] if target is not None else []),
+            "seeds",
+            "search trials",
+            "best setting",
+        ],
+        rows,
+    )
+
+
+def _median(row):
+    if row is None or row["median"] is None:
+        return "–"
+    return f"{metric(row['median'])} {interval(row['low'], row['high'])}"
+
+
+def _hits(row):
+    if row is None or row["hits"] is None:
+        return "–"
+    steps = row["steps_to_target"]
+    after = "" if steps is None else f", step {number(steps)}"
+    return (
+        f"{row['hits']} of {row['runs']} "
+        f"[{row['hit_low']:.0%}, {row['hit_high']:.0%}]{after}"
+    )
+
+
+def _feasible(budget_rows):
+    feasible = sum(row["feasible"] for row in budget_rows)
+    return f"{feasible:,} of {sum(row['total'] for row in budget_rows):,}"
+
+
+def _setting(rows):
+    return ", ".join(
+        f"{row['parameter']} {number(row['setting'])}"
+        for row in rows
+        if row["searched"]
+    )
+
+
+def pairs(results) -> Table:
+    """Each layer-wise arm beside each generic one, on both parts."""
+    study = results["study"]
+    return Table(
+        "pairs",
+        "Layer-wise against generic",
+        f"How much better the layer-wise arm's {study['metric']['name']} is, "
+        "as the median of all differences between seeds, with its interval. "
+        "Then p-values: of being better at all, of being better by less than "
+        "the margin, and of differing by less than the margin. Last, the "
+        "probability that a seed of the layer-wise arm beats one of the "
+        "generic arm.",
+        [
+            "pair",
+            "on",
+            "answer",
+            "relation",
+            "better by",
+            "margin",
+            "p better",
+            "p not needed",
+            "p equal",
+            "improvement",
+        ],
+        [
+            [
+                f"{row['arm']} – {row['other_arm']}",
+                row["part"],
+                row["answer"],
+                row["relation"],
+                _difference(row),
+                number(row["margin"], 2),
+                number(row["p_superior"], 2),
+                number(row["p_not_needed"], 2),
+                number(row["p_equivalent"], 2),
+                _probability(row),
+            ]
+            for row in results["tables"]["pairs"]
+        ],
+    )
+
+
+def _difference(row):
+    if row["difference"] is None:
+        return "–"
+    ends = [
+        "unbounded" if end is None else f"{end:+.4f}"
+        for end in (row["low"], row["high"])
+    ]
+    return f"{row['difference']:+.4f} [{', '.join(ends)}]"
+
+
+def _probability(row):
+    if row["improvement"] is None:
+        return "–"
+    low, high = row["improvement_low"], row["improvement_high"]
+    return f"{row['improvement']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def best_points(results) -> Table:
+    """The setting that each arm is judged by, the fixed numbers included."""
+    rows = results["tables"]["best_points"]
+    arms = [
+        a for a in results["study"]["arms"] if any(r["arm"] == a for r in rows)
+    ]
+    names = list(dict.fromkeys(row["parameter"] for row in rows))
+    found = {(row["arm"], row["parameter"]): row["setting"] for row in rows}
+    return Table(
+        "best-points",
+        "Best settings",
+        f"By {results['study']['selection']} "
+        f"{results['study']['metric']['name']} of the search.",
+        ["hyperparameter", *arms],
+        [
+            [name, *(number(found.get((arm, name))) for arm in arms)]
+            for name in names
+        ]
+        if arms
+        else [],
+        tuple(range(1, len(arms) + 1)),
+    )
+
+
+def bins(results) -> Table:
+    """The best learning rate at each strength of weight decay."""
+    return Table(
+        "bins",
+        "Best rate at each weight decay",
+        "The rings of the figure above.",
+        ["arm", "weight decay or L2", "settings", "best rate", "validation"],
+        [
+            [
+                row["arm"],
+                _span(row["decay_low"], row["decay_high"]),
+                number(row["settings"]),
+                number(row["best_rate"], 3),
+                metric(row["best_validation"]),
+            ]
+            for row in results["tables"]["bins"]
+        ],
+        (2, 3, 4),
+    )
+
+
+def _span(low, high):
+    if low == high:
+        return number(low, 2)
+    return f"{number(low, 2)} to {number(high, 2)}"
+
+
+def findings(results) -> Table:
+    """What the schedule doctor says of the schedules at the best points."""
+    return Table(
+        "findings",
+        "Findings of the schedule doctor",
+        "",
+        ["arm", "finding", "at step", "size", "what", "fix"],
+        [
+            [
+                row["arm"],
+                f"{row['severity']}: {row['code']}",
+                number(row["step"]),
+                row["size"],
+                row["what"],
+                row["fix"],
+            ]
+            for row in results["tables"]["findings"]
+        ],
+        (2, 3),
+    )
+
+
+def spaces(results) -> Table:
+    """The search spaces, as Nado et al. 2021 print them."""
+    return Table(
+        "spaces",
+        "Search spaces",
+        "The volume is in decades for a logarithmic scale, the length of the "
+        "range for a linear one, and the number of values where these are "
+        "listed.",
+        ["arm", "hyperparameter", "range", "scale", "volume"],
+        [
+            [
+                row["arm"],
+                _parameter(row),
+                row["range"],
+                row["scale"] or ("listed" if row["searched"] else "constant"),
+                f"{number(row['width'], 3)} {row['unit']}"
+                if row["searched"]
+                else "",
+            ]
+            for row in results["tables"]["spaces"]
+        ],
+    )
+
+
+def _parameter(row):
+    name = f"1 - {row['parameter']}" if row["one_minus"] else row["parameter"]
+    return f"{name} / {row['of']}" if row["of"] else name
+
+
+def budget(results) -> Table:
+    """What each arm was given."""
+    dimensions = {}
+    for row in results["tables"]["spaces"]:
+        dimensions.setdefault(row["arm"], []).append(row["searched"])
+    return Table(
+        "budget",
+        "Budget",
+        "Feasible trials are those that did not diverge.",
+        [
+            "arm",
+            "stage",
+            "dimensions",
+            "planned",
+            "trials",
+            "feasible",
+            "steps",
+            "examples",
+            "seconds",
+        ],
+        [
+            [
+                row["arm"],
+                row["stage"],
+                "–"
+                if row["stage"] == "confirm"
+                else number(sum(dimensions[row["arm"]])),
+                *(
+                    number(row[key])
+                    for key in (
+                        "planned",
+                        "total",
+                        "feasible",
+                        "steps",
+                        "examples",
+                    )
+                ),
+                f"{row['seconds']:,.1f}",
+            ]
+            for row in results["tables"]["budget"]
+        ],
+        tuple(range(2, 9)),
+    )
+
+
+def failures(results) -> Table:
+    """Every trial that diverged."""
+    searched = {
+        (row["arm"], f"hyperparameters/{row['parameter']}")
+        for row in results["tables"]["spaces"]
+        if row["searched"]
+    }
+    return Table(
+        "failures",
+        "Failures",
+        "Trials that diverged: the first update without a finite loss, the "
+        "first variable that was not finite, and the setting.",
+        ["arm", "stage", "trial", "seed", "step", "variable", "setting"],
+        [
+            [
+                row["arm"],
+                row["stage"],
+                number(row["index"]),
+                str(row["seed"]),
+                number(row["step"]),
+                number(row["variable"]),
+                ", ".join(
+                    f"{key.split('/', 1)[1]} {number(entry)}"
+                    for key, entry in row.items()
+                    if (row["arm"], key) in searched
+                ),
+            ]
+            for row in results["tables"]["failures"]
+        ],
+        (2, 3, 4),
+    )
+
+
+def audit(results) -> Table:
+    """What each arm's optimizer does to each variable."""
+    found, arms = {}, []
+    for row in results["tables"]["audit"]:
+        if row["arm"] not in arms:
+            arms.append(row["arm"])
+        key = row["variable"], row["shape"]
+        found.setdefault(key, {})[row["arm"]] = row
+    return Table(
+        "audit",
+        "Selection audit",
+        "Which variables each arm decays and adapts layer-wise, and by which "
+        "rule they are updated. Normalization and biases are usually neither "
+        "decayed nor adapted.",
+        ["variable", "shape", *arms],
+        [
+            [*key, *(_selection(rows.get(arm)) for arm in arms)]
+            for key, rows in found.items()
+        ],
+    )
+
+
+def _selection(row):
+    if row is None:
+        return "–"
+    done = [word for word in ("decay", "adapt") if row[word]]
+    return f"{row['rule']}: {', '.join(done) or 'neither'}"
+
+
+def environment(results) -> Table:
+    """Versions, devices, model and data."""
+    study = results["study"]
+    entries = {
+        "workload": study["workload"],
+        "seed": str(study["seed"]),
+        **{
+            key.replace("num_", "examples of ").replace("_", " "): entry
+            for key, entry in (study["facts"] or {}).items()
+            if isinstance(entry, (str, int))
+        },
+        "lbcheck": study["lbcheck"],
+        **(study["environment"] or {}),
+    }
+    return Table(
+        "environment",
+        "Environment",
+        "",
+        ["what", "value"],
+        [
+            [
+                key,
+                ", ".join(map(str, entry))
+                if isinstance(entry, list)
+                else number(entry),
+            ]
+            for key, entry in entries.items()
+        ],
+    )

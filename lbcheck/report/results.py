@@ -1,0 +1,129 @@
+"""Every number of the report, as tables: what results.json and .csv hold."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from lbcheck.report import run_tables
+from lbcheck.report import search_tables
+from lbcheck.report.folder import Folder
+
+_FACTS = (
+    "name",
+    "lbcheck",
+    "workload",
+    "facts",
+    "batch_size",
+    "steps",
+    "seed",
+    "metric",
+    "selection",
+    "margin",
+    "target",
+    "trials",
+    "refined_trials",
+    "seeds",
+    "environment",
+)
+_KEYS = (
+    "table",
+    "arm",
+    "other_arm",
+    "part",
+    "stage",
+    "index",
+    "seed",
+    "step",
+    "variable",
+    "parameter",
+    "quantity",
+    "trials",
+    "bin",
+)
+
+
+def collect(folder: Folder) -> dict[str, Any]:
+    """The verdict and every table of the report.
+
+    Args:
+        folder: What `lbcheck.report.folder.read` returned.
+
+    Returns:
+        {"format", "study": settings and facts, "finished", "verdict": None
+        while trials are missing, "tables": {name: flat rows}}, JSON-able.
+    """
+    from lbcheck.report import verdict
+    from lbcheck.study import protocol
+
+    study, records = folder
+    finished = not protocol.Protocol(study).next_tasks(records)
+    decided = verdict.decide(study, records).to_dict() if finished else {}
+    arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
+    seeds = run_tables.seeds(study, records)
+    rates = search_tables.rates(study, records)
+    layers = run_tables.layers(study, records)
+    schedules, findings = run_tables.schedules(study, records)
+    facts = {key: study.get(key) for key in _FACTS}
+    facts["arms"] = {
+        name: {key: arm[key] for key in ("optimizer", "layer_wise", "schedule")}
+        for name, arm in study["arms"].items()
+    }
+    return {
+        "format": 1,
+        "study": facts,
+        "finished": finished,
+        "verdict": decided or None,
+        "tables": {
+            "arms": arms,
+            "pairs": pairs,
+            "best_points": run_tables.best_points(study, records),
+            "boxes": run_tables.boxes(study, seeds),
+            "seeds": seeds,
+            "best_so_far": search_tables.best_so_far(study, records),
+            "targets": search_tables.targets(study, records),
+            "rates": rates,
+            "bins": search_tables.bins(study, rates),
+            "schedules": schedules,
+            "findings": findings,
+            "curves": run_tables.curves(study, records),
+            "layers": layers,
+            "layer_summary": run_tables.layer_summary(study, layers),
+            "audit": run_tables.audit(study),
+            "spaces": search_tables.spaces(study),
+            "budget": search_tables.budget(study, records),
+            "failures": search_tables.failures(records),
+            "trials": search_tables.trials(study, records),
+        },
+    }
+
+
+def to_json(results: dict[str, Any]) -> str:
+    """The results as JSON, one row of a table a line."""
+    entries = [
+        f" {json.dumps(key)}: {json.dumps(entry, allow_nan=False)}"
+        for key, entry in results.items()
+        if key != "tables"
+    ]
+    tables = [
+        f"  {json.dumps(name)}: [\n"
+        + ",\n".join(f"   {json.dumps(row, allow_nan=False)}" for row in rows)
+        + "\n  ]"
+        for name, rows in results["tables"].items()
+    ]
+    entries.append(' "tables": {\n' + ",\n".join(tables) + "\n }")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def to_csv(results: dict[str, Any]) -> str:
+    """The same tables as one long CSV: keys, then a name and its value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_KEYS, "name", "value"])
+    for table, rows in results["tables"].items():
+        for row in rows:
+            keys = [table, *(row.get(key, "") for key in _KEYS[1:])]
+            for name, value in row.items():
+                if name not in _KEYS and value is not None:
+                    writer.writerow([*keys, name, value])
+    return file.getvalue()

@@ -1,0 +1,386 @@
+"""Figures of the confirmation runs: seeds, schedules, curves, layers."""
+
+import numpy as np
+
+from lbcheck.report import drawing
+from lbcheck.report.figures import Figure
+from lbcheck.report.figures import limits
+from lbcheck.report.figures import part_panels
+from lbcheck.report.figures import short
+from lbcheck.report.tables import metric
+
+_MOST_LINES = 60
+_RATIO_STEPS = 5
+_SPREAD = (
+    f"one thin line a variable (beyond {_MOST_LINES} variables, the band from "
+    "the 10th to the 90th percentile) and the median in bold"
+)
+
+
+def seeds(view) -> Figure:
+    """Box and points of each arm over its seeds."""
+
+    def draw_arm(axes, arm, rows):
+        (box,) = rows
+        place = -view.arms.index(arm)
+        color = view.line(arm)["color"]
+        axes.barh(
+            place,
+            box["quartile_3"] - box["quartile_1"],
+            left=box["quartile_1"],
+            height=0.42,
+            color=color,
+            alpha=0.2,
+        )
+        for end, quartile in (("least", "quartile_1"), ("most", "quartile_3")):
+            axes.plot(
+                [box[end], box[quartile]], [place] * 2, color=color, linewidth=1
+            )
+        axes.plot(
+            [box["median"]] * 2,
+            [place - 0.21, place + 0.21],
+            color=color,
+            linewidth=2.4,
+            solid_capstyle="butt",
+        )
+        values = [
+            row["metric"]
+            for row in view.rows("seeds", arm=arm, part=box["part"])
+            if row["metric"] is not None
+        ]
+        # Spread by the golden ratio: even, and the same each time.
+        offsets = (np.arange(len(values)) * 0.6180339887) % 1 * 0.3 - 0.15
+        axes.plot(
+            values,
+            place + offsets,
+            "o",
+            color=color,
+            markersize=3.2,
+            alpha=0.75,
+            markeredgewidth=0,
+        )
+
+    def finish(axes, part):
+        names = [short(arm) for arm in view.arms]
+        places = [-place for place in range(len(names))]
+        axes.set_yticks(places, names)
+        axes.set_ylim(places[-1] - 0.5, 0.5)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        left = 0.05 + 0.0185 * max(len(name) for name in names)
+        axes.set_position((left, 0.16, 0.97 - left, 0.74))
+        _draw_margin(axes, view, part)
+        _draw_target(axes, view, part)
+
+    reference = _reference(view, "validation")
+    band = (
+        " The band is the margin to both sides of the best generic median: a "
+        "layer-wise median inside it makes no difference that matters."
+        if reference and _margin(view, reference) is not None
+        else ""
+    )
+    target = view.study.get("target")
+    dotted = "" if target is None else f" Dotted: the target, {metric(target)}."
+    return Figure(
+        "seeds",
+        "Seeds",
+        "Each arm's best setting, run again with fresh seeds: one point a "
+        "seed, box from quartile to quartile, line at the median, whiskers to "
+        "the extremes." + band + dotted,
+        part_panels(
+            view,
+            "boxes",
+            "seeds",
+            draw_arm,
+            view.metric,
+            "Box plots over seeds",
+            vertical="",
+            finish=finish,
+        ),
+        [],
+    )
+
+
+def _reference(view, part):
+    """The box of the best generic arm."""
+    boxes = [
+        row
+        for row in view.rows("boxes", part=part)
+        if not view.layer_wise(row["arm"])
+    ]
+    return max(boxes, key=lambda b: view.sign * b["median"], default=None)
+
+
+def _margin(view, reference):
+    """The verdict's margin against a generic arm; None without one."""
+    match = {"part": reference["part"], "other_arm": reference["arm"]}
+    for row in view.rows("pairs", **match):
+        return row["margin"]
+    return None
+
+
+def _draw_margin(axes, view, part):
+    reference = _reference(view, part)
+    margin = _margin(view, reference) if reference else None
+    if margin is not None:
+        axes.axvspan(
+            reference["median"] - margin,
+            reference["median"] + margin,
+            color=drawing.RULE,
+            alpha=0.55,
+            linewidth=0,
+            zorder=0,
+        )
+
+
+def _draw_target(axes, view, part):
+    target = view.study.get("target")
+    if target is not None and part == "validation":
+        axes.axvline(target, color=drawing.INK, linewidth=1, linestyle=":")
+
+
+def schedules(view) -> Figure:
+    """The learning rates at the best points, over their peak and as they are.
+
+    Source: Nado et al. 2021, Figure 1.
+    """
+    panels = []
+    arms = [arm for arm in view.arms if view.rows("schedules", arm=arm)]
+    for name, title, logarithmic in (
+        ("relative", "Rate over its peak", ""),
+        ("rate", "Rate", "y"),
+    ):
+        drawn = {}
+        for arm in arms:
+            rows = view.rows("schedules", arm=arm)
+            rates = np.array([row["learning_rate"] for row in rows])
+            if name == "relative":
+                rates = rates / (rates.max() or 1.0)
+            else:
+                # A logarithm has no zero; a rate a millionth of the peak
+                # says nothing either.
+                rates = np.where(rates > 1e-4 * rates.max(), rates, np.nan)
+            if np.isfinite(rates).any():
+                drawn[arm] = [row["step"] for row in rows], rates
+        if not drawn:
+            continue
+        panel = drawing.Panel(
+            f"schedules-{name}",
+            f"Learning rate over the steps for {', '.join(drawn)}; the numbers "
+            "are in the table schedules of results.json.",
+            title=title,
+            horizontal="step",
+            vertical="learning rate" + " / peak" * (name == "relative"),
+            logarithmic=logarithmic,
+        )
+        for arm, (steps, rates) in drawn.items():
+            panel.axes.plot(steps, rates, **view.line(arm))
+        panels.append(panel.svg())
+    found = view.tables["findings"]
+    errors = sum(row["severity"] == "error" for row in found)
+    said = (
+        "the schedule doctor finds nothing wrong"
+        if not errors
+        else f"the schedule doctor finds {errors} "
+        + ("error" if errors == 1 else "errors")
+        + ", listed below"
+    )
+    return Figure(
+        "schedules",
+        "Learning rate schedules",
+        "The schedule of each arm's best setting, over its peak (left) and as "
+        f"it is (right, logarithmic); {said}.",
+        panels,
+        view.keys(arms),
+    )
+
+
+def curves(view) -> Figure:
+    """The metric over the steps of the confirmation runs."""
+
+    def draw_arm(axes, arm, rows):
+        steps = [row["step"] for row in rows]
+        axes.plot(steps, [row["median"] for row in rows], **view.line(arm))
+        axes.fill_between(
+            steps,
+            [row["least"] for row in rows],
+            [row["most"] for row in rows],
+            color=view.line(arm)["color"],
+            alpha=0.13,
+            linewidth=0,
+        )
+
+    return Figure(
+        "curves",
+        "Training curves",
+        "Median over the seeds (line) and their range (band) at each "
+        "evaluation. Training is evaluated on examples of the training set, "
+        "as validation is: an arm that leads there but not on validation "
+        "optimizes better and generalizes no better.",
+        part_panels(
+            view, "curves", "curves", draw_arm, "step", "Curves over the steps"
+        ),
+        view.keys(view.arms),
+    )
+
+
+def trust_ratios(view) -> Figure:
+    """Trust ratio by layer at five steps: You et al. 2019, Figures 9 to 14."""
+    panels, shown = [], []
+    for arm in view.arms:
+        found = {}
+        for row in view.rows("layers", arm=arm):
+            found.setdefault(row["variable"], {})[row["step"]] = row
+        adapted = {
+            variable: rows
+            for variable, rows in found.items()
+            if any(
+                row["trust_ratio"] not in (None, 1.0) for row in rows.values()
+            )
+        }
+        if not adapted:
+            continue
+        steps = list(next(iter(adapted.values())))
+        picked = np.linspace(0, len(steps) - 1, _RATIO_STEPS).round()
+        shown = [steps[int(number)] for number in np.unique(picked)]
+        panel = drawing.Panel(
+            f"trust-ratios-{view.arms.index(arm)}",
+            f"Trust ratio of each adapted variable of {arm} at steps "
+            f"{', '.join(map(str, shown))}; the numbers are in the table "
+            "layers of results.json.",
+            title=arm,
+            horizontal="variable, in the model's order",
+            vertical="trust ratio",
+            logarithmic="y",
+        )
+        for shade, step in enumerate(shown):
+            values = [rows[step]["trust_ratio"] for rows in adapted.values()]
+            panel.axes.plot(
+                np.arange(1, len(values) + 1),
+                [value if value else np.nan for value in values],
+                "o-",
+                color=drawing.shade(shade),
+                linewidth=0.8,
+                markersize=3.5,
+                markeredgewidth=0,
+            )
+        panels.append(panel.svg())
+    return Figure(
+        "trust-ratios",
+        "Trust ratios",
+        "What a layer-wise arm multiplies the learning rate of each variable "
+        "by, at steps of its first confirmation run; variables without "
+        "adaptation are left out. Where the lines of all steps are parallel, "
+        "fixed rates per layer would do the same (You et al. 2019, Figures 9 "
+        "to 14).",
+        panels,
+        [("dot", i, f"step {step}") for i, step in enumerate(shown)],
+    )
+
+
+def relative_updates(view) -> Figure:
+    """Implicit step size: norm of the update over norm of the weights."""
+    medians = {
+        arm: np.median(
+            [r["median"] for r in _summary(view, arm, "relative_update")]
+        )
+        for arm in view.arms
+        if _summary(view, arm, "relative_update")
+    }
+    said = ", ".join(f"{arm} {value:.2g}" for arm, value in medians.items())
+    return Figure(
+        "relative-updates",
+        "Implicit step sizes",
+        f"Norm of the update over norm of the weights, {_SPREAD}, on the same "
+        "axis for layer-wise and generic arms. Where the variables of a "
+        "generic arm lie as close together as those of a layer-wise one, its "
+        "steps are layer-wise already. Median over variables and steps: "
+        f"{said}.",
+        _layer_panels(
+            view, "relative_update", "norm of update / weights", True
+        ),
+        [],
+    )
+
+
+def effective_rates(view) -> Figure:
+    """Learning rate times trust ratio of each variable."""
+    return Figure(
+        "effective-rates",
+        "Effective learning rates",
+        f"Learning rate times trust ratio, {_SPREAD}. A generic arm has one "
+        "rate for all variables; rates of different optimizers have no common "
+        "scale, so each panel has its own axis.",
+        _layer_panels(view, "effective_rate", "learning rate × ratio", False),
+        [],
+    )
+
+
+def _summary(view, arm, quantity):
+    return [
+        row
+        for row in view.rows("layer_summary", arm=arm, quantity=quantity)
+        if row["median"] > 0
+    ]
+
+
+def _layer_panels(view, quantity, vertical, shared):
+    from matplotlib.collections import LineCollection
+
+    panels = []
+    everything = _positive(view.tables["layers"], quantity)
+    for arm in view.arms:
+        rows, summary = (
+            view.rows("layers", arm=arm),
+            _summary(view, arm, quantity),
+        )
+        own = _positive(rows, quantity)
+        if not own:
+            continue
+        panel = drawing.Panel(
+            f"{quantity}-{view.arms.index(arm)}".replace("_", "-"),
+            f"{vertical} of each variable of {arm} over the steps; the numbers "
+            "are in the table layers of results.json.",
+            title=arm,
+            horizontal="step",
+            vertical=vertical,
+            logarithmic="y",
+        )
+        color = view.line(arm)["color"]
+        lines = {}
+        for row in rows:
+            value = row[quantity] or np.nan
+            lines.setdefault(row["variable"], []).append((row["step"], value))
+        if len(lines) <= _MOST_LINES:
+            panel.axes.add_collection(
+                LineCollection(
+                    list(lines.values()),
+                    colors=color,
+                    alpha=0.45,
+                    linewidths=0.8,
+                )
+            )
+        else:
+            panel.axes.fill_between(
+                [row["step"] for row in summary],
+                [row["low"] for row in summary],
+                [row["high"] for row in summary],
+                color=color,
+                alpha=0.2,
+                linewidth=0,
+            )
+        panel.axes.plot(
+            [row["step"] for row in summary],
+            [row["median"] for row in summary],
+            color=color,
+            linewidth=2.2,
+        )
+        panel.axes.set_xlim(*limits([row["step"] for row in rows]))
+        chosen = everything if shared else own
+        panel.axes.set_ylim(0.8 * min(chosen), 1.25 * max(chosen))
+        panels.append(panel.svg())
+    return panels
+
+
+def _positive(rows, quantity):
+    return [row[quantity] for row in rows if row[quantity]]

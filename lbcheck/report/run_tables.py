@@ -1,0 +1,239 @@
+"""Tables of the confirmation runs: seeds, schedules, curves, layers.
+
+A table is a list of flat rows; a figure draws what a table holds.
+"""
+
+import inspect
+
+import numpy as np
+
+from lbcheck.report.folder import PARTS
+from lbcheck.report.search_tables import best_trial
+from lbcheck.report.search_tables import of
+from lbcheck.report.search_tables import value
+
+_MOST_STEPS = 60
+_SCHEDULE_POINTS = 200
+QUANTITIES = ("trust_ratio", "effective_rate", "relative_update")
+
+
+def best_points(study, records) -> list[dict]:
+    """The setting that each arm is judged by, one row a hyperparameter."""
+    rows = []
+    for name, arm in study["arms"].items():
+        specs = arm["space"]["parameters"]
+        for parameter, setting in _best_point(study, records, name).items():
+            rows.append(
+                {
+                    "arm": name,
+                    "parameter": parameter,
+                    "setting": setting,
+                    "searched": "value" not in specs.get(parameter, {}),
+                }
+            )
+    return rows
+
+
+def _best_point(study, records, arm):
+    confirm = of(records, arm, "confirm")
+    chosen = confirm[0] if confirm else best_trial(study, records, arm)
+    return chosen["hyperparameters"] if chosen else {}
+
+
+def seeds(study, records) -> list[dict]:
+    """The metric of each confirmation run; none where it diverged."""
+    return [
+        {
+            "arm": record["arm"],
+            "part": part,
+            "seed": record["seed"],
+            "metric": value(record, part, study),
+        }
+        for part in PARTS
+        for record in records
+        if record["stage"] == "confirm"
+    ]
+
+
+def boxes(study, seed_rows) -> list[dict]:
+    """Least, quartiles and greatest metric over an arm's seeds."""
+    rows = []
+    for arm in study["arms"]:
+        for part in PARTS:
+            found = [
+                row["metric"]
+                for row in seed_rows
+                if (row["arm"], row["part"]) == (arm, part)
+                and row["metric"] is not None
+            ]
+            if found:
+                numbers = np.percentile(found, [0, 25, 50, 75, 100])
+                names = ("least", "quartile_1", "median", "quartile_3", "most")
+                rows.append(
+                    {"arm": arm, "part": part, "seeds": len(found)}
+                    | dict(zip(names, numbers.tolist()))
+                )
+    return rows
+
+
+def schedules(study, records) -> tuple[list[dict], list[dict]]:
+    """The rate over the run at each arm's best point, and what is wrong.
+
+    Returns:
+        Rows of the rates, and rows of the schedule doctor's findings.
+    """
+    from lbcheck import schedules as rooms
+
+    rows, findings = [], []
+    steps = study["steps"]
+    shown = np.unique(
+        np.linspace(0, steps - 1, min(steps, _SCHEDULE_POINTS)).round()
+    ).astype(int)
+    for arm in study["arms"]:
+        point = _best_point(study, records, arm)
+        schedule = _schedule(study["arms"][arm], point, steps)
+        if schedule is None:
+            continue
+        rates = np.asarray([float(schedule(step)) for step in shown.tolist()])
+        rows += [
+            {"arm": arm, "step": step, "learning_rate": rate}
+            for step, rate in zip(shown.tolist(), rates.tolist())
+        ]
+        if steps < 4:
+            continue
+        examination = rooms.examine(
+            schedule,
+            steps,
+            peak_rate=point.get("learning_rate"),
+            warmup_steps=point.get("warmup_steps"),
+        )
+        findings += [
+            {
+                "arm": arm,
+                "step": finding.step,
+                "severity": finding.severity,
+                "code": finding.code,
+                "size": finding.size,
+                "what": finding.what,
+                "fix": finding.fix,
+            }
+            for finding in examination.findings
+        ]
+    return rows, findings
+
+
+def _schedule(arm, point, steps):
+    """The schedule of an arm at a point; None where it has no point."""
+    from lbcheck.settings.schedule import FAMILIES
+
+    if not point:
+        return None
+    family = FAMILIES[arm["schedule"]]
+    given = (arm["fixed"] or {}) | point
+    known = inspect.signature(family).parameters
+    return family(steps, **{n: v for n, v in given.items() if n in known})
+
+
+def curves(study, records) -> list[dict]:
+    """Median and range over the seeds at each evaluation of the runs."""
+    name = study["metric"]["name"]
+    rows = []
+    for arm in study["arms"]:
+        for part in PARTS:
+            found = {}
+            for record in of(records, arm, "confirm"):
+                if record["status"] != "finished":
+                    continue
+                for point in record["curve"]:
+                    number = (point.get(part) or {}).get(name)
+                    if number is not None:
+                        found.setdefault(point["step"], []).append(number)
+            rows += [
+                {
+                    "arm": arm,
+                    "part": part,
+                    "step": step,
+                    "median": float(np.median(numbers)),
+                    "least": min(numbers),
+                    "most": max(numbers),
+                    "seeds": len(numbers),
+                }
+                for step, numbers in sorted(found.items())
+            ]
+    return rows
+
+
+def layers(study, records) -> list[dict]:
+    """Trust ratio, effective rate and relative update of each variable.
+
+    Of the first confirmation run that recorded them; at most 60 of its steps.
+
+    Source: You et al. 2019, Figures 9 to 14, for the trust ratios.
+    """
+    rows = []
+    for arm in study["arms"]:
+        recorded = [
+            record["diagnostics"]
+            for record in of(records, arm, "confirm")
+            if record.get("diagnostics")
+        ]
+        for found in recorded[:1]:
+            rows += _layer_rows(arm, found)
+    return rows
+
+
+def _layer_rows(arm, found):
+    count = len(found["steps"])
+    kept = np.unique(
+        np.linspace(0, count - 1, min(count, _MOST_STEPS)).round().astype(int)
+    ).tolist()
+    return [
+        {
+            "arm": arm,
+            "variable": variable["path"],
+            "step": found["steps"][number],
+            **{name: variable[name][number] for name in QUANTITIES},
+        }
+        for variable in found["variables"]
+        for number in kept
+    ]
+
+
+def layer_summary(study, layer_rows) -> list[dict]:
+    """Over an arm's variables at a step: median, 10th and 90th percentile."""
+    found = {}
+    for row in layer_rows:
+        for name in QUANTITIES:
+            if row[name] is not None:
+                key = row["arm"], name, row["step"]
+                found.setdefault(key, []).append(row[name])
+    rows = []
+    for (arm, quantity, step), numbers in found.items():
+        low, median, high = np.percentile(numbers, [10, 50, 90]).tolist()
+        rows.append(
+            {
+                "arm": arm,
+                "quantity": quantity,
+                "step": step,
+                "low": low,
+                "median": median,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def audit(study) -> list[dict]:
+    """What each arm's optimizer decays and adapts, one row a variable."""
+    return [
+        {
+            "arm": name,
+            "variable": row["variable"],
+            "shape": "x".join(str(length) for length in row["shape"]),
+            "decay": row["decay"],
+            "adapt": row["adapt"],
+            "rule": row["rule"],
+        }
+        for name, arm in study["arms"].items()
+        for row in arm.get("audit") or []
+    ]
