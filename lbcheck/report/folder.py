@@ -6,8 +6,9 @@ import pathlib
 from typing import Any
 from typing import NamedTuple
 
+from lbcheck.study import records as files
+
 FORMAT = 1
-STAGES = ("broad", "refined", "confirm")
 PARTS = ("validation", "training")
 
 _STUDY = {
@@ -66,17 +67,9 @@ def read(folder) -> Folder:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder.")
-    study = _read_study(folder / "study.json")
-    records = _read_records(folder / "trials.jsonl", study)
-    arms = list(study["arms"])
-    records.sort(
-        key=lambda record: (
-            arms.index(record["arm"]),
-            STAGES.index(record["stage"]),
-            record["index"],
-        )
-    )
-    return Folder(study, records)
+    study = _read_study(folder / files.STUDY)
+    records = _read_records(folder / files.TRIALS, study)
+    return Folder(study, files.canonical(study, records))
 
 
 def _read_study(path):
@@ -159,7 +152,7 @@ def _check_record(record, study, where):
     _check(record, _RECORD, where)
     for key, known in (
         ("arm", list(study["arms"])),
-        ("stage", list(STAGES)),
+        ("stage", list(files.STAGES)),
         ("status", ["finished", "diverged"]),
     ):
         if record[key] not in known:

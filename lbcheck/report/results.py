@@ -5,9 +5,11 @@ import io
 import json
 from typing import Any
 
+from lbcheck.report import budget_tables
 from lbcheck.report import run_tables
 from lbcheck.report import search_tables
 from lbcheck.report.folder import Folder
+from lbcheck.study import protocol
 
 _FACTS = (
     "name",
@@ -54,7 +56,6 @@ def collect(folder: Folder) -> dict[str, Any]:
         while trials are missing, "tables": {name: flat rows}}, JSON-able.
     """
     from lbcheck.report import verdict
-    from lbcheck.study import protocol
 
     study, records = folder
     finished = not protocol.Protocol(study).next_tasks(records)
@@ -90,9 +91,9 @@ def collect(folder: Folder) -> dict[str, Any]:
             "layers": layers,
             "layer_summary": run_tables.layer_summary(study, layers),
             "audit": run_tables.audit(study),
-            "spaces": search_tables.spaces(study),
-            "budget": search_tables.budget(study, records),
-            "failures": search_tables.failures(records),
+            "spaces": budget_tables.spaces(study),
+            "budget": budget_tables.budget(study, records),
+            "failures": budget_tables.failures(records),
             "trials": search_tables.trials(study, records),
         },
     }

@@ -8,9 +8,9 @@ import inspect
 import numpy as np
 
 from lbcheck.report.folder import PARTS
-from lbcheck.report.search_tables import best_trial
 from lbcheck.report.search_tables import of
 from lbcheck.report.search_tables import value
+from lbcheck.study import protocol
 
 _MOST_STEPS = 60
 _SCHEDULE_POINTS = 200
@@ -36,7 +36,7 @@ def best_points(study, records) -> list[dict]:
 
 def _best_point(study, records, arm):
     confirm = of(records, arm, "confirm")
-    chosen = confirm[0] if confirm else best_trial(study, records, arm)
+    chosen = confirm[0] if confirm else protocol.best(study, records, arm)
     return chosen["hyperparameters"] if chosen else {}
 
 

@@ -1,9 +1,8 @@
-"""Tables of the search: trials, budget, failures, targets, rates by decay.
+"""Tables of the search: trials, best so far, targets, rates by decay.
 
 A table is a list of flat rows; a figure draws what a table holds.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,6 @@ def of(records, arm: str, *stages: str) -> list[dict[str, Any]]:
     return [r for r in records if r["arm"] == arm and r["stage"] in stages]
 
 
-def better(study):
-    """The comparison of the metric: (a, b) -> whether a is better."""
-    if study["metric"]["mode"] == "max":
-        return lambda a, b: a > b
-    return lambda a, b: a < b
-
-
 def trials(study, records) -> list[dict]:
     """Every trial with its hyperparameters and both metrics."""
     return [
@@ -53,129 +45,6 @@ def trials(study, records) -> list[dict]:
         }
         for record in records
     ]
-
-
-def budget(study, records) -> list[dict]:
-    """What each arm and stage spent; feasible trials counted apart."""
-    planned = {
-        "broad": study["trials"],
-        "refined": study["refined_trials"],
-        "confirm": study["seeds"],
-    }
-    rows = []
-    for arm in study["arms"]:
-        for stage, number in planned.items():
-            found = of(records, arm, stage)
-            feasible = [r for r in found if r["status"] == "finished"]
-            if not number and not found:
-                continue
-            rows.append(
-                {
-                    "arm": arm,
-                    "stage": stage,
-                    "planned": number,
-                    "total": len(found),
-                    "feasible": len(feasible),
-                    "steps": sum(r["steps"] for r in found),
-                    "examples": sum(r["examples"] for r in found),
-                    "seconds": math.fsum(r["seconds"] for r in found),
-                }
-            )
-    return rows
-
-
-def spaces(study) -> list[dict]:
-    """What each arm searched, one row a hyperparameter."""
-    from lbcheck.study.space import Space
-
-    rows = []
-    for name, arm in study["arms"].items():
-        space = Space.from_dict(arm["space"], f"study.json: arm {name}")
-        widths = space.volume()
-        for parameter, spec in arm["space"]["parameters"].items():
-            rows.append(
-                {
-                    "arm": name,
-                    "parameter": parameter,
-                    "searched": parameter in widths,
-                    "width": widths.get(parameter, 0.0),
-                    "unit": _unit(spec),
-                    "range": _range(spec),
-                    "scale": spec.get("scale"),
-                    "one_minus": spec.get("one_minus", False),
-                    "of": spec.get("of"),
-                }
-            )
-        for parameter, fixed in (arm["fixed"] or {}).items():
-            rows.append(
-                {
-                    "arm": name,
-                    "parameter": parameter,
-                    "searched": False,
-                    "width": 0.0,
-                    "unit": "values",
-                    "range": _text(fixed),
-                    "scale": None,
-                    "one_minus": False,
-                    "of": None,
-                }
-            )
-    return rows
-
-
-def _unit(spec):
-    if "min" not in spec:
-        return "values"
-    return "decades" if spec.get("scale") == "log" else "range"
-
-
-def _range(spec):
-    if "min" in spec:
-        return f"[{_text(spec['min'])}, {_text(spec['max'])}]"
-    if "values" in spec:
-        return "{" + ", ".join(_text(v) for v in spec["values"]) + "}"
-    return _text(spec["value"])
-
-
-def _text(value):
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def failures(records) -> list[dict]:
-    """Every trial that diverged: where, at what setting."""
-    rows = []
-    for record in records:
-        if record["status"] == "finished":
-            continue
-        bad = record.get("bad") or {}
-        rows.append(
-            {
-                "arm": record["arm"],
-                "stage": record["stage"],
-                "index": record["index"],
-                "seed": record["seed"],
-                "step": bad.get("step"),
-                "variable": bad.get("variable"),
-                **{
-                    f"hyperparameters/{name}": number
-                    for name, number in record["hyperparameters"].items()
-                },
-            }
-        )
-    return rows
-
-
-def best_trial(study, records, arm: str) -> dict[str, Any] | None:
-    """The search trial that is best by the study's selection, or None."""
-    is_better, best = better(study), None
-    for record in of(records, arm, "broad", "refined"):
-        number = value(record, study["selection"], study)
-        if number is not None and (
-            best is None
-            or is_better(number, value(best, study["selection"], study))
-        ):
-            best = record
-    return best
 
 
 def best_so_far(study, records) -> list[dict]:
@@ -298,18 +167,16 @@ def decay_of(hyperparameters) -> tuple[str | None, float | None]:
 
 def bins(study, rate_rows) -> list[dict]:
     """Each decay bin with its best rate: Figures 8 and 9 of the submission."""
-    is_better, found = better(study), {}
+    sign, found = 1 if study["metric"]["mode"] == "max" else -1, {}
     for row in rate_rows:
         found.setdefault((row["arm"], row["bin"]), []).append(row)
     rows = []
     for (arm, number), members in found.items():
         decays = [row["weight_decay"] for row in members]
-        best = None
-        for row in members:
-            if row["validation"] is not None and (
-                best is None or is_better(row["validation"], best["validation"])
-            ):
-                best = row
+        feasible = [row for row in members if row["validation"] is not None]
+        best = max(
+            feasible, key=lambda row: sign * row["validation"], default=None
+        )
         rows.append(
             {
                 "arm": arm,

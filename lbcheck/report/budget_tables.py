@@ -1,0 +1,115 @@
+"""Tables of what a study spent: budget, search spaces, failures."""
+
+import math
+
+from lbcheck.report.search_tables import of
+
+
+def budget(study, records) -> list[dict]:
+    """What each arm and stage spent; feasible trials counted apart."""
+    planned = {
+        "broad": study["trials"],
+        "refined": study["refined_trials"],
+        "confirm": study["seeds"],
+    }
+    rows = []
+    for arm in study["arms"]:
+        for stage, number in planned.items():
+            found = of(records, arm, stage)
+            feasible = [r for r in found if r["status"] == "finished"]
+            if not number and not found:
+                continue
+            rows.append(
+                {
+                    "arm": arm,
+                    "stage": stage,
+                    "planned": number,
+                    "total": len(found),
+                    "feasible": len(feasible),
+                    "steps": sum(r["steps"] for r in found),
+                    "examples": sum(r["examples"] for r in found),
+                    "seconds": math.fsum(r["seconds"] for r in found),
+                }
+            )
+    return rows
+
+
+def spaces(study) -> list[dict]:
+    """What each arm searched, one row a hyperparameter."""
+    from lbcheck.study.space import Space
+
+    rows = []
+    for name, arm in study["arms"].items():
+        space = Space.from_dict(arm["space"], f"study.json: arm {name}")
+        widths = space.volume()
+        for parameter, spec in arm["space"]["parameters"].items():
+            rows.append(
+                {
+                    "arm": name,
+                    "parameter": parameter,
+                    "searched": parameter in widths,
+                    "width": widths.get(parameter, 0.0),
+                    "unit": _unit(spec),
+                    "range": _range(spec),
+                    "scale": spec.get("scale"),
+                    "one_minus": spec.get("one_minus", False),
+                    "of": spec.get("of"),
+                }
+            )
+        for parameter, fixed in (arm["fixed"] or {}).items():
+            rows.append(
+                {
+                    "arm": name,
+                    "parameter": parameter,
+                    "searched": False,
+                    "width": 0.0,
+                    "unit": "values",
+                    "range": _text(fixed),
+                    "scale": None,
+                    "one_minus": False,
+                    "of": None,
+                }
+            )
+    return rows
+
+
+def _unit(spec):
+    if "min" not in spec:
+        return "values"
+    return "decades" if spec.get("scale") == "log" else ""
+
+
+def _range(spec):
+    if "min" in spec:
+        return f"[{_text(spec['min'])}, {_text(spec['max'])}]"
+    if "values" in spec:
+        return "{" + ", ".join(_text(v) for v in spec["values"]) + "}"
+    return _text(spec["value"])
+
+
+def _text(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def failures(records) -> list[dict]:
+    """Every trial that diverged: where, at what setting."""
+    rows = []
+    for record in records:
+        if record["status"] == "finished":
+            continue
+        bad = record.get("bad") or {}
+        rows.append(
+            {
+                "arm": record["arm"],
+                "stage": record["stage"],
+                "index": record["index"],
+                "seed": record["seed"],
+                "step": bad.get("step"),
+                "variable": bad.get("variable"),
+                **{
+                    f"hyperparameters/{name}": number
+                    for name, number in record["hyperparameters"].items()
+                },
+            }
+        )
+    return rows

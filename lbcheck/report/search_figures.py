@@ -1,0 +1,182 @@
+"""Figures of the search: best so far, targets, rates by weight decay."""
+
+from lbcheck.report import drawing
+from lbcheck.report.figure import Figure
+from lbcheck.report.figure import is_wide
+from lbcheck.report.figure import limits
+from lbcheck.report.figure import part_panels
+from lbcheck.report.tables import metric
+
+_MARKERS = ("o", "s", "^", "D")
+
+
+def best_so_far(view) -> Figure:
+    """The best metric that k trials of the search can be expected to find."""
+
+    def draw_arm(axes, arm, rows):
+        trials = [row["trials"] for row in rows]
+        axes.plot(trials, [row["expected"] for row in rows], **view.line(arm))
+        axes.fill_between(
+            trials,
+            [row["low"] for row in rows],
+            [row["high"] for row in rows],
+            color=view.line(arm)["color"],
+            alpha=0.13,
+            linewidth=0,
+        )
+
+    def finish(axes, part):
+        # The band of one trial reaches to the worst: it is cut off.
+        rows = view.rows("best_so_far", part=part)
+        ends = ("expected", "high") if view.sign > 0 else ("expected", "low")
+        shown = [row[end] for row in rows for end in ends]
+        axes.set_ylim(*limits(shown, axes.get_yscale() == "log"))
+
+    found = [row["expected"] for row in view.tables["best_so_far"]]
+    wide = bool(found) and is_wide(found, view.sign)
+    return Figure(
+        "best-so-far",
+        "Best so far against trials",
+        "The line is the expected best metric of an arm after k trials of "
+        "its broad space, drawn at random from those that it ran; the band "
+        "holds 90 % of the draws. An arm whose line is good after few trials "
+        "needs little tuning.",
+        part_panels(
+            view,
+            "best_so_far",
+            "best-so-far",
+            draw_arm,
+            "trials",
+            "Expected best metric so far",
+            finish=finish,
+            logarithmic="y" if wide else "",
+        ),
+        view.keys("best_so_far"),
+    )
+
+
+def targets(view) -> Figure:
+    """Fraction of settings that reach a target: Figures 6 and 7 of ICLR."""
+    wanted = view.study["target"]
+
+    def draw_arm(axes, arm, rows):
+        rows = sorted(rows, key=lambda row: row["target"])
+        axes.plot(
+            [row["target"] for row in rows],
+            [row["fraction"] for row in rows],
+            **view.line(arm),
+        )
+
+    def finish(axes, part):
+        axes.set_ylim(bottom=0)
+        if wanted is not None and part == "validation":
+            axes.axvline(wanted, color=drawing.INK, linewidth=1, linestyle=":")
+
+    said = ", ".join(
+        f"{row['arm']} {row['fraction']:.0%}"
+        for row in view.rows("targets", part="validation", target=wanted)
+    )
+    return Figure(
+        "targets",
+        "How many settings reach a target",
+        "The fraction of the settings of the broad space that are at least "
+        "as good as the target across, from the median of all settings to the "
+        "best; a diverged setting reaches nothing. A higher line is an arm "
+        "that forgives more (Nado et al. 2021, ICLR submission, Figures 6 "
+        "and 7)."
+        + (f" Dotted: the target of {metric(wanted)}; {said}." if said else ""),
+        part_panels(
+            view,
+            "targets",
+            "targets",
+            draw_arm,
+            f"target {view.metric}",
+            "Fraction of settings that reach a target",
+            vertical="fraction of settings",
+            finish=finish,
+        ),
+        view.keys("targets"),
+    )
+
+
+def rates(view) -> Figure:
+    """Metric against learning rate by weight decay: ICLR Figures 8 to 12."""
+    found = [
+        row["validation"]
+        for row in view.tables["rates"]
+        if row["validation"] is not None
+    ]
+    panels, most = [], 0
+    for arm in view.arms:
+        rows = view.rows("rates", arm=arm)
+        if not rows or not found:
+            continue
+        most = max(most, *(row["bin"] for row in rows))
+        panel = drawing.Panel(
+            f"rates-{view.arms.index(arm)}",
+            f"Validation {view.metric} of {arm} against the learning rate, "
+            "by weight decay; the numbers are in the table rates of "
+            "results.json.",
+            title=arm,
+            horizontal="learning rate",
+            vertical=f"validation {view.metric}",
+            logarithmic="xy" if is_wide(found, view.sign) else "x",
+        )
+        _draw_rates(panel.axes, view, arm, rows, found)
+        panels.append(panel.svg())
+    names = ("weakest", "weak", "strong", "strongest")
+    if most < 3:
+        names = (
+            ("all",),
+            ("weaker", "stronger"),
+            ("weak", "middle", "strong"),
+        )[most]
+    return Figure(
+        "rates",
+        "Metric against learning rate, by weight decay",
+        "One point a setting, shaded by its weight decay (or L2); the ring "
+        "is the best of each shade, a cross on the edge a diverged setting. "
+        "Rings that move left as decay gets stronger mean that rate and decay "
+        "must be tuned together (Nado et al. 2021, ICLR submission, Figures "
+        "8 to 12).",
+        panels,
+        [("dot", i, f"{name} decay") for i, name in enumerate(names)]
+        if most
+        else [],
+    )
+
+
+def _draw_rates(axes, view, arm, rows, found):
+    low, high = limits(found, axes.get_yscale() == "log")
+    axes.set_ylim(low, high)
+    for shade in sorted({row["bin"] for row in rows}):
+        members = [r for r in rows if r["bin"] == shade]
+        feasible = [r for r in members if r["validation"] is not None]
+        axes.plot(
+            [row["learning_rate"] for row in feasible],
+            [row["validation"] for row in feasible],
+            _MARKERS[shade],
+            color=drawing.shade(shade),
+            markeredgewidth=0,
+            clip_on=False,
+        )
+        lost = [r["learning_rate"] for r in members if r["validation"] is None]
+        floor = low if view.sign > 0 else high
+        axes.plot(
+            lost,
+            [floor] * len(lost),
+            "x",
+            color=drawing.shade(shade),
+            clip_on=False,
+        )
+    for row in view.rows("bins", arm=arm):
+        if row["best_rate"] is not None:
+            axes.plot(
+                [row["best_rate"]],
+                [row["best_validation"]],
+                "o",
+                markersize=8,
+                fillstyle="none",
+                color=drawing.INK,
+                markeredgewidth=1.2,
+            )
