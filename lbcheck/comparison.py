@@ -4,7 +4,8 @@ import pathlib
 import sys
 
 from lbcheck import report
-from lbcheck.study import records
+from lbcheck.report import folder as folders
+from lbcheck.study import text_table
 
 DEFAULT_ARMS = ("nesterov", "lars", "adamw", "lamb")
 
@@ -24,16 +25,23 @@ class Comparison:
     def __init__(self, folder):
         from lbcheck.report import verdict
 
-        self.study, self.records = records.load(folder)
-        self.verdict = verdict.decide(self.study, self.records)
-        self.report_path = pathlib.Path(folder) / "report.html"
+        self._folder = folders.read(folder)
+        self.records = self._folder.records
+        self.verdict = verdict.decide(*self._folder)
+        self.report_path = pathlib.Path(folder) / report.PAGE
 
     def table(self) -> str:
-        """The arms with their medians, intervals and budgets, as text."""
-        return report.table(self.study, self.records)
+        """What each arm reached, with its best point and budget, as text."""
+        from lbcheck.report import page_tables
+        from lbcheck.report import results
+
+        table = page_tables.arms(results.collect(self._folder))
+        return text_table.text_table(table.columns, table.rows, table.numeric)
 
     def __str__(self):
-        return f"{self.verdict}\n\n{self.table()}\n\n{self.report_path}"
+        return (
+            f"{self.verdict.sentence}\n\n{self.table()}\n\n{self.report_path}"
+        )
 
 
 def compare(
@@ -150,8 +158,8 @@ def compare(
             "flagfile": None,
         },
     )
-    study.open(output_dir, storage)
-    with progress.Progress(study.protocol.total) as bar:
-        study.work(bar)
-    study.publish()
+    with study.opened(output_dir, storage):
+        with progress.Progress(study.protocol.total) as bar:
+            study.work(bar)
+        study.publish()
     return Comparison(output_dir)

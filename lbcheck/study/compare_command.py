@@ -20,8 +20,11 @@ import sys
 from absl import app
 from absl import flags
 
+from lbcheck.comparison import Comparison
 from lbcheck.settings import program
 from lbcheck.study import processes
+from lbcheck.study import progress
+from lbcheck.study import refusals
 from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
 from lbcheck.training import options as ends
@@ -111,23 +114,16 @@ def main(argv):
         )
     if FLAGS.workload is None:
         raise app.UsageError("--workload=module:function is needed.")
+    processes.share_machine(FLAGS.num_workers)
     try:
-        settings = Settings(**_given(f.name for f in _fields(Settings)))
-        processes.share_machine(FLAGS.num_workers)
-        with processes.interruptible():
-            return _run(settings)
+        with processes.interruptible(), refusals.explained():
+            return _run()
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
         return ends.INTERRUPTED
     except FloatingPointError as error:
         print(f"lbcheck compare: {error}", file=sys.stderr)
         return ends.DIVERGED
-    except (ImportError, TypeError, ValueError, OSError) as error:
-        raise app.UsageError(str(error)) from error
-
-
-def _fields(settings):
-    return dataclasses.fields(settings)
 
 
 def _given(names):
@@ -136,32 +132,41 @@ def _given(names):
     return {name: v for name, v in values.items() if v is not None}
 
 
-def _run(settings):
-    session = _session(settings)
+def _run():
+    session = _session()
     if FLAGS.dry_run:
         from lbcheck.study import dry_run
 
         print(dry_run.report(session, FLAGS.num_workers))
         return ends.FINISHED
-    session.open(FLAGS.output_dir, FLAGS.storage)
-    if FLAGS.join:
-        processes.stop_with_parent()
-    try:
-        _work(session)
-    finally:
-        # Also what is done so far, for those who stop here.
-        if not FLAGS.join:
-            session.export()
-    if not FLAGS.join:
-        _show(session)
+    with session.opened(FLAGS.output_dir, FLAGS.storage):
+        if FLAGS.join:
+            processes.stop_with_parent()
+            session.work(lambda counts: None)
+            return ends.FINISHED
+        try:
+            _work(session)
+        except KeyboardInterrupt:
+            done, total = len(session.export()), session.protocol.total
+            print(
+                f"Interrupted after {done} of {total} trials; the same "
+                "command goes on.",
+                file=sys.stderr,
+            )
+            return ends.INTERRUPTED
+        session.publish()
+    print(Comparison(session.folder))
     return ends.FINISHED
 
 
-def _session(settings):
+def _session():
     from lbcheck.study import arm
     from lbcheck.study import session
     from lbcheck.study import workload as workloads
 
+    settings = Settings(
+        **_given(field.name for field in dataclasses.fields(Settings))
+    )
     arms = [arm.load(text) for text in FLAGS.arms]
     sizes = _given(("batch_size", "steps"))
     workload = workloads.load(FLAGS.workload, **_given(("keras",)), **sizes)
@@ -184,24 +189,13 @@ def _without_passwords(texts):
 
 
 def _work(session):
-    from lbcheck.study import progress
-
     helpers = contextlib.nullcontext()
     if FLAGS.num_workers > 1:
         helpers = processes.Helpers(
             [sys.executable, "-m", "lbcheck.cli", *sys.argv[1:]]
-            + ["--join", "--noprogress", "--num_workers=1"],
+            + ["--join", "--num_workers=1"],
             FLAGS.num_workers - 1,
         )
-    bar = progress.Progress(
-        session.protocol.total, FLAGS.progress and not FLAGS.join
-    )
+    bar = progress.Progress(session.protocol.total, FLAGS.progress)
     with helpers, bar:
         session.work(bar)
-
-
-def _show(session):
-    from lbcheck.comparison import Comparison
-
-    session.publish()
-    print(Comparison(session.folder))

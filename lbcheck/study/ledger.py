@@ -146,6 +146,16 @@ class Ledger:
             )
         return value, text
 
+    def delete(self) -> None:
+        """Takes the study out of its storage, trials and all."""
+        import optuna
+
+        with storage.errors(self.url), storage.quiet():
+            for place in self._places.values():
+                optuna.delete_study(
+                    study_name=place.study_name, storage=self.storage
+                )
+
     def close(self) -> None:
         """Closes the connections."""
         self.storage.remove_session()

@@ -8,6 +8,11 @@ import sys
 import tempfile
 import threading
 
+from lbcheck.training.options import INTERRUPTED
+
+_PATIENCE = 10
+"""Seconds that a process has to end what it does."""
+
 
 def share_machine(workers: int) -> None:
     """Divides this machine among workers that have not begun to compute.
@@ -69,9 +74,13 @@ class Helpers:
         for process, _ in self._running:
             process.stdin.close()
         for process, errors in self._running:
-            process.wait()
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()  # the ledger gives its trial to another
+                continue
             errors.seek(0)
-            if process.returncode not in (0, _STOPPED):
+            if process.returncode not in (0, INTERRUPTED):
                 lines = errors.read().decode(errors="replace").splitlines()
                 print(
                     f"A worker ended with code {process.returncode}: "
@@ -80,14 +89,13 @@ class Helpers:
                 )
 
 
-_STOPPED = 75
-
-
 def stop_with_parent() -> None:
     """Lets this helper be interrupted when its standard input ends."""
 
     def wait():
-        sys.stdin.buffer.read()
+        # Not sys.stdin, whose lock would be held when the process ends.
+        while os.read(0, 1):
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

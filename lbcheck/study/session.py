@@ -1,9 +1,10 @@
 """A study in this process: from its settings to its report."""
 
+import contextlib
 import importlib
 import importlib.metadata
+import json
 import pathlib
-import re
 import time
 
 import lbcheck
@@ -17,10 +18,6 @@ from lbcheck.study import worker
 from lbcheck.study.settings import Settings
 from lbcheck.training.record import describe_start
 
-FRACTION_MARGIN = 0.005
-"""Half a percentage point: the margin of metrics between 0 and 1."""
-
-_FRACTIONS = r"acc|auc|precision|recall|f1|iou|top_?k"
 _EXPORT_SECONDS = 10
 
 
@@ -54,7 +51,7 @@ class Session:
             "seed": settings.seed,
             "metric": {"name": facts["metric"], "mode": facts["mode"]},
             "selection": settings.selection,
-            "margin": settings.margin or default_margin(facts["metric"]),
+            "margin": settings.margin,
             "target": settings.target,
             "trials": settings.trials,
             "refined_trials": settings.refined_trials,
@@ -67,8 +64,12 @@ class Session:
         }
         self.protocol = protocol.Protocol(self.study)
 
-    def open(self, folder, storage: str | None = None) -> None:
-        """Makes or finds the study's folder and its ledger.
+    @contextlib.contextmanager
+    def opened(self, folder, storage: str | None = None):
+        """Makes or finds the study's folder and its ledger; a context.
+
+        A study that is new and fails before its first trial is done, such as
+        one with a broken train_step, is taken back.
 
         Args:
             folder: Of the study.
@@ -78,12 +79,34 @@ class Session:
             records.StudyError: They hold another study, or cannot be used.
         """
         self.folder = pathlib.Path(folder)
+        is_new = not (self.folder / records.STUDY).exists()
+        if storage:
+            # First, since a folder without its ledger would be half a study.
+            as_read = json.loads(json.dumps(self.study))
+            self._ledger = ledger.Ledger(storage, as_read)
         self.study = records.open_study(self.folder, self.study)
         self.protocol = protocol.Protocol(self.study)
-        self.ledger = ledger.Ledger(
-            storage or records.storage_url(self.folder), self.study
-        )
+        if not storage:
+            url = records.storage_url(self.folder)
+            self._ledger = ledger.Ledger(url, self.study)
         self._exported = time.monotonic()
+        try:
+            yield
+        except Exception:
+            if is_new and not self._ledger.records():
+                self._take_back()
+            raise
+        finally:
+            self._ledger.close()
+
+    def _take_back(self):
+        self._ledger.delete()
+        self._ledger.close()
+        for path in self.folder.glob(f"{records.LEDGER}*"):
+            path.unlink()
+        (self.folder / records.STUDY).unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def work(self, progress) -> None:
         """Trains until the study is done, here and at all other workers.
@@ -93,16 +116,16 @@ class Session:
         """
 
         def after(record):
-            progress(self.ledger.counts())
+            progress(self._ledger.counts())
             if time.monotonic() - self._exported > _EXPORT_SECONDS:
                 self.export()
 
-        progress(self.ledger.counts())
-        worker.work(self.ledger, self.protocol, self.trainer, after)
+        progress(self._ledger.counts())
+        worker.work(self._ledger, self.protocol, self.trainer, after)
 
     def export(self) -> list[dict]:
         """Writes into the folder what the ledger holds; the records."""
-        done = self.ledger.records()
+        done = self._ledger.records()
         records.export(self.folder, self.study, done)
         tensorboard.write(self.folder, done)
         self._exported = time.monotonic()
@@ -121,21 +144,6 @@ class Session:
         return path
 
 
-def default_margin(metric: str) -> float:
-    """The margin of a metric between 0 and 1, by its name.
-
-    Raises:
-        ValueError: If the name does not tell such a metric.
-    """
-    if not re.search(_FRACTIONS, metric.lower()):
-        raise ValueError(
-            f"Set `margin`: the difference of {metric!r} that does not matter "
-            f"to you. Only metrics between 0 and 1 have a default, "
-            f"{FRACTION_MARGIN}."
-        )
-    return FRACTION_MARGIN
-
-
 def _by_name(arms):
     names = [arm.name for arm in arms]
     if len(arms) < 2:
@@ -149,6 +157,7 @@ def _by_name(arms):
 def _environment(backend):
     start = describe_start(0, _devices(backend))
     versions = dict(start["versions"])
+    del versions["lbcheck"]  # study.json begins with it
     for package in ("optuna", "scipy"):
         versions[package] = importlib.metadata.version(package)
     return {

@@ -7,6 +7,7 @@ from absl import app
 from absl import flags
 
 from lbcheck.study import records
+from lbcheck.study import text_table
 
 FLAGS = flags.FlagValues()
 _STORAGE = flags.DEFINE_string(
@@ -32,24 +33,21 @@ def status(folder, storage: str | None = None) -> str:
     from lbcheck.study import ledger
     from lbcheck.study import protocol
 
-    study, _ = records.load(folder)
+    study = records.read(folder)
     counts = ledger.Ledger(
         storage or records.storage_url(folder), study
     ).counts()
     total = protocol.Protocol(study).total
     done = sum(n["finished"] + n["diverged"] for n in counts.values())
-    rows = [("arm", "stage", *_STATES)]
-    rows += [
-        (arm, stage, *(str(n[state]) for state in _STATES))
-        for (arm, stage), n in counts.items()
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [f"{study['name']}: {done} of {total} trials are done.", ""]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths)]
-        cells[:2] = [c.ljust(width) for c, width in zip(row, widths[:2])]
-        lines.append("  ".join(cells))
-    return "\n".join(lines)
+    table = text_table.text_table(
+        ["arm", "stage", *_STATES],
+        [
+            [arm, stage, *(str(n[state]) for state in _STATES)]
+            for (arm, stage), n in counts.items()
+        ],
+        numeric=range(2, 6),
+    )
+    return f"{study['name']}: {done} of {total} trials are done.\n\n{table}"
 
 
 def main(argv):

@@ -1,0 +1,119 @@
+"""What a study would take, before it is begun: for --dry_run.
+
+A few updates of every arm are measured, without and with evaluation, after
+the step is traced. The rest is arithmetic: search trials evaluate once,
+confirming runs as often as their curves have points.
+"""
+
+import time
+
+from lbcheck.study import text_table
+from lbcheck.study import trainer as trainers
+
+_UPDATES = 20
+
+
+def report(session, workers: int) -> str:
+    """The text of a dry run; trains a little, writes nothing.
+
+    Args:
+        session: A `Session` that is not open.
+        workers: Processes that will share the work.
+    """
+    study, facts = session.study, session.study["facts"]
+    plans = [_plan(session, name) for name in session.arms]
+    hours = sum(plan["hours"] for plan in plans)
+    rows = [
+        [
+            plan["arm"],
+            str(plan["trials"]),
+            str(plan["seeds"]),
+            f"{plan['steps']:,}",
+            f"{plan['examples']:,}",
+            f"{plan['seconds']:.2g}",
+            f"{plan['hours']:.2g}",
+        ]
+        for plan in plans
+    ]
+    table = text_table.text_table(
+        [
+            "arm",
+            "search trials",
+            "seeds",
+            "steps",
+            "examples",
+            "s a trial",
+            "hours",
+        ],
+        rows,
+        numeric=range(1, 7),
+    )
+    total = f"{session.protocol.total} trials, {hours:.2g} hours"
+    if workers > 1:
+        total += (
+            f" for one worker; {workers} workers on as many machines would "
+            f"take {hours / workers:.2g}, on one machine more"
+        )
+    return "\n".join(
+        [
+            f"{study['name']}: {facts['parameters']:,} parameters, "
+            f"{facts['keras']} on {facts['backend']}, "
+            f"{_count(facts['num_train'])} training and "
+            f"{_count(facts['num_validation'])} validation examples, "
+            f"{study['steps']:,} updates of {study['batch_size']:,} a trial; "
+            f"{study['metric']['name']} ({study['metric']['mode']}).",
+            "",
+            table,
+            "",
+            f"{total}. Nothing was written.",
+        ]
+    )
+
+
+def _count(number):
+    return "unknown" if number is None else f"{number:,}"
+
+
+def _plan(session, name):
+    """What one arm takes."""
+    study = session.study
+    searches = study["trials"] + study["refined_trials"]
+    trials = searches + study["seeds"]
+    steps = trials * study["steps"]
+    task = next(
+        task for task in session.protocol.next_tasks([]) if task["arm"] == name
+    )
+    points = len(
+        session.protocol.observation(task | {"stage": "confirm"})["evaluate_at"]
+    )
+    trace, update, evaluation = _measure(session, name, task)
+    trial = study["steps"] * update + evaluation
+    total = trace + trials * trial + study["seeds"] * (points - 1) * evaluation
+    return {
+        "arm": name,
+        "trials": searches,
+        "seeds": study["seeds"],
+        "steps": steps,
+        "examples": steps * study["batch_size"],
+        "seconds": trial,
+        "hours": total / 3600,
+    }
+
+
+def _measure(session, name, task):
+    """Seconds of the first run, of an update and of an evaluation."""
+    count = min(_UPDATES, session.workload.steps)
+    trainer = trainers.Trainer(
+        session.workload._replace(steps=count), {name: session.arms[name]}
+    )
+
+    def seconds(**observation):
+        start = time.perf_counter()
+        trainer.run(task, **observation)
+        return time.perf_counter() - start
+
+    trace = seconds(evaluate_at=(1, count))
+    plain = seconds(evaluate_at=(count,))
+    evaluation = max(0.0, seconds(evaluate_at=(1, count)) - plain)
+    update = max(0.0, plain - evaluation) / count
+    return trace, update, evaluation
