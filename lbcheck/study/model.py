@@ -1,0 +1,123 @@
+"""A user's model as a study needs it: built, compiled, with another optimizer.
+
+Nothing here knows a backend.
+"""
+
+import importlib
+
+from lbcheck import keras_choice
+from lbcheck.optimizers import selection
+from lbcheck.study import random_state
+
+
+def build(workload, arguments, seed: int, example):
+    """A new model, from the random state of a process that begins with seed.
+
+    Args:
+        workload: `Workload`.
+        arguments: Hyperparameters for build_model.
+        seed: At least 0.
+        example: A small batch, for a model that waits for its first.
+
+    Raises:
+        TypeError, ValueError: If what build_model returns is no model, or is
+            not compiled and the workload has no loss.
+    """
+    return ready(workload, create(workload, arguments, seed), example)
+
+
+def create(workload, arguments, seed: int):
+    """What build_model returns; the first half of `build`."""
+    random_state.begin(seed)
+    try:
+        model = workload.build_model(**arguments)
+    except Exception as error:
+        raise ValueError(
+            "Workload: `build_model` failed with "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(model, "train_step"):
+        raise TypeError(
+            "Workload: `build_model` must return a Keras model, received "
+            f"{model!r}."
+        )
+    return model
+
+
+def ready(workload, model, example):
+    """The model compiled and with weights; the second half of `build`."""
+    if not getattr(model, "compiled", getattr(model, "_is_compiled", False)):
+        plain_step = keras_of(model).Model.train_step
+        if workload.loss is None and type(model).train_step is plain_step:
+            raise ValueError(
+                "Workload: build_model returns a model that is not compiled; "
+                "compile it, or set `loss` and `metrics`."
+            )
+        model.compile(loss=workload.loss, metrics=workload.metrics)
+    if not model.built:
+        look(model, example)
+    return model
+
+
+def look(model, example) -> list[str]:
+    """Evaluates one batch; the names of what is reported, loss first."""
+    if on_tensorflow(model):
+        return list(model.test_step(example))
+    model.evaluate((batch for batch in [example]), verbose=0)
+    return list(model.get_metrics_result())
+
+
+def keras_of(model):
+    """The Keras module of a model."""
+    name = keras_choice.of(model)
+    return importlib.import_module({"keras3": "keras"}.get(name, name))
+
+
+def on_tensorflow(model) -> bool:
+    """Whether the model's backend is TensorFlow."""
+    return backend(model) == "tensorflow"
+
+
+def backend(model) -> str:
+    """Name of the model's backend."""
+    return keras_of(model).backend.backend()
+
+
+def make_optimizer(model, arm, hyperparameters, steps, diagnostics_every):
+    """Compiles the model with an arm's optimizer instead of its own.
+
+    Where mixed precision made Keras scale the loss, the optimizer is wrapped
+    in the same way.
+
+    Returns:
+        The optimizer, without what wraps it.
+    """
+    optimizer = arm.make(keras_choice.of(model), hyperparameters, steps)
+    if diagnostics_every:
+        optimizer.diagnostics_every = diagnostics_every
+    wrapped = optimizer
+    if hasattr(model.optimizer, "inner_optimizer"):
+        precision = keras_of(model).mixed_precision
+        wrapped = precision.LossScaleOptimizer(optimizer)
+    model.optimizer = wrapped
+    wrapped.build(model.trainable_variables)
+    return optimizer
+
+
+def decided(model) -> list:
+    """What a build decides: weights, statistics, random generators."""
+    metrics = {id(v) for metric in model.metrics for v in metric.variables}
+    variables = [v for v in model.variables if id(v) not in metrics]
+    if keras_choice.of(model) == "tf_keras":
+        from lbcheck.training.tf_keras_updates import random_generators
+
+        variables += [g.state for g in random_generators(model)]
+    return variables
+
+
+def floating(model) -> list:
+    """Those of `decided` that hold floating numbers."""
+    return [v for v in decided(model) if "float" in str(v.dtype)]
+
+
+path = selection.clean_path

@@ -1,0 +1,290 @@
+"""One traced training loop for all trials of an arm that differ in numbers.
+
+The loop takes whole stretches of updates on the device, through the model's
+own train_step. Every variable that the traced functions touch is known from
+their graphs, so that setting those back undoes a trial completely, whoever
+made them: weights, slots, counters, statistics, metrics, loss scales, random
+generators. TensorFlow, under either Keras.
+"""
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from lbcheck.study import model as models
+from lbcheck.study import scalar
+
+_PROGRAMS = 2
+"""Traces that an arm keeps; more than one where values cannot be variables."""
+
+
+class Initial:
+    """What a build decides for a seed, kept for the last one.
+
+    It comes from building the model anew, so that it is what the user would
+    have got with that seed; all arms share it.
+
+    Args:
+        workload: `Workload`.
+    """
+
+    def __init__(self, workload):
+        self._workload = workload
+        self._key = self._values = None
+
+    def of(self, arguments, feed, seed) -> list:
+        """Tensors in the order of `models.decided`."""
+        key = seed, tuple(arguments.items())
+        if key != self._key:
+            model = models.build(
+                self._workload, arguments, seed, feed.example()
+            )
+            self._values = _read(map(_native, models.decided(model)))
+            self._key = key
+        return self._values
+
+
+class Traced:
+    """The trials of an arm.
+
+    Args:
+        workload: `Workload`.
+        arm: `Arm`.
+        initial: `Initial`.
+
+    Attributes:
+        traces: How often the training step was traced.
+    """
+
+    def __init__(self, workload, arm, initial):
+        self._workload = workload
+        self._arm = arm
+        self._initial = initial
+        self._programs = []
+        self._now = None
+        self.traces = 0
+
+    def begin(self, hyperparameters, feed, seed, diagnostics_every) -> None:
+        """Sets everything to where this trial begins.
+
+        Args:
+            hyperparameters: A point of the arm's space.
+            feed: Training data.
+            seed: Of the build.
+            diagnostics_every: As in the optimizers of this package; other
+                than 0, it takes a trace of its own.
+        """
+        split = self._arm.resolve(
+            hyperparameters, self._workload.model_arguments
+        )
+        initial = self._initial.of(split.model, feed, seed)
+        self._now = self._program(hyperparameters, feed, diagnostics_every)
+        self._now.begin(hyperparameters, initial)
+
+    def _program(self, hyperparameters, feed, diagnostics_every):
+        for program in self._programs:
+            if not diagnostics_every and program.fits(hyperparameters):
+                return program
+        program = Program(
+            self._workload, self._arm, hyperparameters, feed, diagnostics_every
+        )
+        self.traces += program.traces
+        if not diagnostics_every:
+            self._programs = [program, *self._programs][:_PROGRAMS]
+        return program
+
+    def __getattr__(self, name):
+        return getattr(self._now, name)
+
+
+class Program:
+    """A model and an optimizer whose numbers are variables, traced once.
+
+    Args:
+        workload: `Workload`.
+        arm: `Arm`.
+        hyperparameters: A point of the arm's space, to begin with.
+        feed: Where batches come from, and the type of them.
+        diagnostics_every: As in the optimizers of this package.
+
+    Raises:
+        ValueError: If the model does not train by `model.optimizer`, or has
+            layers that only training builds.
+
+    Attributes:
+        model: The user's, with the arm's optimizer.
+        optimizer: That optimizer.
+        traces: How often the training step was traced.
+    """
+
+    def __init__(self, workload, arm, hyperparameters, feed, diagnostics_every):
+        split = arm.resolve(hyperparameters, workload.model_arguments)
+        self._arm = arm
+        self._names = arm.variable_names(hyperparameters)
+        self._constants = self._without_variables(hyperparameters)
+        self._scalars = {
+            name: scalar.variable(
+                name, hyperparameters[name], guarded=name in split.model
+            )
+            for name in self._names
+        }
+        self.traces = 0
+        given = {**hyperparameters, **self._scalars}
+        arguments = {n: given.get(n, v) for n, v in split.model.items()}
+        self.model = models.build(workload, arguments, 0, feed.example())
+        models.look(self.model, feed.example())  # makes metrics' variables
+        self.optimizer = models.make_optimizer(
+            self.model, arm, given, workload.steps, diagnostics_every
+        )
+        decided = models.decided(self.model)
+        self._watched = models.floating(self.model)
+        self._take = feed.take
+        graphs = self._trace(feed)
+        if len(models.decided(self.model)) != len(decided):
+            raise ValueError(
+                f"Model {self.model.name!r} has layers that only training "
+                "builds, so that their initial weights cannot be set; build "
+                "them in __init__ or build()."
+            )
+        self._variables = [_native(variable) for variable in decided]
+        known = {id(v) for v in (*self._variables, *self._scalars.values())}
+        touched = {id(v): v for graph in graphs for v in graph.variables}
+        others = [v for key, v in touched.items() if key not in known]
+        self._clean = _read(others)
+        self._variables += others
+        self._draws = any(map(_has_stateful_draws, graphs))
+
+    def _without_variables(self, hyperparameters):
+        return {
+            k: v for k, v in hyperparameters.items() if k not in self._names
+        }
+
+    def fits(self, hyperparameters) -> bool:
+        """Whether these would be traced the same."""
+        return (
+            self._arm.variable_names(hyperparameters) == self._names
+            and self._without_variables(hyperparameters) == self._constants
+            and all(
+                scalar.fits(variable, hyperparameters[name])
+                for name, variable in self._scalars.items()
+            )
+        )
+
+    def _trace(self, feed):
+        self._train = tf.function(
+            self._loop,
+            input_signature=(feed.signature, tf.TensorSpec((), tf.int32)),
+        )
+        self._test = tf.function(
+            lambda batch: self.model.test_step(batch),
+            input_signature=(feed.batch_signature,),
+        )
+        graphs = [
+            function.get_concrete_function().graph
+            for function in (self._train, self._test)
+        ]
+        own = {id(_native(v)) for v in self.optimizer.variables}
+        if not own & {id(v) for v in graphs[0].variables}:
+            raise ValueError(
+                f"Model {self.model.name!r} does not train by "
+                "`model.optimizer`, so that no other optimizer can take its "
+                "place; use self.optimizer in train_step."
+            )
+        return graphs
+
+    def begin(self, hyperparameters, initial) -> None:
+        """Sets every variable to where a trial begins.
+
+        Args:
+            hyperparameters: Those of the trial, which this program `fits`.
+            initial: What the build decides for its seed.
+        """
+        self._set([*initial, *self._clean])
+        for name, variable in self._scalars.items():
+            variable.assign(hyperparameters[name])
+        if self._draws:
+            # tf.random.normal and the like keep their state in their kernels.
+            context.context().clear_kernel_cache()
+
+    def _set(self, values):
+        for variable, value in zip(self._variables, values):
+            variable.assign(value, read_value=False)
+
+    def train(self, feed, seed: int, first: int, count: int):
+        """Takes updates until one is not finite.
+
+        Args:
+            feed: Training data.
+            seed: Of their order.
+            first: Updates before these.
+            count: Updates to take.
+
+        Returns:
+            (updates taken, None if all were finite; else the path of the
+            first variable that is not, "" if only the loss is not).
+        """
+        taken, healthy, finite = self._train(
+            feed.source(seed, first, count), tf.constant(count)
+        )
+        if healthy.numpy():
+            return int(taken), None
+        finite = finite.numpy()
+        if finite.all():
+            return int(taken), ""
+        return int(taken), models.path(self._watched[finite.argmin()])
+
+    def evaluate(self, feed, count: int | None = None) -> dict[str, float]:
+        """What test_step reports.
+
+        Args:
+            feed: The examples.
+            count: How many of the first ones; None for all.
+        """
+        before = _read(self._variables)
+        self.model.reset_metrics()
+        for batch in feed.batches(count):
+            logs = self._test(batch)
+        logs = {name: float(value) for name, value in logs.items()}
+        self._set(before)
+        return logs
+
+    def _loop(self, source, count):
+        self.traces += 1
+        step = tf.constant(0)
+        healthy = tf.constant(True)
+        while (step < count) & healthy:
+            logs = self.model.train_step(self._take(source, step))
+            # A sum is finite only if its terms are.
+            terms = [tf.cast(v, tf.float32) for v in self._watched]
+            sums = [tf.reduce_sum(term) for term in (*terms, *_losses(logs))]
+            healthy = tf.math.is_finite(tf.add_n(sums))
+            step += 1
+        finite = [
+            tf.reduce_all(tf.math.is_finite(tf.cast(v, tf.float32)))
+            for v in self._watched
+        ]
+        return step, healthy, tf.stack(finite)
+
+
+def _losses(logs):
+    """What train_step reports as "loss", or all of it."""
+    losses = [logs["loss"]] if "loss" in logs else tf.nest.flatten(logs)
+    return [tf.cast(loss, tf.float32) for loss in losses]
+
+
+def _native(variable):
+    """The tf.Variable of a Keras 3 variable."""
+    return variable.value if hasattr(variable, "path") else variable
+
+
+def _read(variables) -> list:
+    """Values of variables; reading copies nothing."""
+    return [variable.read_value() for variable in variables]
+
+
+def _has_stateful_draws(graph) -> bool:
+    """Whether random operations in a graph have state of their own."""
+    return any(
+        "seed2" in node.attr
+        for function in graph.as_graph_def().library.function
+        for node in function.node_def
+    )

@@ -1,0 +1,271 @@
+"""Runs the trials of a study, one after the other, in one process."""
+
+import math
+import time
+
+from lbcheck import keras_choice
+from lbcheck.study import feed as feeds
+from lbcheck.study import model as models
+from lbcheck.study import random_state
+
+_TRAINING_EXAMPLES = 10_000
+"""Most examples that the training metrics are of."""
+
+
+class Trainer:
+    """Trains a workload by any of several arms.
+
+    Trials of an arm that differ in numbers share one traced step, on the
+    TensorFlow backend of either Keras. A trial is what one would get by hand:
+    `set_random_seed(seed)`, build, compile with the arm's optimizer, and
+    `train_on_batch` of the batches of that seed. No trial leaves anything to
+    the next, nor to the caller's random state.
+
+    Args:
+        workload: `lbcheck.study.workload.Workload`.
+        arms: {name: `lbcheck.study.arm.Arm`}.
+
+    Raises:
+        TypeError, ValueError: A workload that no trial could run; names what
+            is wrong with it.
+
+    Example:
+
+        trainer = Trainer(workload, {"lamb": arm.load("lamb")})
+        record = trainer.run(
+            {
+                "arm": "lamb",
+                "stage": "broad",
+                "index": 0,
+                "seed": 7,
+                "hyperparameters": {"learning_rate": 0.01, ...},
+            }
+        )
+    """
+
+    def __init__(self, workload, arms):
+        workload.check()
+        self._workload = workload
+        self._arms = dict(arms)
+        self._train = self._train_seed = None
+        with random_state.kept():
+            self._look()
+        self._runners = self._make_runners()
+
+    def _look(self):
+        """Builds the model once, to see what it and the data are."""
+        workload = self._workload
+        arguments = {}
+        for arm in self._arms.values():
+            (point,) = arm.space.points(0, 0, 1, workload.steps)
+            arguments |= arm.resolve(point, workload.model_arguments).model
+        model = models.create(workload, arguments, 0)
+        self._keras = models.keras_of(model)
+        self._on_tensorflow = models.on_tensorflow(model)
+        self._validation = self._feed(workload.validation, "validation")
+        train = self._training_data(0)
+        models.ready(workload, model, train.example())
+        names = models.look(model, train.example())
+        self.metric, self.mode = workload.judged_by(names)
+        trained = model.trainable_variables
+        self._facts = {
+            "keras": keras_choice.of(model),
+            "backend": models.backend(model),
+            "parameters": sum(math.prod(v.shape) for v in trained),
+            "num_train": train.count,
+            "num_validation": self._validation.count,
+            "metric": self.metric,
+            "mode": self.mode,
+            "model": [[models.path(v), list(v.shape)] for v in trained],
+            "data": [train.describe(), self._validation.describe()],
+        }
+
+    def _make_runners(self):
+        if not self._on_tensorflow:
+            from lbcheck.study.rebuild import Rebuilt
+
+            return {
+                n: Rebuilt(self._workload, a) for n, a in self._arms.items()
+            }
+        from lbcheck.study.program import Initial
+        from lbcheck.study.program import Traced
+
+        initial = Initial(self._workload)
+        return {
+            name: Traced(self._workload, arm, initial)
+            for name, arm in self._arms.items()
+        }
+
+    def _feed(self, data, name):
+        return feeds.make(
+            data,
+            self._workload.batch_size,
+            name,
+            self._keras,
+            self._on_tensorflow,
+        )
+
+    def _training_data(self, seed):
+        """The feed of a seed; kept for the last one."""
+        train = self._workload.train
+        of_seed = callable(train) and not hasattr(train, "element_spec")
+        if self._train is None or (of_seed and seed != self._train_seed):
+            self._train = self._feed(train(seed) if of_seed else train, "train")
+            self._train_seed = seed
+            count, size = self._train.count, self._workload.batch_size
+            if count is not None and count < size:
+                raise ValueError(
+                    f"Workload: batch_size={size} is more than the {count} "
+                    "examples of `train`."
+                )
+        return self._train
+
+    def facts(self) -> dict:
+        """What study.json says of the workload; JSON-able."""
+        return dict(self._facts)
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often each arm's training step was traced."""
+        return {name: runner.traces for name, runner in self._runners.items()}
+
+    def audit(self, arm_name: str) -> list[dict]:
+        """What an arm decays and adapts, a row a variable; [] if unknown."""
+        arm = self._arm(arm_name)
+        (point,) = arm.space.points(0, 0, 1, self._workload.steps)
+        optimizer = arm.make(self._facts["keras"], point, self._workload.steps)
+        if not hasattr(optimizer, "plan"):
+            return []
+        paths, shapes = zip(*self._facts["model"])
+        return [
+            {
+                "variable": assignment.path,
+                "shape": list(assignment.shape),
+                "decay": assignment.rule.shrinks(assignment.decay),
+                "adapt": (
+                    assignment.adapt and assignment.rule.normalizes is not None
+                ),
+                "rule": type(assignment.rule).__name__,
+            }
+            for assignment in optimizer.plan(paths, shapes)
+        ]
+
+    def run(self, task: dict, evaluate_at=(), diagnostics_every: int = 0):
+        """Trains one trial.
+
+        Args:
+            task: {"arm", "stage", "index", "seed", "hyperparameters"}.
+            evaluate_at: Numbers of updates after which the curve has a
+                point, besides the metrics at the end.
+            diagnostics_every: Record trust ratios and rates every so many
+                updates, for arms with an optimizer of this package; 0: never.
+
+        Returns:
+            The record: the task and what came out, JSON-able.
+
+        Raises:
+            ValueError: An unknown arm, or hyperparameters that it refuses.
+        """
+        arm = self._arm(task["arm"])
+        workload = self._workload
+        arm.check(
+            task["hyperparameters"], workload.steps, workload.model_arguments
+        )
+        if not self.audit(task["arm"]):
+            diagnostics_every = 0
+        with random_state.kept():
+            feed = self._training_data(task["seed"])
+            runner = self._runners[task["arm"]]
+            runner.begin(
+                task["hyperparameters"], feed, task["seed"], diagnostics_every
+            )
+            begun = time.perf_counter()
+            outcome = self._trial(
+                runner, feed, task["seed"], set(evaluate_at), diagnostics_every
+            )
+            seconds = time.perf_counter() - begun
+        return {**task, **outcome, "seconds": seconds}
+
+    def _arm(self, name):
+        if name not in self._arms:
+            raise ValueError(
+                f"Unknown arm {name!r}; there are {', '.join(self._arms)}."
+            )
+        return self._arms[name]
+
+    def _trial(self, runner, feed, seed, evaluate_at, diagnostics_every):
+        steps, every = self._workload.steps, diagnostics_every
+        looks = range(every, steps, every) if every else ()
+        stops = {*evaluate_at, *looks, *range(0, steps, feed.longest), steps}
+        curve, diagnostics, metrics, bad, done = [], [], None, None, 0
+        for stop in sorted(stop for stop in stops if 0 < stop <= steps):
+            taken, bad = runner.train(feed, seed, done, stop - done)
+            done += taken
+            if bad is not None:
+                break
+            if stop in looks or (every and stop == steps):
+                recorded = (stop - 1) // every * every
+                diagnostics.append((recorded, runner.optimizer.diagnostics()))
+            if stop in evaluate_at or stop == steps:
+                metrics = self._evaluate(runner, feed)
+            if stop in evaluate_at:
+                curve.append({"step": stop, **metrics})
+        finished = (
+            bad is None and metrics["validation"][self.metric] is not None
+        )
+        return {
+            "status": "finished" if finished else "diverged",
+            "bad": (
+                None
+                if finished
+                else {"step": done - 1, "variable": bad or None}
+            ),
+            "steps": done,
+            "examples": done * self._workload.batch_size,
+            "metrics": metrics if finished else None,
+            "curve": curve,
+            "diagnostics": (
+                _table(diagnostics, runner.optimizer.assignments)
+                if finished and every
+                else None
+            ),
+        }
+
+    def _evaluate(self, runner, feed):
+        """Metrics on the validation examples and on as many others."""
+        count = self._validation.count or _TRAINING_EXAMPLES
+        count = min(count, _TRAINING_EXAMPLES)
+        return {
+            part: {name: _finite(value) for name, value in found.items()}
+            for part, found in (
+                ("validation", runner.evaluate(self._validation)),
+                ("training", runner.evaluate(feed, count)),
+            )
+        }
+
+
+def _table(recorded, assignments) -> dict:
+    """Of [(step, diagnostics of every variable)], a row a variable."""
+    steps, found = zip(*recorded)
+
+    def row(assignment):
+        values = [diagnostics[assignment.path] for diagnostics in found]
+        return {
+            "path": assignment.path,
+            "shape": list(assignment.shape),
+            "trust_ratio": [_finite(v.trust_ratio) for v in values],
+            "effective_rate": [_finite(v.effective_rate) for v in values],
+            "relative_update": [
+                _finite(v.update_norm / v.weight_norm)
+                if v.weight_norm
+                else None
+                for v in values
+            ],
+        }
+
+    return {"steps": list(steps), "variables": list(map(row, assignments))}
+
+
+def _finite(value) -> float | None:
+    """A number that JSON has, or None."""
+    return float(value) if math.isfinite(value) else None

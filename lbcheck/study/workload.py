@@ -1,0 +1,154 @@
+"""What a study trains: a model, its data, how long, and what it is judged by.
+
+Importing this module imports no framework.
+"""
+
+import inspect
+import numbers
+import re
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+from absl import app
+
+from lbcheck import naming
+
+_BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|iou|top_?k|r2|dice"
+_BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
+
+
+class Workload(NamedTuple):
+    """A model and its data.
+
+    Args:
+        build_model: Function that returns a new Keras model, of either Keras.
+            A compiled model keeps its loss and metrics, its optimizer is
+            replaced. Hyperparameters that a search space calls as one of its
+            arguments are passed as scalars.
+        train: (x, y) or (x, y, sample_weight) with arrays, or lists or dicts
+            of arrays; a tf.data.Dataset that is batched as for `fit`; or a
+            function seed -> one of these.
+        validation: The same, without the function.
+        batch_size: Examples of one update, at least 1.
+        steps: Updates of one trial, at least 1.
+        metric: Name of what trials are judged by; None for the first metric
+            that the model is compiled with, or "loss".
+        mode: "max" or "min"; None to tell it by the metric's name.
+        loss: For `compile`, where build_model returns an uncompiled model.
+        metrics: For `compile`, too.
+        name: What the study's files call it.
+
+    Example:
+
+        Workload(build_model, (x, y), (x_test, y_test), 512, steps=100)
+    """
+
+    build_model: Callable[..., Any]
+    train: Any
+    validation: Any
+    batch_size: int
+    steps: int
+    metric: str | None = None
+    mode: str | None = None
+    loss: Any = None
+    metrics: Any = None
+    name: str = "workload"
+
+    @property
+    def model_arguments(self) -> tuple[str, ...]:
+        """Names that build_model takes."""
+        return tuple(
+            name
+            for name, parameter in inspect.signature(
+                self.build_model
+            ).parameters.items()
+            if parameter.kind
+            in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        )
+
+    def check(self) -> None:
+        """Refuses what no trial could run.
+
+        Raises:
+            TypeError, ValueError: Names the argument.
+        """
+        if not callable(self.build_model):
+            raise TypeError(
+                "Workload: `build_model` must be a function that returns a "
+                f"new Keras model, received {self.build_model!r}."
+            )
+        for name in ("batch_size", "steps"):
+            value = getattr(self, name)
+            if (
+                not isinstance(value, numbers.Integral)
+                or isinstance(value, bool)
+                or value < 1
+            ):
+                raise ValueError(
+                    f"Workload: `{name}` must be a whole number of at least "
+                    f"1, received {value!r}."
+                )
+        if self.mode not in (None, "max", "min"):
+            raise ValueError(
+                "Workload: `mode` must be 'max', 'min' or None, received "
+                f"{self.mode!r}."
+            )
+
+    def judged_by(self, names) -> tuple[str, str]:
+        """(metric, mode) among the names that evaluation reports.
+
+        Raises:
+            ValueError: If the metric is not among them, or its name does not
+                tell whether high is good.
+        """
+        own = [name for name in names if not name.endswith("loss")]
+        metric = self.metric or (own[0] if own else "loss")
+        if metric not in names:
+            raise ValueError(
+                f"Workload: the model reports {', '.join(names)}, but no "
+                f"{metric!r}; set `metric` to one of them."
+            )
+        return metric, self.mode or mode_of(metric)
+
+
+def mode_of(metric: str) -> str:
+    """Whether a metric is best "max" or "min", by its name.
+
+    >>> mode_of("sparse_categorical_accuracy"), mode_of("val_loss")
+    ('max', 'min')
+
+    Raises:
+        ValueError: If the name tells neither.
+    """
+    name = metric.lower()
+    low, high = re.search(_BETTER_LOW, name), re.search(_BETTER_HIGH, name)
+    if bool(low) == bool(high):
+        raise ValueError(
+            f"Is a high or a low {metric!r} good? Set `mode` to 'max' or 'min'."
+        )
+    return "min" if low else "max"
+
+
+def load(name: str, **arguments) -> Workload:
+    """The workload of a function that is named as `module:function`.
+
+    Args:
+        name: Such as "resnet.workloads:digits"; it may also name a
+            `Workload`.
+        **arguments: Passed on where the function has such a parameter, as
+            keras="tf_keras".
+
+    Raises:
+        app.UsageError: If there is none of that name or it is no workload.
+    """
+    found = naming.load(name)
+    if callable(found):
+        known = inspect.signature(found).parameters
+        found = found(**{k: v for k, v in arguments.items() if k in known})
+    if not isinstance(found, Workload):
+        raise app.UsageError(
+            f"{name!r} must be a function that returns an lbcheck.Workload; "
+            f"it gives {found!r}."
+        )
+    return found
