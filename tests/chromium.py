@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -35,6 +36,14 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 _SECONDS = 60
+_START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]
+for pipe, number in zip(pipes, (3, 4)):
+    os.dup2(pipe, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads commands from descriptor 3 and answers on 4."""
 
 
 class Page:
@@ -141,10 +150,11 @@ def page():
     with tempfile.TemporaryDirectory() as profile:
         process = subprocess.Popen(
             [
-                "sh",
+                sys.executable,
                 "-c",
-                f'exec "$@" 3<&{command_out} 4>&{answer_in}',
-                "sh",
+                _START,
+                str(command_out),
+                str(answer_in),
                 PROGRAM,
                 *_FLAGS,
                 f"--user-data-dir={profile}",

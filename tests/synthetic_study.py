@@ -183,7 +183,9 @@ def _confirm(study, arm, index, hyperparameters, random):
 
 def _finished(study, accuracy, random, curve):
     accuracy = float(np.clip(accuracy + 0.002 * random.standard_normal(), 0, 1))
-    training = float(min(1.0, accuracy + 0.02))
+    training = float(
+        np.clip(accuracy + 0.02 + 0.003 * random.standard_normal(), 0, 1)
+    )
     points = range(10, STEPS + 1, 10) if curve else ()
     return {
         "status": "finished",

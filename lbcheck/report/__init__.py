@@ -8,9 +8,9 @@ figures     the figures, drawn of these tables
 page        the page, made of both
 """
 
-import os
 import pathlib
-import tempfile
+
+from lbcheck.study import records
 
 PAGE = "report.html"
 
@@ -53,17 +53,5 @@ def write(folder) -> pathlib.Path:
     }
     folder = pathlib.Path(folder)
     for name, text in texts.items():
-        _replace(folder / name, text)
+        records.write_atomically(folder / name, text)
     return folder / PAGE
-
-
-def _replace(path, text):
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
