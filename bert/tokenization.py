@@ -1,0 +1,237 @@
+"""BERT's WordPiece tokenization, token for token that of the reference.
+
+The reference is `tokenization.FullTokenizer` of google-research/bert and of
+TensorFlow Model Garden. Its rules are kept, not its speed: a word is looked
+up in a cache of bounded size, and plain ASCII takes a regular expression
+instead of a loop over characters. Imports no TensorFlow.
+"""
+
+import itertools
+import re
+import unicodedata
+
+SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""What the programs need besides words; [PAD] is id 0, whatever its name."""
+
+_MAX_WORD = 400  # characters; longer words are [UNK]
+_CACHED_WORDS = 2**16
+_IDEOGRAPHS = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+_ASCII_WORD = re.compile("[A-Za-z0-9]+|[^ A-Za-z0-9]")
+_WORD = re.compile(r"\S+")
+
+
+class Tokenizer:
+    """Splits text into the pieces of a vocabulary.
+
+    Args:
+        vocab_file: One token a line, UTF-8; the id is the line's number
+            from 0.
+        lower_case: Lower-case and strip accents, as for uncased models.
+
+    Raises:
+        ValueError: Not UTF-8, or without one of `SPECIAL`.
+
+    >>> Tokenizer("vocab.txt").tokenize("unaffable!")  # doctest: +SKIP
+    ['una', '##ffa', '##ble', '!']
+    """
+
+    def __init__(self, vocab_file: str, lower_case: bool = True):
+        self.vocab = _read(vocab_file)
+        self.lower_case = lower_case
+        self._id = {token: i for i, token in enumerate(self.vocab)}
+        missing = [token for token in SPECIAL if token not in self._id]
+        if missing:
+            raise ValueError(
+                f"{vocab_file}: no {', '.join(missing)} among its "
+                f"{len(self.vocab)} tokens; it must have all of "
+                f"{', '.join(SPECIAL)}, each on a line of its own."
+            )
+        self._words = _Words(self._id)
+
+    def id(self, token: str) -> int:
+        """The number of a token; KeyError where the vocabulary lacks it."""
+        return self._id[token]
+
+    def ids(self, text: str) -> list[int]:
+        """The numbers of the pieces of `text`."""
+        words = self.words(text)
+        return list(
+            itertools.chain.from_iterable(map(self._words.__getitem__, words))
+        )
+
+    def tokenize(self, text: str) -> list[str]:
+        """The pieces of `text`."""
+        return [self.vocab[i] for i in self.ids(text)]
+
+    def words(self, text: str) -> list[str]:
+        """The normalised words and punctuation marks, before WordPiece."""
+        if text.isascii() and text.isprintable():
+            return _ASCII_WORD.findall(
+                text.lower() if self.lower_case else text
+            )
+        text = text.translate(_CLEAN)
+        if self.lower_case:
+            text = unicodedata.normalize("NFD", text.lower())
+            text = text.translate(_WITHOUT_ACCENTS)
+        return text.translate(_SPLIT).split()
+
+    def ids_with_offsets(
+        self, text: str
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of `text`, and where each piece stands in it.
+
+        Returns:
+            (ids, [(start, end) of each in characters of `text`]); a piece
+            of an accented letter has the bounds of the whole letter.
+        """
+        ids, bounds = [], []
+        for word, places in self._located(text):
+            position = 0
+            for piece in self._words[word]:
+                length = self._piece_length(piece, len(word), position)
+                last = position + length - 1
+                ids.append(piece)
+                bounds.append((places[position], places[last] + 1))
+                position += length
+        return ids, bounds
+
+    def _piece_length(self, piece: int, word_length: int, position: int) -> int:
+        token = self.vocab[piece]
+        if position:
+            return len(token) - len("##")
+        if piece == self._id["[UNK]"]:
+            return word_length
+        return len(token)
+
+    def _located(self, text: str):
+        """(word, where in `text` each of its characters comes from)."""
+        if text.isascii() and text.isprintable():
+            for match in _ASCII_WORD.finditer(text):
+                word = match[0].lower() if self.lower_case else match[0]
+                yield word, range(*match.span())
+            return
+        characters, places = _spread(text, range(len(text)), _CLEAN)
+        for match in _WORD.finditer(characters):
+            word, begins = match[0], places[slice(*match.span())]
+            if self.lower_case:
+                word, begins = _lowered(word, begins)
+                word, begins = _spread(word, begins, _WITHOUT_ACCENTS)
+            word, begins = _spread(word, begins, _SPLIT)
+            for part in _WORD.finditer(word):
+                yield part[0], begins[slice(*part.span())]
+
+
+def _read(vocab_file: str) -> list[str]:
+    with open(vocab_file, "rb") as file:
+        content = file.read()
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{vocab_file}, line {line}: not UTF-8 ({error.reason})."
+        ) from error
+    if not lines[-1]:
+        lines.pop()
+    return [line.strip() for line in lines]
+
+
+class _Words(dict):
+    """{word: ids of its pieces}, by longest match first; forgets when full."""
+
+    def __init__(self, ids: dict[str, int]):
+        super().__init__()
+        self._ids = ids
+        self._longest = max(map(len, ids))
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        if len(self) >= _CACHED_WORDS:
+            self.clear()
+        self[word] = pieces = self._pieces(word)
+        return pieces
+
+    def _pieces(self, word: str) -> tuple[int, ...]:
+        unknown = (self._ids["[UNK]"],)
+        if len(word) > _MAX_WORD:
+            return unknown
+        pieces, start = [], 0
+        while start < len(word):
+            prefix = "##" if start else ""
+            for end in range(min(len(word), start + self._longest), start, -1):
+                piece = self._ids.get(prefix + word[start:end])
+                if piece is not None:
+                    break
+            else:
+                return unknown
+            pieces.append(piece)
+            start = end
+        return tuple(pieces)
+
+
+class _Table(dict):
+    """A table for str.translate that asks `rule` once for each character."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, code: int) -> str:
+        self[code] = text = self._rule(chr(code))
+        return text
+
+
+def _clean(character: str) -> str:
+    if character in "\t\n\r":
+        return " "
+    category = unicodedata.category(character)
+    if character in "\0\ufffd" or category in ("Cc", "Cf"):
+        return ""
+    if category == "Zs":
+        return " "
+    code = ord(character)
+    if any(first <= code <= last for first, last in _IDEOGRAPHS):
+        return f" {character} "
+    return character
+
+
+def _without_accent(character: str) -> str:
+    return "" if unicodedata.category(character) == "Mn" else character
+
+
+def _apart(character: str) -> str:
+    symbol = character.isascii() and character in "$+<=>^`|~"
+    if symbol or unicodedata.category(character).startswith("P"):
+        return f" {character} "
+    return character
+
+
+_CLEAN = _Table(_clean)
+_WITHOUT_ACCENTS = _Table(_without_accent)
+_SPLIT = _Table(_apart)
+
+
+def _spread(text: str, places, table: _Table) -> tuple[str, list[int]]:
+    """`text` translated, with the place of each character of the result."""
+    parts = [table[ord(character)] for character in text]
+    found = [p for part, p in zip(parts, places) for _ in part]
+    return "".join(parts), found
+
+
+def _lowered(word: str, places) -> tuple[str, list[int]]:
+    """`word` in lower case and decomposed.
+
+    Both are asked of the whole word (a sigma depends on its neighbours), and
+    have as many characters as if asked one by one.
+    """
+    parts = [unicodedata.normalize("NFD", c.lower()) for c in word]
+    found = [p for part, p in zip(parts, places) for _ in part]
+    return unicodedata.normalize("NFD", word.lower()), found
