@@ -49,15 +49,17 @@ class Traced:
     Args:
         workload: `Workload`.
         arm: `Arm`.
+        validation: Validation data.
         initial: `Initial`.
 
     Attributes:
         traces: How often the training step was traced.
     """
 
-    def __init__(self, workload, arm, initial):
+    def __init__(self, workload, arm, validation, initial):
         self._workload = workload
         self._arm = arm
+        self._validation = validation
         self._initial = initial
         self._programs = []
         self._now = None
@@ -85,7 +87,12 @@ class Traced:
             if not diagnostics_every and program.fits(hyperparameters):
                 return program
         program = Program(
-            self._workload, self._arm, hyperparameters, feed, diagnostics_every
+            self._workload,
+            self._arm,
+            hyperparameters,
+            feed,
+            self._validation,
+            diagnostics_every,
         )
         self.traces += program.traces
         if not diagnostics_every:
@@ -103,7 +110,8 @@ class Program:
         workload: `Workload`.
         arm: `Arm`.
         hyperparameters: A point of the arm's space, to begin with.
-        feed: Where batches come from, and the type of them.
+        feed: Training data; others of the same type may come later.
+        validation: Validation data.
         diagnostics_every: As in the optimizers of this package.
 
     Raises:
@@ -116,7 +124,15 @@ class Program:
         traces: How often the training step was traced.
     """
 
-    def __init__(self, workload, arm, hyperparameters, feed, diagnostics_every):
+    def __init__(
+        self,
+        workload,
+        arm,
+        hyperparameters,
+        feed,
+        validation,
+        diagnostics_every,
+    ):
         split = arm.resolve(hyperparameters, workload.model_arguments)
         self._arm = arm
         self._names = arm.variable_names(hyperparameters)
@@ -138,7 +154,7 @@ class Program:
         decided = models.decided(self.model)
         self._watched = models.floating(self.model)
         self._take = feed.take
-        graphs = self._trace(feed)
+        graphs = self._trace(feed, validation)
         if len(models.decided(self.model)) != len(decided):
             raise ValueError(
                 f"Model {self.model.name!r} has layers that only training "
@@ -169,18 +185,16 @@ class Program:
             )
         )
 
-    def _trace(self, feed):
+    def _trace(self, feed, validation):
         self._train = tf.function(
             self._loop,
             input_signature=(feed.signature, tf.TensorSpec((), tf.int32)),
         )
-        self._test = tf.function(
-            lambda batch: self.model.test_step(batch),
-            input_signature=(feed.batch_signature,),
-        )
+        self._test = tf.function(lambda batch: self.model.test_step(batch))
+        batches = feed.batch_signature, validation.batch_signature
         graphs = [
-            function.get_concrete_function().graph
-            for function in (self._train, self._test)
+            self._train.get_concrete_function().graph,
+            *(self._test.get_concrete_function(b).graph for b in batches),
         ]
         own = {id(_native(v)) for v in self.optimizer.variables}
         if not own & {id(v) for v in graphs[0].variables}:

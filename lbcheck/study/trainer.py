@@ -92,7 +92,7 @@ class Trainer:
 
         initial = Initial(self._workload)
         return {
-            name: Traced(self._workload, arm, initial)
+            name: Traced(self._workload, arm, self._validation, initial)
             for name, arm in self._arms.items()
         }
 
