@@ -82,37 +82,47 @@ class Trainer:
 
     Args:
         seconds: How long a trial takes.
+        begun: Called when a trial begins.
     """
 
-    def __init__(self, seconds=0.0):
+    def __init__(self, seconds=0.0, begun=lambda: None):
         self._seconds = seconds
+        self._begun = begun
 
     def run(self, task, evaluate_at, diagnostics_every):
+        self._begun()
         time.sleep(self._seconds)
         return make_record(task, curve=[{"step": step} for step in evaluate_at])
 
 
-def run_study(folder, study, heartbeat, seconds, ready=None):
-    """What a worker process does, from opening the folder to the export."""
+def run_study(folder, study, heartbeat, trainer):
+    """What a worker does, from opening the folder to the export."""
     study = records.open_study(folder, study)
     shared = ledger.Ledger(records.storage_url(folder), study, heartbeat)
-    if ready:
-        ready.set()
-    worker.work(shared, protocol.Protocol(study), Trainer(seconds))
+    worker.work(shared, protocol.Protocol(study), trainer)
     records.export(folder, study, shared.records())
     shared.close()
 
 
+def run_process(folder, study, heartbeat, seconds, working):
+    """The same in a process of its own.
+
+    Args:
+        working: Event, set when the first trial begins.
+    """
+    run_study(folder, study, heartbeat, Trainer(seconds, working.set))
+
+
 def claim_all(folder, study, start, results):
-    """Claims as fast as it can; sends what it got, all still running."""
-    shared = ledger.Ledger(records.storage_url(folder), study)
+    """Adds and claims as fast as it can; sends the tasks it got."""
+    shared = ledger.Ledger(records.storage_url(folder), study, heartbeat=60)
     tasks = protocol.Protocol(study).next_tasks([])
     start.wait()
-    added = shared.add(tasks)
+    shared.add(tasks)
     claims = []
     while claim := shared.claim():
         claims.append(claim)
-    results.put((added, [claim.task for claim in claims]))
+    results.put([claim.task for claim in claims])
     for claim in claims:
-        claim.abandon()
+        claim.finish(make_record(claim.task))
     shared.close()

@@ -1,0 +1,514 @@
+"""The ledger and the folder: shared by processes, and what they refuse."""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import pathlib
+import sqlite3
+import tempfile
+import time
+import wsgiref.util
+
+import optuna
+import pytest
+
+from lbcheck.study import ledger
+from lbcheck.study import protocol
+from lbcheck.study import records
+from lbcheck.study import storage
+from lbcheck.study import worker
+from tests import ledger_worker
+from tests.ledger_worker import make_record
+from tests.ledger_worker import make_study
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["tests.ledger_worker", "optuna"])
+
+
+def open_ledger(folder, study, **options):
+    pathlib.Path(folder).mkdir(exist_ok=True)
+    return ledger.Ledger(records.storage_url(folder), study, **options)
+
+
+def first_tasks(study, count=None):
+    return protocol.Protocol(study).next_tasks([])[:count]
+
+
+def let_time_pass(folder):
+    """Every heartbeat so far was an hour ago."""
+    with contextlib.closing(sqlite3.connect(folder / records.LEDGER)) as file:
+        file.execute(
+            "UPDATE trial_heartbeats SET heartbeat="
+            "datetime(heartbeat, '-1 hour')"
+        )
+        file.commit()
+
+
+def test_tasks_come_back_as_records(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    tasks = first_tasks(study)
+    assert shared.add(tasks[::-1]) == 12
+    assert shared.add(tasks) == 0  # they are there
+    waiting = {"finished": 0, "diverged": 0, "running": 0, "waiting": 6}
+    assert shared.counts()["lars", "broad"] == waiting
+    expected = []
+    for _ in range(3):
+        with shared.claim("lars") as claim:
+            expected.append(make_record(claim.task))
+            assert claim.finish(expected[-1])
+    claim = shared.claim("lars")
+    assert [r["index"] for r in expected] == [0, 1, 2]
+    assert [{k: r[k] for k in tasks[0]} for r in expected] == tasks[6:9]
+    assert shared.records() == expected
+    # Another process sees the same.
+    other = open_ledger(tmp_path, study)
+    assert other.records() == expected
+    assert other.counts() == shared.counts()
+    diverged = sum(r["status"] == "diverged" for r in expected)
+    assert shared.counts()["lars", "broad"] == {
+        "finished": 3 - diverged,
+        "diverged": diverged,
+        "running": 1,
+        "waiting": 2,
+    }
+    claim.abandon()
+    assert set(shared.counts()) == {
+        (arm, stage) for arm in study["arms"] for stage in records.STAGES
+    }
+
+
+def test_values_for_optuna(tmp_path):
+    study = make_study(selection="training")
+    shared = open_ledger(tmp_path, study)
+    shared.add(first_tasks(study, 2))
+    with shared.claim() as claim:
+        record = make_record(claim.task, status="finished")
+        record["metrics"] = {
+            "training": {"accuracy": 0.25},
+            "validation": {"accuracy": 0.5},
+        }
+        claim.finish(record)
+    with shared.claim() as claim:
+        claim.finish(make_record(claim.task, status="diverged", metrics=None))
+    found = optuna.load_study(
+        study_name="pretended/nesterov/broad",
+        storage=records.storage_url(tmp_path),
+    )
+    trials = sorted(found.trials, key=lambda t: t.user_attrs["task"]["index"])
+    assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED"]
+    assert trials[0].value == 0.25
+    assert found.direction.name == "MAXIMIZE"
+    hyperparameters = dict(record["hyperparameters"])
+    assert hyperparameters.pop("nesterov") is True  # not a number
+    assert trials[0].params == hyperparameters
+    rate = trials[0].distributions["learning_rate"]
+    assert (rate.low, rate.high, rate.log) == (0.01, 10.0, True)
+
+
+def test_arms_are_shared_out(tmp_path):
+    study = make_study(arms=("a", "b", "c"))
+    one, two = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    one.add(first_tasks(study))
+    first = one.claim()
+    second = two.claim()
+    assert (first.task["arm"], second.task["arm"]) == ("a", "b")
+    assert one.claim("a").task["arm"] == "a"
+    assert two.claim("b").task["arm"] == "b"
+    while one.claim("a").task["arm"] == "a":
+        pass
+    # Nothing was left of a; nobody is at c.
+    assert one.counts()["a", "broad"]["waiting"] == 0
+    assert one.counts()["c", "broad"]["running"] == 1
+
+
+def test_a_task_is_claimed_once(tmp_path):
+    """Two processes add and claim as fast as they can."""
+    study = make_study(trials=20)
+    start, results = _PROCESSES.Event(), _PROCESSES.Queue()
+    processes = [
+        _PROCESSES.Process(
+            target=ledger_worker.claim_all,
+            args=(tmp_path, study, start, results),
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    start.set()
+    claimed = results.get() + results.get()
+    for process in processes:
+        process.join()
+    claimed = sorted((task["arm"], task["index"]) for task in claimed)
+    assert claimed == [
+        (arm, index) for arm in sorted(study["arms"]) for index in range(20)
+    ]
+
+
+def test_dead_worker(tmp_path):
+    """Its trial is run again; what it had finished stays."""
+    study = make_study()
+    dead, alive = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 2)
+    dead.add(tasks)
+    with dead.claim() as claim:
+        kept = make_record(claim.task)
+        claim.finish(kept)
+    claim = dead.claim()
+    assert alive.claim() is None and alive.add(tasks) == 0
+    let_time_pass(tmp_path)
+    assert alive.add(tasks) == 1
+    assert alive.add(tasks) == 0
+    with alive.claim() as second:
+        assert second.task == claim.task
+        record = make_record(second.task)
+        assert second.finish(record)
+    assert alive.records() == [kept, record]
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_paused_worker_comes_back(tmp_path, late):
+    """Its late record is dropped, whether the other has finished or not."""
+    study = make_study()
+    paused, other = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 1)
+    paused.add(tasks)
+    claim = paused.claim()
+    let_time_pass(tmp_path)
+    other.add(tasks)
+    second = other.claim()
+    if late == "before":
+        assert not claim.finish(make_record(claim.task, seconds=1.0))
+    record = make_record(second.task, seconds=2.0)
+    assert second.finish(record)
+    if late == "after":
+        assert not claim.finish(make_record(claim.task, seconds=1.0))
+    claim.abandon()  # changes nothing any more
+    assert paused.records() == other.records() == [record]
+    counts = other.counts()["nesterov", "broad"]
+    assert counts["finished"] + counts["diverged"] == 1
+
+
+def test_claim_keeps_itself_alive(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study, heartbeat=0.2)
+    tasks = first_tasks(study, 1)
+    shared.add(tasks)
+    with shared.claim() as claim:
+        let_time_pass(tmp_path)
+        deadline = time.monotonic() + 30
+        stale = True
+        while stale and time.monotonic() < deadline:
+            time.sleep(0.1)
+            stale = shared.storage._get_stale_trial_ids(1)
+        assert not stale
+        assert shared.add(tasks) == 0
+        assert claim.finish(make_record(claim.task))
+
+
+def test_failure_gives_the_task_back(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 1)
+
+    class Broken:
+        def run(self, task, **_):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(shared, protocol.Protocol(study), Broken())
+    running = [counts["running"] for counts in shared.counts().values()]
+    assert sum(running) == 0
+    assert shared.add(tasks) == 1  # at once
+    assert [shared.claim("nesterov").task["index"] for _ in range(6)]
+
+
+def test_worker_runs_the_whole_study(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    plan, seen = protocol.Protocol(study), []
+    worker.work(shared, plan, ledger_worker.Trainer(), seen.append)
+    assert records.canonical(study, seen) == shared.records()
+    assert len(seen) == plan.total == 2 * (6 + 4 + 3)
+    assert plan.next_tasks(shared.records()) == []
+    # Once more: nothing is left.
+    worker.work(shared, plan, None, seen.append)
+    assert len(seen) == plan.total
+
+
+def test_long_records(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    shared.add(first_tasks(study, 1))
+    steps = [step / 7 for step in range(40_000)]
+    with shared.claim() as claim:
+        record = make_record(claim.task, diagnostics={"steps": steps})
+        claim.finish(record)
+    assert open_ledger(tmp_path, study).records() == [record]
+    with contextlib.closing(sqlite3.connect(tmp_path / records.LEDGER)) as file:
+        [[longest]] = file.execute(
+            "SELECT max(length(value_json)) FROM trial_user_attributes"
+        )
+    assert longest < 65_535  # bytes of a MySQL text
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"index": 5}, "nesterov/broad/0: the record is of another task"),
+        ({"diagnostics": [float("nan")]}, "not finite"),
+        (
+            {
+                "status": "finished",
+                "metrics": {"validation": {"accuracy": None}},
+            },
+            "nesterov/broad/0: finished without a validation accuracy",
+        ),
+    ],
+)
+def test_records_refused(tmp_path, changes, message):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 1)
+    shared.add(tasks)
+    with pytest.raises(ValueError, match=message):
+        with shared.claim() as claim:
+            claim.finish(make_record(claim.task, **changes))
+    assert shared.records() == []
+    assert shared.add(tasks) == 1
+
+
+def test_optuna_is_left_as_it_was(tmp_path, capfd):
+    verbosity = optuna.logging.get_verbosity()
+    assert verbosity == logging.INFO
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    worker.work(
+        shared, protocol.Protocol(study), ledger_worker.Trainer(), print
+    )
+    assert optuna.logging.get_verbosity() == verbosity
+    assert capfd.readouterr().err == ""
+
+
+def test_dashboard_opens_the_ledger(tmp_path):
+    dashboard = pytest.importorskip(
+        "optuna_dashboard", reason="optuna-dashboard is not installed"
+    )
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    shared.add(first_tasks(study))
+    with shared.claim() as claim:
+        claim.finish(make_record(claim.task))
+    shared.claim()
+    application = dashboard.wsgi(shared.storage)
+
+    def get(path, query=""):
+        answered = []
+        environment = {"PATH_INFO": path, "QUERY_STRING": query}
+        wsgiref.util.setup_testing_defaults(environment)
+        body = application(
+            environment,
+            lambda status, headers, *_: answered.append(status),
+        )
+        assert answered == ["200 OK"]
+        return json.loads(b"".join(body))
+
+    listed = get("/api/studies")["study_summaries"]
+    assert {found["study_name"] for found in listed} == {
+        f"pretended/{arm}/{stage}"
+        for arm in study["arms"]
+        for stage in records.STAGES
+    }
+    [ours] = [s for s in listed if s["study_name"].endswith("nesterov/broad")]
+    details = get(f"/api/studies/{ours['study_id']}", "after=0")
+    states = [trial["state"] for trial in details["trials"]]
+    assert states.count("Waiting") == 4
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that other users reach, which pytest's own is not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextlib.contextmanager
+def not_writable(folder):
+    """Also where the tests are run by root, for whom all is writable."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "url, message",
+    [
+        ("nowhere", "'nowhere' is no storage: expected a URL such as"),
+        ("sqlite:////no/such/ledger.db", "/no/such/ledger.db: .*must exist"),
+        (
+            "postgresql+nosuchdriver://ann:secret@host/db",
+            r"postgresql\+nosuchdriver://ann:\*\*\*@host/db",
+        ),
+    ],
+)
+def test_unreachable_storage(url, message):
+    with pytest.raises(records.StudyError, match=message) as raised:
+        ledger.Ledger(url, make_study())
+    assert "secret" not in str(raised.value)
+
+
+def test_not_a_ledger(tmp_path):
+    (tmp_path / records.LEDGER).write_text("a note of mine, and a long one")
+    with pytest.raises(records.StudyError, match="ledger.db: .*not a database"):
+        open_ledger(tmp_path, make_study())
+
+
+def test_locked_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_PATIENCE", 0.1)
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / records.LEDGER)
+    ) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(records.StudyError, match="ledger.db: .*locked"):
+            shared.records()
+        with pytest.raises(records.StudyError, match="ledger.db: .*locked"):
+            open_ledger(tmp_path, study)
+    assert shared.records() == []
+
+
+def test_read_only_ledger(open_folder):
+    study = make_study()
+    open_ledger(open_folder, study).close()
+    with (
+        not_writable(open_folder),
+        pytest.raises(records.StudyError, match="ledger.db: .*cannot be used"),
+    ):
+        open_ledger(open_folder, study)
+
+
+def test_ledger_of_another_study(tmp_path):
+    study = make_study()
+    open_ledger(tmp_path, study)
+    open_ledger(tmp_path, {**study, "name": "another", "seed": 8})
+    open_ledger(tmp_path, {**study, "seeds": 30, "lbcheck": "2"})
+    with pytest.raises(
+        records.StudyError, match="ledger.db .*'pretended': seed is 7 .* 8"
+    ):
+        open_ledger(tmp_path, {**study, "seed": 8})
+
+
+@pytest.mark.parametrize("name", ["a b", "{x}", "50%", "größe", "a#b"])
+def test_names_of_folders(tmp_path, name):
+    folder = tmp_path / name
+    study = records.open_study(folder, make_study())
+    shared = open_ledger(folder, study)
+    assert shared.add(first_tasks(study)) == 12
+    shared.close()
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [records.LEDGER, records.STUDY]
+
+
+def test_folder_is_made_and_found_again(tmp_path):
+    folder = tmp_path / "deep" / "study"
+    study = make_study()
+    assert records.open_study(folder, study) == study
+    written = (folder / records.STUDY).read_bytes()
+    later = {**study, "command": ["again"], "environment": {"python": "4"}}
+    assert records.open_study(folder, later) == study
+    assert (folder / records.STUDY).read_bytes() == written
+    assert records.read(folder) == study
+
+
+def test_margin_and_more_seeds(tmp_path):
+    study = records.open_study(tmp_path, make_study())
+    more = records.open_study(tmp_path, {**study, "seeds": 9, "margin": 0.1})
+    assert (
+        more == records.read(tmp_path) == {**study, "seeds": 9, "margin": 0.1}
+    )
+    fewer = records.open_study(tmp_path, {**study, "seeds": 2})
+    assert fewer["seeds"] == 9
+
+
+def other_rate(study):
+    arm = study["arms"]["lars"]["space"]["parameters"]["learning_rate"]
+    arm["max"] = 20.0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda s: s.update(batch_size=256), "batch_size is 512 there, 256"),
+        (
+            other_rate,
+            "arms.lars.space.parameters.learning_rate.max is 10.0 there, 20",
+        ),
+        (lambda s: s["arms"].pop("lars"), "arms.lars stands only there"),
+        (
+            lambda s: s["facts"]["model"][0].__setitem__(1, [3, 5]),
+            "facts.model.0.1.1 is 4 there, 5 here",
+        ),
+    ],
+)
+def test_folder_of_another_study(tmp_path, change, message):
+    records.open_study(tmp_path, make_study())
+    before = (tmp_path / records.STUDY).read_bytes()
+    other = json.loads(json.dumps(make_study()))
+    change(other)
+    with pytest.raises(records.StudyError, match=message) as raised:
+        records.open_study(tmp_path, other)
+    assert str(tmp_path) in str(raised.value)
+    assert (tmp_path / records.STUDY).read_bytes() == before
+
+
+def test_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(records.StudyError, match="there is thesis.tex"):
+        records.open_study(tmp_path, make_study())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(records.StudyError, match="thesis.tex: .*File exists"):
+        records.open_study(tmp_path / "thesis.tex", make_study())
+    with pytest.raises(records.StudyError, match="holds no study"):
+        records.read(tmp_path)
+    (tmp_path / records.STUDY).write_text("{")
+    with pytest.raises(records.StudyError, match="study.json: not JSON"):
+        records.read(tmp_path)
+
+
+def test_read_only_folder(open_folder):
+    with not_writable(open_folder):
+        for folder in (open_folder, open_folder / "new"):
+            with pytest.raises(
+                records.StudyError, match=f"{folder}: .*Permission denied"
+            ):
+                records.open_study(folder, make_study())
+        with pytest.raises(records.StudyError, match="trials.jsonl: cannot"):
+            records.export(open_folder, make_study(), [])
+    assert list(open_folder.iterdir()) == []
+
+
+def test_export(tmp_path):
+    study = make_study()
+    done = [make_record(task, seconds=1.5) for task in first_tasks(study)]
+    records.export(tmp_path, study, done[::-1])
+    text = (tmp_path / records.TRIALS).read_text()
+    assert [json.loads(line) for line in text.splitlines()] == done
+    first = json.loads(text.splitlines()[0])
+    assert list(first) == sorted(first)
+    records.export(tmp_path, study, done[5:] + done[:5])
+    assert (tmp_path / records.TRIALS).read_text() == text
+    with pytest.raises(ValueError):
+        records.export(tmp_path, study, [{**done[0], "seconds": float("inf")}])
+    assert [p.name for p in tmp_path.iterdir()] == [records.TRIALS]
