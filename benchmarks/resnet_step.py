@@ -84,7 +84,7 @@ def main(argv):
     import tensorflow as tf
     import tf_keras
 
-    from lbcheck.training import updates
+    from lbcheck.training import tf_keras_updates
 
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
@@ -105,7 +105,7 @@ def main(argv):
         model.compile(tf_keras.optimizers.SGD(0.01, momentum=0.9), loss)
         if name == _ROOM:
             model.optimizer.build(model.trainable_variables)
-            updates.install(model, microbatches=1, seed=0)
+            tf_keras_updates.Update(model, 1, seed=0).install(steps=1)
         model.fit(data, steps_per_epoch=2, verbose=0)
         fits[name] = model.fit
     seconds = {name: [] for name in fits}

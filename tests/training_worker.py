@@ -5,13 +5,16 @@
 
 The first form trains a convolution with ghost batch norm and dropout on
 digits and ends with the run's exit code. The second runs the exactness cases
-on one and two logical CPUs and stores {case: final variables}.
+of one Keras, for tf_keras on one and two logical CPUs, and stores {case:
+final variables}.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 from absl import flags
@@ -81,6 +84,10 @@ WAYS = {
     "both": {"distribution": "mirrored", "microbatch_size": 128},
     "compiled": {"microbatch_size": 64, "xla": True},
 }
+KERAS3_WAYS = {
+    "tensorflow": ("whole", "microbatches", "compiled"),
+    "jax": ("whole", "microbatches"),  # compiled as it is
+}
 MUTANTS = ("statistics of one microbatch after the other", "last microbatch")
 
 
@@ -139,42 +146,66 @@ def builder(rule, settings, dropout):
     return build
 
 
+@contextlib.contextmanager
+def mutation(engine, way):
+    """Breaks what a mutant breaks, as long as it is entered."""
+    with contextlib.ExitStack() as changes:
+        on_jax = os.environ["KERAS_BACKEND"] == "jax"
+        if on_jax and way in MUTANTS:
+            from lbcheck.training import keras3_jax_updates as module
+
+            name, broken = {
+                MUTANTS[0]: ("_is_statistic", lambda array: False),
+                MUTANTS[1]: ("_add", lambda total, part: part),
+            }[way]
+            changes.enter_context(mock.patch.object(module, name, broken))
+        elif way == MUTANTS[0]:
+            engine._update._statistics = []
+        elif way == MUTANTS[1]:
+            for total in engine._update._gradients:
+                total.assign_add = total.assign
+        yield
+
+
 def exactness_cases():
     """One step of 512, 8 x 64 accumulated and 2 replicas x 256."""
-    import tensorflow as tf
-
     from lbcheck.training import engines
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-    )
+    ways = WAYS
+    if _KERAS.value == "tf_keras":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    else:
+        names = KERAS3_WAYS[os.environ["KERAS_BACKEND"]]
+        ways = {name: WAYS[name] for name in names}
     results = {}
 
     def keep(engine, *names):
-        for name, array in engine.state(with_metrics=False).items():
+        state = engine.state(with_metrics="end" in names)
+        for name, array in state.items():
             if array.dtype.kind == "f":
                 results["|".join([*names, name])] = array
 
     for rule, settings in RULES.items():
-        for way in (*WAYS, *(MUTANTS if rule == "Nesterov" else ())):
-            how = WAYS.get(way, WAYS["microbatches"])
+        for way in (*ways, *(MUTANTS if rule == "Nesterov" else ())):
+            how = ways.get(way, ways["microbatches"])
             engine = engines.make(
                 training.Options(
                     output_dir="unwritten",
                     batch_size=512,
                     total_steps=10,
+                    keras=_KERAS.value,
                     **{"distribution": "one_device", **how},
                 )
             )
             engine.build(builder(rule, settings, dropout=False))
-            if way == MUTANTS[0]:
-                engine._update._statistics = []
-            elif way == MUTANTS[1]:
-                for total in engine._update._gradients:
-                    total.assign_add = total.assign
             keep(engine, rule, way, "start")
-            engine.fit(Source(), 0, 1, 10, [])
+            with mutation(engine, way):
+                engine.fit(Source(), 0, 1, 10, [])
             keep(engine, rule, way, "end")
     np.savez(_CASES.value, **results)
 

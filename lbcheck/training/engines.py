@@ -80,6 +80,28 @@ def evaluation_size(options, divided: Layout) -> int:
     return size
 
 
+def check_train_step(model, model_class, microbatches: int) -> None:
+    """Refuses to divide what only the model knows how to do.
+
+    Args:
+        model: The workload's.
+        model_class: `Model` of its Keras.
+        microbatches: Passes through the network in one update.
+
+    Raises:
+        ValueError: Several, and the model has a train_step of its own.
+    """
+    if (
+        microbatches > 1
+        and type(model).train_step is not model_class.train_step
+    ):
+        raise ValueError(
+            f"{type(model).__name__} has its own train_step, which cannot be "
+            "divided into microbatches; override compute_loss instead, or "
+            "leave microbatch_size out."
+        )
+
+
 class Engine:
     """Common part; see the module docstring.
 
@@ -87,6 +109,8 @@ class Engine:
         options: `Options` of the run.
     """
 
+    keras = None
+    """The Keras module, set by the subclass."""
     multi_worker = False
     writes = True
 
@@ -199,6 +223,7 @@ class Engine:
             jit_compile=xla,
         )
         self.model.optimizer.build(self.model.trainable_variables)
+        check_train_step(self.model, self.keras.Model, self.layout.microbatches)
 
     def _model_variables(self):
         return self.model.weights
@@ -219,6 +244,6 @@ def make(options) -> Engine:
         from lbcheck.training.tf_keras_engine import TFKerasEngine
 
         return TFKerasEngine(options)
-    from lbcheck.training.keras3_engine import Keras3Engine
+    from lbcheck.training import keras3_engine
 
-    return Keras3Engine(options)
+    return keras3_engine.make(options)

@@ -11,7 +11,8 @@ from lbcheck.training import engines
 
 
 class Keras3Engine(engines.Engine):
-    """Keras 3 on one device, whatever its backend."""
+    """Keras 3 on any backend, trained by Keras's own train function unless a
+    batch is divided."""
 
     keras = keras
 
@@ -43,9 +44,11 @@ class Keras3Engine(engines.Engine):
         finally:
             keras.config.set_dtype_policy(before)
         self._compile(workload, xla=self._jit())
+        self._install()
 
     def _training_data(self, source, step):
-        return source.train(self.layout.element, step, 0, 1)
+        start = step * self.layout.microbatches
+        return source.train(self.layout.element, start, 0, 1)
 
     def _validation_data(self, source, size):
         return source.validation(size, 0, 1)
@@ -74,6 +77,24 @@ class Keras3Engine(engines.Engine):
             self.model.jax_state_sync()
         return super().state(with_metrics)
 
+    def _install(self):
+        """Replaces Keras's train function where a batch is divided."""
+        if self.layout.microbatches == 1:
+            return
+        backend = keras.backend.backend()
+        if backend != "jax":
+            raise ValueError(
+                f"microbatch_size={self.layout.element} needs Keras 3 on "
+                f"tensorflow or jax, not on {backend}; leave it out, or set "
+                "the environment variable KERAS_BACKEND."
+            )
+        from lbcheck.training import keras3_jax_updates
+
+        self._update = keras3_jax_updates.Update(
+            self.model, self.layout.microbatches
+        )
+        self._update.install(self.options.steps_per_execution)
+
     def _model_variables(self):
         # Beside the weights: the states of random number generators.
         metrics = {id(v) for v in self.model.metrics_variables}
@@ -86,3 +107,29 @@ class Keras3Engine(engines.Engine):
 
     def _read(self, variable):
         return keras.ops.convert_to_numpy(variable)
+
+
+class Keras3TensorFlowEngine(Keras3Engine):
+    """Keras 3 on TensorFlow, which trains as tf_keras does."""
+
+    def watch(self, step, logs):
+        """Nothing to do: the train function looks."""
+
+    def first_bad(self, step):
+        """As the train function saw it."""
+        return self._update.first_bad()
+
+    def _install(self):
+        from lbcheck.training import keras3_tensorflow_updates
+
+        self._update = keras3_tensorflow_updates.Update(
+            self.model, self.layout.microbatches
+        )
+        self._update.install(self.options.steps_per_execution)
+
+
+def make(options) -> Keras3Engine:
+    """The engine for the backend of this process."""
+    if keras.backend.backend() == "tensorflow":
+        return Keras3TensorFlowEngine(options)
+    return Keras3Engine(options)

@@ -53,8 +53,9 @@ class Options:
         diagnostics: Write the optimizer's diagnostics to TensorBoard; it
             needs `diagnostics_every`.
         keras: "tf_keras", or "keras3" on one device, whatever its backend.
-            Keras 3 shows its loss only: that a variable became non-finite
-            is noticed an update later, or at the end of the call.
+            On jax and torch Keras 3 shows its loss only: that a variable
+            became non-finite is noticed an update later, or at the end of
+            the call. On torch it takes no `microbatch_size`.
         progress: Show a progress bar.
 
     Raises:
@@ -134,10 +135,4 @@ class Options:
                 f"total_steps={self.total_steps} is not a multiple of "
                 f"steps_per_execution={self.steps_per_execution}, as "
                 "keras='keras3' needs."
-            )
-        if self.microbatch_size not in (None, self.batch_size):
-            raise ValueError(
-                f"microbatch_size={self.microbatch_size} needs "
-                "keras='tf_keras'; in Keras 3 the whole batch of "
-                f"{self.batch_size} goes through the network at once."
             )

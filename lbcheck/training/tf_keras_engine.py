@@ -8,7 +8,7 @@ import tf_keras
 from lbcheck import tf_keras as optimizers
 from lbcheck.training import engines
 from lbcheck.training import strategy
-from lbcheck.training import updates
+from lbcheck.training import tf_keras_updates
 
 
 class TFKerasEngine(engines.Engine):
@@ -46,9 +46,10 @@ class TFKerasEngine(engines.Engine):
             with self.strategy.scope():
                 workload = build(tf_keras, optimizers)
                 self._compile(workload, xla=bool(self.options.xla))
-                self._update = updates.install(
+                self._update = tf_keras_updates.Update(
                     self.model, self.layout.microbatches, self.options.seed
                 )
+                self._update.install(self.options.steps_per_execution)
         finally:
             precision.set_global_policy(before)
 

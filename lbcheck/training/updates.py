@@ -1,7 +1,6 @@
-"""One optimizer update in tf_keras: microbatches, statistics, first NaN.
+"""One optimizer update in TensorFlow: microbatches, statistics, first NaN.
 
-`install` replaces the train function of a compiled tf_keras model. An update
-then takes `microbatches` elements of the data, sums their gradients and
+An update takes `microbatches` elements of the data, sums their gradients and
 applies the optimizer once. Whatever floating numbers the layers move
 meanwhile (running statistics of batch norm) start every microbatch at the
 same value and end at the mean over microbatches and replicas:
@@ -9,10 +8,13 @@ same value and end at the mean over microbatches and replicas:
     mean_i(rho moving + (1 - rho) s_i) = rho moving + (1 - rho) mean_i(s_i)
 
 which is one moving-average update with the statistics of the whole batch.
+
+Here is what both Kerases share; tf_keras_updates.py and keras3_updates.py
+add what each of them does in its own way, keras3_jax_updates.py is the same
+for JAX.
 """
 
 import tensorflow as tf
-import tf_keras
 
 from lbcheck.optimizers import selection
 
@@ -23,12 +25,8 @@ class Update:
     """The train function of a model, and what it saw go wrong.
 
     Args:
-        model: Compiled tf_keras model, its optimizer built.
+        model: Compiled model, its optimizer built.
         microbatches: Elements of the data in one update.
-        seed: Of the random numbers that layers draw.
-
-    Raises:
-        ValueError: Several microbatches of a model with its own train_step.
 
     Attributes:
         first_bad_step: -1, or the first update after which the loss or a
@@ -37,25 +35,18 @@ class Update:
             all were finite and only the loss was not.
     """
 
-    def __init__(self, model, microbatches: int, seed: int):
+    def __init__(self, model, microbatches: int):
         self._model = model
         self._microbatches = microbatches
-        self._seed = seed
-        self._statistics = [
+        self._weights = model.trainable_variables
+        statistics = [
             v
             for v in model.non_trainable_variables
-            if v.dtype.is_floating and not v.trainable  # else it is frozen
+            if _is_statistic(self._native(v))
         ]
-        self._watched = [*model.trainable_variables, *self._statistics]
-        self._generators = random_generators(model)
+        self._watched = [*self._weights, *statistics]
+        self._statistics = [self._native(v) for v in statistics]
         self._untouched = []
-        own_step = type(model).train_step is not tf_keras.Model.train_step
-        if microbatches > 1 and own_step:
-            raise ValueError(
-                f"{type(model).__name__} has its own train_step, which "
-                "cannot be divided into microbatches; override compute_loss "
-                "instead, or leave microbatch_size out."
-            )
         with model.distribute_strategy.scope():
             self.first_bad_step, self.first_bad_index = (
                 tf.Variable(
@@ -69,9 +60,30 @@ class Update:
             )
             if microbatches > 1:
                 self._gradients = [
-                    _accumulator(v) for v in model.trainable_variables
+                    _accumulator(self._native(v)) for v in self._weights
                 ]
                 self._sums = [_accumulator(v) for v in self._statistics]
+
+    def install(self, steps: int) -> None:
+        """Makes the model's `fit` train by this, `steps` updates a call."""
+        model = self._model
+
+        def make_train_function(force=False):
+            if model.train_function is None or force:
+
+                def train_function(iterator):
+                    if steps == 1:
+                        return self(iterator)
+                    for _ in tf.range(steps):
+                        logs = self(iterator)
+                    return logs
+
+                model.train_function = tf.function(
+                    train_function, reduce_retracing=True
+                )
+            return model.train_function
+
+        model.make_train_function = make_train_function
 
     def __call__(self, iterator):
         """Takes its elements from `iterator`; the metrics, by name."""
@@ -81,7 +93,7 @@ class Update:
             logs = strategy.run(run, args=(next(iterator),))
         else:
             accumulate = self._compiled(self._accumulate)
-            strategy.run(self._seed_generators)
+            strategy.run(self._begin)
             for _ in tf.range(self._microbatches):
                 strategy.run(accumulate, args=(next(iterator),))
             logs = strategy.run(self._compiled(self._apply))
@@ -98,8 +110,19 @@ class Update:
             return None
         if index < 0:
             return step, None
-        variable = self._watched[index]
-        return step, selection.clean_path(variable)
+        return step, selection.clean_path(self._watched[index])
+
+    def _native(self, variable):
+        """The tf.Variable of a variable of this Keras."""
+        raise NotImplementedError
+
+    def _begin(self):
+        """What comes before the passes of an update, on each replica."""
+        return  # AutoGraph wants a statement
+
+    def _gradients_of(self, data):
+        """One pass through the network: its gradients, metrics updated."""
+        raise NotImplementedError
 
     def _compiled(self, function):
         if not self._model.jit_compile:
@@ -107,22 +130,15 @@ class Update:
         return tf.function(function, jit_compile=True, reduce_retracing=True)
 
     def _whole(self, data):
-        self._seed_generators()
+        self._begin()
         logs = self._model.train_step(data)
         if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
             self._share([v.read_value() for v in self._statistics])
         return self._finish(logs)
 
     def _accumulate(self, data):
-        model = self._model
-        x, y, weight = tf_keras.utils.unpack_x_y_sample_weight(data)
         before = [v.read_value() for v in self._statistics]
-        with tf.GradientTape() as tape:
-            predicted = model(x, training=True)
-            loss = model.compute_loss(x, y, predicted, weight)
-            scaled = _scaled(model.optimizer, loss)
-        gradients = tape.gradient(scaled, model.trainable_variables)
-        gradients = _unscaled(model.optimizer, gradients)
+        gradients = self._gradients_of(data)
         self._untouched = [g is None for g in gradients]
         for total, gradient in zip(self._gradients, gradients):
             if gradient is not None:
@@ -131,14 +147,13 @@ class Update:
         for total, variable, start in zip(self._sums, self._statistics, before):
             total.assign_add(variable.read_value() / self._microbatches)
             variable.assign(start)
-        model.compute_metrics(x, y, predicted, weight)
 
     def _apply(self):
         model = self._model
         model.optimizer.apply_gradients(
             (total.read_value(), variable)
             for total, variable, untouched in zip(
-                self._gradients, model.trainable_variables, self._untouched
+                self._gradients, self._weights, self._untouched
             )
             if not untouched
         )
@@ -158,13 +173,13 @@ class Update:
             variable.assign(value)
 
     def _finish(self, logs):
-        """Notes the first update whose result is not finite; counts it."""
-        step = self._model.optimizer.iterations
+        """Notes the first update whose result is not finite."""
+        step = tf.cast(self._model.optimizer.iterations, tf.int64)
         finite = tf.stack(
             [
                 # A sum is finite only if its terms are; it needs no array.
                 tf.math.is_finite(tf.cast(tf.reduce_sum(v), tf.float32))
-                for v in self._watched
+                for v in map(self._native, self._watched)
             ]
         )
         healthy = tf.reduce_all(finite)
@@ -179,58 +194,14 @@ class Update:
         # The counter is one further by now: updates are numbered from 0.
         for variable, value in (
             (self.first_bad_index, index),
-            (self.first_bad_step, tf.cast(step, tf.int64) - 1),
+            (self.first_bad_step, step - 1),
         ):
             variable.assign(tf.where(now, value, variable))
-        self._model._train_counter.assign_add(1)
         return logs
 
-    def _seed_generators(self):
-        """Makes random numbers a function of seed, step, layer and replica."""
-        context = tf.distribute.get_replica_context()
-        step = tf.cast(self._model.optimizer.iterations, tf.int64)
-        for layer, generator in enumerate(self._generators):
-            replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
-            key = (self._seed * 1_000_003 + layer) % 2**31 * 2**16 + replica
-            # Philox: 128 bits of counter, then the key.
-            generator.state.assign(
-                tf.stack([tf.constant(0, tf.int64), step, key])
-            )
 
-
-def install(model, microbatches: int, seed: int) -> Update:
-    """Makes `model.fit` train by `Update`; returns it."""
-    update = Update(model, microbatches, seed)
-
-    def make_train_function(force=False):
-        if model.train_function is None or force:
-            several = model._steps_per_execution.numpy().item() > 1
-
-            def train_function(iterator):
-                if not several:
-                    return update(iterator)
-                for _ in tf.range(model._steps_per_execution):
-                    logs = update(iterator)
-                return logs
-
-            model.train_function = tf.function(
-                train_function, reduce_retracing=True
-            )
-        return model.train_function
-
-    model.make_train_function = make_train_function
-    return update
-
-
-def random_generators(model) -> list:
-    """The tf.random.Generators that the model's layers draw from."""
-    found = []
-    for layer in model._flatten_layers():
-        backend = getattr(layer, "_random_generator", None)
-        generator = getattr(backend, "_generator", None)
-        if generator is not None:
-            found.append(generator)
-    return found
+def _is_statistic(variable):
+    return variable.dtype.is_floating and not variable.trainable  # else frozen
 
 
 def _accumulator(variable):
@@ -240,13 +211,3 @@ def _accumulator(variable):
         synchronization=_SYNC,
         aggregation=tf.VariableAggregation.SUM,
     )
-
-
-def _scaled(optimizer, loss):
-    scale = getattr(optimizer, "get_scaled_loss", None)
-    return scale(loss) if scale else loss
-
-
-def _unscaled(optimizer, gradients):
-    unscale = getattr(optimizer, "get_unscaled_gradients", None)
-    return unscale(gradients) if unscale else gradients
