@@ -133,6 +133,16 @@ def test_equivalence_is_rarely_wrong_and_found(noise):
     check_equal(noise)
 
 
+def test_chance_alone_is_never_needed():
+    runs = {"lars": [0.5, 0.9] * 5, "sgd": [0.5, 0.9] * 4 + [0.5, 0.5]}
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.pairs[0].improvement > 0.5
+    runs["lars"] = [v + 2 * MARGIN for v in runs["lars"]]
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.pairs[0].difference > MARGIN
+    assert decided.answer == "undecided"
+
+
 def test_a_difference_within_the_margin_is_not_needed():
     check_small_difference_does_not_matter()
 
@@ -377,6 +387,9 @@ def test_diverged_runs_rank_last_and_are_not_dropped():
         assert one.pairs[0].runs == 12
         assert one.pairs[0].improvement == pytest.approx(11 / 12)
         assert any("1 of 12 seeds of lars" in note for note in one.notes)
+        assert one == verdict.compare_arms(
+            runs | {"lars": [None, *lars[1:]]}, ["lars"]
+        )
     most = {"lars": [None] * 10 + lars[10:]}
     decided = verdict.compare_arms(runs | most, ["lars"])
     assert decided.answer == "not needed"
@@ -393,6 +406,11 @@ def test_a_collapsed_run_leaves_the_others_their_say():
     runs = steady(lars=0, sgd=0)
     runs["sgd"][3] = 0.1
     decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.answer == "not needed"
+    # Also where the others tie, as accuracies of few examples do.
+    decided = verdict.compare_arms(
+        {"lars": [0.9] * 20, "sgd": [0.9] * 19 + [0.1]}, ["lars"]
+    )
     assert decided.answer == "not needed"
     runs = steady(lars=4, sgd=0)
     runs["sgd"][3] = 0.1
@@ -527,6 +545,25 @@ def test_shift_is_made_of_its_two_tests(n, m):
         assert p(end - inside) <= 0.05 < p(end + inside)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_interval_ends_where_the_tests_do(scale):
+    random = np.random.default_rng(2)
+    by_ranks = 0
+    for _ in range(40):
+        # Two modes and ties: here ranks say less than means.
+        x, y = (np.round(4 * bimodal(random, 10)) / 4 for _ in "xy")
+        made = shift.Shift(x, y, scale=scale)
+        differences = np.unique(np.subtract.outer(x, y))
+        for test, end, sign in zip(
+            (made.p_above, made.p_below), made.interval, (1, -1)
+        ):
+            assert test(end - sign * 1e-9) <= 0.05 < test(end + sign * 1e-9)
+            if end in differences:
+                by_ranks += 1
+                assert test(end) > 0.05
+    assert by_ranks > 10
+
+
 @pytest.mark.parametrize("noise", NOISE)
 def test_interval_covers_a_shift(noise):
     random = np.random.default_rng(5)
@@ -536,6 +573,14 @@ def test_interval_covers_a_shift(noise):
         low, high = shift.Shift(x + 3, y).interval
         inside += low <= 3 <= high
     assert 0.96 < inside / 400 < 1.0
+
+
+def test_runs_that_are_less_than_the_margin_off_have_not_collapsed():
+    x, y = [0.9] * 10 + [0.904] * 2, [0.9] * 12
+    made = shift.Shift(x, y, least=0.005)
+    error = np.std(x, ddof=1) / 12**0.5
+    high = np.mean(x) - 0.9 + stats.t.ppf(0.99, 11) * error
+    assert made.interval.high == pytest.approx(high)
 
 
 def test_shift_of_runs_that_are_all_alike():
@@ -579,6 +624,7 @@ def test_improvement_interval_covers():
         [0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2],
         [0.3, None, 0.4, math.nan, 0.5, math.inf],
         [1.0],
+        [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
         [0.1] * 9,
     ],
 )
@@ -689,6 +735,9 @@ def test_target_hits_and_steps():
     expected = stats.fisher_exact(table).pvalue
     assert decided.pairs[0].hits_p == pytest.approx(expected)
     assert decided.arms[2].hits is None
+    study["metric"]["mode"] = "min"
+    lars = verdict.decide(study, confirmed(study, runs)).arms[1]
+    assert (lars.hits, lars.steps_to_target) == (1, 40)
 
 
 def test_unequal_budgets_are_cut_and_said():

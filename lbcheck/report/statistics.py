@@ -161,7 +161,8 @@ def expected_best(
         confidence: Probability inside the band.
 
     Returns:
-        None if every trial diverged and `worst` does not say what that is.
+        None without trials, or if every one diverged and `worst` does not say
+        what that counts as.
 
     Example:
         >>> [float(v) for v in expected_best([1.0, 2.0, 4.0], "max").expected]
@@ -231,7 +232,7 @@ def finite(values: Sequence[float | None]) -> np.ndarray:
 def _ordered(values, mode, worst):
     """From worst to best, greater is better; None without any number."""
     numbers = _sign(mode) * finite(values)
-    if worst is None and not len(numbers):
+    if not len(values) or (worst is None and not len(numbers)):
         return None
     floor = numbers.min() if worst is None else _sign(mode) * worst
     diverged = np.full(len(values) - len(numbers), floor)
