@@ -63,7 +63,7 @@ class Tokenizer:
 
     def ids(self, text: str) -> list[int]:
         """The numbers of the pieces of `text`."""
-        words = self.words(text)
+        words = split_words(text, self.lower_case)
         return list(
             itertools.chain.from_iterable(map(self._words.__getitem__, words))
         )
@@ -71,18 +71,6 @@ class Tokenizer:
     def tokenize(self, text: str) -> list[str]:
         """The pieces of `text`."""
         return [self.vocab[i] for i in self.ids(text)]
-
-    def words(self, text: str) -> list[str]:
-        """The normalised words and punctuation marks, before WordPiece."""
-        if text.isascii() and text.isprintable():
-            return _ASCII_WORD.findall(
-                text.lower() if self.lower_case else text
-            )
-        text = text.translate(_CLEAN)
-        if self.lower_case:
-            text = unicodedata.normalize("NFD", text.lower())
-            text = text.translate(_WITHOUT_ACCENTS)
-        return text.translate(_SPLIT).split()
 
     def ids_with_offsets(
         self, text: str
@@ -128,6 +116,17 @@ class Tokenizer:
             word, begins = _spread(word, begins, _SPLIT)
             for part in _WORD.finditer(word):
                 yield part[0], begins[slice(*part.span())]
+
+
+def split_words(text: str, lower_case: bool) -> list[str]:
+    """The normalised words and punctuation marks, before WordPiece."""
+    if text.isascii() and text.isprintable():
+        return _ASCII_WORD.findall(text.lower() if lower_case else text)
+    text = text.translate(_CLEAN)
+    if lower_case:
+        text = unicodedata.normalize("NFD", text.lower())
+        text = text.translate(_WITHOUT_ACCENTS)
+    return text.translate(_SPLIT).split()
 
 
 def _read(vocab_file: str) -> list[str]:

@@ -1,0 +1,236 @@
+"""The whole way from text to shards, resumed where it was stopped.
+
+Beside the shards PREFIX-00000-of-0000N stand PREFIX.json, what they are and
+hold, and until all is done the folder PREFIX.work with the tokenized blocks.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import unicodedata
+
+from bert.pretraining_data import blocks
+from bert.pretraining_data import documents
+from bert.pretraining_data import files
+from bert.pretraining_data import shards
+from bert.pretraining_data import vocabulary
+from bert.pretraining_data import workers
+
+SHARD_BYTES = 10 * 10**6
+"""Text of a shard where --num_shards does not say otherwise."""
+
+
+def run(
+    origins: list[documents.Source],
+    settings: shards.Settings,
+    prefix: str,
+    train_vocab: int | None = None,
+    split_sentences: bool = False,
+    num_shards: int | None = None,
+    num_workers: int = 1,
+    progress: bool = False,
+) -> dict:
+    """Makes all shards that are not there yet.
+
+    Args:
+        origins: The text.
+        settings: How records are made.
+        prefix: Path of the shards, less -00000-of-00001.
+        train_vocab: Tokens to learn from the text first, into the
+            `vocab_file` of the settings; None: it is there.
+        split_sentences: Lines are paragraphs.
+        num_shards: At most half as many as there are documents; None: one
+            for every `SHARD_BYTES` of text.
+        num_workers: Processes; they change nothing but the time.
+        progress: Show progress bars.
+
+    Returns:
+        What PREFIX.json holds.
+
+    Raises:
+        ValueError: The text cannot be used, or what is there was made with
+            other settings, or is being made.
+    """
+    pathlib.Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    record = pathlib.Path(f"{prefix}.json")
+    folder = pathlib.Path(f"{prefix}.work")
+    begun = folder / "made_with.json"
+    own = settings._asdict()
+    vocab_file = own.pop("vocab_file")
+    if train_vocab and not (record.exists() or begun.exists()):
+        vocabulary.train(vocab_file, origins, train_vocab, settings.lower_case)
+    identity = {
+        "format": 1,
+        "inputs": [source.identity for source in origins],
+        "vocabulary": _vocabulary(vocab_file, settings.lower_case),
+        "train_vocab": train_vocab,
+        **own,
+        "split_sentences": split_sentences,
+        "num_shards": num_shards,
+        "unicode": unicodedata.unidata_version,
+    }
+    done = _read(record)
+    if done:
+        _same(record, done["made_with"], identity)
+        count = len(done["shards"])
+        if all(
+            _whole(_name(prefix, index, count), counts)
+            for index, counts in enumerate(done["shards"])
+        ):
+            return done
+    with _alone(folder):
+        if begun.exists():
+            _same(begun, _read(begun), identity)
+        _write(begun, identity)
+        written = []
+        tasks = (
+            (
+                str(folder / f"block-{index:05}"),
+                block,
+                settings,
+                split_sentences,
+            )
+            for index, block in enumerate(documents.blocks(origins))
+        )
+        with _bar(progress, "tokens", "B", _size(origins)) as bar:
+            for path, counts in workers.in_order(_block, tasks, num_workers):
+                written.append((path, counts))
+                bar.update(counts.bytes)
+        total = blocks.Counts(*map(sum, zip(*(c for _, c in written))))
+        count = _num_shards(num_shards, total, documents.names(origins))
+        places = [(path, counts.documents) for path, counts in written]
+        tasks = (
+            (prefix, str(folder), index, count, places, settings)
+            for index in range(count)
+        )
+        made = []
+        with _bar(progress, "records", "shard", count) as bar:
+            for counts in workers.in_order(_shard, tasks, num_workers):
+                made.append(counts._asdict())
+                bar.update()
+        text = total._asdict()
+        done = {"made_with": identity, "text": text, "shards": made}
+        _write(record, done)
+    shutil.rmtree(folder)
+    return done
+
+
+def _block(path, block, settings, split_sentences) -> tuple:
+    """Tokenizes a block if that was not done; (its file, its counts)."""
+    record, content = pathlib.Path(f"{path}.json"), f"{path}.npy"
+    done = _read(record)
+    if done:
+        return content, blocks.Counts(**done)
+    counts = blocks.write(
+        content,
+        block,
+        settings.vocab_file,
+        settings.lower_case,
+        split_sentences,
+    )
+    _write(record, counts._asdict())
+    return content, counts
+
+
+def _shard(prefix, folder, index, count, places, settings) -> shards.Counts:
+    """Writes a shard if that was not done."""
+    path = _name(prefix, index, count)
+    part = os.path.join(folder, f"shard-{index:05}.part")
+    record = pathlib.Path(folder, f"shard-{index:05}.json")
+    done = _read(record)
+    if done and _whole(path, done):
+        return shards.Counts(**done)
+    counts = shards.write(path, part, index, count, places, settings)
+    _write(record, counts._asdict())
+    return counts
+
+
+def _name(prefix: str, index: int, count: int) -> str:
+    return f"{prefix}-{index:05}-of-{count:05}"
+
+
+def _whole(path: str, counts: dict) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) == counts["bytes"]
+
+
+def _num_shards(asked: int | None, text: blocks.Counts, names: str) -> int:
+    """How many shards, at least two documents in each."""
+    if not text.documents:
+        raise ValueError(f"{names}: there is no text in it.")
+    if text.documents == 1:
+        raise ValueError(
+            f"{names}: one document only. Put a blank line between documents: "
+            "the next sentence that is no next sentence is taken from "
+            "another one."
+        )
+    most = text.documents // 2
+    if asked is None:
+        return min(most, -(-text.bytes // SHARD_BYTES))
+    if asked > most:
+        raise ValueError(
+            f"--num_shards={asked}: {text.documents} documents are enough for "
+            f"{most}, with two in each."
+        )
+    return asked
+
+
+def _vocabulary(path: str, lower_case: bool) -> dict:
+    """What tells the vocabulary from others; refuses a bad one."""
+    tokens = len(blocks.tokenizer(path, lower_case).vocab)
+    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    return {"tokens": tokens, "sha256": digest}
+
+
+def _same(path: pathlib.Path, there: dict, wanted: dict) -> None:
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise ValueError(
+                f"{path}: what is there was made with {name} "
+                f"{there.get(name)}, not {value}. Give another "
+                "--output_prefix, or delete it with its shards."
+            )
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path):
+    """The folder of what is not finished, for this process only."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{folder}: another process is writing these shards."
+            ) from error
+        yield
+
+
+def _read(path: pathlib.Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _write(path: pathlib.Path, content: dict) -> None:
+    data = json.dumps(content, indent=1).encode() + b"\n"
+    files.write(str(path), f"{path}.part", lambda file: file.write(data))
+
+
+def _size(origins: list[documents.Source]) -> int | None:
+    sizes = [source.size for source in origins]
+    return None if None in sizes else sum(sizes)
+
+
+def _bar(shown: bool, what: str, unit: str, total: int | None):
+    import tqdm
+
+    return tqdm.tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        disable=None if shown else True,
+        dynamic_ncols=True,
+    )

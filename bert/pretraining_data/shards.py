@@ -1,0 +1,150 @@
+"""A shard: the documents dealt to it, made into records in random order."""
+
+import functools
+import os
+import random
+from typing import NamedTuple
+
+import numpy as np
+
+from bert.pretraining_data import blocks
+from bert.pretraining_data import files
+from bert.pretraining_data import masking
+from bert.pretraining_data import pairs
+from bert.pretraining_data import records
+
+_ROWS_TIMES_LENGTH = 2**16  # of a batch that is masked at once
+
+
+class Settings(NamedTuple):
+    """What the records are made with; see `bert.create_pretraining_data`."""
+
+    vocab_file: str
+    lower_case: bool
+    whole_word_masking: bool
+    max_seq_length: int
+    max_predictions_per_seq: int
+    masked_lm_prob: float
+    short_seq_prob: float
+    dupe_factor: int
+    seed: int
+
+
+class Counts(NamedTuple):
+    """What a shard holds."""
+
+    documents: int
+    instances: int
+    random_next: int
+    tokens: int
+    predictions: int
+    bytes: int
+
+
+def deal(count: int, num_shards: int, shard: int, seed: int) -> np.ndarray:
+    """Which documents a shard gets: one of each `num_shards` successive ones.
+
+    Args:
+        count: Documents of the corpus.
+        num_shards: At least 1.
+        shard: Index of the shard.
+        seed: Which one it is is drawn from this.
+    """
+    rounds = -(-count // num_shards)
+    shifts = np.random.Generator(np.random.PCG64([seed, 0])).random(rounds)
+    shifts = (shifts * num_shards).astype(np.int64)
+    found = np.arange(rounds) * num_shards + (shard - shifts) % num_shards
+    return found[found < count]
+
+
+def write(
+    path: str,
+    part: str,
+    shard: int,
+    num_shards: int,
+    sources: list[tuple[str, int]],
+    settings: Settings,
+) -> Counts:
+    """Writes one shard; a function of its arguments only.
+
+    Args:
+        path: The TFRecord file.
+        part: What it is called until it is whole.
+        shard: Index of the shard.
+        num_shards: Of the corpus.
+        sources: (file, number of documents) of each block, in order.
+        settings: As above.
+    """
+    generator = random.Random(f"{settings.seed}/{shard}")
+    documents = _documents(shard, num_shards, sources, settings.seed)
+    layout = pairs.lay_out(
+        documents,
+        settings.max_seq_length,
+        settings.short_seq_prob,
+        settings.dupe_factor,
+        generator,
+    )
+    numbers = np.random.Generator(np.random.PCG64([settings.seed, 1, shard]))
+    order = np.argsort(numbers.random(len(layout.a_begin)))
+    layout = pairs.Pairs(*(column[order] for column in layout))
+    rows = max(1, _ROWS_TIMES_LENGTH // settings.max_seq_length)
+    predictions = 0
+
+    def fill(file):
+        nonlocal predictions
+        for begin in range(0, len(order), rows):
+            batch = (column[begin : begin + rows] for column in layout)
+            features = masking.features(
+                documents.tokens,
+                pairs.Pairs(*batch),
+                _alphabet(settings.vocab_file, settings.lower_case),
+                settings.max_seq_length,
+                settings.max_predictions_per_seq,
+                settings.masked_lm_prob,
+                settings.whole_word_masking,
+                numbers,
+            )
+            predictions += int(features["masked_lm_weights"].sum())
+            examples = records.examples(features)
+            file.write(b"".join(map(records.frame, examples)))
+
+    files.write(path, part, fill)
+    return Counts(
+        documents=len(documents.bounds) - 1,
+        instances=len(order),
+        random_next=int(layout.is_random.sum()),
+        tokens=int((layout.a_length + layout.b_length + 3).sum()),
+        predictions=predictions,
+        bytes=os.path.getsize(path),
+    )
+
+
+def _documents(shard, num_shards, sources, seed) -> pairs.Documents:
+    """The documents of a shard, in the corpus's order."""
+    begins = np.cumsum([0, *(count for _, count in sources)])
+    wanted = deal(int(begins[-1]), num_shards, shard, seed)
+    cuts = np.searchsorted(wanted, begins)
+    found = []
+    for (path, _), begin, first, last in zip(sources, begins, cuts, cuts[1:]):
+        if last > first:
+            found.extend(blocks.read(path, wanted[first:last] - begin))
+    lengths = np.concatenate([lengths for lengths, _ in found])
+    bounds = np.cumsum([0, *(len(lengths) for lengths, _ in found)])
+    return pairs.Documents(
+        tokens=np.concatenate([tokens for _, tokens in found]),
+        ends=np.cumsum(lengths, dtype=np.int64).tolist(),
+        bounds=bounds.tolist(),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _alphabet(vocab_file: str, lower_case: bool) -> masking.Alphabet:
+    tokenizer = blocks.tokenizer(vocab_file, lower_case)
+    vocab = tokenizer.vocab
+    return masking.Alphabet(
+        size=len(vocab),
+        cls=tokenizer.id("[CLS]"),
+        sep=tokenizer.id("[SEP]"),
+        mask=tokenizer.id("[MASK]"),
+        continues=np.array([token.startswith("##") for token in vocab]),
+    )

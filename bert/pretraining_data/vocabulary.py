@@ -1,0 +1,48 @@
+"""A WordPiece vocabulary learned from the text itself."""
+
+import collections
+
+from bert import tokenization
+from bert.pretraining_data import documents
+from bert.pretraining_data import files
+
+_RESERVED = ["[PAD]", *tokenization.SPECIAL]
+
+
+def train(
+    path: str, origins: list[documents.Source], size: int, lower_case: bool
+) -> None:
+    """Writes a vocabulary of about `size` tokens.
+
+    The words are counted as the tokenizer splits them; the pieces are those
+    that tensorflow-text's trainer learns. The memory grows with the number of
+    different words.
+
+    Args:
+        path: The file; one token a line.
+        origins: The text.
+        size: At most so many tokens, special ones included.
+        lower_case: As for the tokenizer.
+
+    Raises:
+        ValueError: There are no words, or text that is not UTF-8.
+    """
+    counts = collections.Counter()
+    for block in documents.blocks(origins):
+        for piece in block:
+            for line in documents.decoded(piece).split("\n"):
+                counts.update(tokenization.split_words(line, lower_case))
+    if not counts:
+        raise ValueError(
+            f"--train_vocab: {documents.names(origins)}: no words."
+        )
+    from tensorflow_text.tools.wordpiece_vocab import (
+        wordpiece_tokenizer_learner_lib as learner,
+    )
+
+    # In order of their names: what equal counts do must not depend on the
+    # order in which the words were met.
+    words = sorted(counts.items())
+    learned = learner.learn(words, size, _RESERVED)
+    content = "".join(f"{token}\n" for token in learned).encode()
+    files.write(path, f"{path}.part", lambda file: file.write(content))
