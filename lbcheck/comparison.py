@@ -36,7 +36,12 @@ class Comparison:
         from lbcheck.report import results
 
         table = page_tables.arms(results.collect(self._folder))
-        return text_table.text_table(table.columns, table.rows, table.numeric)
+        *columns, last = table.columns
+        text = text_table.text_table(
+            columns, [row[:-1] for row in table.rows], table.numeric
+        )
+        points = [f"  {row[0]}: {row[-1]}" for row in table.rows]
+        return "\n".join([text, "", f"{last.capitalize()}:", *points])
 
     def __str__(self):
         return (

@@ -97,9 +97,9 @@ def test_saved_model_loads_with_nothing_but_keras(tmp_path):
 
 
 def test_readme_lines_run(tmp_path):
-    block = re.search(
+    _, block = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    ).group(1)
+    )
     assert len([line for line in block.splitlines() if line]) <= 11
     printed = python(block)
     accuracies = re.findall(r"accuracy: ([0-9.]+)", printed)
