@@ -1,5 +1,6 @@
 """The ledger and the folder: shared by processes, and what they refuse."""
 
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -127,24 +128,37 @@ def test_arms_are_shared_out(tmp_path):
 def test_a_task_is_claimed_once(tmp_path):
     """Two processes add and claim as fast as they can."""
     study = make_study(trials=20)
-    start, results = _PROCESSES.Event(), _PROCESSES.Queue()
-    processes = [
-        _PROCESSES.Process(
-            target=ledger_worker.claim_all,
-            args=(tmp_path, study, start, results),
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        process.start()
-    start.set()
-    claimed = results.get() + results.get()
-    for process in processes:
-        process.join()
+    with concurrent.futures.ProcessPoolExecutor(2, _PROCESSES) as pool:
+        futures = [
+            pool.submit(ledger_worker.claim_all, tmp_path, study, workers=2)
+            for _ in range(2)
+        ]
+        claimed = [task for future in futures for task in future.result()]
     claimed = sorted((task["arm"], task["index"]) for task in claimed)
     assert claimed == [
         (arm, index) for arm in sorted(study["arms"]) for index in range(20)
     ]
+
+
+def test_a_task_put_twice_counts_once(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 2)
+    shared.add(tasks)
+    in_optuna = optuna.load_study(
+        study_name="pretended/nesterov/broad",
+        storage=records.storage_url(tmp_path),
+    )
+    in_optuna.add_trials(in_optuna.trials)  # as by another worker
+    expected = []
+    while claim := shared.claim():
+        expected.append(make_record(claim.task))
+        claim.finish(expected[-1])
+    assert shared.records() == records.canonical(study, expected)
+    assert len(expected) == 2
+    assert shared.add(tasks) == 0
+    states = [trial.state.name for trial in in_optuna.trials]
+    assert states.count("FAIL") == 2 and "WAITING" not in states
 
 
 def test_dead_worker(tmp_path):

@@ -1,5 +1,6 @@
 """A small study, a trainer that only pretends, and a worker process of both."""
 
+import os
 import random
 import time
 
@@ -113,16 +114,22 @@ def run_process(folder, study, heartbeat, seconds, working):
     run_study(folder, study, heartbeat, Trainer(seconds, working.set))
 
 
-def claim_all(folder, study, start, results):
-    """Adds and claims as fast as it can; sends the tasks it got."""
+def claim_all(folder, study, workers):
+    """Adds and claims as fast as it can; the tasks that it got.
+
+    Args:
+        workers: Processes that do the same, and begin at the same time.
+    """
     shared = ledger.Ledger(records.storage_url(folder), study, heartbeat=60)
     tasks = protocol.Protocol(study).next_tasks([])
-    start.wait()
+    (folder / f"{os.getpid()}.ready").touch()
+    while len(list(folder.glob("*.ready"))) < workers:
+        time.sleep(0.001)
     shared.add(tasks)
     claims = []
     while claim := shared.claim():
         claims.append(claim)
-    results.put([claim.task for claim in claims])
     for claim in claims:
         claim.finish(make_record(claim.task))
     shared.close()
+    return [claim.task for claim in claims]

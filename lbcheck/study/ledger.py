@@ -19,7 +19,6 @@ from lbcheck.study.records import StudyError
 
 _PIECE = 30_000
 """Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
-_ADDED_AT_ONCE = 8
 
 
 class Ledger:
@@ -72,18 +71,16 @@ class Ledger:
         """
         with storage.errors(self.url):
             self._fail_stale()
-            # Workers that add at the same time begin at different tasks, and
-            # look again what the others have added.
-            tasks = random.Random().sample(tasks, len(tasks))
             added = 0
-            for start in range(0, len(tasks), _ADDED_AT_ONCE):
-                standing = self._standing()
-                for task in tasks[start : start + _ADDED_AT_ONCE]:
-                    place = task["arm"], task["stage"]
-                    if task["index"] not in standing[place]:
-                        space = self._study["arms"][task["arm"]]["space"]
-                        self._places[place].add_trial(_trial_of(task, space))
-                        added += 1
+            # In any order, so that workers that add at the same time seldom
+            # put the same task.
+            for task in random.Random().sample(tasks, len(tasks)):
+                place = self._places[task["arm"], task["stage"]]
+                if task["index"] not in map(_index, _not_failed(place)):
+                    space = self._study["arms"][task["arm"]]["space"]
+                    place.add_trial(_trial_of(task, space))
+                    added += 1
+            self._fail_spare()
         return added
 
     def claim(self, prefer_arm: str | None = None) -> "Claim | None":
@@ -186,13 +183,10 @@ class Ledger:
 
     def _standing(self):
         """(arm, stage) -> index -> the trial that counts."""
-        standing = {}
+        standing = {place: {} for place in self._places}
         for place, optuna_study in self._places.items():
-            standing[place] = {}
-            for trial in optuna_study.get_trials(deepcopy=False):
-                if trial.state.name != "FAIL":
-                    index = trial.user_attrs["task"]["index"]
-                    standing[place].setdefault(index, trial)
+            for trial in _not_failed(optuna_study):
+                standing[place].setdefault(_index(trial), trial)
         return standing
 
     def _waiting(self):
@@ -207,18 +201,31 @@ class Ledger:
         return {arm: waiting[arm] for arm in sorted(running, key=running.get)}
 
     def _take(self, trial):
-        from optuna import exceptions
         from optuna.trial import TrialState
 
         # A heartbeat before the claim: a trial without any never counts as
         # stale, and a worker may die before its first.
         self.storage.record_heartbeat(trial._trial_id)
+        return self._set_state(trial, TrialState.RUNNING)
+
+    def _set_state(self, trial, state):
+        from optuna import exceptions
+
         try:
-            return self.storage.set_trial_state_values(
-                trial._trial_id, TrialState.RUNNING
-            )
+            return self.storage.set_trial_state_values(trial._trial_id, state)
         except exceptions.UpdateFinishedTrialError:
             return False
+
+    def _fail_spare(self):
+        """Of trials that two workers put for one task, the first stays."""
+        from optuna.trial import TrialState
+
+        for place in self._places.values():
+            first = {}
+            for trial in _not_failed(place):
+                kept = first.setdefault(_index(trial), trial)
+                if kept is not trial and trial.state is TrialState.WAITING:
+                    self._set_state(trial, TrialState.FAIL)
 
     def _fail_stale(self):
         import optuna
@@ -302,6 +309,16 @@ class Claim:
             ):
                 database.record_heartbeat(self._id)
         database.remove_session()  # this thread's connection
+
+
+def _not_failed(optuna_study):
+    """Its trials in the order of their numbers."""
+    trials = optuna_study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.name != "FAIL"]
+
+
+def _index(trial):
+    return trial.user_attrs["task"]["index"]
 
 
 def _trial_of(task, space):
