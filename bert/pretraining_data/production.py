@@ -6,6 +6,7 @@ hold, and until all is done the folder PREFIX.work with the tokenized blocks.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -59,64 +60,88 @@ def run(
     record = pathlib.Path(f"{prefix}.json")
     folder = pathlib.Path(f"{prefix}.work")
     begun = folder / "made_with.json"
+    with _alone(folder):
+        if train_vocab and not (record.exists() or begun.exists()):
+            vocabulary.train(
+                settings.vocab_file, origins, train_vocab, settings.lower_case
+            )
+        made_with = _identity(origins, settings) | {
+            "train_vocab": train_vocab,
+            "split_sentences": split_sentences,
+            "num_shards": num_shards,
+        }
+        for path in (record, begun):
+            _same(path, made_with)
+        done = _read(record)
+        if not done or not _all_whole(prefix, done["shards"]):
+            _write(begun, made_with)
+            bars = functools.partial(_bar, progress)
+            text, places = _tokenize(
+                folder, origins, settings, split_sentences, num_workers, bars
+            )
+            count = _num_shards(num_shards, text, origins, folder)
+            made = _make(
+                prefix, folder, count, places, settings, num_workers, bars
+            )
+            done = {
+                "made_with": made_with,
+                "text": text._asdict(),
+                "shards": made,
+            }
+            _write(record, done)
+        shutil.rmtree(folder)
+    return done
+
+
+def _identity(origins, settings: shards.Settings) -> dict:
+    """What decides the bytes of the shards, besides their number."""
     own = settings._asdict()
-    vocab_file = own.pop("vocab_file")
-    if train_vocab and not (record.exists() or begun.exists()):
-        vocabulary.train(vocab_file, origins, train_vocab, settings.lower_case)
-    identity = {
+    path = own.pop("vocab_file")
+    tokens = len(blocks.tokenizer(path, settings.lower_case).vocab)
+    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    return {
         "format": 1,
         "inputs": [source.identity for source in origins],
-        "vocabulary": _vocabulary(vocab_file, settings.lower_case),
-        "train_vocab": train_vocab,
+        "vocabulary": {"tokens": tokens, "sha256": digest},
         **own,
-        "split_sentences": split_sentences,
-        "num_shards": num_shards,
         "unicode": unicodedata.unidata_version,
     }
-    done = _read(record)
-    if done:
-        _same(record, done["made_with"], identity)
-        count = len(done["shards"])
-        if all(
-            _whole(_name(prefix, index, count), counts)
-            for index, counts in enumerate(done["shards"])
-        ):
-            return done
-    with _alone(folder):
-        if begun.exists():
-            _same(begun, _read(begun), identity)
-        _write(begun, identity)
-        written = []
-        tasks = (
-            (
-                str(folder / f"block-{index:05}"),
-                block,
-                settings,
-                split_sentences,
-            )
-            for index, block in enumerate(documents.blocks(origins))
-        )
-        with _bar(progress, "tokens", "B", _size(origins)) as bar:
+
+
+def _tokenize(folder, origins, settings, split_sentences, num_workers, bars):
+    """(counts of the text, (file, documents) of each block)."""
+    tasks = (
+        (str(folder / f"block-{index:05}"), block, settings, split_sentences)
+        for index, block in enumerate(documents.blocks(origins))
+    )
+    sizes = [source.size for source in origins]
+    total = blocks.Counts(0, 0, 0, 0, 0)
+    places = []
+    try:
+        with bars("tokens", "B", None if None in sizes else sum(sizes)) as bar:
             for path, counts in workers.in_order(_block, tasks, num_workers):
-                written.append((path, counts))
+                places.append((path, counts.documents))
+                total = blocks.Counts(*map(sum, zip(total, counts)))
                 bar.update(counts.bytes)
-        total = blocks.Counts(*map(sum, zip(*(c for _, c in written))))
-        count = _num_shards(num_shards, total, documents.names(origins))
-        places = [(path, counts.documents) for path, counts in written]
-        tasks = (
-            (prefix, str(folder), index, count, places, settings)
-            for index in range(count)
-        )
-        made = []
-        with _bar(progress, "records", "shard", count) as bar:
-            for counts in workers.in_order(_shard, tasks, num_workers):
-                made.append(counts._asdict())
-                bar.update()
-        text = total._asdict()
-        done = {"made_with": identity, "text": text, "shards": made}
-        _write(record, done)
-    shutil.rmtree(folder)
-    return done
+    except ValueError:
+        # Text that is mended is other text: nothing here could be used.
+        shutil.rmtree(folder)
+        raise
+    return total, places
+
+
+def _make(prefix, folder, count, places, settings, num_workers, bars) -> list:
+    """Writes all shards; their counts."""
+    tasks = (
+        (prefix, str(folder), index, count, places, settings)
+        for index in range(count)
+    )
+    made = []
+    with bars("records", "shard", count) as bar:
+        for counts in workers.in_order(_shard, tasks, num_workers):
+            made.append(counts._asdict())
+            bar.update()
+    return made
 
 
 def _block(path, block, settings, split_sentences) -> tuple:
@@ -157,8 +182,20 @@ def _whole(path: str, counts: dict) -> bool:
     return os.path.exists(path) and os.path.getsize(path) == counts["bytes"]
 
 
-def _num_shards(asked: int | None, text: blocks.Counts, names: str) -> int:
+def _all_whole(prefix: str, made: list[dict]) -> bool:
+    paths = (_name(prefix, index, len(made)) for index in range(len(made)))
+    return all(map(_whole, paths, made))
+
+
+def _num_shards(asked: int | None, text: blocks.Counts, origins, folder) -> int:
     """How many shards, at least two documents in each."""
+    most = text.documents // 2
+    if asked is None and most:
+        return min(most, -(-text.bytes // SHARD_BYTES))
+    if asked is not None and asked <= most:
+        return asked
+    shutil.rmtree(folder)
+    names = documents.names(origins)
     if not text.documents:
         raise ValueError(f"{names}: there is no text in it.")
     if text.documents == 1:
@@ -167,25 +204,18 @@ def _num_shards(asked: int | None, text: blocks.Counts, names: str) -> int:
             "the next sentence that is no next sentence is taken from "
             "another one."
         )
-    most = text.documents // 2
-    if asked is None:
-        return min(most, -(-text.bytes // SHARD_BYTES))
-    if asked > most:
-        raise ValueError(
-            f"--num_shards={asked}: {text.documents} documents are enough for "
-            f"{most}, with two in each."
-        )
-    return asked
+    raise ValueError(
+        f"--num_shards={asked}: {text.documents} documents are enough for "
+        f"{most}, with two in each."
+    )
 
 
-def _vocabulary(path: str, lower_case: bool) -> dict:
-    """What tells the vocabulary from others; refuses a bad one."""
-    tokens = len(blocks.tokenizer(path, lower_case).vocab)
-    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    return {"tokens": tokens, "sha256": digest}
-
-
-def _same(path: pathlib.Path, there: dict, wanted: dict) -> None:
+def _same(path: pathlib.Path, wanted: dict) -> None:
+    """Refuses what was made otherwise."""
+    there = _read(path)
+    if there is None:
+        return
+    there = there.get("made_with", there)
     for name, value in wanted.items():
         if there.get(name) != value:
             raise ValueError(
@@ -206,7 +236,11 @@ def _alone(folder: pathlib.Path):
             raise ValueError(
                 f"{folder}: another process is writing these shards."
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            if folder.exists() and os.listdir(folder) == ["lock"]:
+                shutil.rmtree(folder)
 
 
 def _read(path: pathlib.Path) -> dict | None:
@@ -216,11 +250,6 @@ def _read(path: pathlib.Path) -> dict | None:
 def _write(path: pathlib.Path, content: dict) -> None:
     data = json.dumps(content, indent=1).encode() + b"\n"
     files.write(str(path), f"{path}.part", lambda file: file.write(data))
-
-
-def _size(origins: list[documents.Source]) -> int | None:
-    sizes = [source.size for source in origins]
-    return None if None in sizes else sum(sizes)
 
 
 def _bar(shown: bool, what: str, unit: str, total: int | None):

@@ -43,6 +43,6 @@ def train(
     # In order of their names: what equal counts do must not depend on the
     # order in which the words were met.
     words = sorted(counts.items())
-    learned = learner.learn(words, size, _RESERVED)
+    learned = learner.learn(words, size, _RESERVED, lower_thresh=2)
     content = "".join(f"{token}\n" for token in learned).encode()
     files.write(path, f"{path}.part", lambda file: file.write(content))
