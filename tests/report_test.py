@@ -96,7 +96,7 @@ def test_the_answer_is_the_first_line(made):
     folder, study, records, found = made
     sentence = verdict.decide(study, records).sentence
     text = (folder / "report.html").read_text()
-    assert Reader(text).words[0] == sentence
+    assert " ".join(Reader(text).words).startswith(sentence)
     assert found["verdict"]["sentence"] == sentence
 
 
@@ -148,6 +148,13 @@ def test_search_numbers_against_counting(made, arm, part):
     for row in rows(found, "targets", arm=arm, part=part):
         reached = sum(value >= row["target"] for value in values)
         assert row["fraction"] == reached / study["trials"]
+    shown = {row["target"] for row in rows(found, "targets", part=part)}
+    shown -= {study["target"]}
+    everything = np.concatenate(
+        [feasible(records, a, "broad", part) for a in study["arms"]]
+    )
+    assert max(shown) == max(everything)
+    np.testing.assert_allclose(min(shown), np.median(everything))
     curve = rows(found, "best_so_far", arm=arm, part=part)
     assert [row["trials"] for row in curve] == list(range(1, 21))
     np.testing.assert_allclose(
@@ -352,6 +359,19 @@ def paths(svg, color):
     return [np.array(re.findall(r"[ML] (\S+) (\S+)", d), float) for d in found]
 
 
+def axis(svg, anchor):
+    """Slope and offset from position to value, by the labels of an axis."""
+    labels = re.findall(
+        rf'<text style="[^"]*text-anchor: {anchor}[^"]*" x="(\S+)" y="(\S+)"'
+        r"[^>]*>([\d.]+)</text>",
+        svg,
+    )
+    which = 0 if anchor == "middle" else 1
+    positions, values = np.array(labels, float)[:, [which, 2]].T
+    assert len(values) > 2
+    return np.polyfit(positions, values, 1)
+
+
 def panel(text, name):
     """The SVG of the panel whose identifiers begin with a name."""
     panels = re.findall(r'<div class="panel">(.*?)</div>', text, re.S)
@@ -371,26 +391,24 @@ def test_lines_lie_where_the_tables_say(made, name, table, column, value):
     """Kills: another arm's color, the other part, a shifted step."""
     folder, study, _, found = made
     svg = panel((folder / "report.html").read_text(), name)
-    drawn, expected = [], []
+    across, up = axis(svg, "middle"), axis(svg, "end")
+    errors = []
     for number, arm in enumerate(study["arms"]):
         own = rows(found, table, arm=arm, part=name.rsplit("-", 1)[1])
         points = np.array(sorted((row[column], row[value]) for row in own))
         (line,) = paths(svg, rf"var\(--arm-{number}\)")
-        # Matplotlib leaves out what lies on a straight line.
-        steps = np.interp(
-            line[:, 0],
-            [line[0, 0], line[-1, 0]],
-            [points[0, 0], points[-1, 0]],
-        )
-        drawn.append(line[:, 1])
-        expected.append(np.interp(steps, *points.T))
-    drawn, expected = np.concatenate(drawn), np.concatenate(expected)
-    slope, offset = np.polyfit(expected, drawn, 1)
-    assert slope < 0
-    error = np.abs(slope * expected + offset - drawn).max()
-    # A thousandth of a panel's height, but for steep ends of few pixels.
-    assert np.quantile(np.abs(slope * expected + offset - drawn), 0.9) < 0.25
-    assert error < 0.02 * np.ptp(drawn)
+        expected = np.interp(np.polyval(across, line[:, 0]), *points.T)
+        drawn = np.polyval(up, line[:, 1])
+        # Beyond the axes a line is cut off.
+        inside = drawn > up[1] + up[0] * 200
+        assert np.count_nonzero(inside) > 5
+        errors.append((drawn - expected)[inside])
+    # Labels stand a little below what they label; 180 units are the height.
+    errors = np.concatenate(errors) / up[0]
+    assert abs(np.median(errors)) < 5
+    errors -= np.median(errors)
+    assert np.quantile(np.abs(errors), 0.9) < 0.5
+    assert np.max(np.abs(errors)) < 4
 
 
 def test_box_plots_have_a_point_a_seed(made):
@@ -759,9 +777,8 @@ def test_the_page_in_a_real_browser(made):
         for width in (1280, 390):
             for dark in (False, True):
                 page.open(folder / "report.html", width, dark)
-                assert page.evaluate("document.body.innerText").startswith(
-                    sentence
-                )
+                words = page.evaluate("document.body.innerText").split()
+                assert " ".join(words).startswith(sentence)
                 figures = page.evaluate(
                     "[...document.querySelectorAll('figure')]"
                     ".map(f => f.id).join()"

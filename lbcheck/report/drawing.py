@@ -96,7 +96,7 @@ class Panel:
         self.name = name
         self.alternative = alternative
         self.figure = Figure(figsize=SIZE, dpi=72)
-        self.axes = self.figure.add_axes((0.14, 0.16, 0.83, 0.74))
+        self.axes = self.figure.add_axes((0.155, 0.16, 0.815, 0.74))
         self.axes.set_title(title)
         self.axes.set_xlabel(horizontal)
         self.axes.set_ylabel(vertical)

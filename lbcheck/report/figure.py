@@ -125,6 +125,21 @@ def is_wide(values, sign) -> bool:
     return sign < 0 and 0 < 100 * min(values) < max(values)
 
 
+def competitive(values, sign, logarithmic: bool) -> tuple[float, float]:
+    """Limits of an axis that show the better values apart.
+
+    As far below the worst quarter as that is below the best; a logarithmic
+    axis shows everything.
+    """
+    ordered = sorted(values, key=lambda value: sign * value)
+    if logarithmic:
+        return limits(values, True)
+    quartile, best = ordered[len(ordered) // 4], ordered[-1]
+    least = 2 * quartile - best
+    shown = [v for v in ordered if sign * v >= sign * least]
+    return limits([*shown, best])
+
+
 def limits(values, logarithmic: bool = False) -> tuple[float, float]:
     """Limits of an axis over finite values, with a little room."""
     low, high = min(values), max(values)

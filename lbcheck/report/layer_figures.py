@@ -5,6 +5,7 @@ import numpy as np
 from lbcheck.report import drawing
 from lbcheck.report.figure import Figure
 from lbcheck.report.figure import limits
+from lbcheck.report.tables import number
 
 _MOST_LINES = 60
 _RATIO_STEPS = 5
@@ -70,22 +71,19 @@ def trust_ratios(view) -> Figure:
 
 def relative_updates(view) -> Figure:
     """Implicit step size: norm of the update over norm of the weights."""
-    medians = {
-        arm: np.median(
-            [r["median"] for r in _summary(view, arm, "relative_update")]
-        )
-        for arm in view.arms
-        if _summary(view, arm, "relative_update")
-    }
-    said = ", ".join(f"{arm} {value:.2g}" for arm, value in medians.items())
+    said = ", ".join(
+        f"{row['arm']} {number(row['median'], 2)} and "
+        f"{number(row['spread'], 2)}x"
+        for row in view.tables["step_sizes"]
+    )
     return Figure(
         "relative-updates",
         "Implicit step sizes",
         f"Norm of the update over norm of the weights, {_SPREAD}, on the same "
-        "axis for layer-wise and generic arms. Where the variables of a "
-        "generic arm lie as close together as those of a layer-wise one, its "
-        "steps are layer-wise already. Median over variables and steps: "
-        f"{said}.",
+        "axis for layer-wise and generic arms. Layer-wise adaptation is to "
+        "bring the variables together; where those of a generic arm lie as "
+        "close, there is little left to do. Median, and spread as 90th over "
+        f"10th percentile of the variables: {said}.",
         _layer_panels(
             view, "relative_update", "norm of update / weights", True
         ),
@@ -99,8 +97,9 @@ def effective_rates(view) -> Figure:
         "effective-rates",
         "Effective learning rates",
         f"Learning rate times trust ratio, {_SPREAD}. A generic arm has one "
-        "rate for all variables; rates of different optimizers have no common "
-        "scale, so each panel has its own axis.",
+        "rate for all variables; in a layer-wise arm the bold median is of the "
+        "adapted ones. Rates of different optimizers have no common scale, so "
+        "each panel has its own axis.",
         _layer_panels(view, "effective_rate", "learning rate × ratio", False),
         [],
     )

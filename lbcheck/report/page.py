@@ -51,7 +51,7 @@ def render(results: dict, study: dict) -> str:
     return environment.get_template("report.html").render(
         study=results["study"],
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
-        sentence=sentence(results),
+        sentence=_parts(sentence(results)),
         answer=verdict["answer"] if verdict else "running",
         notes=verdict["notes"] if verdict else [],
         facts=_facts(results),
@@ -72,6 +72,12 @@ def sentence(results: dict) -> str:
         f"No verdict yet: the study is still running, {done:,} of {planned:,} "
         "trials are done."
     )
+
+
+def _parts(text):
+    """The first sentence and what follows it."""
+    first, stop, rest = text.partition(". ")
+    return (first + ".", rest) if stop else (text, "")
 
 
 def _facts(results):

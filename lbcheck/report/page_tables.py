@@ -175,7 +175,7 @@ def _probability(row):
 
 
 def best_points(results) -> Table:
-    """The setting that each arm is judged by, the fixed numbers included."""
+    """The setting that each arm is judged by."""
     rows = results["tables"]["best_points"]
     arms = [
         a for a in results["study"]["arms"] if any(r["arm"] == a for r in rows)

@@ -64,6 +64,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     seeds = run_tables.seeds(study, records)
     rates = search_tables.rates(study, records)
     layers = run_tables.layers(study, records)
+    summary = run_tables.layer_summary(layers)
     schedules, findings = run_tables.schedules(study, records)
     facts = {key: study.get(key) for key in _FACTS}
     facts["arms"] = {
@@ -89,7 +90,8 @@ def collect(folder: Folder) -> dict[str, Any]:
             "findings": findings,
             "curves": run_tables.curves(study, records),
             "layers": layers,
-            "layer_summary": run_tables.layer_summary(study, layers),
+            "layer_summary": summary,
+            "step_sizes": run_tables.step_sizes(study, summary),
             "audit": run_tables.audit(study),
             "spaces": budget_tables.spaces(study),
             "budget": budget_tables.budget(study, records),

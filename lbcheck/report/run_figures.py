@@ -4,6 +4,7 @@ import numpy as np
 
 from lbcheck.report import drawing
 from lbcheck.report.figure import Figure
+from lbcheck.report.figure import competitive
 from lbcheck.report.figure import part_panels
 from lbcheck.report.figure import short
 from lbcheck.report.tables import metric
@@ -202,15 +203,27 @@ def curves(view) -> Figure:
             linewidth=0,
         )
 
+    def finish(axes, part):
+        rows = view.rows("curves", part=part)
+        ends = [row[end] for row in rows for end in ("least", "most")]
+        axes.set_ylim(*competitive(ends, view.sign, False))
+
     return Figure(
         "curves",
         "Training curves",
         "Median over the seeds (line) and their range (band) at each "
-        "evaluation. Training is evaluated on examples of the training set, "
-        "as validation is: an arm that leads there but not on validation "
-        "optimizes better and generalizes no better.",
+        "evaluation; what is far from the best is cut off. Training is "
+        "evaluated on examples of the training set, as validation is: an arm "
+        "that leads there but not on validation optimizes better and "
+        "generalizes no better.",
         part_panels(
-            view, "curves", "curves", draw_arm, "step", "Curves over the steps"
+            view,
+            "curves",
+            "curves",
+            draw_arm,
+            "step",
+            "Curves over the steps",
+            finish=finish,
         ),
         view.keys("curves"),
     )

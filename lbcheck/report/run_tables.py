@@ -199,11 +199,27 @@ def _layer_rows(arm, found):
     ]
 
 
-def layer_summary(study, layer_rows) -> list[dict]:
-    """Over an arm's variables at a step: median, 10th and 90th percentile."""
+def layer_summary(layer_rows) -> list[dict]:
+    """Over an arm's variables at a step: median, 10th and 90th percentile.
+
+    Of the trust ratios and effective rates of a layer-wise arm, those of the
+    variables that it adapts.
+    """
+    adapted = {
+        (row["arm"], row["variable"])
+        for row in layer_rows
+        if row["trust_ratio"] not in (None, 1.0)
+    }
+    adapting = {arm for arm, _ in adapted}
     found = {}
     for row in layer_rows:
+        left_out = (
+            row["arm"] in adapting
+            and (row["arm"], row["variable"]) not in adapted
+        )
         for name in QUANTITIES:
+            if left_out and name != "relative_update":
+                continue
             if row[name] is not None:
                 key = row["arm"], name, row["step"]
                 found.setdefault(key, []).append(row[name])
@@ -220,6 +236,32 @@ def layer_summary(study, layer_rows) -> list[dict]:
                 "high": high,
             }
         )
+    return rows
+
+
+def step_sizes(study, summary_rows) -> list[dict]:
+    """An arm's relative updates over the run: median, and spread over layers.
+
+    The spread is the 90th over the 10th percentile over the variables; both
+    are medians over the steps.
+    """
+    rows = []
+    for arm in study["arms"]:
+        own = [
+            row
+            for row in summary_rows
+            if (row["arm"], row["quantity"]) == (arm, "relative_update")
+            and row["low"] > 0
+        ]
+        if own:
+            spreads = [row["high"] / row["low"] for row in own]
+            rows.append(
+                {
+                    "arm": arm,
+                    "median": float(np.median([r["median"] for r in own])),
+                    "spread": float(np.median(spreads)),
+                }
+            )
     return rows
 
 

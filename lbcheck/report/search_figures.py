@@ -2,8 +2,8 @@
 
 from lbcheck.report import drawing
 from lbcheck.report.figure import Figure
+from lbcheck.report.figure import competitive
 from lbcheck.report.figure import is_wide
-from lbcheck.report.figure import limits
 from lbcheck.report.figure import part_panels
 from lbcheck.report.tables import metric
 
@@ -26,11 +26,11 @@ def best_so_far(view) -> Figure:
         )
 
     def finish(axes, part):
-        # The band of one trial reaches to the worst: it is cut off.
         rows = view.rows("best_so_far", part=part)
         ends = ("expected", "high") if view.sign > 0 else ("expected", "low")
         shown = [row[end] for row in rows for end in ends]
-        axes.set_ylim(*limits(shown, axes.get_yscale() == "log"))
+        logarithmic = axes.get_yscale() == "log"
+        axes.set_ylim(*competitive(shown, view.sign, logarithmic))
 
     found = [row["expected"] for row in view.tables["best_so_far"]]
     wide = bool(found) and is_wide(found, view.sign)
@@ -39,8 +39,8 @@ def best_so_far(view) -> Figure:
         "Best so far against trials",
         "The line is the expected best metric of an arm after k trials of "
         "its broad space, drawn at random from those that it ran; the band "
-        "holds 90 % of the draws. An arm whose line is good after few trials "
-        "needs little tuning.",
+        "holds 90 % of the draws; what is far from the best is cut off. An "
+        "arm whose line is good after few trials needs little tuning.",
         part_panels(
             view,
             "best_so_far",
@@ -135,7 +135,8 @@ def rates(view) -> Figure:
         "rates",
         "Metric against learning rate, by weight decay",
         "One point a setting, shaded by its weight decay (or L2); the ring "
-        "is the best of each shade, a cross on the edge a diverged setting. "
+        "is the best of each shade. On the edge: a hollow point is a setting "
+        "beyond it, a cross one that diverged. "
         "Rings that move left as decay gets stronger mean that rate and decay "
         "must be tuned together (Nado et al. 2021, ICLR submission, Figures "
         "8 to 12).",
@@ -147,21 +148,28 @@ def rates(view) -> Figure:
 
 
 def _draw_rates(axes, view, arm, rows, found):
-    low, high = limits(found, axes.get_yscale() == "log")
+    low, high = competitive(found, view.sign, axes.get_yscale() == "log")
     axes.set_ylim(low, high)
+    floor = low if view.sign > 0 else high
     for shade in sorted({row["bin"] for row in rows}):
         members = [r for r in rows if r["bin"] == shade]
         feasible = [r for r in members if r["validation"] is not None]
-        axes.plot(
-            [row["learning_rate"] for row in feasible],
-            [row["validation"] for row in feasible],
-            _MARKERS[shade],
-            color=drawing.shade(shade),
-            markeredgewidth=0,
-            clip_on=False,
-        )
+        for beyond in (False, True):
+            there = [
+                row
+                for row in feasible
+                if (not low <= row["validation"] <= high) == beyond
+            ]
+            axes.plot(
+                [row["learning_rate"] for row in there],
+                [floor if beyond else row["validation"] for row in there],
+                _MARKERS[shade],
+                color=drawing.shade(shade),
+                fillstyle="none" if beyond else "full",
+                markeredgewidth=0.8 if beyond else 0,
+                clip_on=False,
+            )
         lost = [r["learning_rate"] for r in members if r["validation"] is None]
-        floor = low if view.sign > 0 else high
         axes.plot(
             lost,
             [floor] * len(lost),

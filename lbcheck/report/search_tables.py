@@ -79,7 +79,8 @@ def targets(study, records) -> list[dict]:
     """Fraction of an arm's settings that reach a target, for a row of them.
 
     The settings of the broad space; one that diverged reaches nothing. The
-    targets run from the median of all settings to the best.
+    targets run from the median of all settings to the best; from the worst if
+    half of them are the best.
 
     Source: Nado et al. 2021 (ICLR submission), Figures 6 and 7.
     """
@@ -90,11 +91,16 @@ def targets(study, records) -> list[dict]:
     for part in PARTS:
         found = _broad(study, records, part)
         everything = [v for _, values, _ in found for v in values]
-        numbers = sorted(v for v in everything if v is not None)
+        numbers = [v for v in everything if v is not None]
         if not numbers:
             continue
-        best = numbers[-1] if mode == "max" else numbers[0]
-        shown = np.linspace(np.median(numbers), best, _NUM_TARGETS)
+        worst, best = sorted(
+            (min(numbers), max(numbers)), reverse=mode == "min"
+        )
+        middle = float(np.median(numbers))
+        shown = np.linspace(
+            worst if middle == best else middle, best, _NUM_TARGETS
+        )
         if part == "validation" and study["target"] is not None:
             shown = np.append(shown, study["target"])
         for arm, values, _ in found:

@@ -50,8 +50,8 @@ def number(value: Any, digits: int = 4) -> str:
         return "–"
     if isinstance(value, bool) or isinstance(value, str):
         return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, int) or 10**digits <= abs(value) < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
 
