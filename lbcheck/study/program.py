@@ -63,6 +63,7 @@ class Traced:
         self._initial = initial
         self._programs = []
         self._now = None
+        self._model_variables = True
         self.traces = 0
 
     def begin(self, hyperparameters, feed, seed, diagnostics_every) -> None:
@@ -86,18 +87,27 @@ class Traced:
         for program in self._programs:
             if not diagnostics_every and program.fits(hyperparameters):
                 return program
-        program = Program(
-            self._workload,
-            self._arm,
-            hyperparameters,
-            feed,
-            self._validation,
-            diagnostics_every,
-        )
+        program = self._make(hyperparameters, feed, diagnostics_every)
         self.traces += program.traces
         if not diagnostics_every:
             self._programs = [program, *self._programs][:_PROGRAMS]
         return program
+
+    def _make(self, *arguments):
+        settings = self._workload, self._arm, self._validation, *arguments
+        if self._model_variables:
+            try:
+                return Program(*settings, model_variables=True)
+            except Exception:
+                if not self._has_model_arguments(*arguments):
+                    raise
+                # What takes them cannot compute with variables: numbers,
+                # and a trace for each. A mistake of the user's comes again.
+                self._model_variables = False
+        return Program(*settings, model_variables=False)
+
+    def _has_model_arguments(self, hyperparameters, *_):
+        return bool(self._arm.resolve(hyperparameters).model)
 
     def __getattr__(self, name):
         return getattr(self._now, name)
@@ -109,10 +119,11 @@ class Program:
     Args:
         workload: `Workload`.
         arm: `Arm`.
+        validation: Validation data.
         hyperparameters: A point of the arm's space, to begin with.
         feed: Training data; others of the same type may come later.
-        validation: Validation data.
         diagnostics_every: As in the optimizers of this package.
+        model_variables: Whether build_model takes variables.
 
     Raises:
         ValueError: If the model does not train by `model.optimizer`, or has
@@ -128,14 +139,18 @@ class Program:
         self,
         workload,
         arm,
+        validation,
         hyperparameters,
         feed,
-        validation,
         diagnostics_every,
+        model_variables,
     ):
-        split = arm.resolve(hyperparameters, workload.model_arguments)
         self._arm = arm
-        self._names = arm.variable_names(hyperparameters)
+        self._model_variables = model_variables
+        self._take = feed.take
+        self.traces = 0
+        split = arm.resolve(hyperparameters, workload.model_arguments)
+        self._names = self._variable_names(hyperparameters)
         self._constants = self._without_variables(hyperparameters)
         self._scalars = {
             name: scalar.variable(
@@ -143,31 +158,46 @@ class Program:
             )
             for name in self._names
         }
-        self.traces = 0
         given = {**hyperparameters, **self._scalars}
         arguments = {n: given.get(n, v) for n, v in split.model.items()}
-        self.model = models.build(workload, arguments, 0, feed.example())
+        self.model = models.create(workload, arguments, 0)
+        for argument in arguments.values():
+            scalar.release(argument)
+        models.ready(workload, self.model, feed.example())
         models.look(self.model, feed.example())  # makes metrics' variables
         self.optimizer = models.make_optimizer(
             self.model, arm, given, workload.steps, diagnostics_every
         )
-        decided = models.decided(self.model)
         self._watched = models.floating(self.model)
-        self._take = feed.take
+        decided = self._decided()
         graphs = self._trace(feed, validation)
-        if len(models.decided(self.model)) != len(decided):
+        if len(self._decided()) != len(decided):
             raise ValueError(
                 f"Model {self.model.name!r} has layers that only training "
                 "builds, so that their initial weights cannot be set; build "
                 "them in __init__ or build()."
             )
-        self._variables = [_native(variable) for variable in decided]
-        known = {id(v) for v in (*self._variables, *self._scalars.values())}
-        touched = {id(v): v for graph in graphs for v in graph.variables}
+        known = _by_handle([*decided, *self._scalars.values()])
+        touched = _by_handle(v for graph in graphs for v in graph.variables)
         others = [v for key, v in touched.items() if key not in known]
         self._clean = _read(others)
-        self._variables += others
+        self._variables = [*decided, *others]
         self._draws = any(map(_has_stateful_draws, graphs))
+        # Some mistakes come to light only when a graph is run.
+        self._train(feed.source(0, 0, 1), tf.constant(0))
+
+    def _decided(self):
+        """What a build decides, without scalars that layers hold."""
+        variables = map(_native, models.decided(self.model))
+        own = _by_handle(self._scalars.values())
+        return [v for v in variables if id(v.handle) not in own]
+
+    def _variable_names(self, hyperparameters):
+        names = self._arm.variable_names(hyperparameters)
+        if self._model_variables:
+            return names
+        model = self._arm.resolve(hyperparameters).model
+        return tuple(name for name in names if name not in model)
 
     def _without_variables(self, hyperparameters):
         return {
@@ -177,7 +207,7 @@ class Program:
     def fits(self, hyperparameters) -> bool:
         """Whether these would be traced the same."""
         return (
-            self._arm.variable_names(hyperparameters) == self._names
+            self._variable_names(hyperparameters) == self._names
             and self._without_variables(hyperparameters) == self._constants
             and all(
                 scalar.fits(variable, hyperparameters[name])
@@ -196,8 +226,8 @@ class Program:
             self._train.get_concrete_function().graph,
             *(self._test.get_concrete_function(b).graph for b in batches),
         ]
-        own = {id(_native(v)) for v in self.optimizer.variables}
-        if not own & {id(v) for v in graphs[0].variables}:
+        own = _by_handle(map(_native, self.optimizer.variables))
+        if not own.keys() & _by_handle(graphs[0].variables).keys():
             raise ValueError(
                 f"Model {self.model.name!r} does not train by "
                 "`model.optimizer`, so that no other optimizer can take its "
@@ -220,7 +250,7 @@ class Program:
             context.context().clear_kernel_cache()
 
     def _set(self, values):
-        for variable, value in zip(self._variables, values):
+        for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value, read_value=False)
 
     def train(self, feed, seed: int, first: int, count: int):
@@ -288,6 +318,11 @@ def _losses(logs):
 def _native(variable):
     """The tf.Variable of a Keras 3 variable."""
     return variable.value if hasattr(variable, "path") else variable
+
+
+def _by_handle(variables) -> dict:
+    """{identity of the resource: variable}; mixed precision wraps some."""
+    return {id(variable.handle): variable for variable in variables}
 
 
 def _read(variables) -> list:

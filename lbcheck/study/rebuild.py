@@ -1,7 +1,7 @@
 """Trials of Keras 3 on the jax and torch backends: a new model for each.
 
 There a number that is no argument of the compiled step is a constant of it,
-so that other numbers are another step in any case; `fit` compiles it.
+so that other numbers are another step in any case; Keras compiles it.
 """
 
 import math
@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from lbcheck.study import model as models
+from lbcheck.study import random_state
 
 
 class Rebuilt:
@@ -32,44 +33,28 @@ class Rebuilt:
         self.traces += 1
 
     def train(self, feed, seed, first, count):
-        """As `Program.train`, by `fit`."""
-        watch = _Watch()
-        self.model.fit(
-            feed.updates(seed, first, count),
-            steps_per_epoch=count,
-            shuffle=False,  # the feed has done it
-            callbacks=[watch],
-            verbose=0,
-        )
+        """As `Program.train`, but statistics are looked at in the end only."""
+        healthy, taken = True, 0
+        for data in feed.updates(seed, first, count):
+            logs = self.model.train_on_batch(*data, return_dict=True)
+            healthy = math.isfinite(float(logs.get("loss", 0.0)))
+            taken += 1
+            if not healthy:
+                break
         for variable in models.floating(self.model):
             array = keras.ops.convert_to_numpy(variable).astype("float32")
             if not np.isfinite(array).all():
-                return watch.taken, models.path(variable)
-        return watch.taken, None if watch.healthy else ""
+                return taken, models.path(variable)
+        return taken, None if healthy else ""
 
     def evaluate(self, feed, count=None) -> dict[str, float]:
         """As `Program.evaluate`."""
         state = self.model.non_trainable_variables
         before = [keras.ops.convert_to_numpy(v) for v in state]
-        logs = self.model.evaluate(
-            feed.batches(count), return_dict=True, verbose=0
-        )
+        with random_state.kept():
+            logs = self.model.evaluate(
+                feed.batches(count), return_dict=True, verbose=0
+            )
         for variable, value in zip(state, before):
             variable.assign(value)
         return logs
-
-
-class _Watch(keras.callbacks.Callback):
-    """Counts updates and stops at the first whose loss is not finite."""
-
-    def __init__(self):
-        super().__init__()
-        self.taken = 0
-        self.healthy = True
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Looks at the mean of the losses so far."""
-        self.taken += 1
-        loss = (logs or {}).get("loss", 0.0)
-        self.healthy = math.isfinite(float(loss))
-        self.model.stop_training = not self.healthy
