@@ -38,10 +38,10 @@ setuptools.setup(
         "jinja2>=3.1",
         "matplotlib>=3.7",
         "numpy>=1.26",
-        "optuna>=4.0",
+        "optuna>=4.3",
         "pillow>=10",
         "scikit-learn>=1.3",
-        "scipy>=1.11",
+        "scipy>=1.15",
         "tqdm>=4.60",
     ],
     extras_require={
