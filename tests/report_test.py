@@ -637,6 +637,11 @@ def _change_study(**changes):
     return apply
 
 
+def _change_arm(**changes):
+    arms = synthetic_study.make_study()["arms"]
+    return _change_study(arms=arms | {"lars": arms["lars"] | changes})
+
+
 def _cut_study(folder):
     path = folder / "study.json"
     path.write_text("".join(path.read_text().splitlines(True)[:5]))
@@ -651,6 +656,10 @@ def _cut_study(folder):
         (_change_study(format=0), "format of the study must be 1, received 0"),
         (_change_study(steps="gone"), "study.json: 'steps' is missing"),
         (_change_study(arms=[]), "study.json: 'arms' must be dict"),
+        (_change_study(target="x"), "'target' must be int or float or None"),
+        (_change_arm(space="x"), "arm lars: 'space' must be dict"),
+        (_change_arm(schedule="x"), "unknown schedule 'x'; expected one of"),
+        (_change_arm(space={"points": "x"}), "study.json: arm lars: "),
         (_change_study(metric={"name": "x"}), "study.json: metric has no"),
         (
             _change_line(7, lambda line: line[:40]),

@@ -56,7 +56,7 @@ def spaces(study) -> list[dict]:
                     "of": spec.get("of"),
                 }
             )
-        for parameter, fixed in (arm["fixed"] or {}).items():
+        for parameter, fixed in arm["fixed"].items():
             rows.append(
                 {
                     "arm": name,

@@ -7,10 +7,13 @@ from typing import Any
 from typing import NamedTuple
 
 from lbcheck.study import records as files
+from lbcheck.study.space import Space
 
 FORMAT = 1
 PARTS = ("validation", "training")
 
+_NUMBER = (int, float)
+_PERHAPS_NUMBER = (int, float, type(None))
 _STUDY = {
     "name": str,
     "workload": str,
@@ -23,7 +26,11 @@ _STUDY = {
     "trials": int,
     "refined_trials": int,
     "seeds": int,
+    "margin": _PERHAPS_NUMBER,
+    "target": _PERHAPS_NUMBER,
+    "command": (list, str),
 }
+_ARM = {"schedule": str, "space": dict, "fixed": dict}
 _RECORD = {
     "arm": str,
     "stage": str,
@@ -33,7 +40,7 @@ _RECORD = {
     "status": str,
     "steps": int,
     "examples": int,
-    "seconds": (int, float),
+    "seconds": _NUMBER,
     "curve": list,
 }
 
@@ -93,6 +100,9 @@ def _read_study(path):
             f"{found!r}; it was written by another version of lbcheck."
         )
     _check(study, _STUDY, path)
+    for name, arm in study["arms"].items():
+        _check(arm, _ARM, f"{path}: arm {name}")
+        Space.from_dict(arm["space"], f"{path}: arm {name}")
     for key in ("name", "mode"):
         if not isinstance(study["metric"].get(key), str):
             raise ValueError(f"{path}: metric has no {key!r}.")
@@ -167,7 +177,7 @@ def _check_record(record, study, where):
 def _check_metrics(metrics, name, where):
     for part in PARTS:
         value = ((metrics or {}).get(part) or {}).get(name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, _NUMBER) or not math.isfinite(value):
             raise ValueError(
                 f"{where}: a finished trial has a number in metrics, {part}, "
                 f"{name}; received {value!r}."

@@ -128,8 +128,13 @@ def _schedule(arm, point, steps):
 
     if not point:
         return None
+    if arm["schedule"] not in FAMILIES:
+        raise ValueError(
+            f"study.json: unknown schedule {arm['schedule']!r}; expected one "
+            f"of {list(FAMILIES)}."
+        )
     family = FAMILIES[arm["schedule"]]
-    given = (arm["fixed"] or {}) | point
+    given = arm["fixed"] | point
     known = inspect.signature(family).parameters
     return family(steps, **{n: v for n, v in given.items() if n in known})
 
