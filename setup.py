@@ -57,6 +57,7 @@ setuptools.setup(
             "hypothesis>=6",
             "jax>=0.4.30",
             "optax>=0.2.3",
+            "optuna-dashboard>=0.21",
             "pytest>=8",
             "ruff>=0.8",
         ],
