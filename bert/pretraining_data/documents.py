@@ -61,7 +61,7 @@ def sources(inputs: list[str]) -> list[Source]:
 
     Args:
         inputs: Each a file, plain or gzip, a pattern of files, "embedded",
-            or "tfds:NAME[:SPLIT]" for a text set of TFDS.
+            or "tfds:NAME[:SPLIT]" for a text set of TFDS, by name or folder.
 
     Raises:
         ValueError: Names a pattern without files.
@@ -186,7 +186,8 @@ def _data_set(name: str) -> Source:
     import tensorflow_datasets as tfds
 
     _, wanted, split = f"{name}:train".split(":")[:3]
-    builder = tfds.builder(wanted)
+    there = os.path.isdir(wanted)
+    builder = (tfds.builder_from_directory if there else tfds.builder)(wanted)
     if "text" not in (builder.info.features or {}):
         raise ValueError(
             f"--input={name}: the data set has no feature 'text', only "
