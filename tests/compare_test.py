@@ -194,6 +194,17 @@ assert not {{"tensorflow", "keras", "tf_keras"}} & set(sys.modules)
     assert printed.split()[-12:-6] == ["mine", "broad", "2", "0", "0", "0"]
 
 
+def test_status_does_not_make_a_ledger(finished, tmp_path):
+    from lbcheck.study import study_command
+
+    (tmp_path / "study.json").write_bytes(
+        (finished[0] / "study.json").read_bytes()
+    )
+    with pytest.raises(ValueError, match="give the --storage"):
+        study_command.status(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
 def test_tensorboard_reads_the_hyperparameters(finished):
     """TensorBoard's own reader, as its HParams page asks it."""
     from tensorboard import context

@@ -3,6 +3,8 @@
 lbcheck study status FOLDER
 """
 
+import pathlib
+
 from absl import app
 from absl import flags
 
@@ -34,6 +36,11 @@ def status(folder, storage: str | None = None) -> str:
     from lbcheck.study import protocol
 
     study = records.read(folder)
+    if storage is None and not (pathlib.Path(folder) / records.LEDGER).exists():
+        raise records.StudyError(
+            f"{folder} has no {records.LEDGER}: give the --storage that its "
+            "study was given."
+        )
     counts = ledger.Ledger(
         storage or records.storage_url(folder), study
     ).counts()
