@@ -15,7 +15,11 @@ _TENSORFLOW = [
     "tf-keras>=2.20,<2.21",
     "keras>=3.10",
 ]
-_BERT = [*_TENSORFLOW, "tf-models-official>=2.20,<2.21"]
+_BERT = [
+    *_TENSORFLOW,
+    "google-crc32c>=1.5",
+    "tf-models-official>=2.20,<2.21",
+]
 
 setuptools.setup(
     name="lbcheck",
