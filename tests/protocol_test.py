@@ -62,9 +62,12 @@ def test_stages():
             else math.inf
             for p in broad
         ]
-        center = broad[distance.index(min(distance))]["learning_rate"]
+        center = broad[distance.index(min(distance))]
+        finer = space.Space.from_dict(described).refined(center, 0.3, 100)
+        center = center["learning_rate"]
         refined = of(records, arm, "refined")
-        assert len(refined) == 4
+        # The sequence goes on where the broad one ended.
+        assert [point(r) for r in refined] == finer.points(7, 6, 4, 100)
         for record in refined:  # 0.3 of three decades around the center
             assert (
                 abs(math.log10(point(record)["learning_rate"] / center))
@@ -154,7 +157,7 @@ def test_best(mode, part, values, chosen):
             "hyperparameters": {"learning_rate": 1.0 + i},
         }
         other = {"validation": "training", "training": "validation"}[part]
-        metrics = {part: {"score": value}, other: {"score": -i * (-1) ** i}}
+        metrics = {part: {"score": value}, other: {"score": -i}}
         records.append(
             make_record(
                 task,

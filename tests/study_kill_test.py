@@ -17,6 +17,8 @@ _PROCESSES.set_forkserver_preload(
     ["tests.ledger_worker", "optuna", "scipy.stats"]
 )
 _HEARTBEAT = 0.4
+_TRIAL = 0.5
+"""Seconds of a trial, after which the ledger is written."""
 
 
 def lines_of(folder):
@@ -29,20 +31,22 @@ def lines_of(folder):
 
 
 def start(*arguments):
-    """A worker process, and the event that it has begun to train."""
-    working = _PROCESSES.Event()
     process = _PROCESSES.Process(
-        target=ledger_worker.run_process,
-        args=(*arguments, working),
-        daemon=True,
+        target=ledger_worker.run_process, args=arguments, daemon=True
     )
     process.start()
-    return process, working
+    return process
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
     "kills, trials",
-    [(6, 8), pytest.param(100, 60, marks=pytest.mark.slow)],
+    [(6, 8), pytest.param(100, 100, marks=pytest.mark.slow)],
 )
 def test_killed_workers(tmp_path, kills, trials):
     study = ledger_worker.make_study(
@@ -55,20 +59,27 @@ def test_killed_workers(tmp_path, kills, trials):
         tmp_path / "calm", study, 3, ledger_worker.Trainer()
     )
 
-    moments = random.Random(1)
-    arguments = tmp_path / "killed", study, _HEARTBEAT, 0.1
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    arguments = tmp_path / "killed", study, _HEARTBEAT, flags, _TRIAL
     workers = [start(*arguments), start(*arguments)]
+    moments = random.Random(1)
     for kill in range(kills):
         victim = moments.randrange(2)
-        process, working = workers[victim]
-        if kill % 5:  # else perhaps while it opens or makes the ledger
-            working.wait(60)
-        time.sleep(moments.uniform(0.0, 0.4))
+        process = workers[victim]
+        if kill % 5 == 0:  # while it opens or makes the ledger
+            time.sleep(moments.uniform(0.0, 0.3))
+        else:
+            wait_for(flags / str(process.pid))
+            # In a trial, or while its record is written.
+            first = moments.choice([0.0, _TRIAL])
+            time.sleep(moments.uniform(first, first + 0.1))
         assert process.is_alive(), "the study was over too soon"
         process.kill()
         process.join()
         workers[victim] = start(*arguments)
-    for process, _ in workers:
+    (flags / "hurry").touch()
+    for process in workers:
         process.join(600)
         assert process.exitcode == 0
 

@@ -15,10 +15,8 @@ import threading
 from lbcheck.study import protocol
 from lbcheck.study import records as study_records
 from lbcheck.study import storage
+from lbcheck.study import trials
 from lbcheck.study.records import StudyError
-
-_PIECE = 30_000
-"""Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
 
 
 class Ledger:
@@ -76,9 +74,9 @@ class Ledger:
             # put the same task.
             for task in random.Random().sample(tasks, len(tasks)):
                 place = self._places[task["arm"], task["stage"]]
-                if task["index"] not in map(_index, _not_failed(place)):
+                if task["index"] not in map(trials.index, _not_failed(place)):
                     space = self._study["arms"][task["arm"]]["space"]
-                    place.add_trial(_trial_of(task, space))
+                    place.add_trial(trials.of_task(task, space))
                     added += 1
             self._fail_spare()
         return added
@@ -99,9 +97,9 @@ class Ledger:
         """The records of all done trials in canonical order."""
         with storage.errors(self.url):
             done = [
-                _record_of(trial)
-                for trials in self._standing().values()
-                for trial in trials.values()
+                trials.record(trial)
+                for standing in self._standing().values()
+                for trial in standing.values()
                 if trial.state.is_finished()
             ]
         return study_records.canonical(self._study, done)
@@ -116,8 +114,8 @@ class Ledger:
         }
         counts = {}
         with storage.errors(self.url):
-            for place, trials in self._standing().items():
-                states = [trial.state.name for trial in trials.values()]
+            for place, standing in self._standing().items():
+                states = [trial.state.name for trial in standing.values()]
                 counts[place] = {
                     name: states.count(state) for state, name in names.items()
                 }
@@ -186,15 +184,15 @@ class Ledger:
         standing = {place: {} for place in self._places}
         for place, optuna_study in self._places.items():
             for trial in _not_failed(optuna_study):
-                standing[place].setdefault(_index(trial), trial)
+                standing[place].setdefault(trials.index(trial), trial)
         return standing
 
     def _waiting(self):
         """arm -> waiting trials; first the arms that fewest workers are on."""
         waiting = {arm: [] for arm in self._study["arms"]}
         running = dict.fromkeys(waiting, 0)
-        for (arm, _), trials in self._standing().items():
-            for _, trial in sorted(trials.items()):
+        for (arm, _), standing in self._standing().items():
+            for _, trial in sorted(standing.items()):
                 running[arm] += trial.state.name == "RUNNING"
                 if trial.state.name == "WAITING":
                     waiting[arm].append(trial)
@@ -223,7 +221,7 @@ class Ledger:
         for place in self._places.values():
             first = {}
             for trial in _not_failed(place):
-                kept = first.setdefault(_index(trial), trial)
+                kept = first.setdefault(trials.index(trial), trial)
                 if kept is not trial and trial.state is TrialState.WAITING:
                     self._set_state(trial, TrialState.FAIL)
 
@@ -268,10 +266,7 @@ class Claim:
                 selects, or has numbers that are not finite.
         """
         value, text = self._ledger.checked(self.task, record)
-        attributes = {
-            _key(start): text[start : start + _PIECE]
-            for start in range(0, len(text), _PIECE)
-        }
+        attributes = trials.attributes(text)
         if value is None:
             return self._end("PRUNED", None, attributes)
         return self._end("COMPLETE", [value], attributes)
@@ -313,53 +308,5 @@ class Claim:
 
 def _not_failed(optuna_study):
     """Its trials in the order of their numbers."""
-    trials = optuna_study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state.name != "FAIL"]
-
-
-def _index(trial):
-    return trial.user_attrs["task"]["index"]
-
-
-def _trial_of(task, space):
-    """A waiting trial; what is a number stands among its parameters."""
-    import optuna
-
-    numbers = {
-        name: value
-        for name, value in task["hyperparameters"].items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-    return optuna.create_trial(
-        state=optuna.trial.TrialState.WAITING,
-        params=numbers,
-        distributions={
-            name: _distribution(value, space["parameters"].get(name, {}))
-            for name, value in numbers.items()
-        },
-        user_attrs={"task": task},
-    )
-
-
-def _distribution(value, spec):
-    """Range and scale for a dashboard's axes."""
-    import optuna
-
-    low, high, scale = value, value, None
-    if {"one_minus", "integer", "of"}.isdisjoint(spec) and "min" in spec:
-        low, high, scale = spec["min"], spec["max"], spec["scale"]
-    return optuna.distributions.FloatDistribution(
-        min(low, value), max(high, value), log=scale == "log"
-    )
-
-
-def _key(start):
-    return f"record from {start}" if start else "record"
-
-
-def _record_of(trial):
-    pieces, start = [], 0
-    while piece := trial.user_attrs.get(_key(start)):
-        pieces.append(piece)
-        start += len(piece)
-    return json.loads("".join(pieces))
+    found = optuna_study.get_trials(deepcopy=False)
+    return [trial for trial in found if trial.state.name != "FAIL"]

@@ -1,0 +1,64 @@
+"""A task and its record as a trial of Optuna's."""
+
+import json
+
+_PIECE = 30_000
+"""Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
+
+
+def of_task(task, space):
+    """A waiting trial; what is a number stands among its parameters."""
+    import optuna
+
+    numbers = {
+        name: value
+        for name, value in task["hyperparameters"].items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return optuna.create_trial(
+        state=optuna.trial.TrialState.WAITING,
+        params=numbers,
+        distributions={
+            name: _distribution(value, space["parameters"].get(name, {}))
+            for name, value in numbers.items()
+        },
+        user_attrs={"task": task},
+    )
+
+
+def _distribution(value, spec):
+    """Range and scale for a dashboard's axes."""
+    import optuna
+
+    low, high, scale = value, value, None
+    if {"one_minus", "integer", "of"}.isdisjoint(spec) and "min" in spec:
+        low, high, scale = spec["min"], spec["max"], spec["scale"]
+    return optuna.distributions.FloatDistribution(
+        min(low, value), max(high, value), log=scale == "log"
+    )
+
+
+def index(trial) -> int:
+    """Its task's index."""
+    return trial.user_attrs["task"]["index"]
+
+
+def attributes(text: str) -> dict[str, str]:
+    """The attributes that hold a record, given as JSON."""
+    return {
+        _key(start): text[start : start + _PIECE]
+        for start in range(0, len(text), _PIECE)
+    }
+
+
+def record(trial) -> dict:
+    """The record that a trial's attributes hold."""
+    pieces, start = [], 0
+    while piece := trial.user_attrs.get(_key(start)):
+        pieces.append(piece)
+        start += len(piece)
+    return json.loads("".join(pieces))
+
+
+def _key(start):
+    return f"record from {start}" if start else "record"
