@@ -713,6 +713,7 @@ def test_a_study_is_judged_like_its_numbers():
     training = {a: list(v) for a, v in steady(nesterov=3, lars=0).items()}
     runs["nesterov"][2] = training["nesterov"][2] = None
     study = study_of(target=None)
+    del study["facts"]["num_validation"]  # plain numbers do not have one
     decided = verdict.decide(study, confirmed(study, runs, training))
     expected = verdict.compare_arms(
         runs, ["lars"], training, margin=study["margin"]
@@ -720,6 +721,31 @@ def test_a_study_is_judged_like_its_numbers():
     assert decided == expected
     assert decided.answer == "needed"
     assert "regularization rather than optimization" in decided.sentence
+
+
+def test_what_seeds_do_not_vary_is_said():
+    runs = {"nesterov": [0.98] * 6, "lars": [0.98] * 6}
+    study = study_of(target=None)
+    study["facts"]["num_validation"] = 400  # sqrt(0.98 * 0.02 / 400) = 0.007
+    study["selection"] = "validation"
+    [said] = [
+        note
+        for note in verdict.decide(study, confirmed(study, runs)).notes
+        if "400 validation examples" in note
+    ]
+    assert "0.98 over so many is 0.007." in said
+    assert "selected" in said
+    study["selection"] = "training"
+    study["metric"]["name"] = "score"
+    for record in (records := confirmed(study, runs)):
+        for part in record["metrics"].values():
+            part["score"] = part.pop("accuracy")
+        for point in record["curve"]:
+            point["validation"]["score"] = point["validation"].pop("accuracy")
+    notes = verdict.decide(study, records).notes
+    assert any(
+        note.endswith("not the 400 validation examples.") for note in notes
+    )
 
 
 def test_target_hits_and_steps():

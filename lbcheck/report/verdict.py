@@ -25,6 +25,8 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lbcheck.report import judgement
 from lbcheck.report import statistics
 from lbcheck.report import wording
@@ -74,6 +76,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         for part in judgement.PARTS
     }
     target, metric = study.get("target"), study["metric"]
+    notes += _sampling(study, values["validation"])
     steps = None
     if target is not None:
         steps = {
@@ -233,6 +236,19 @@ def _feasible(study, records):
         for arm in study["arms"]
     }
     return [wording.feasible(found)] if len(set(found.values())) > 1 else []
+
+
+def _sampling(study, values):
+    """A note on the validation set, if the study says how large it is."""
+    examples = study.get("facts", {}).get("num_validation")
+    found = [v for runs in values.values() for v in runs if v is not None]
+    if not examples or not found:
+        return []
+    middle = float(np.median(found))
+    name = study["metric"]["name"]
+    accuracy = middle if "acc" in name and 0 <= middle <= 1 else None
+    selects = study.get("selection") == "validation"
+    return [wording.sampling(examples, selects, accuracy)]
 
 
 def _value(study, record, part):

@@ -116,6 +116,29 @@ def feasible(found: dict[str, int]) -> str:
     )
 
 
+def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
+    """What the seeds do not show: the choice of the validation examples.
+
+    Args:
+        examples: Validation examples.
+        selects: Whether settings were selected on them.
+        accuracy: Of a typical run, if the metric is one; its standard error
+            over examples is sqrt(accuracy (1 - accuracy) / examples).
+    """
+    also = ", on which settings were also selected" if selects else ""
+    text = (
+        "Seeds vary initial weights and order of the data, not the "
+        f"{examples:,} validation examples{also}"
+    )
+    if accuracy is None:
+        return f"{text}."
+    error = math.sqrt(accuracy * (1 - accuracy) / examples)
+    return (
+        f"{text}; the standard error of an accuracy of {accuracy:.4g} over "
+        f"so many is {_number(error)}."
+    )
+
+
 def left_out(arm: str) -> str:
     """That an arm takes no part."""
     return f"{arm} is left out: every setting that was tried diverged."
