@@ -93,13 +93,19 @@ class Session:
         try:
             yield
         except Exception:
-            if is_new and not self._ledger.records():
-                self._take_back()
+            if is_new:
+                # A storage that failed cannot say more than it has.
+                with contextlib.suppress(records.StudyError):
+                    self._take_back()
             raise
         finally:
             self._ledger.close()
 
     def _take_back(self):
+        begun = ("finished", "diverged", "running")
+        counts = self._ledger.counts().values()
+        if any(count[state] for count in counts for state in begun):
+            return  # also where only another machine has begun
         self._ledger.delete()
         self._ledger.close()
         for path in self.folder.glob(f"{records.LEDGER}*"):
