@@ -7,6 +7,7 @@ number of its sentences, their lengths and their tokens.
 
 import functools
 from array import array
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -84,14 +85,12 @@ def write(
     )
 
 
-def read(path: str, numbers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def read(
+    path: str, numbers: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(lengths of its sentences, tokens) of some documents of a block."""
     content = np.load(path, mmap_mode="r")
-    found = []
     for number in numbers.tolist():
         begin, end = content[1 + number : 3 + number].tolist()
-        sentences = int(content[begin])
-        middle = begin + 1 + sentences
-        lengths = np.array(content[begin + 1 : middle])
-        found.append((lengths, np.array(content[middle:end])))
-    return found
+        middle = begin + 1 + int(content[begin])
+        yield content[begin + 1 : middle], content[middle:end]

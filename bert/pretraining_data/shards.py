@@ -3,6 +3,7 @@
 import functools
 import os
 import random
+from array import array
 from typing import NamedTuple
 
 import numpy as np
@@ -124,16 +125,20 @@ def _documents(shard, num_shards, sources, seed) -> pairs.Documents:
     begins = np.cumsum([0, *(count for _, count in sources)])
     wanted = deal(int(begins[-1]), num_shards, shard, seed)
     cuts = np.searchsorted(wanted, begins)
-    found = []
+    # One growing buffer each: thousands of small arrays would leave holes in
+    # the memory of a worker that makes one shard after another.
+    tokens, lengths, counts = array("i"), array("i"), [0]
     for (path, _), begin, first, last in zip(sources, begins, cuts, cuts[1:]):
-        if last > first:
-            found.extend(blocks.read(path, wanted[first:last] - begin))
-    lengths = np.concatenate([lengths for lengths, _ in found])
-    bounds = np.cumsum([0, *(len(lengths) for lengths, _ in found)])
+        if last == first:
+            continue
+        for sizes, ids in blocks.read(path, wanted[first:last] - begin):
+            tokens.frombytes(ids.astype("i").tobytes())
+            lengths.frombytes(sizes.astype("i").tobytes())
+            counts.append(len(sizes))
     return pairs.Documents(
-        tokens=np.concatenate([tokens for _, tokens in found]),
-        ends=np.cumsum(lengths, dtype=np.int64).tolist(),
-        bounds=bounds.tolist(),
+        tokens=np.frombuffer(tokens, "i"),
+        ends=np.cumsum(np.frombuffer(lengths, "i"), dtype=np.int64).tolist(),
+        bounds=np.cumsum(counts).tolist(),
     )
 
 
