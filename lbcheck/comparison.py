@@ -17,7 +17,8 @@ class Comparison:
         folder: Where `lbcheck compare` or `lbcheck.compare` wrote.
 
     Attributes:
-        verdict: The answer; `str(verdict)` says it in a sentence.
+        verdict: Prints as the answer, such as "not needed" or "undecided (4
+            more seeds)"; `verdict.sentence` is the first line of the report.
         records: One dict a trial, as in trials.jsonl.
         report_path: The report, an HTML file.
     """
