@@ -329,6 +329,34 @@ def test_refined_stays_where_one_minus_makes_sense():
     assert all(0 <= p["momentum"] < 1 for p in finer.points(0, 0, 64, 2815))
 
 
+def test_refined_momentum_stays_below_one():
+    space = Space.from_dict(
+        {
+            "points": "halton",
+            "parameters": {
+                "momentum": {"min": 0.5, "max": 0.99, "scale": "log"},
+                "rate": {"min": 0.01, "max": 1, "scale": "log"},
+            },
+        }
+    )
+    finer = space.refined({"momentum": 0.97, "rate": 0.9}, 0.3, 100)
+    assert finer.parameters["momentum"].max == 0.99
+    assert finer.parameters["momentum"].min < 0.9
+    assert finer.parameters["rate"].max > 1.5
+
+
+def test_refined_part_of_nothing_stays_as_it_is():
+    part = {"min": 0.1, "max": 0.9, "scale": "linear", "of": "a"}
+    space = Space.from_dict(
+        {
+            "points": "sobol",
+            "parameters": {"a": {"values": [0, 1]}, "b": part},
+        }
+    )
+    finer = space.refined({"a": 0, "b": 0.0}, 0.3, 100)
+    assert finer.to_dict()["parameters"]["b"] == part
+
+
 def test_refined_grid_is_a_finer_grid():
     space = load("nado2021_table8_nesterov_initial")
     best = {"learning_rate": 1.0, "l2": 3e-4, "momentum": 0.98}

@@ -116,6 +116,16 @@ def feasible(found: dict[str, int]) -> str:
     )
 
 
+def one_search(trials: int) -> str:
+    """That the seeds do not show how lucky the search was."""
+    return (
+        f"The answer is about the settings that one search of {trials} an arm "
+        "selected, each by a single run; another search could select others, "
+        "which more seeds do not show. Before you rely on it, repeat the study "
+        "with another seed."
+    )
+
+
 def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
     """What the seeds do not show: the choice of the validation examples.
 

@@ -154,11 +154,14 @@ class Parameter:
         """The spec `factor` times as wide around the value `best`.
 
         A log range may leave its parent; a linear one, which is often of
-        a bounded quantity, may not. Of a list of numbers the neighbours of
-        the best stay.
+        a bounded quantity, may not, and a log range that ends below 1, where
+        a momentum must, goes no higher. Of a list of numbers the neighbours
+        of the best stay; all stays of what is a part of 0.
         """
         if len(self.choices) == 1:
             return {"value": self.choices[0]}
+        if base == 0:
+            return self._spec()
         x = best if base == 1 else best / base
         x = 1 - x if self.one_minus else x
         if self.scale is None:
@@ -169,11 +172,22 @@ class Parameter:
             ends = x / half, x * half
             if self.within_one:
                 ends = ends[0], min(ends[1], 1.0)
+            elif self.max < 1:
+                ends = ends[0], min(ends[1], self.max)
         else:
             half = (self.max - self.min) * factor / 2
             ends = max(x - half, self.min), min(x + half, self.max)
-        count = {"count": len(self.choices)} if self.choices else {}
-        return {"min": ends[0], "max": ends[1], "scale": self.scale, **count}
+        return self._spec(*ends)
+
+    def _spec(self, low=None, high=None):
+        """What is tried, without its transforms, between other ends."""
+        if self.scale is None:
+            return {"values": list(self.choices)}
+        return {
+            "min": self.min if low is None else low,
+            "max": self.max if high is None else high,
+            "scale": self.scale,
+        } | ({"count": len(self.choices)} if self.choices else {})
 
     def _neighbours(self, x, factor):
         if not all(map(_is_number, self.choices)):

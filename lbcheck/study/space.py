@@ -251,7 +251,8 @@ class Space:
     def refined(self, best: dict, factor: float, steps: int) -> "Space":
         """The space around a best point, `factor` times as wide.
 
-        A log range may leave this space, a linear one may not. Records where
+        A log range may leave this space unless it ends below 1, as that of a
+        momentum; a linear one may not. Records where
         it comes from as "parent".
 
         Args:
