@@ -26,13 +26,10 @@ disturb them less. Imports are not in the seconds.
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app
 from absl import flags
@@ -47,268 +44,21 @@ _STUDY = flags.DEFINE_string(
     "flagfile_of_study", "flags/quick.flags", "Study of part workers."
 )
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Its seeds.", 1)
-_CHILD = flags.DEFINE_enum(
-    "child", None, _PEERS, "Measure this alone, in this process."
-)
-
-_BATCH, _STEPS = 512, 100
-_SPACE = {
-    "learning_rate": {"min": 0.003, "max": 0.3, "scale": "log"},
-    "momentum": {"values": [0.0, 0.9, 0.95]},
-    "weight_decay": {"min": 1e-5, "max": 1e-3, "scale": "log"},
-}
-
-
-# --- one process ------------------------------------------------------------
-
-
-def _network(keras):
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            layers.Conv2D(16, 3, padding="same", activation="relu"),
-            layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(10),
-        ]
-    )
-
-
-def _loss(keras):
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _compiled(keras, learning_rate, momentum, weight_decay):
-    model = _network(keras)
-    model.compile(
-        keras.optimizers.SGD(
-            learning_rate, momentum=momentum, weight_decay=weight_decay
-        ),
-        _loss(keras),
-        metrics=["accuracy"],
-    )
-    return model
-
-
-def _data():
-    from resnet import data
-
-    source = data.load("digits")
-    train = next(source.train(source.num_train))
-    return train, next(source.validation(source.num_validation))[:2]
-
-
-def _dataset(train):
-    import tensorflow as tf
-
-    examples = tf.data.Dataset.from_tensor_slices(train).cache()
-    return examples.shuffle(2000).repeat().batch(_BATCH).prefetch(2)
-
-
-def _arm():
-    from lbcheck.study import arm
-
-    return arm.Arm("momentum", "momentum", _SPACE, "constant")
-
-
-def bare(after):
-    """One traced function; what varies are its arguments."""
-    import tensorflow as tf
-    import tf_keras
-
-    (x, y), (x_validation, y_validation) = _data()
-    images, labels = tf.constant(x), tf.constant(y)
-    model = _network(tf_keras)
-    loss_of = _loss(tf_keras)
-    weights = model.trainable_variables
-    buffers = [tf.Variable(tf.zeros_like(w)) for w in weights]
-    initial = [tf.constant(w) for w in weights]
-
-    @tf.function
-    def trial(rate, momentum, decay):
-        for weight, buffer, start in zip(weights, buffers, initial):
-            weight.assign(start)
-            buffer.assign(tf.zeros_like(buffer))
-        for _ in tf.range(_STEPS):
-            chosen = tf.random.uniform([_BATCH], 0, len(x), tf.int32)
-            with tf.GradientTape() as tape:
-                logits = model(tf.gather(images, chosen), training=True)
-                loss = loss_of(tf.gather(labels, chosen), logits)
-            gradients = tape.gradient(loss, weights)
-            for weight, buffer, gradient in zip(weights, buffers, gradients):
-                buffer.assign(momentum * buffer + gradient)
-                weight.assign((1 - rate * decay) * weight - rate * buffer)
-        found = tf.argmax(model(x_validation), -1, tf.int32)
-        return tf.reduce_mean(tf.cast(found == y_validation, tf.float32))
-
-    for point in _arm().space.points(0, 0, _TRIALS.value, _STEPS):
-        numbers = [tf.constant(point[n], tf.float32) for n in _SPACE]
-        after(float(trial(*numbers)))
-
-
-def ours(after):
-    """A study in a ledger, by its worker."""
-    import tf_keras
-
-    from lbcheck.study import ledger
-    from lbcheck.study import protocol
-    from lbcheck.study import records
-    from lbcheck.study import trainer
-    from lbcheck.study import worker
-    from lbcheck.study import workload
-
-    def build_model():
-        model = _network(tf_keras)
-        model.compile(loss=_loss(tf_keras), metrics=["accuracy"])
-        return model
-
-    arm = _arm()
-    train, validation = _data()
-    runs = trainer.Trainer(
-        workload.Workload(build_model, train, validation, _BATCH, _STEPS),
-        {arm.name: arm},
-    )
-    study = {
-        "name": "benchmark",
-        "seed": 0,
-        "steps": _STEPS,
-        "metric": {"name": runs.metric, "mode": runs.mode},
-        "selection": "validation",
-        "target": None,
-        "trials": _TRIALS.value,
-        "refined_trials": 0,
-        "seeds": 0,
-        "arms": {arm.name: arm.describe()},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        book = ledger.Ledger(records.storage_url(folder), study)
-        worker.work(
-            book,
-            protocol.Protocol(study),
-            runs,
-            lambda record: after(record["metrics"]["validation"]["accuracy"]),
-        )
-        book.close()
-    return {"traces": runs.traces}
-
-
-def rebuild(after):
-    """tf_keras: build, compile and fit for every trial."""
-    import tf_keras
-
-    train, validation = _data()
-    for point in _arm().space.points(0, 0, _TRIALS.value, _STEPS):
-        model = _compiled(tf_keras, **point)
-        model.fit(_dataset(train), steps_per_epoch=_STEPS, verbose=0)
-        after(model.evaluate(*validation, batch_size=_BATCH, verbose=0)[1])
-
-
-def kerastuner(after):
-    """KerasTuner's RandomSearch, on Keras 3."""
-    import keras
-    import keras_tuner
-
-    train, validation = _data()
-
-    def build(choice):
-        rate, decay = _SPACE["learning_rate"], _SPACE["weight_decay"]
-        return _compiled(
-            keras,
-            choice.Float("rate", rate["min"], rate["max"], sampling="log"),
-            choice.Choice("momentum", _SPACE["momentum"]["values"]),
-            choice.Float("decay", decay["min"], decay["max"], sampling="log"),
-        )
-
-    class Search(keras_tuner.RandomSearch):
-        """Tells when a trial is over."""
-
-        def on_trial_end(self, trial):
-            """As of any tuner."""
-            super().on_trial_end(trial)
-            after(trial.score)
-
-    with tempfile.TemporaryDirectory() as folder:
-        Search(
-            build,
-            objective="val_accuracy",
-            max_trials=_TRIALS.value,
-            directory=folder,
-        ).search(
-            _dataset(train),
-            steps_per_epoch=_STEPS,
-            validation_data=validation,
-            verbose=0,
-        )
-
-
-def _child(name):
-    """Measures one of the above and prints it as a line of JSON."""
-    import tensorflow  # noqa: F401
-    from sklearn import datasets  # noqa: F401
-    from sklearn import model_selection  # noqa: F401
-
-    import resnet.data.digits  # noqa: F401  imports are not counted
-
-    if name == "kerastuner":
-        import keras_tuner  # noqa: F401
-    else:
-        import tf_keras  # noqa: F401
-    if name == "ours":
-        from lbcheck.study import ledger
-        from lbcheck.study import storage
-        from lbcheck.study import trainer  # noqa: F401
-
-        del ledger, storage
-        import optuna  # noqa: F401
-        import scipy.stats  # noqa: F401
-    ends, sizes, scores = [time.perf_counter()], [], []
-
-    def after(score):
-        ends.append(time.perf_counter())
-        sizes.append(_resident())
-        scores.append(score)
-
-    began = time.process_time()
-    more = globals()[name](after) or {}
-    spent = time.process_time() - began
-    durations = [b - a for a, b in zip(ends, ends[1:])]
-    print(
-        json.dumps(
-            {
-                "seconds": (ends[-1] - ends[0]) / len(durations),
-                "later": statistics.median(durations[1:]),
-                "processor": spent / len(durations),
-                "growth": (sizes[-1] - sizes[0]) / (len(sizes) - 1),
-                "best": max(scores),
-                **more,
-            }
-        )
-    )
-
-
-def _resident():
-    """Resident memory of this process in MB."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-
-
-# --- parts ----------------------------------------------------------------
 
 
 def _measured(name, trials):
-    command = [sys.executable, __file__, f"--child={name}"]
+    script = pathlib.Path(__file__).with_name("study_trials.py")
     done = subprocess.run(
-        [*command, f"--trials={trials}"],
+        [sys.executable, script, name, str(trials)],
         env=os.environ | {"PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        print(f"{name}: not measured: {done.stderr.strip()[-300:]}")
+    if done.returncode and name == "kerastuner":
+        print(f"{name}: not measured: {done.stderr.splitlines()[-1:]}")
         return None
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -324,7 +74,7 @@ def trials():
     def least(name, key):
         return min(result[key] for result in found[name])
 
-    print(f"{_TRIALS.value} trials of {_STEPS} updates, batch {_BATCH}")
+    print(f"{_TRIALS.value} trials of 100 updates, batch 512")
     keys = ("seconds", "later", "processor", "growth", "best")
     titles = ("s/trial", "s/later trial", "CPU s/trial", "MB/trial", "best")
     print(f"{'':12}" + "".join(f"{title:>15}" for title in titles))
@@ -491,9 +241,6 @@ def report(folder):
 def main(argv):
     """Runs the parts asked for."""
     del argv
-    if _CHILD.value:
-        _child(_CHILD.value)
-        return
     unknown = sorted(set(_SELECTED.value) - set(_PARTS))
     if unknown:
         raise app.UsageError(f"--parts: unknown {unknown}; there are {_PARTS}.")
