@@ -12,6 +12,7 @@ def default() -> str:
 
 
 def of(thing) -> str:
-    """Module of `lbcheck` for a model, layer or optimizer."""
-    roots = {c.__module__.partition(".")[0] for c in type(thing).__mro__}
+    """Module of `lbcheck` for a model, layer or optimizer, or its class."""
+    cls = thing if isinstance(thing, type) else type(thing)
+    roots = {c.__module__.partition(".")[0] for c in cls.__mro__}
     return "tf_keras" if "tf_keras" in roots else "keras3"

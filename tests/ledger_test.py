@@ -19,6 +19,7 @@ from lbcheck.study import ledger
 from lbcheck.study import protocol
 from lbcheck.study import records
 from lbcheck.study import storage
+from lbcheck.study import study_command
 from lbcheck.study import worker
 from tests import ledger_worker
 from tests.ledger_worker import make_record
@@ -79,6 +80,22 @@ def test_tasks_come_back_as_records(tmp_path):
     assert set(shared.counts()) == {
         (arm, stage) for arm in study["arms"] for stage in records.STAGES
     }
+
+
+def test_status_counts_what_is_to_be_done(tmp_path):
+    study = records.open_study(tmp_path, make_study())
+    shared = open_ledger(tmp_path, study)
+    shared.add(first_tasks(study))
+    shared.claim("lars").abandon()  # it is no longer in the ledger
+    rows = [
+        line.split()
+        for line in study_command.status(tmp_path).splitlines()
+        if line.split()[1:2] in (["broad"], ["refined"], ["confirm"])
+    ]
+    sizes = protocol.Protocol(study).sizes
+    assert {row[1] for row in rows} == {s for s in sizes if sizes[s]}
+    for _, stage, *numbers in rows:
+        assert sum(map(int, numbers)) == sizes[stage]
 
 
 def test_values_for_optuna(tmp_path):

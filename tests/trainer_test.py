@@ -1,6 +1,7 @@
 """The trainer of studies: a trial is what one gets by hand, whatever ran
 before it."""
 
+import functools
 import gc
 import itertools
 import json
@@ -486,6 +487,35 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIsNone(records[0]["diagnostics"])
         self.assertEqual(trainer.audit("sgd"), [])
 
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_averaged_weights_are_what_is_judged(self, keras_name):
+        module = _KERASES[keras_name]
+        adam = functools.partial(
+            module.optimizers.Adam, use_ema=True, ema_momentum=0.8
+        )
+        space = {"learning_rate": {"value": 0.02}}
+        arm = arms.Arm("ema", adam, space, schedule="constant")
+        trainer = make(keras_name, user_models.functional, arm)
+        numbers = {"learning_rate": 0.02}
+        of_arm = {"arm": "ema", "hyperparameters": numbers}
+        trainer.run({**task("lars", seed=9), **of_arm})
+        record = trainer.run({**task("lars"), **of_arm})
+        build_model, train, validation = user_models.functional(module)
+        with random_state.kept():
+            tf_keras.backend.experimental.enable_tf_random_generator()
+            module.utils.set_random_seed(3)
+            model = build_model()
+            loss = module.losses.SparseCategoricalCrossentropy(True)
+            model.compile(adam(0.02), loss, jit_compile=False)
+            for data in batches(train, 3):
+                model.train_on_batch(*data)
+            last = model.evaluate(*validation, verbose=0)
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+            averaged = model.evaluate(*validation, verbose=0)
+        found = record["metrics"]["validation"]["loss"]
+        self.assertGreater(abs(last - averaged), 1e-2 * averaged)
+        self.assertAllClose(found, averaged, rtol=1e-5, atol=0)
+
     def test_data_may_be_a_function_of_the_seed(self):
         build_model, train, validation = user_models.functional(keras)
         seeds = []
@@ -523,6 +553,29 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
             build_model=lambda: 1 / 0,
         )
         self.assertRefused("must return a Keras model", build_model=lambda: 3)
+
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_the_same_model_every_time(self, keras_name):
+        module = _KERASES[keras_name]
+        build_model, train, validation = user_models.functional(module)
+        model = build_model()
+        trainer = make(
+            keras_name, lambda _: (lambda: model, train, validation), "lars"
+        )
+        with self.assertRaisesRegex(ValueError, "the same model every time"):
+            trainer.run(task("lars"))
+
+    @parameterized.named_parameters(
+        ("keras3", "keras3", tf_keras), ("tf_keras", "tf_keras", keras)
+    )
+    def test_an_optimizer_of_the_other_keras(self, keras_name, other):
+        space = {"learning_rate": {"value": 0.1}}
+        arm = arms.Arm("adam", other.optimizers.Adam, space)
+        numbers = {"learning_rate": 0.1}
+        with self.assertRaisesRegex(TypeError, f"of {keras_name}.*is not"):
+            make(keras_name, user_models.functional, arm).run(
+                {**task("lars"), "arm": "adam", "hyperparameters": numbers}
+            )
 
     def test_a_model_with_another_optimizer_inside(self):
         class Net(keras.Model):

@@ -270,12 +270,11 @@ class Arm:
         split = self.resolve(given)
         rate = self.schedule_of(given, steps).as_keras(keras_name)
         if self._definition is None:
+            if isinstance(self.optimizer, type):
+                # Before it meets a schedule of the wrong Keras.
+                self._check_keras(self.optimizer, keras_name)
             made = self.optimizer(learning_rate=rate, **split.optimizer)
-            if keras_choice.of(made) != keras_name:
-                raise TypeError(
-                    f"{self}: the model is of {keras_name}, the optimizer "
-                    f"{type(made).__module__}.{type(made).__name__} is not."
-                )
+            self._check_keras(type(made), keras_name)
             return made
         optimizers = importlib.import_module(f"lbcheck.{keras_name}")
         with arguments.named(str(self)):
@@ -285,6 +284,13 @@ class Arm:
                 given["fallback"] = other(**split.fallback)
             cls = getattr(optimizers, CLASSES[self.optimizer])
             return cls(learning_rate=rate, **given)
+
+    def _check_keras(self, cls, keras_name):
+        if keras_choice.of(cls) != keras_name:
+            raise TypeError(
+                f"{self}: the model is of {keras_name}, the optimizer "
+                f"{cls.__module__}.{cls.__name__} is not."
+            )
 
     def describe(self) -> dict[str, Any]:
         """The arm as JSON-able values; `from_dict` makes it again."""

@@ -41,6 +41,13 @@ def create(workload, arguments, seed: int):
             "Workload: `build_model` must return a Keras model, received "
             f"{model!r}."
         )
+    if getattr(model, "_lbcheck_has_it", False):
+        raise ValueError(
+            "Workload: `build_model` returns the same model every time, so "
+            "that what one trial has learnt the next one would begin with; "
+            "it must make a new one."
+        )
+    model._lbcheck_has_it = True
     return model
 
 

@@ -245,9 +245,21 @@ class Program:
         self._set([*initial, *self._clean])
         for name, variable in self._scalars.items():
             variable.assign(hyperparameters[name])
+        if getattr(self.optimizer, "use_ema", False):
+            self._begin_averages()
         if self._draws:
             # tf.random.normal and the like keep their state in their kernels.
             context.context().clear_kernel_cache()
+
+    def _begin_averages(self):
+        # tf_keras begins an average at the weights, Keras 3 at the first
+        # update, whatever it was before.
+        for average, weight in zip(
+            self.optimizer._model_variables_moving_average,
+            self.model.trainable_variables,
+            strict=True,
+        ):
+            average.assign(weight)
 
     def _set(self, values):
         for variable, value in zip(self._variables, values, strict=True):

@@ -52,6 +52,11 @@ class Protocol:
             self._check(arm)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Trials of each stage that an arm gets."""
+        return dict(self._sizes)
+
+    @property
     def total(self) -> int:
         """Number of trials if every arm can be confirmed."""
         return len(self._study["arms"]) * sum(self._sizes.values())

@@ -32,7 +32,8 @@ def begin(seed: int) -> None:
     """Sets the state to that of a process which begins with this seed.
 
     Equal to `set_random_seed(seed)` of both Kerases at the start of a
-    process; call it within `kept`.
+    process, in tf_keras with `enable_tf_random_generator()` before it; call
+    it within `kept`.
     """
     random.seed(seed)
     np.random.seed(seed)

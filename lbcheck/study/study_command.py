@@ -44,7 +44,12 @@ def status(folder, storage: str | None = None) -> str:
     counts = ledger.Ledger(
         storage or records.storage_url(folder), study
     ).counts()
-    total = protocol.Protocol(study).total
+    plan = protocol.Protocol(study)
+    for (_, stage), count in counts.items():
+        # Also those that are not in the ledger yet, or not any more.
+        taken = sum(count.values()) - count["waiting"]
+        count["waiting"] = plan.sizes[stage] - taken
+    total = plan.total
     done = sum(n["finished"] + n["diverged"] for n in counts.values())
     table = text_table.text_table(
         ["arm", "stage", *_STATES],

@@ -18,7 +18,10 @@ class Trainer:
     Trials of an arm that differ in numbers share one traced step, on the
     TensorFlow backend of either Keras. A trial is what one would get by hand:
     `set_random_seed(seed)`, build, compile with the arm's optimizer, and
-    `train_on_batch` of the batches of that seed. No trial leaves anything to
+    `train_on_batch` of the batches of that seed (in tf_keras after
+    `enable_tf_random_generator()`, without which dropout cannot be repeated);
+    as in `fit`, the end takes the averages of an optimizer with `use_ema`.
+    No trial leaves anything to
     the next, nor to the caller's random state.
 
     Args:
@@ -206,6 +209,10 @@ class Trainer:
             if stop in looks or (every and stop == steps):
                 recorded = (stop - 1) // every * every
                 diagnostics.append((recorded, runner.optimizer.diagnostics()))
+            if stop == steps and getattr(runner.optimizer, "use_ema", False):
+                runner.optimizer.finalize_variable_values(
+                    runner.model.trainable_variables
+                )
             if stop in evaluate_at or stop == steps:
                 metrics = self._evaluate(runner, feed)
             if stop in evaluate_at:
