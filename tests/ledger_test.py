@@ -84,18 +84,26 @@ def test_tasks_come_back_as_records(tmp_path):
 
 def test_status_counts_what_is_to_be_done(tmp_path):
     study = records.open_study(tmp_path, make_study())
-    shared = open_ledger(tmp_path, study)
-    shared.add(first_tasks(study))
-    shared.claim("lars").abandon()  # it is no longer in the ledger
-    rows = [
-        line.split()
-        for line in study_command.status(tmp_path).splitlines()
-        if line.split()[1:2] in (["broad"], ["refined"], ["confirm"])
-    ]
+    total = protocol.Protocol(study).total
+    assert f": 0 of {total} trials" in study_command.status(tmp_path)
+    done = [make_record(task) for task in first_tasks(study, 8)]
+    records.export(tmp_path, study, done)
+    said = study_command.status(tmp_path)
+    assert f": 8 of {total} trials" in said
+    rows = [line.split() for line in said.splitlines()[3:]]
     sizes = protocol.Protocol(study).sizes
-    assert {row[1] for row in rows} == {s for s in sizes if sizes[s]}
-    for _, stage, *numbers in rows:
+    rows = [row for row in rows if row and row[1] in sizes]
+    assert len(rows) == len(study["arms"]) * len(
+        [stage for stage in sizes if sizes[stage]]
+    )
+    for arm, stage, *numbers in rows:
         assert sum(map(int, numbers)) == sizes[stage]
+        ended = [r for r in done if (r["arm"], r["stage"]) == (arm, stage)]
+        for state, number in zip(("finished", "diverged"), numbers):
+            assert int(number) == sum(r["status"] == state for r in ended)
+    (tmp_path / records.TRIALS).write_text("{}\n")
+    with pytest.raises(records.StudyError, match="trials.jsonl: damaged"):
+        study_command.status(tmp_path)
 
 
 def test_values_for_optuna(tmp_path):
