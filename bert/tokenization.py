@@ -14,7 +14,7 @@ SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """What the programs need besides words; [PAD] is id 0, whatever its name."""
 
 _MAX_WORD = 400  # characters; longer words are [UNK]
-_CACHED_WORDS = 2**16
+_CACHED_WORDS = 2**15
 _IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),

@@ -58,8 +58,7 @@ def write(
             del sentences[:], ids[:]
 
     for piece in block:
-        for line in documents.decoded(piece).split("\n"):
-            line = line.strip()
+        for line in documents.lines(piece):
             if not line:
                 end_document()
             parts = text.split_sentences(line) if split_sentences else (line,)

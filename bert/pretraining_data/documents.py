@@ -9,6 +9,7 @@ import functools
 import glob
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Callable
@@ -114,21 +115,21 @@ def blocks(origins: list[Source]) -> Iterator[list[Piece]]:
         yield block
 
 
-def decoded(piece: Piece) -> str:
-    """The text of a piece.
+def lines(piece: Piece) -> Iterator[str]:
+    """The lines of a piece, without blanks at their ends.
 
     Raises:
-        ValueError: It is not UTF-8; names the source and the line.
+        ValueError: One is not UTF-8; names the source and the line.
     """
-    try:
-        return piece.data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = piece.line + piece.data.count(b"\n", 0, error.start)
-        byte = piece.data[error.start]
-        raise ValueError(
-            f"{piece.name}, line {line}: not UTF-8, {error.reason} "
-            f"(0x{byte:02x}). Convert the file, for instance with iconv."
-        ) from error
+    for number, line in enumerate(io.BytesIO(piece.data), piece.line):
+        try:
+            yield line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{piece.name}, line {number}: not UTF-8, {error.reason} "
+                f"(0x{line[error.start]:02x}). Convert the file, for instance "
+                "with iconv."
+            ) from error
 
 
 def names(origins: list[Source]) -> str:

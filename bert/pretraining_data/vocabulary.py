@@ -30,7 +30,7 @@ def train(
     counts = collections.Counter()
     for block in documents.blocks(origins):
         for piece in block:
-            for line in documents.decoded(piece).split("\n"):
+            for line in documents.lines(piece):
                 counts.update(tokenization.split_words(line, lower_case))
     if not counts:
         raise ValueError(
