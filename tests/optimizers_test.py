@@ -1,5 +1,6 @@
 """The optimizers inside both Kerases, on the TensorFlow backend."""
 
+import functools
 import os
 import tempfile
 import warnings
@@ -507,6 +508,17 @@ class FitTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(trajectory.distance(found, exact, case[0]), CLOSE)
 
 
+RECORDED = {
+    "AdamW": {"weight_decay": 0.1},
+    "Adagrad": {},
+    "LAMB": {"weight_decay": 0.1},
+    "LARS": {"weight_decay": 0.1, "trust_coefficient": 0.1},
+    "Momentum": {"weight_decay": 0.1},
+    "Nesterov": {"l2": 0.1},
+}
+"""Rules with settings under which each part of an update is at work."""
+
+
 class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kind=list(KERAS), jit=[False, True])
     def test_ratio_is_the_one_applied(self, kind, jit):
@@ -544,17 +556,55 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
             )
         self.assertEqual([v.trust_ratio for v in recorded[2:]], [1.0, 1.0])
 
-    @parameterized.named_parameters(*BOTH)
-    def test_recording_changes_no_number(self, kind):
+    @parameterized.product(kind=list(KERAS), rule=["LAMB", "LARS", "Adagrad"])
+    def test_recording_changes_no_number(self, kind, rule):
         case = trajectory.problem(
             7, 0.1, dtype=np.float32, shapes=((300, 300), (4, 3), (5,), (3,))
         )
         runs = [
-            step_optimizer(kind, room(kind).LARS(1.0, **more), case)
+            step_optimizer(kind, getattr(room(kind), rule)(1.0, **more), case)
             for more in ({}, {"diagnostics_every": 2})
         ]
         for a, b in zip(*runs):
             self.assertAllEqual(a, b)
+
+    @parameterized.product(rule=sorted(RECORDED), jit=[False, True])
+    def test_norms_are_those_of_the_update(self, rule, jit, kind="keras3"):
+        case = trajectory.problem(
+            4, 0.1, dtype=np.float32, shapes=((300, 300), (4, 3), (400, 200))
+        )
+        shorter = (case[0], case[1][:3], case[2][:3])
+        make = functools.partial(getattr(room(kind), rule), **RECORDED[rule])
+        optimizer = make(1.0, diagnostics_every=3)
+        after = step_optimizer(kind, optimizer, case, jit=jit)
+        before = step_optimizer(kind, make(1.0), shorter, jit=jit)
+        for values, start, end in zip(
+            optimizer.diagnostics().values(), before, after
+        ):
+            moved = np.linalg.norm(np.float64(end) - start)
+            weight = np.linalg.norm(np.float64(start))
+            self.assertAllClose(values.update_norm, moved, rtol=1e-3)
+            self.assertAllClose(values.weight_norm, weight, rtol=1e-5)
+
+    @parameterized.product(
+        kind=list(KERAS), rule=sorted(RECORDED.keys() - {"AdamW"})
+    )
+    def test_recording_copies_nothing_in_a_compiled_step(self, kind, rule):
+        shape = (300, 300)
+        optimizer = getattr(room(kind), rule)(
+            0.1, diagnostics_every=100, **RECORDED[rule]
+        )
+        variable = tf.Variable(tf.ones(shape), name="kernel")
+        gradient = tf.ones(shape)
+        optimizer.build([variable])
+
+        @tf.function(jit_compile=True)
+        def update():
+            optimizer.apply_gradients([(gradient, variable)])
+
+        program = update.experimental_get_compiler_ir()("optimized_hlo")
+        self.assertIn("conditional(", program)
+        self.assertNotRegex(program, r"= f32\[300,300\]\S* copy\(")
 
     @parameterized.named_parameters(*BOTH)
     def test_off_says_how_to_switch_on(self, kind):

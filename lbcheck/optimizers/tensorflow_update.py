@@ -14,36 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from lbcheck import rules
+from lbcheck.optimizers import tensorflow_record
+from lbcheck.optimizers.tensorflow_arrays import ARRAYS
 
 LARGE = 2**16
 """Elements from which a variable is worth a compiled cluster of its own:
 below, starting the cluster costs more than the passes it saves."""
 
 _CAN_COMPILE = tf.test.is_built_with_xla() and platform.system() != "Windows"
-
-
-class TensorFlowArrays:
-    """TensorFlow as the array namespace of a rule."""
-
-    sqrt = staticmethod(tf.sqrt)
-    square = staticmethod(tf.square)
-    abs = staticmethod(tf.abs)
-    log = staticmethod(tf.math.log)
-    expm1 = staticmethod(tf.math.expm1)
-    maximum = staticmethod(tf.maximum)
-    minimum = staticmethod(tf.minimum)
-    where = staticmethod(tf.where)
-
-    @staticmethod
-    def norm(array, kind="l2"):
-        """Norm over the whole array, as a scalar."""
-        if kind == "l2":
-            return tf.sqrt(2.0 * tf.nn.l2_loss(array))
-        reduce = tf.reduce_sum if kind == "l1" else tf.reduce_max
-        return reduce(tf.abs(array))
-
-
-ARRAYS = TensorFlowArrays()
 
 
 def compute_dtype(variable) -> tf.DType:
@@ -85,7 +63,7 @@ class TensorFlowUpdate:
             (i for i, slot in enumerate(slots) if slot is direction), None
         )
         self._advance = tf.function(self._direction, jit_compile=True)
-        self._measure = tf.function(self._measurements, jit_compile=True)
+        self._recorder = tensorflow_record.Recorder(rule)
 
     def __call__(
         self, variable, gradient, slots, rate, step, decay, adapt, record=None
@@ -111,12 +89,15 @@ class TensorFlowUpdate:
             and variable.shape.num_elements() >= LARGE
         )
         arguments = (gradient, slots, rate, count, decay, adapt)
-        if record is not None:
-            self._record(variable, *arguments, step, large, *record)
-        if self._fits_adam_kernel(variable):
+        due = None if record is None else (*record, step)
+        adam = self._fits_adam_kernel(variable)
+        if large and not adam:
+            self._compiled(variable, *arguments, due)
+            return
+        if due is not None:
+            self._recorder.before(due, variable, *arguments, large)
+        if adam:
             self._adam(variable, *arguments, large)
-        elif large:
-            self._compiled(variable, *arguments)
         else:
             self._plain(variable, *arguments)
 
@@ -136,9 +117,11 @@ class TensorFlowUpdate:
         for slot, value in zip(slots, new_slots):
             slot.assign(tf.cast(value, slot.dtype))
 
-    def _compiled(self, variable, gradient, slots, rate, count, decay, adapt):
+    def _compiled(
+        self, variable, gradient, slots, rate, count, decay, adapt, due
+    ):
         weight = tf.convert_to_tensor(variable)
-        inside, _ = self._rule.inside(
+        inside, early_ratio = self._rule.inside(
             ARRAYS, weight, gradient, rate, decay, adapt
         )
         outputs = self._advance(
@@ -153,16 +136,27 @@ class TensorFlowUpdate:
             (direction,) = outputs
         else:
             direction = slots[self._direction_slot].read_value()
-        outside, _ = self._rule.outside(
+        outside, late_ratio = self._rule.outside(
             ARRAYS, weight, direction, rate, decay, adapt
         )
+        outside = tf.convert_to_tensor(outside, gradient.dtype)
+        keep = self._rule.keep(rate, decay)
         del weight  # eagerly, a live reading makes the kernel copy
-        self._scale(variable, self._rule.keep(rate, decay), large=True)
+        self._scale(variable, keep, large=True)
         tf.raw_ops.ResourceApplyGradientDescent(
-            var=variable.handle,
-            alpha=tf.convert_to_tensor(outside, gradient.dtype),
-            delta=direction,
+            var=variable.handle, alpha=outside, delta=direction
         )
+        if due is not None:
+            self._recorder.after(
+                due,
+                variable,
+                gradient,
+                direction,
+                outside,
+                keep,
+                late_ratio if early_ratio is None else early_ratio,
+                rate,
+            )
 
     def _direction(self, weight, gradient, handles, inside, count, decay):
         """The elementwise part; state stays in place, behind its handles."""
@@ -241,62 +235,3 @@ class TensorFlowUpdate:
             epsilon=epsilon,
             grad=gradient,
         )
-
-    def _measurements(self, weight, gradient, slots, rate, count, decay, adapt):
-        """The five numbers of `Diagnostics`, from the state before."""
-        new, _, ratio = self._rule.update(
-            ARRAYS,
-            weight,
-            gradient,
-            tuple(slots),
-            rate,
-            count,
-            decay=decay,
-            adapt=adapt,
-        )
-        return tf.stack(
-            [
-                tf.cast(number, tf.float32)
-                for number in (
-                    ratio,
-                    ARRAYS.norm(weight),
-                    ARRAYS.norm(gradient),
-                    ARRAYS.norm(new - weight),
-                    rate,
-                )
-            ]
-        )
-
-    def _record(
-        self,
-        variable,
-        gradient,
-        slots,
-        rate,
-        count,
-        decay,
-        adapt,
-        step,
-        large,
-        row,
-        period,
-    ):
-        """Fills `row` at every `period`-th update; else only looks at step."""
-        dtype = gradient.dtype
-        measure = self._measure if large else self._measurements
-
-        def write():
-            row.assign(
-                measure(
-                    tf.cast(variable, dtype),
-                    gradient,
-                    [tf.cast(slot, dtype) for slot in slots],
-                    rate,
-                    count,
-                    decay,
-                    adapt,
-                )
-            )
-            return step
-
-        tf.cond(step % period == 0, write, lambda: step)

@@ -1,0 +1,117 @@
+"""How the diagnostics of an update are recorded in TensorFlow.
+
+Where a whole training step is compiled, XLA copies what a record reads and
+the update then overwrites, at every update, whether a record is due or not.
+So a record reads what stays: the gradient, the direction and the weight after
+the update, from which the one before is computed back. AdamW's kernel gives
+no direction; there, and for small variables, the record comes first.
+"""
+
+import tensorflow as tf
+
+from lbcheck.optimizers.tensorflow_arrays import ARRAYS
+
+
+class Recorder:
+    """Measures the updates of one rule: the five numbers of `Diagnostics`.
+
+    `due` is (row, period, step): the tf.Variable of shape (5,) to fill, and
+    the number of updates before this one, of which it must be a multiple.
+
+    Args:
+        rule: The rule.
+    """
+
+    def __init__(self, rule):
+        self._rule = rule
+        self._predict_compiled = tf.function(self._predict, jit_compile=True)
+        self._recall = tf.function(_recall, jit_compile=True)
+
+    def before(
+        self,
+        due,
+        variable,
+        gradient,
+        slots,
+        rate,
+        count,
+        decay,
+        adapt,
+        large,
+    ):
+        """Records an update that is still to come."""
+        dtype = gradient.dtype
+        predict = self._predict_compiled if large else self._predict
+        _when(
+            *due,
+            lambda: predict(
+                tf.cast(variable, dtype),
+                gradient,
+                [tf.cast(slot, dtype) for slot in slots],
+                rate,
+                count,
+                decay,
+                adapt,
+            ),
+        )
+
+    def after(
+        self, due, variable, gradient, direction, outside, keep, ratio, rate
+    ):
+        """Records w = keep w - outside direction, which has been done.
+
+        Args:
+            due: See the class.
+            variable: tf.Variable, float32.
+            gradient: Dense tensor of its shape.
+            direction: The same.
+            outside: Scalar.
+            keep: Scalar or None, for 1; not 0.
+            ratio: Trust ratio or None, for 1.
+            rate: Learning rate.
+        """
+        scalars = [
+            tf.convert_to_tensor(1.0 if number is None else number, tf.float32)
+            for number in (outside, keep, ratio, rate)
+        ]
+        _when(
+            *due,
+            lambda: self._recall(
+                tf.convert_to_tensor(variable), gradient, direction, *scalars
+            ),
+        )
+
+    def _predict(self, weight, gradient, slots, rate, count, decay, adapt):
+        new, _, ratio = self._rule.update(
+            ARRAYS,
+            weight,
+            gradient,
+            tuple(slots),
+            rate,
+            count,
+            decay=decay,
+            adapt=adapt,
+        )
+        return _numbers(ratio, weight, gradient, new - weight, rate)
+
+
+def _recall(weight, gradient, direction, outside, keep, ratio, rate):
+    step = outside * direction
+    before = (weight + step) / keep
+    update = (keep - 1.0) * before - step
+    return _numbers(ratio, before, gradient, update, rate)
+
+
+def _numbers(ratio, weight, gradient, update, rate):
+    norms = map(ARRAYS.norm, (weight, gradient, update))
+    return tf.stack([tf.cast(x, tf.float32) for x in (ratio, *norms, rate)])
+
+
+def _when(row, period, step, measure):
+    """Fills `row` at every `period`-th update; else only looks at step."""
+
+    def write():
+        row.assign(measure())
+        return step
+
+    tf.cond(step % period == 0, write, lambda: step)
