@@ -32,8 +32,8 @@ def write(folder) -> pathlib.Path:
             the message names file and line. No report is touched then.
 
     Example:
-        >>> write("lbcheck_study")
-        PosixPath('lbcheck_study/report.html')
+
+        write("lbcheck_study")  # lbcheck_study/report.html
     """
     from lbcheck.report import folder as folders
     from lbcheck.report import page

@@ -165,8 +165,9 @@ def expected_best(
         what that counts as.
 
     Example:
-        >>> [float(v) for v in expected_best([1.0, 2.0, 4.0], "max").expected]
-        [2.3333333333333335, 3.3333333333333335, 4.0]
+        >>> curve = expected_best([1, 2, 4], "max")
+        >>> [round(float(v), 3) for v in curve.expected]
+        [2.333, 3.333, 4.0]
 
     Source: Dodge et al. 2019, without replacement.
     """

@@ -182,9 +182,9 @@ def from_summaries(
         ...     "LARS": {"validation": 75.97, "training": 78.07},
         ... }
         >>> print(from_summaries(published, ["LARS"], 50).sentence)
-        Not needed: Nesterov is as good as LARS in validation accuracy. \
-LARS against Nesterov: equal on validation, Nesterov better on training: \
-regularization rather than optimization.
+        Not needed: Nesterov is as good as LARS in validation accuracy, with \
+a margin of 0.76. LARS against Nesterov: equal on validation, Nesterov \
+better on training: regularization rather than optimization.
     """
     hits = hits or {}
     arms, pairs = [], []

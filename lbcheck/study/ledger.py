@@ -37,12 +37,11 @@ class Ledger:
             name with other settings.
 
     Example:
-        >>> ledger = Ledger(records.storage_url(folder), study)
-        >>> ledger.add(Protocol(study).next_tasks(ledger.records()))
-        80
-        >>> with ledger.claim() as claim:
-        ...     claim.finish(trainer.run(claim.task))
-        True
+
+        ledger = Ledger(records.storage_url(folder), study)
+        ledger.add(Protocol(study).next_tasks(ledger.records()))
+        with ledger.claim() as claim:
+            claim.finish(trainer.run(claim.task))
     """
 
     def __init__(self, url: str, study: dict, heartbeat: float = 3):

@@ -35,9 +35,9 @@ class Protocol:
             grid, which has no finer points, is to be refined.
 
     Example:
-        >>> protocol = Protocol(study)  # four arms, 20 trials, 10 seeds
-        >>> protocol.total, len(protocol.next_tasks([]))
-        (120, 80)
+
+        protocol = Protocol(study)  # four arms, 20 trials, 10 seeds
+        protocol.total, len(protocol.next_tasks([]))  # 120, 80
     """
 
     def __init__(self, study: dict):
