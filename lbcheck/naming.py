@@ -29,7 +29,7 @@ def load(name: str):
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if not module_name.startswith(error.name or "\0"):
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the module itself imports
         raise app.UsageError(
             f"{name!r}: no module {error.name!r}; it is looked for in {here} "

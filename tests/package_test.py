@@ -13,6 +13,7 @@ import textwrap
 import pytest
 
 import lbcheck
+from lbcheck import naming
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "optax")
@@ -171,6 +172,15 @@ def test_bad_commands(arguments, message):
     assert finished.returncode == 2
     assert message in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def test_what_a_named_module_lacks_itself_is_its_own_error(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "nets_of_mine.py").write_text("import nets_of")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="'nets_of'"):
+        naming.load("nets_of_mine:build")
 
 
 def test_audit_command(tmp_path):

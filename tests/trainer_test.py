@@ -651,7 +651,7 @@ class WorkloadTest(parameterized.TestCase):
         ("accuracy", "max"),
         ("top_k_categorical_accuracy", "max"),
         ("auc", "max"),
-        ("mean_io_u_iou", "max"),
+        ("mean_io_u", "max"),
         ("loss", "min"),
         ("mse", "min"),
         ("mean_absolute_error", "min"),

@@ -14,7 +14,7 @@ from absl import app
 
 from lbcheck import naming
 
-_BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|iou|top_?k|r2|dice"
+_BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice"
 _BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
 
 
