@@ -1,0 +1,253 @@
+"""BERT's architecture: its settings by name or file, the encoder, pretraining.
+
+    settings = config("base")
+    model = pretrainer(settings)
+
+Settings are a dict with the keys of Google's bert_config.json. The networks
+are TensorFlow Model Garden's, in tf_keras; importing this module imports
+neither.
+"""
+
+import json
+import math
+import os
+import re
+
+_SIZES = {
+    "large": (24, 1024),
+    "base": (12, 768),
+    "medium": (8, 512),
+    "small": (4, 512),
+    "mini": (4, 256),
+    "tiny": (2, 128),
+}
+"""{name: (layers, width)}: Devlin et al. 2018; Turc et al. 2019, Table 1."""
+
+_NUMBERS = {
+    "attention_probs_dropout_prob": (float, 0.0, 1.0),
+    "hidden_dropout_prob": (float, 0.0, 1.0),
+    "hidden_size": (int, 1, math.inf),
+    "initializer_range": (float, 0.0, math.inf),
+    "intermediate_size": (int, 1, math.inf),
+    "max_position_embeddings": (int, 1, math.inf),
+    "num_attention_heads": (int, 1, math.inf),
+    "num_hidden_layers": (int, 1, math.inf),
+    "type_vocab_size": (int, 1, math.inf),
+    "vocab_size": (int, 1, math.inf),
+}
+"""{key: (type, lowest, highest)}."""
+
+_ACTIVATIONS = ("gelu", "gelu_erf", "relu", "tanh")
+"""Values of hidden_act; "gelu" is Google's, by tanh."""
+
+_HUGGING_FACE_ACTIVATIONS = {
+    "gelu": "gelu_erf",
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+}
+
+_FIXED = {
+    "layer_norm_eps": 1e-12,
+    "model_type": "bert",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "directionality": "bidi",
+    "pooler_type": "first_token_transform",
+}
+"""Further keys of published files that say what holds here anyway."""
+
+_WITHOUT_MEANING = re.compile(
+    "_name_or_path|architectures|bos_token_id|classifier_dropout|dtype"
+    "|eos_token_id|gradient_checkpointing|id2label|label2id|output_past"
+    "|pad_token_id|pooler_.*|torch_dtype|transformers_version|use_cache"
+)
+"""Keys of published files that decide nothing of the encoder."""
+
+
+def config(name: str, **changes) -> dict:
+    """The settings of an architecture.
+
+    Args:
+        name: "large", "base", "medium", "small", "mini", "tiny"; "LxH" for
+            L layers of width H, a multiple of 64, such as "4x128"; or the
+            path of a bert_config.json or of a Hugging Face config.json, or
+            of the folder that holds one.
+        **changes: Settings to take instead, such as vocab_size=4000.
+
+    Returns:
+        {key of bert_config.json: value}; hidden_act is "gelu" for the
+        approximation by tanh, as at Google, or "gelu_erf", "relu", "tanh".
+
+    Raises:
+        ValueError: The name is unknown, or a key is missing, unknown or out
+            of range; the message names file and key.
+
+    Example:
+        >>> config("base")["num_attention_heads"]
+        12
+        >>> config("4x128", vocab_size=4000)["intermediate_size"]
+        512
+
+    Source: Devlin et al. 2018, Section 3; Turc et al. 2019, "Well-read
+    students learn better", for the smaller ones.
+    """
+    size = re.fullmatch(r"(\d+)x(\d+)", name)
+    if name in _SIZES:
+        found = _of_size(*_SIZES[name])
+    elif size and int(size[1]) and int(size[2]) % 64 == 0 != int(size[2]):
+        found = _of_size(int(size[1]), int(size[2]))
+    elif os.path.exists(name):
+        found = _read(name)
+    else:
+        raise ValueError(
+            f"{name!r} is no configuration of BERT: expected one of "
+            f"{', '.join(_SIZES)}, LxH with H a multiple of 64, or the path "
+            "of a JSON file."
+        )
+    return _checked({**found, **changes}, name)
+
+
+def _of_size(layers, width):
+    return {
+        "attention_probs_dropout_prob": 0.1,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": width,
+        "initializer_range": 0.02,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": 512,
+        "num_attention_heads": width // 64,
+        "num_hidden_layers": layers,
+        "type_vocab_size": 2,
+        "vocab_size": 30522,
+    }
+
+
+def _read(path):
+    if os.path.isdir(path):
+        names = ("bert_config.json", "config.json")
+        inside = [os.path.join(path, name) for name in names]
+        path = next(filter(os.path.exists, inside), None)
+        if path is None:
+            raise ValueError(f"{inside[0]}: there is no such file.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except ValueError as error:  # also where it is not UTF-8
+        raise ValueError(f"{path}: no JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object.")
+    hugging_face = "model_type" in found
+    for key, value in _FIXED.items():
+        given = found.pop(key, value)
+        if given != value:
+            raise ValueError(
+                f"{path}: {key} is {given!r}; this architecture has {value!r}."
+            )
+    if hugging_face and "hidden_act" in found:
+        activation = found["hidden_act"]
+        found["hidden_act"] = _HUGGING_FACE_ACTIVATIONS.get(
+            activation, activation
+        )
+    return {k: v for k, v in found.items() if not _WITHOUT_MEANING.fullmatch(k)}
+
+
+def _checked(found, origin):
+    keys = {*_NUMBERS, "hidden_act"}
+    for problem, names in (
+        ("missing", keys - found.keys()),
+        ("unknown", found.keys() - keys),
+    ):
+        if names:
+            raise ValueError(
+                f"{origin}: {problem} {', '.join(sorted(names))}; expected "
+                f"the keys {', '.join(sorted(keys))}."
+            )
+    for key, (kind, lowest, highest) in _NUMBERS.items():
+        value = found[key]
+        fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if not fits or not lowest <= value <= highest:
+            raise ValueError(
+                f"{origin}: {key} must be {kind.__name__} in [{lowest}, "
+                f"{highest}], received {value!r}."
+            )
+    if found["hidden_act"] not in _ACTIVATIONS:
+        raise ValueError(
+            f"{origin}: hidden_act must be one of {', '.join(_ACTIVATIONS)}, "
+            f"received {found['hidden_act']!r}."
+        )
+    if found["hidden_size"] % found["num_attention_heads"]:
+        raise ValueError(
+            f"{origin}: hidden_size={found['hidden_size']} does not divide "
+            f"among num_attention_heads={found['num_attention_heads']}."
+        )
+    return {key: found[key] for key in sorted(keys)}
+
+
+def encoder(settings: dict):
+    """A new encoder.
+
+    Args:
+        settings: What `config` returned.
+
+    Returns:
+        Model Garden's `BertEncoderV2`, its variables made. It takes a dict of
+        int32 (batch, length): input_word_ids, input_mask, input_type_ids, and
+        gives a dict with "sequence_output" (batch, length, hidden_size) and
+        "pooled_output" (batch, hidden_size).
+
+    Example: `encoder(config("tiny"))`
+
+    Source: Devlin et al. 2018, Section 3.
+    """
+    import tf_keras
+    from official.nlp.modeling import networks
+
+    made = networks.BertEncoderV2(
+        vocab_size=settings["vocab_size"],
+        hidden_size=settings["hidden_size"],
+        num_layers=settings["num_hidden_layers"],
+        num_attention_heads=settings["num_attention_heads"],
+        max_sequence_length=settings["max_position_embeddings"],
+        type_vocab_size=settings["type_vocab_size"],
+        inner_dim=settings["intermediate_size"],
+        inner_activation=activation(settings),
+        output_dropout=settings["hidden_dropout_prob"],
+        attention_dropout=settings["attention_probs_dropout_prob"],
+        initializer=tf_keras.initializers.TruncatedNormal(
+            stddev=settings["initializer_range"]
+        ),
+        name="encoder",
+    )
+    made(made.inputs)  # makes the variables
+    return made
+
+
+def activation(settings: dict):
+    """The function that hidden_act names."""
+    import tf_keras
+    from official.modeling import tf_utils
+
+    name = settings["hidden_act"]
+    if name == "gelu":
+        return tf_utils.get_activation("gelu")  # by tanh
+    return getattr(tf_keras.activations, name.removesuffix("_erf"))
+
+
+def pretrainer(settings: dict):
+    """A new encoder with the two heads of pretraining.
+
+    Args:
+        settings: What `config` returned.
+
+    Returns:
+        A `bert.objective.Pretrainer`, a tf_keras model.
+
+    Example: `pretrainer(config("tiny")).compile(optimizer)`
+
+    Source: Devlin et al. 2018, Section 3.1.
+    """
+    from bert import objective
+
+    return objective.Pretrainer(settings)
