@@ -31,6 +31,7 @@ setuptools.setup(
         include=["bert", "bert.*", "lbcheck", "lbcheck.*", "resnet", "resnet.*"]
     ),
     package_data={
+        "bert": ["squad_data/embedded/*.json"],
         "lbcheck.conform": ["*.json"],
         "lbcheck.published": ["*.csv", "*.json"],
         "lbcheck.report": ["*.css", "*.html"],
