@@ -45,6 +45,7 @@ class Tokenizer:
     """
 
     def __init__(self, vocab_file: str, lower_case: bool = True):
+        self.vocab_file = vocab_file
         self.vocab = _read(vocab_file)
         self.lower_case = lower_case
         self._id = {token: i for i, token in enumerate(self.vocab)}
@@ -79,7 +80,8 @@ class Tokenizer:
 
         Returns:
             (ids, [(start, end) of each in characters of `text`]); a piece
-            of an accented letter has the bounds of the whole letter.
+            of an accented letter has the bounds of the whole letter, marks
+            that follow it included.
         """
         ids, bounds = [], []
         for word, places in self._located(text):
@@ -90,6 +92,8 @@ class Tokenizer:
                 ids.append(piece)
                 bounds.append((places[position], places[last] + 1))
                 position += length
+        if self.lower_case and not text.isascii():
+            bounds = [(begin, _with_marks(text, end)) for begin, end in bounds]
         return ids, bounds
 
     def _piece_length(self, piece: int, word_length: int, position: int) -> int:
@@ -216,6 +220,13 @@ def _apart(character: str) -> str:
 _CLEAN = _Table(_clean)
 _WITHOUT_ACCENTS = _Table(_without_accent)
 _SPLIT = _Table(_apart)
+
+
+def _with_marks(text: str, end: int) -> int:
+    """`end`, past the combining marks that stand there."""
+    while end < len(text) and not _WITHOUT_ACCENTS[ord(text[end])]:
+        end += 1
+    return end
 
 
 def _spread(text: str, places, table: _Table) -> tuple[str, list[int]]:

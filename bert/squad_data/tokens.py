@@ -1,0 +1,194 @@
+"""The tokens of contexts and questions, kept in memory-mapped files.
+
+A context is tokenized once, however many questions it has. All numbers are
+32-bit integers, one file for each field of `Tokens`.
+"""
+
+import bisect
+import hashlib
+import os
+import pathlib
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bert import tokenization
+from bert.pretraining_data import blocks
+from bert.pretraining_data import workers
+from bert.squad_data import reading
+
+_FORMAT = 1
+_CONTEXTS = 64  # of a block, what a worker does at a time
+_INTEGER = "<i4"
+
+
+class Tokens(NamedTuple):
+    """The tokens of a data set.
+
+    Attributes:
+        ids: Of all contexts, end to end.
+        begins: Where each token begins in its context, in characters.
+        ends: Where it ends.
+        lengths: Tokens of each context.
+        question_ids: Of all questions, end to end.
+        question_lengths: Tokens of each question.
+        answers: First and last token of each question's first answer that
+            stands at its offset, two numbers a question; -1 where there is
+            none.
+    """
+
+    ids: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+    lengths: np.ndarray
+    question_ids: np.ndarray
+    question_lengths: np.ndarray
+    answers: np.ndarray
+
+
+def tokenize(
+    dataset: reading.Dataset,
+    tokenizer: tokenization.Tokenizer,
+    num_workers: int = 1,
+    cache_dir: str | None = None,
+) -> Tokens:
+    """Tokenizes all contexts and questions; see `windows.features`."""
+    if cache_dir is None:
+        with tempfile.TemporaryDirectory() as folder:
+            _write(folder, dataset, tokenizer, num_workers)
+            # The files live on, without names, as long as they are mapped.
+            return _read(folder, dataset)
+    pathlib.Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    made = pathlib.Path(cache_dir, f"squad-{_digest(dataset, tokenizer)}")
+    if not made.exists():
+        with tempfile.TemporaryDirectory(
+            dir=cache_dir, prefix=f"{made.name}.part-"
+        ) as folder:
+            whole = pathlib.Path(folder, "whole")
+            whole.mkdir()
+            _write(whole, dataset, tokenizer, num_workers)
+            try:
+                os.rename(whole, made)
+            except OSError:
+                # Another process was first; it has the same content.
+                if not made.exists():
+                    raise
+    return _read(made, dataset)
+
+
+def _digest(dataset: reading.Dataset, tokenizer: tokenization.Tokenizer) -> str:
+    """What decides the tokens."""
+    made_of = (
+        _FORMAT,
+        unicodedata.unidata_version,
+        tokenizer.lower_case,
+        tokenizer.vocab,
+        dataset.contexts,
+        [(q.text, q.context, q.answers) for q in dataset.questions],
+    )
+    hasher = hashlib.sha256()
+    for part in made_of:
+        hasher.update(repr(part).encode())
+        hasher.update(b"\0")
+    return hasher.hexdigest()[:32]
+
+
+def _write(folder, dataset, tokenizer, num_workers) -> None:
+    """One file for each field, written block by block."""
+    files = [open(pathlib.Path(folder, n), "wb") for n in Tokens._fields]
+    calls = (
+        (*block, tokenizer.vocab_file, tokenizer.lower_case)
+        for block in _blocks(dataset)
+    )
+    try:
+        for arrays in workers.in_order(_block, calls, num_workers):
+            for file, array in zip(files, arrays):
+                file.write(array.tobytes())
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        for file in files:
+            file.close()
+
+
+def _read(folder, dataset: reading.Dataset) -> Tokens:
+    paths = [pathlib.Path(folder, name) for name in Tokens._fields]
+    found = Tokens(*map(_map, paths))
+    agree = (
+        len(found.lengths) == len(dataset.contexts)
+        and len(found.question_lengths) == len(dataset.questions)
+        and len(found.answers) == 2 * len(dataset.questions)
+        and len(found.question_ids) == found.question_lengths.sum()
+        and {len(found.ids), len(found.begins), len(found.ends)}
+        == {found.lengths.sum()}
+    )
+    if not agree:
+        raise ValueError(f"{folder}: the files are damaged; delete the folder.")
+    return found._replace(answers=found.answers.reshape(-1, 2))
+
+
+def _map(path: pathlib.Path) -> np.ndarray:
+    if not path.exists() or not path.stat().st_size:
+        return np.zeros(0, _INTEGER)  # an empty file cannot be mapped
+    return np.memmap(path, _INTEGER, "r")
+
+
+def _blocks(dataset: reading.Dataset) -> Iterator[tuple[list, list]]:
+    """(contexts, their questions) in turn."""
+    place = 0
+    for first in range(0, len(dataset.contexts), _CONTEXTS):
+        contexts = dataset.contexts[first : first + _CONTEXTS]
+        questions = []
+        while place < len(dataset.questions):
+            question = dataset.questions[place]
+            if question.context >= first + _CONTEXTS:
+                break
+            questions.append(
+                question._replace(context=question.context - first)
+            )
+            place += 1
+        yield contexts, questions
+
+
+def _block(
+    contexts: list[str],
+    questions: list[reading.Question],
+    vocab_file: str,
+    lower_case: bool,
+) -> Tokens:
+    tokenizer = blocks.tokenizer(vocab_file, lower_case)
+    located = [tokenizer.ids_with_offsets(text) for text in contexts]
+    asked = [tokenizer.ids(question.text) for question in questions]
+    bounds = [tuple(zip(*places)) or ((), ()) for _, places in located]
+    answers = [
+        _answer(q, contexts[q.context], *bounds[q.context]) for q in questions
+    ]
+    return Tokens(
+        ids=_flat(ids for ids, _ in located),
+        begins=_flat(begins for begins, _ in bounds),
+        ends=_flat(ends for _, ends in bounds),
+        lengths=np.array([len(ids) for ids, _ in located], _INTEGER),
+        question_ids=_flat(asked),
+        question_lengths=np.array([len(ids) for ids in asked], _INTEGER),
+        answers=_flat(answers),
+    )
+
+
+def _answer(question: reading.Question, context: str, begins, ends):
+    """(first, last) of the tokens that the answer has characters of."""
+    for answer in question.answers:
+        if reading.stands(answer, context):
+            first = bisect.bisect_right(ends, answer.start)
+            end = answer.start + len(answer.text)
+            last = bisect.bisect_left(begins, end) - 1
+            if first <= last:
+                return first, last
+    return -1, -1
+
+
+def _flat(rows) -> np.ndarray:
+    return np.array([number for row in rows for number in row], _INTEGER)
