@@ -26,6 +26,7 @@ _IDEOGRAPHS = (
     (0x2F800, 0x2FA1F),
 )
 _ASCII_WORD = re.compile("[A-Za-z0-9]+|[^ A-Za-z0-9]")
+_FOREIGN = re.compile("[^ -~]+")
 _WORD = re.compile(r"\S+")
 
 
@@ -85,38 +86,45 @@ class Tokenizer:
         """
         ids, bounds = [], []
         for word, places in self._located(text):
-            position = 0
-            for piece in self._words[word]:
-                length = self._piece_length(piece, len(word), position)
-                last = position + length - 1
-                ids.append(piece)
-                bounds.append((places[position], places[last] + 1))
-                position += length
-        if self.lower_case and not text.isascii():
+            pieces = self._words[word]
+            ids.extend(pieces)
+            begin = 0
+            for piece in pieces[:-1]:
+                end = begin + len(self.vocab[piece].removeprefix("##"))
+                bounds.append((places[begin], places[end - 1] + 1))
+                begin = end
+            bounds.append((places[begin], places[-1] + 1))
+        if self.lower_case and len(text.translate(_UNACCENTED)) < len(text):
             bounds = [(begin, _with_marks(text, end)) for begin, end in bounds]
         return ids, bounds
 
-    def _piece_length(self, piece: int, word_length: int, position: int) -> int:
-        token = self.vocab[piece]
-        if position:
-            return len(token) - len("##")
-        if piece == self._id["[UNK]"]:
-            return word_length
-        return len(token)
-
     def _located(self, text: str):
         """(word, where in `text` each of its characters comes from)."""
-        if text.isascii() and text.isprintable():
-            for match in _ASCII_WORD.finditer(text):
-                word = match[0].lower() if self.lower_case else match[0]
-                yield word, range(*match.span())
-            return
-        characters, places = _spread(text, range(len(text)), _CLEAN)
+        done = 0
+        for match in _FOREIGN.finditer(text):
+            if match.start() < done:
+                continue
+            begin = max(done, text.rfind(" ", done, match.start()) + 1)
+            end = text.find(" ", match.end())
+            yield from self._ascii(text, done, begin)
+            done = len(text) if end < 0 else end
+            yield from self._any(text, begin, done)
+        yield from self._ascii(text, done, len(text))
+
+    def _ascii(self, text: str, begin: int, end: int):
+        """The words of a part of `text` that is plain ASCII."""
+        part = text[begin:end].lower() if self.lower_case else text[begin:end]
+        for match in _ASCII_WORD.finditer(part):
+            yield match[0], range(begin + match.start(), begin + match.end())
+
+    def _any(self, text: str, begin: int, end: int):
+        """The words of a part of `text` with blanks, or an end, around it."""
+        characters, places = _spread(text[begin:end], range(begin, end), _CLEAN)
         for match in _WORD.finditer(characters):
             word, begins = match[0], places[slice(*match.span())]
             if self.lower_case:
                 word, begins = _lowered(word, begins)
-                word, begins = _spread(word, begins, _WITHOUT_ACCENTS)
+                word, begins = _spread(word, begins, _UNACCENTED)
             word, begins = _spread(word, begins, _SPLIT)
             for part in _WORD.finditer(word):
                 yield part[0], begins[slice(*part.span())]
@@ -129,7 +137,7 @@ def split_words(text: str, lower_case: bool) -> list[str]:
     text = text.translate(_CLEAN)
     if lower_case:
         text = unicodedata.normalize("NFD", text.lower())
-        text = text.translate(_WITHOUT_ACCENTS)
+        text = text.translate(_UNACCENTED)
     return text.translate(_SPLIT).split()
 
 
@@ -218,13 +226,13 @@ def _apart(character: str) -> str:
 
 
 _CLEAN = _Table(_clean)
-_WITHOUT_ACCENTS = _Table(_without_accent)
+_UNACCENTED = _Table(_without_accent)
 _SPLIT = _Table(_apart)
 
 
 def _with_marks(text: str, end: int) -> int:
     """`end`, past the combining marks that stand there."""
-    while end < len(text) and not _WITHOUT_ACCENTS[ord(text[end])]:
+    while end < len(text) and not _UNACCENTED[ord(text[end])]:
         end += 1
     return end
 

@@ -96,8 +96,10 @@ class Features:
             ).size,
             "cut_answers": touched & ~whole,
             "tokens": len(tokens.ids) + len(tokens.question_ids),
-            "unknown_tokens": np.append(tokens.ids, tokens.question_ids)
-            == unknown,
+            "unknown_tokens": [
+                np.count_nonzero(ids == unknown)
+                for ids in (tokens.ids, tokens.question_ids)
+            ],
         }
         self.diagnostics = {n: int(np.sum(x)) for n, x in counts.items()}
 
