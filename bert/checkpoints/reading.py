@@ -5,6 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert.checkpoints import huggingface
+from bert.checkpoints import records
+from bert.checkpoints import tensorflow_files
+
+_EXPECTED = (
+    "expected a folder with model.safetensors, a TensorFlow checkpoint such "
+    "as bert_model.ckpt (the files are bert_model.ckpt.index and so on) or a "
+    "folder with one, or the folder of a run."
+)
+
 
 class Checkpoint(NamedTuple):
     """What a checkpoint holds.
@@ -15,8 +25,9 @@ class Checkpoint(NamedTuple):
         arrays: {Google's name: float32 array in Google's shape}; see
             variables.py.
         others: Names of what else it holds, as it calls them.
-        settings: Those keys of a `bert.models.config` that are known: all
-            where a configuration lies beside it, else what shapes tell.
+        settings: What is known of a `bert.models.config`: all of it where a
+            configuration lies beside the file, else what shapes tell.
+        note: What else to say of it; how far a run was.
     """
 
     path: str
@@ -24,18 +35,18 @@ class Checkpoint(NamedTuple):
     arrays: dict[str, np.ndarray]
     others: tuple[str, ...]
     settings: dict
+    note: str = ""
 
 
-def read(path) -> Checkpoint:
+def read(path: str | os.PathLike) -> Checkpoint:
     """Reads a checkpoint into memory; the files say what format it is.
 
     Args:
         path: One of
-            - a folder with `model.safetensors` and `config.json`, or such a
+            - a folder with model.safetensors and config.json, or such a
               file, as of Hugging Face;
-            - a TensorFlow checkpoint, `bert_model.ckpt` (the files are
-              `bert_model.ckpt.index` and so on), or a folder with one:
-              Google's, or Model Garden's of an encoder or a pretrainer;
+            - a TensorFlow checkpoint, "bert_model.ckpt", or a folder with
+              one: Google's, or Model Garden's of an encoder or pretrainer;
             - the folder of a run of this project: its newest state.
 
     Returns:
@@ -47,4 +58,17 @@ def read(path) -> Checkpoint:
     Example: `read("uncased_L-2_H-128_A-2/bert_model.ckpt").arrays`
     """
     path = os.fspath(path)
-    raise NotImplementedError(path)
+    if os.path.isfile(os.path.join(path, "flags.txt")):
+        return Checkpoint(path, "record", *records.read(path))
+    if huggingface.is_here(path):
+        return Checkpoint(path, "huggingface", *huggingface.read(path))
+    prefix = tensorflow_files.prefix(path)
+    if prefix:
+        return Checkpoint(prefix, *tensorflow_files.read(prefix))
+    if os.path.exists(os.path.join(path, "pytorch_model.bin")):
+        raise ValueError(
+            f"{path}: pytorch_model.bin is read by PyTorch alone; "
+            "`save_pretrained` of transformers writes model.safetensors."
+        )
+    there = "holds none" if os.path.isdir(path) else "is none"
+    raise ValueError(f"{path} {there}: {_EXPECTED}")

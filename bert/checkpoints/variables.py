@@ -17,7 +17,8 @@ class Place(NamedTuple):
     """Where Model Garden has a variable.
 
     Attributes:
-        root: "encoder", "masked_lm" or "next_sentence".
+        root: "encoder", "masked_lm", "next_sentence" or "pooler", the one
+            that Model Garden's next-sentence head brings along.
         attributes: Path from there, such as "_pooler_layer/kernel".
         tail: End of the variable's own name, "pooler_transform/kernel".
     """
@@ -81,8 +82,9 @@ PARTS = {
 def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
     """{Google's name: its places} of BERT with both heads.
 
-    The pooler has two, as Model Garden's next-sentence head brings its own:
-    that is the first one, and the trained one where it is there.
+    Model Garden's pretrainer trains the pooler of its next-sentence head, not
+    the encoder's, so that one comes first; `bert.objective` has the original's
+    head, on the encoder's.
 
     Args:
         num_layers: Transformer layers, >= 1.
@@ -96,7 +98,7 @@ def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
     def add(name, *at, leaves):
         for leaf in leaves:
             found[f"{name}/{leaf}"] = tuple(
-                Place(root, f"{attributes}/{leaf}", f"{tail}/{leaf}")
+                Place(root, attributes + leaf, f"{tail}/{leaf}")
                 for root, attributes, tail in at
             )
 
@@ -104,7 +106,7 @@ def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
         found[f"bert/embeddings/{name}"] = (
             Place("encoder", attributes, f"{layer}/embeddings"),
         )
-    norm = ("encoder", "_embedding_norm_layer", "embeddings/layer_norm")
+    norm = ("encoder", "_embedding_norm_layer/", "embeddings/layer_norm")
     add("bert/embeddings/LayerNorm", norm, leaves=_NORM)
     for i in range(num_layers):
         for name, attributes, leaves in _LAYER:
@@ -115,20 +117,20 @@ def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
             )
             at = (
                 "encoder",
-                f"_transformer_layers/{i}/{attributes}",
+                f"_transformer_layers/{i}/{attributes}/",
                 f"transformer/layer_{i}/{tail}",
             )
             add(f"bert/encoder/layer_{i}/{name}", at, leaves=leaves)
     add(
         "bert/pooler/dense",
-        ("next_sentence", "dense", "next_sentence/pooler_dense"),
-        ("encoder", "_pooler_layer", "pooler_transform"),
+        ("pooler", "", "next_sentence/pooler_dense"),
+        ("encoder", "_pooler_layer/", "pooler_transform"),
         leaves=_DENSE,
     )
     head = "cls/predictions/transform"
     for layer, attribute, leaves in (
-        ("dense", "dense", _DENSE),
-        ("LayerNorm", "layer_norm", _NORM),
+        ("dense", "dense/", _DENSE),
+        ("LayerNorm", "layer_norm/", _NORM),
     ):
         at = ("masked_lm", attribute, f"{head}/{layer}")
         add(f"{head}/{layer}", at, leaves=leaves)
@@ -138,8 +140,13 @@ def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
         (_NEXT_SENTENCE_KERNEL, "kernel"),
         ("cls/seq_relationship/output_bias", "bias"),
     ):
-        place = ("next_sentence", f"out_proj/{leaf}", f"logits/{leaf}")
-        found[name] = (Place(*place),)
+        found[name] = tuple(
+            Place("next_sentence", attributes + leaf, f"next_sentence/{tail}")
+            for attributes, tail in (
+                ("out_proj/", f"logits/{leaf}"),
+                ("", leaf),
+            )
+        )
     return found
 
 
@@ -150,8 +157,8 @@ def part(name: str) -> str | None:
 
 
 def num_layers(names) -> int:
-    """Transformer layers that appear in Model Garden's or Google's names."""
-    found = (re.search(r"\blayer_(\d+)/", name) for name in names)
+    """Transformer layers that appear in names of any format."""
+    found = (re.search(r"\blayer[_.](\d+)[/.]", name) for name in names)
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
@@ -179,64 +186,75 @@ def to_google(name: str, array: np.ndarray) -> np.ndarray:
     return array.reshape(shape)
 
 
-def from_google(
-    name: str, array: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Google's array in Model Garden's `shape`."""
-    if name == _NEXT_SENTENCE_KERNEL:
-        array = array.T
-    return array.reshape(shape)
+def encoder(model):
+    """The encoder of a model, or the model if it is one.
+
+    Raises:
+        TypeError: If there is no BERT encoder of Model Garden in it.
+    """
+    items = getattr(model, "checkpoint_items", {})
+    for found in (model, getattr(model, "encoder", None), items.get("encoder")):
+        if hasattr(found, "transformer_layers"):
+            return found
+    raise TypeError(
+        "Expected a BERT encoder of Model Garden, or a model with one as its "
+        f"encoder or its checkpoint_items['encoder']; received {model!r}."
+    )
 
 
 def of(model) -> dict[str, list]:
-    """{Google's name: its variables} of a Model Garden model.
+    """{Google's name: its variables} of a model.
 
     Args:
-        model: An encoder, or a model with one in `checkpoint_items`, as
-            pretrainer and span labeler have it; its variables made.
+        model: See `load_initial`.
 
     Raises:
-        TypeError: If there is no BERT encoder in it.
-        ValueError: If variables are not made yet.
+        TypeError: If there is no BERT encoder of Model Garden in it.
+        ValueError: If its variables are not made yet.
     """
-    encoder = model
-    if not hasattr(encoder, "transformer_layers"):
-        encoder = getattr(model, "checkpoint_items", {}).get("encoder")
-    if not hasattr(encoder, "transformer_layers"):
-        raise TypeError(
-            "Expected a BERT encoder of Model Garden, or a model that has one "
-            f"as checkpoint_items['encoder']; received {model!r}."
-        )
-    heads = getattr(model, "classification_heads", ())
+    head = _next_sentence(model)
     roots = {
-        "encoder": encoder,
+        "encoder": encoder(model),
         "masked_lm": getattr(model, "masked_lm", None),
-        "next_sentence": next(
-            (head for head in heads if head.name == "next_sentence"), None
-        ),
+        "next_sentence": head,
+        "pooler": getattr(head, "dense", None),
     }
+    roots = {name: root for name, root in roots.items() if root is not None}
+    for root in roots.values():
+        if not root.built:
+            raise ValueError(f"{root.name} has no variables yet; call it.")
     found = {}
-    for name, at in places(len(encoder.transformer_layers)).items():
-        variables = [
-            _walk(roots[place.root], place.attributes, name)
+    for name, at in places(len(roots["encoder"].transformer_layers)).items():
+        found[name] = [
+            variable
             for place in at
-            if roots[place.root] is not None
+            if place.root in roots
+            and (variable := _walk(roots[place.root], place)) is not None
         ]
-        if variables:
-            found[name] = variables
-    return found
+    return {name: variables for name, variables in found.items() if variables}
 
 
-def _walk(item, attributes, name):
-    for attribute in attributes.split("/"):
-        try:
-            if attribute.isdecimal():
-                item = item[int(attribute)]
-            else:
-                item = getattr(item, attribute)
-        except AttributeError as error:
-            raise ValueError(
-                f"The model has no variable for {name} yet ({error}); call it "
-                "once first."
-            ) from error
+def _next_sentence(model):
+    """The head of `bert.objective`, or of Model Garden's pretrainer."""
+    heads = getattr(model, "classification_heads", ())
+    named = (head for head in heads if head.name == "next_sentence")
+    return getattr(model, "next_sentence", next(named, None))
+
+
+def _walk(item, place):
+    for attribute in place.attributes.split("/"):
+        if attribute.isdecimal():
+            item = item[int(attribute)]
+        else:
+            item = getattr(item, attribute, None)
     return item
+
+
+def assign(targets: dict[str, list], arrays: dict[str, np.ndarray]) -> None:
+    """Assigns Google's arrays to what `of` gave, all that are in both."""
+    for name in targets.keys() & arrays.keys():
+        array = arrays[name]
+        if name == _NEXT_SENTENCE_KERNEL:
+            array = array.T
+        for variable in targets[name]:
+            variable.assign(array.reshape(tuple(variable.shape)))

@@ -1,0 +1,144 @@
+"""BERT as Hugging Face stores it: model.safetensors and config.json."""
+
+import json
+import os
+
+import numpy as np
+
+from bert import models
+from bert.checkpoints import variables
+
+_FILE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_CONFIG = "config.json"
+_TIED = "cls.predictions.decoder.weight"
+_IMPLIED = ("embeddings.position_ids", "cls.predictions.decoder.bias", _TIED)
+"""What follows from other tensors."""
+
+_RENAMED = {
+    "cls/predictions/output_bias": "cls.predictions.bias",
+    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+}
+_ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu"}
+"""{hidden_act of `bert.models`: of Hugging Face}."""
+
+_LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
+
+
+def tensor_name(name: str) -> str:
+    """Hugging Face's name, without "bert.", of what Google calls `name`.
+
+    >>> tensor_name("bert/encoder/layer_1/output/LayerNorm/gamma")
+    'encoder.layer.1.output.LayerNorm.weight'
+    """
+    if name in _RENAMED:
+        return _RENAMED[name]
+    name = name.removeprefix("bert/").replace("/layer_", "/layer/")
+    *path, leaf = name.split("/")
+    if leaf.endswith("_embeddings"):
+        return ".".join([*path, leaf, "weight"])
+    return ".".join([*path, _LEAVES.get(leaf, leaf)])
+
+
+def is_here(path: str) -> bool:
+    """Whether `path` is such a file or a folder with one."""
+    if path.endswith(".safetensors"):
+        return os.path.isfile(path)
+    names = (_FILE, _INDEX)
+    return any(os.path.isfile(os.path.join(path, name)) for name in names)
+
+
+def read(path: str):
+    """Arrays, other names, settings; see `reading.Checkpoint`."""
+    folder = os.path.dirname(path) if os.path.isfile(path) else path
+    tensors = {}
+    for file in _files(path):
+        tensors |= _read_file(file)
+    places = variables.places(variables.num_layers(tensors))
+    arrays = {}
+    for name in places:
+        array = tensors.pop(tensor_name(name), None)
+        if array is not None:
+            arrays[name] = array.T if name.endswith("/kernel") else array
+    if variables.WORDS not in arrays:
+        raise ValueError(
+            f"{path}: holds no {tensor_name(variables.WORDS)}, but "
+            f"{', '.join(sorted(tensors)[:3])}, ..."
+        )
+    tied = tensors.get(_TIED)
+    if tied is not None and not np.array_equal(tied, arrays[variables.WORDS]):
+        raise ValueError(
+            f"{path}: {_TIED} differs from the word embeddings, with which "
+            "BERT's masked-LM head shares it."
+        )
+    others = tuple(sorted(tensors.keys() - set(_IMPLIED)))
+    config = os.path.join(folder, _CONFIG)
+    settings = models.config(config) if os.path.exists(config) else {}
+    return arrays, others, settings
+
+
+def write(folder: str, arrays: dict, settings: dict) -> None:
+    """Writes both files.
+
+    Args:
+        folder: Where to; it is there.
+        arrays: {Google's name: array}.
+        settings: A `bert.models.config`.
+    """
+    import safetensors.numpy
+
+    heads = any(name.startswith("cls/") for name in arrays)
+    tensors = {}
+    for name, array in arrays.items():
+        prefix = "bert." if heads and name.startswith("bert/") else ""
+        array = array.T if name.endswith("/kernel") else array
+        tensors[prefix + tensor_name(name)] = np.ascontiguousarray(array)
+    safetensors.numpy.save_file(
+        tensors, os.path.join(folder, _FILE), metadata={"format": "pt"}
+    )
+    architecture = "BertForPreTraining" if heads else "BertModel"
+    activation = settings["hidden_act"]
+    config = settings | {
+        "architectures": [architecture],
+        "hidden_act": _ACTIVATIONS.get(activation, activation),
+        "layer_norm_eps": 1e-12,
+        "model_type": "bert",
+    }
+    with open(os.path.join(folder, _CONFIG), "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2, sort_keys=True)
+        file.write("\n")
+
+
+def _files(path):
+    if os.path.isfile(path):
+        return [path]
+    whole = os.path.join(path, _FILE)
+    if os.path.isfile(whole):
+        return [whole]
+    index = os.path.join(path, _INDEX)
+    try:
+        with open(index, encoding="utf-8") as file:
+            names = set(json.load(file)["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{index}: no index of tensors ({error}).") from error
+    return [os.path.join(path, name) for name in sorted(names)]
+
+
+def _read_file(path):
+    """{name without "bert." and in its newer form: float32 array}."""
+    import safetensors
+
+    found = {}
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            for name in file.keys():
+                newer = (
+                    name.removeprefix("bert.")
+                    .replace("LayerNorm.gamma", "LayerNorm.weight")
+                    .replace("LayerNorm.beta", "LayerNorm.bias")
+                )
+                found[newer] = np.asarray(file.get_tensor(name), np.float32)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    return found

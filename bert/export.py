@@ -1,0 +1,86 @@
+r"""Writes a checkpoint of BERT in another format.
+
+    python -m bert.export --checkpoint=uncased_L-24_H-1024_A-16 \
+        --format=huggingface --output_dir=exported
+
+reads what `bert.checkpoints.read` reads: Google's, Model Garden's and Hugging
+Face's checkpoints, and the folder of a run; the encoder and the heads of
+pretraining are written. Exit codes: 0 written, 2 refused.
+"""
+
+import os
+
+from absl import app
+from absl import flags
+
+from bert import checkpoints
+from bert import models
+from bert.checkpoints import loading
+from lbcheck.settings import program
+
+FLAGS = flags.FlagValues()
+_OWN = {"flag_values": FLAGS, "module_name": "bert.export"}
+flags.DEFINE_string("checkpoint", None, "What to read.", **_OWN)
+flags.DEFINE_string("output_dir", None, "New folder to write.", **_OWN)
+flags.DEFINE_enum(
+    "format", None, checkpoints.FORMATS, "Whose format to write.", **_OWN
+)
+flags.DEFINE_string(
+    "model",
+    None,
+    "Architecture, by name or JSON file; unset: what lies beside the "
+    "checkpoint.",
+    **_OWN,
+)
+flags.DEFINE_string(
+    "vocab_file",
+    None,
+    "Vocabulary to put beside it; unset: the checkpoint's, if it has one.",
+    **_OWN,
+)
+
+
+def main():
+    """Does what the flags ask for; returns the exit code."""
+    for name in ("checkpoint", "output_dir", "format"):
+        if FLAGS[name].value is None:
+            raise app.UsageError(f"--{name} is needed.")
+    read = checkpoints.read(FLAGS.checkpoint)
+    settings = _settings(read)
+    heads = any(name.startswith("cls/") for name in read.arrays)
+    model = (models.pretrainer if heads else models.encoder)(settings)
+    loaded = loading.assign(model, read)
+    checkpoints.write(
+        model,
+        settings,
+        FLAGS.output_dir,
+        FLAGS.format,
+        loaded.loaded,
+        FLAGS.vocab_file or _vocabulary(read),
+    )
+    print(f"{FLAGS.output_dir}: {', '.join(loaded.loaded)} ({FLAGS.format})")
+    if loaded.unused:
+        print(f"Not written: {', '.join(loaded.unused)}")
+    return 0
+
+
+def _settings(read):
+    if FLAGS.model:
+        return models.config(FLAGS.model)
+    if "hidden_size" not in read.settings:
+        raise app.UsageError(
+            f"--model is needed: no configuration lies beside {read.path}."
+        )
+    return read.settings
+
+
+def _vocabulary(read):
+    folder = (
+        read.path if os.path.isdir(read.path) else os.path.dirname(read.path)
+    )
+    path = os.path.join(folder, "vocab.txt")
+    return path if os.path.exists(path) else None
+
+
+if __name__ == "__main__":
+    program.start(main, FLAGS, __doc__)
