@@ -1,0 +1,312 @@
+r"""Trains on SQuAD, answers its questions, and evaluates answers.
+
+    python -m bert.squad --flagfile=flags/squad/mini.flags
+    python -m bert.squad --mode=evaluate --predict_file=dev-v1.1.json \
+        --predictions_file=predictions.json --output_dir=records/evaluated
+
+Files of SQuAD v1.1, or v2.0 with --version_2_with_negative; --mode is any of
+train,predict,evaluate. Without further flags the protocol is that of Devlin et
+al. 2018. --num_seeds=6 fine-tunes six times from one checkpoint and tells the
+spread. The same command goes on where it was stopped. Exit codes: 0 finished,
+2 refused, 3 diverged, 69 another worker is lost, 75 interrupted by SIGTERM.
+"""
+
+import functools
+import json
+import os
+import pathlib
+
+from absl import app
+from absl import flags
+
+from bert import checkpoints as bert_checkpoints
+from bert import models
+from bert import squad_data
+from bert import squad_diagnostics
+from bert import squad_settings as settings
+from bert import squad_source
+from bert import squad_stability
+from bert import tokenization
+from lbcheck import schedules
+from lbcheck import training
+from lbcheck.settings import dry_run
+from lbcheck.settings import optimizer
+from lbcheck.settings import program
+from lbcheck.settings import training as training_flags
+from lbcheck.training import checkpoints
+
+FLAGS = flags.FlagValues()
+settings.define(FLAGS)
+
+PREDICTIONS = "predictions.json"
+NBEST = "nbest_predictions.json"
+NULL_ODDS = "null_odds.json"
+SCORES = "eval_results.json"
+DIAGNOSTICS = "diagnostics.json"
+
+
+class Questions:
+    """The files and the model that the flags name, each read when needed."""
+
+    @functools.cached_property
+    def tokenizer(self) -> tokenization.Tokenizer:
+        """Of the vocabulary."""
+        return tokenization.Tokenizer(
+            settings.vocab_file(FLAGS), FLAGS.lower_case
+        )
+
+    @functools.cached_property
+    def checkpoint(self) -> bert_checkpoints.Checkpoint:
+        """Where training starts."""
+        return bert_checkpoints.read(FLAGS.init_checkpoint)
+
+    @functools.cached_property
+    def settings(self) -> dict:
+        """Of the encoder."""
+        if FLAGS.bert_config:
+            tokens = len(self.tokenizer.vocab)
+            return settings.architecture(FLAGS.bert_config, tokens)
+        if not FLAGS.init_checkpoint:
+            raise app.UsageError(
+                "--bert_config is needed where there is no --init_checkpoint."
+            )
+        known = self.checkpoint.settings
+        missing = models.config("base").keys() - known.keys()
+        if missing:
+            raise app.UsageError(
+                f"--bert_config is needed: {FLAGS.init_checkpoint} does not "
+                f"tell {', '.join(sorted(missing))}."
+            )
+        return known
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """On the vocabulary."""
+        return squad_diagnostics.of_vocabulary(
+            self.tokenizer,
+            self.settings["vocab_size"],
+            settings.vocab_file(FLAGS),
+        )
+
+    @functools.cached_property
+    def train(self):
+        """Windows to train on."""
+        return self._features(self._read("train"), training=True)
+
+    @functools.cached_property
+    def dev(self):
+        """Questions to answer."""
+        return self._read("predict")
+
+    @functools.cached_property
+    def dev_features(self):
+        """Their windows."""
+        return self._features(self.dev)
+
+    def _read(self, kind):
+        part = "dev" if kind == "predict" else kind
+        second = FLAGS.version_2_with_negative
+        path = settings.file(FLAGS[f"{kind}_file"].value, part, second)
+        return squad_data.read(path, second, FLAGS.strict)
+
+    def _features(self, dataset, training=False):
+        length = FLAGS.max_seq_length
+        positions = self.settings["max_position_embeddings"]
+        if length > positions:
+            raise ValueError(
+                f"--max_seq_length={length}: the encoder has only "
+                f"{positions} positions."
+            )
+        found = squad_data.features(
+            dataset,
+            self.tokenizer,
+            length,
+            FLAGS.doc_stride,
+            FLAGS.max_query_length,
+            training,
+            FLAGS.num_workers,
+            FLAGS.cache_dir,
+        )
+        if training and not len(found):
+            raise ValueError(f"{dataset.origin}: no question to train on.")
+        return found
+
+
+def main() -> int:
+    """Does what the flags ask for; returns the exit code."""
+    settings.check(FLAGS)
+    questions = Questions()
+    if FLAGS.num_seeds == 1:
+        return _run(questions)
+    folder, scores = FLAGS.output_dir, {}
+    for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds):
+        FLAGS.seed = seed
+        FLAGS.output_dir = os.path.join(folder, f"seed-{seed}")
+        print(f"Seed {seed}:", flush=True)
+        code = _run(questions)
+        if code != training.FINISHED:
+            return code
+        if "evaluate" in FLAGS.mode:
+            scores[seed] = _read_json(SCORES)
+    if scores:
+        print("\n".join(squad_stability.write(folder, scores)))
+    return training.FINISHED
+
+
+def _run(questions) -> int:
+    """One run: its training, predictions and scores."""
+    if "train" in FLAGS.mode:
+        code = _train(questions)
+        if code != training.FINISHED or FLAGS.dry_run:
+            return code
+    if "predict" in FLAGS.mode:
+        _predict(questions)
+    if "evaluate" in FLAGS.mode:
+        _evaluate(questions)
+    return training.FINISHED
+
+
+def build(questions, rate, keras, optimizers):
+    """The workload; see `lbcheck.training.run`."""
+    del keras  # Model Garden's encoder is tf_keras
+    from bert import span_labeler
+
+    model = span_labeler.build(questions.settings)
+    if FLAGS.init_checkpoint:
+        print(span_labeler.start(model, questions.checkpoint), flush=True)
+    return training.Workload(
+        model=model,
+        optimizer=optimizer.make(FLAGS, optimizers, rate),
+        loss=span_labeler.loss(),
+        weighted_metrics=span_labeler.metrics(),
+    )
+
+
+def _train(questions) -> int:
+    counts = questions.train.diagnostics
+    # The protocol counts questions, not windows.
+    usable = counts["questions"] - counts["unusable_answers"]
+    options = training_flags.options(FLAGS, usable)
+    rate = settings.rate(FLAGS, options.total_steps)
+    source = squad_source.Source(questions.train, FLAGS.seed)
+    workload = functools.partial(build, questions, rate)
+    flagfile = program.flagfile(FLAGS, settings.OF_THE_CALL)
+    if FLAGS.dry_run:
+        plan = training.plan(options, source, flagfile)
+        checks = [f"{name}: {count}" for name, count in counts.items()]
+        print(dry_run.report(flagfile, options, plan, checks, workload, rate))
+        return training.FINISHED
+    resolved = program.values(FLAGS) | {
+        "encoder": questions.settings,
+        "schedule": schedules.serialize(rate),
+        "total_steps": options.total_steps,
+    }
+    code = training.run(options, workload, source, flagfile, resolved)
+    if code == training.FINISHED:
+        _diagnose(
+            warnings=questions.warnings,
+            train=_counts(questions.train),
+            skipped_updates=_skipped(options),
+        )
+    return code
+
+
+def _counts(features):
+    return squad_diagnostics.of_features(features, FLAGS.max_answer_length)
+
+
+def _skipped(options):
+    """Updates that float16 skipped; None in types that skip none."""
+    if options.mixed_precision != "float16":
+        return None
+    _, state = checkpoints.of(options.output_dir).newest()
+    optimizers = [
+        a for name, a in state.items() if name.startswith("optimizer")
+    ]
+    scale, _ = optimizers[-2:]  # the loss scale, and its count of updates
+    return squad_diagnostics.skipped_updates(float(scale))
+
+
+def _predict(questions) -> None:
+    from bert import span_labeler
+
+    folder = pathlib.Path(FLAGS.finetuned or FLAGS.output_dir)
+    weights = folder / "model.weights.h5"
+    if not weights.exists():
+        raise ValueError(
+            f"{folder} holds no finished run (no {weights.name}): train "
+            "first, or name one by --finetuned."
+        )
+    dataset, features = questions.dev, questions.dev_features
+    with span_labeler.precision(FLAGS.mixed_precision):
+        model = span_labeler.build(questions.settings)
+    _load(model, weights)
+    logits = span_labeler.predict(
+        model, features, FLAGS.predict_batch_size, FLAGS.progress
+    )
+    decoded = squad_data.decode(
+        dataset,
+        features,
+        *logits,
+        FLAGS.n_best_size,
+        FLAGS.max_answer_length,
+        FLAGS.null_score_diff_threshold,
+    )
+    _write(NBEST, decoded.nbest)
+    if dataset.version_2:
+        _write(NULL_ODDS, decoded.null_odds)
+    _write(PREDICTIONS, decoded.predictions)
+    _diagnose(warnings=questions.warnings, predict=_counts(features))
+
+
+def _load(model, weights):
+    try:
+        model.load_weights(weights)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{weights} is not of the encoder that the flags describe: {error}"
+        ) from error
+
+
+def _evaluate(questions) -> None:
+    dataset = questions.dev
+    path = FLAGS.predictions_file or os.path.join(FLAGS.output_dir, PREDICTIONS)
+    predictions = squad_data.read_predictions(path)
+    odds_file = pathlib.Path(path).with_name(NULL_ODDS)
+    if dataset.version_2 and odds_file.exists():
+        odds = json.loads(odds_file.read_text())
+        threshold = FLAGS.null_score_diff_threshold
+        scores = squad_data.evaluate(dataset, predictions, odds, threshold)
+    else:
+        scores = squad_data.evaluate(dataset, predictions)
+    _write(SCORES, scores)
+    found = {"answers": squad_diagnostics.of_predictions(dataset, predictions)}
+    if not FLAGS.predictions_file:
+        found |= _known()
+    print("\n".join(squad_diagnostics.lines(found, scores, dataset)))
+    print(json.dumps(scores), flush=True)
+
+
+def _diagnose(**found):
+    """Adds to what is known of the run."""
+    _write(DIAGNOSTICS, _known() | found)
+
+
+def _known():
+    path = pathlib.Path(FLAGS.output_dir, DIAGNOSTICS)
+    return _read_json(DIAGNOSTICS) if path.exists() else {}
+
+
+def _read_json(name):
+    return json.loads(pathlib.Path(FLAGS.output_dir, name).read_text())
+
+
+def _write(name, content):
+    path = pathlib.Path(FLAGS.output_dir, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    checkpoints.write_atomically(path, lambda f: f.write(text.encode()))
+
+
+if __name__ == "__main__":
+    program.start(main, FLAGS, __doc__)

@@ -1,0 +1,244 @@
+"""Flags of the SQuAD program; unset, they are the published protocol.
+
+Devlin et al. 2018 for BERT-Large, which You et al. 2019 and Nado et al. 2021
+leave untouched: AdamW at 3e-5 without bias correction, batch 24, 2 epochs,
+warm-up over a tenth of the updates by the original schedule, gradients
+clipped to norm 1; windows of 384 tokens every 128, questions of 64, the 20
+best answers of at most 30 tokens.
+"""
+
+import functools
+import os
+import pathlib
+
+from absl import app
+from absl import flags
+
+from bert import models
+from bert import schedule
+from bert import squad_data
+from lbcheck.settings import optimizer
+from lbcheck.settings import training
+
+MODES = ("train", "predict", "evaluate")
+
+ADAMW = {
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-6,
+    "weight_decay": 0.01,
+    "bias_correction": False,
+    "global_clipnorm": 1.0,
+}
+"""What the flags of --optimizer=adamw are where they are not set."""
+
+OF_THE_CALL = (
+    "cache_dir",
+    "dry_run",
+    "finetuned",
+    "max_answer_length",
+    "mode",
+    "n_best_size",
+    "null_score_diff_threshold",
+    "num_seeds",
+    "num_workers",
+    "predict_batch_size",
+    "predict_file",
+    "predictions_file",
+    "progress",
+    "strict",
+)
+"""Flags that decide nothing of the training."""
+
+_EMBEDDED = pathlib.Path(squad_data.__file__).parent / "embedded"
+
+_TEXTS = {
+    "train_file": "Questions to train on, JSON or gzip, or `embedded`.",
+    "predict_file": "Questions to answer, the same.",
+    "predictions_file": "Answers to evaluate; unset: those in --output_dir.",
+    "finetuned": "Folder of the run whose model answers; unset: --output_dir.",
+    "bert_config": "large, base, 4x128, ... or a JSON file; unset: that of "
+    "--init_checkpoint.",
+    "init_checkpoint": "Pretrained weights; unset: random ones.",
+    "vocab_file": "One token a line; unset: vocab.txt in --init_checkpoint.",
+    "cache_dir": "Folder to keep the tokens of questions in.",
+}
+_COUNTS = {
+    "max_seq_length": (384, "Tokens of a window, >= 1."),
+    "doc_stride": (128, "Tokens from one window to the next, >= 1."),
+    "max_query_length": (64, "Tokens of a question, >= 1."),
+    "n_best_size": (20, "Answers kept of each question, >= 1."),
+    "max_answer_length": (30, "Tokens of an answer, >= 1."),
+    "predict_batch_size": (32, "Windows at once in prediction, >= 1."),
+    "num_workers": (os.cpu_count(), "Processes that tokenize, >= 1."),
+    "num_seeds": (1, "Runs from one checkpoint, each in a folder, >= 1."),
+}
+
+
+def define(flag_values: flags.FlagValues) -> None:
+    """Defines all flags of the program."""
+    optimizer.define(flag_values)
+    training.define(flag_values)
+    own = {"flag_values": flag_values, "module_name": "bert.squad"}
+    text = functools.partial(flags.DEFINE_string, default=None, **own)
+    real = functools.partial(flags.DEFINE_float, **own)
+    for name, meaning in _TEXTS.items():
+        text(name, help=meaning)
+    for name, (default, meaning) in _COUNTS.items():
+        flags.DEFINE_integer(name, default, meaning, lower_bound=1, **own)
+    flags.DEFINE_list("mode", list(MODES), f"Any of {', '.join(MODES)}.", **own)
+    flags.DEFINE_bool("lower_case", True, "The model is uncased.", **own)
+    flags.DEFINE_bool(
+        "version_2_with_negative",
+        False,
+        "The files are v2.0: some questions have no answer.",
+        **own,
+    )
+    flags.DEFINE_bool("strict", False, "Refuse answers off their place.", **own)
+    flags.DEFINE_bool("dry_run", False, "Show settings, write nothing.", **own)
+    real(
+        "null_score_diff_threshold",
+        0.0,
+        "v2.0: no answer where its score is higher by more than this.",
+    )
+    flags.DEFINE_enum(
+        "schedule",
+        "original",
+        list(schedule.VARIANTS),
+        "original: the rate drops when warm-up ends; fixed: it does not.",
+        **own,
+    )
+    real("learning_rate", 3e-5, "Highest rate, >= 0.", lower_bound=0.0)
+    real(
+        "warmup_proportion",
+        0.1,
+        "Part of the updates that is warm-up, in [0, 1].",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flag_values.set_default("optimizer", "adamw")
+    flag_values.set_default("batch_size", 24)
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Sets what the protocol says of unset flags; refuses what is missing.
+
+    Raises:
+        app.UsageError: Names the flag.
+        ValueError: An unknown dialect.
+    """
+    modes = flag_values["mode"].value
+    for mode in modes:
+        if mode not in MODES:
+            raise app.UsageError(
+                f"--mode={mode}: expected any of {','.join(MODES)}."
+            )
+    if not modes:
+        raise app.UsageError(f"--mode is empty; any of {','.join(MODES)}.")
+    needed = ["output_dir"]
+    needed += ["train_file"] if "train" in modes else []
+    needed += ["predict_file"] if modes != ["train"] else []
+    for name in needed:
+        if not flag_values[name].value:
+            raise app.UsageError(
+                f"--{name} is needed for --mode={','.join(modes)}."
+            )
+    if flag_values["num_seeds"].value > 1:
+        _check_seeds(flag_values, modes)
+    if "train" not in modes:
+        return
+    if flag_values["finetuned"].value:
+        raise app.UsageError(
+            "--finetuned goes with --mode=predict alone; a run that is "
+            "trained here predicts with its own weights."
+        )
+    if flag_values["keras"].value != "tf_keras":
+        raise app.UsageError(
+            f"--keras={flag_values['keras'].value}: Model Garden's encoder "
+            "is a tf_keras model."
+        )
+    several = os.environ.get("TF_CONFIG")
+    if several and modes != ["train"]:
+        raise app.UsageError(
+            "Several workers (TF_CONFIG is set) train with --mode=train; "
+            "predict and evaluate then in one process."
+        )
+    if flag_values["optimizer"].value == "adamw":
+        for name, value in ADAMW.items():
+            if flag_values[name].value is None:
+                flag_values[name].value = value
+    length = [flag_values[n].value for n in ("train_steps", "train_epochs")]
+    if length == [None, None]:
+        flag_values["train_epochs"].value = 2.0
+    optimizer.check(flag_values)
+
+
+def _check_seeds(flag_values, modes):
+    for name in ("finetuned", "predictions_file"):
+        if flag_values[name].value:
+            raise app.UsageError(
+                f"--{name} is one run's; it does not go with --num_seeds."
+            )
+    if flag_values["dry_run"].value:
+        raise app.UsageError("--dry_run shows one run: leave --num_seeds out.")
+
+
+def file(name: str, part: str, version_2: bool) -> str:
+    """A file of questions; `embedded` means the set of this package.
+
+    Args:
+        name: Value of the flag.
+        part: "train" or "dev".
+        version_2: Whether v2.0 is meant.
+    """
+    if name != "embedded":
+        return name
+    version = "v2.0" if version_2 else "v1.1"
+    return str(_EMBEDDED / f"{part}-{version}.json")
+
+
+def vocab_file(flag_values: flags.FlagValues) -> str:
+    """The vocabulary's file.
+
+    Raises:
+        app.UsageError: It is not given, and not beside the checkpoint.
+    """
+    given = flag_values["vocab_file"].value
+    if given:
+        return given
+    checkpoint = flag_values["init_checkpoint"].value or ""
+    for folder in (checkpoint, os.path.dirname(checkpoint)):
+        beside = os.path.join(folder, "vocab.txt")
+        if checkpoint and os.path.isfile(beside):
+            return beside
+    raise app.UsageError(
+        "--vocab_file is needed: "
+        + (
+            f"there is no vocab.txt in {checkpoint}."
+            if checkpoint
+            else "--init_checkpoint is not set, so that none lies there."
+        )
+    )
+
+
+def architecture(bert_config: str, num_tokens: int) -> dict:
+    """`bert.models.config`; one that is no file has `num_tokens` tokens."""
+    sized = {} if os.path.exists(bert_config) else {"vocab_size": num_tokens}
+    return models.config(bert_config, **sized)
+
+
+def rate(flag_values: flags.FlagValues, total_steps: int):
+    """The schedule of `bert.schedule` that the flags describe.
+
+    Args:
+        flag_values: Parsed flags.
+        total_steps: Updates of the run, at least 1.
+    """
+    name = flag_values["schedule"].value
+    warmup = int(total_steps * flag_values["warmup_proportion"].value)
+    try:
+        return schedule.VARIANTS[name](
+            flag_values["learning_rate"].value, warmup, total_steps
+        )
+    except ValueError as error:
+        raise app.UsageError(f"--schedule={name}: {error}") from error

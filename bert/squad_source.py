@@ -1,0 +1,66 @@
+"""The windows of questions as a source of `lbcheck.training`."""
+
+import functools
+
+import numpy as np
+
+
+class Source:
+    """Windows with answers; epoch e is a permutation drawn from (seed, e).
+
+    There is no validation: what fine-tuning is judged by, the official
+    metric, is of answers and not of windows.
+
+    Args:
+        features: `bert.squad_data.Features`, made for training.
+        seed: Of the order, at least 0.
+    """
+
+    parts = ()
+
+    def __init__(self, features, seed: int):
+        self.num_train = len(features)
+        self._features = features
+        self._seed = seed
+
+    def train(self, batch_size, start=0, shard=0, num_shards=1):
+        """An endless tf.data.Dataset of (inputs, (start, end) positions)."""
+        import tensorflow as tf
+
+        length = self._features.max_seq_length
+        names = ("input_word_ids", "input_mask", "input_type_ids")
+        spec = tf.TensorSpec((batch_size, length), tf.int32)
+        return tf.data.Dataset.from_generator(
+            lambda: self._batches(batch_size, start, shard, num_shards),
+            output_signature=(
+                {name: spec for name in names},
+                tf.TensorSpec((batch_size, 2), tf.int32),
+            ),
+        )
+
+    def _batches(self, batch_size, block, shard, num_shards):
+        permutation = functools.lru_cache(maxsize=2)(self._permutation)
+        while True:
+            first = (block * num_shards + shard) * batch_size
+            epochs, places = np.divmod(
+                np.arange(first, first + batch_size), self.num_train
+            )
+            chosen = np.empty(batch_size, np.int64)
+            for epoch in range(epochs[0], epochs[-1] + 1):
+                inside = epochs == epoch
+                chosen[inside] = permutation(epoch)[places[inside]]
+            yield (
+                self._features.inputs(chosen),
+                positions(self._features, chosen),
+            )
+            block += 1
+
+    def _permutation(self, epoch):
+        generator = np.random.default_rng([self._seed, epoch])
+        return generator.permutation(self.num_train)
+
+
+def positions(features, windows) -> np.ndarray:
+    """Labels of some windows: start and end, int32 (windows, 2)."""
+    ends = features.start_positions[windows], features.end_positions[windows]
+    return np.stack(ends, axis=1).astype(np.int32)
