@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from lbcheck import tfrecords
 from resnet import data
 from resnet.data import arrays
 from resnet.data import augmentation
@@ -952,7 +953,7 @@ def test_truncated_file_is_named(tmp_path):
     write_imagenet(tmp_path)
     spoil(place, name, lambda content: content[:-700])
     with pytest.raises(ValueError, match=f"{name}: record 5 is cut short"):
-        records.count([f"file://{place}/{name}"])
+        tfrecords.count([f"file://{place}/{name}"])
 
 
 def test_missing_files_are_named(tmp_path):
@@ -968,9 +969,9 @@ def test_missing_files_are_named(tmp_path):
 
 def test_record_counts_equal_tensorflow(folder):
     paths = records.find(folder, "train")
-    assert records.count(paths) == list(TRAIN)
+    assert tfrecords.count(paths) == list(TRAIN)
     # As what only tf.io.gfile can read.
-    assert records.count(["file://" + path for path in paths]) == list(TRAIN)
+    assert tfrecords.count(["file://" + path for path in paths]) == list(TRAIN)
     assert [
         sum(1 for _ in tf.data.TFRecordDataset(path)) for path in paths
     ] == list(TRAIN)

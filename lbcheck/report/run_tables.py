@@ -6,6 +6,7 @@ A table is a list of flat rows; a figure draws what a table holds.
 import inspect
 
 import numpy as np
+from absl import app
 
 from lbcheck.report.folder import PARTS
 from lbcheck.report.search_tables import of
@@ -124,16 +125,14 @@ def schedules(study, records) -> tuple[list[dict], list[dict]]:
 
 def _schedule(arm, point, steps):
     """The schedule of an arm at a point; None where it has no point."""
-    from lbcheck.settings.schedule import FAMILIES
+    from lbcheck.settings import schedule
 
     if not point:
         return None
-    if arm["schedule"] not in FAMILIES:
-        raise ValueError(
-            f"study.json: unknown schedule {arm['schedule']!r}; expected one "
-            f"of {list(FAMILIES)}."
-        )
-    family = FAMILIES[arm["schedule"]]
+    try:
+        family = schedule.family(arm["schedule"])
+    except app.UsageError as error:
+        raise ValueError(f"study.json: {error}") from error
     given = arm["fixed"] | point
     known = inspect.signature(family).parameters
     return family(steps, **{n: v for n, v in given.items() if n in known})

@@ -7,8 +7,8 @@ The memory estimate adds, for one replica:
 * gradients: the trainable weights once, and once more for the accumulators
   where an update takes several microbatches;
 * activations: the outputs of all layers for one microbatch, in the type the
-  network computes in. It is what the backward pass may keep; the kernels'
-  own buffers are not in it.
+  network computes in, if it is a functional model. It is what the backward
+  pass may keep; the kernels' own buffers are not in it.
 """
 
 import importlib
@@ -92,17 +92,21 @@ def _memory(workload, options, plan):
     microbatch = plan["microbatch_size"]
     compute = 2 if options.mixed_precision else 4
     trainable = _bytes(model.trainable_variables)
-    outputs = sum(
-        math.prod(layer.output.shape[1:]) for layer in model.layers[1:]
-    )
     parts = {
         "parameters": _bytes(model.weights),
         "optimizer state": _bytes(workload.optimizer.variables),
         "gradients": trainable,
         "accumulators": trainable if plan["microbatches"] > 1 else 0,
-        f"activations of {microbatch} examples": outputs * microbatch * compute,
     }
-    parts["sum"] = sum(parts.values())
+    if getattr(model, "_is_graph_network", hasattr(model, "operations")):
+        outputs = sum(
+            math.prod(layer.output.shape[1:]) for layer in model.layers[1:]
+        )
+        activations = outputs * microbatch * compute
+        parts[f"activations of {microbatch} examples"] = activations
+        parts["sum"] = sum(parts.values())
+    else:
+        parts["sum without activations"] = sum(parts.values())
     return [
         f"{name}: {size / _MEBIBYTE:,.1f} MiB" for name, size in parts.items()
     ]

@@ -6,10 +6,13 @@ the run.
 """
 
 import inspect
+from collections.abc import Callable
+from collections.abc import Mapping
 
 from absl import app
 from absl import flags
 
+from lbcheck import naming
 from lbcheck import schedules
 from lbcheck.schedules import base
 from lbcheck.settings import usage
@@ -103,12 +106,32 @@ FAMILIES = {
 }
 """{value of --schedule: function of total_steps and of its flags}."""
 
+Families = Mapping[str, Callable[..., schedules.Schedule]]
+
+
+def family(name: str) -> Callable[..., schedules.Schedule]:
+    """One of `FAMILIES`, or such a function elsewhere, as "module:function".
+
+    Raises:
+        app.UsageError: There is none of that name.
+    """
+    if ":" in name:
+        return naming.load(name)
+    if name not in FAMILIES:
+        raise app.UsageError(
+            f"unknown schedule {name!r}; expected one of "
+            f"{', '.join(FAMILIES)}, or module:function."
+        )
+    return FAMILIES[name]
+
+
 _REALS = {
     "learning_rate": "Highest rate, per update, >= 0.",
     "initial_learning_rate": "Rate of the first update, >= 0.",
     "final_learning_rate": "Rate after the last update, >= 0.",
     "warmup_power": "Power of the warm-up, >= 0; 1 is linear.",
     "decay_power": "Power of the decay, >= 0; 1 is linear.",
+    "power": "Power of warm-up and decay, >= 0; 1 is linear.",
     "boundary_factor": "What a boundary multiplies the rate by, >= 0.",
 }
 _COUNTS = {
@@ -119,47 +142,68 @@ _LISTS = {"boundaries": "Increasing updates, by comma, where the rate falls."}
 _FLAGS = (*_REALS, *_COUNTS, *_LISTS)
 
 
-def define(flag_values: flags.FlagValues) -> None:
-    """Defines --schedule and its flags."""
+def define(
+    flag_values: flags.FlagValues,
+    families: Families = FAMILIES,
+    default: str = "constant",
+) -> None:
+    """Defines --schedule and the flags of its families.
+
+    Args:
+        flag_values: Where they are defined.
+        families: {value of --schedule: function}, as `FAMILIES`.
+        default: The family of runs that do not say.
+    """
+    own = {"flag_values": flag_values}
     flags.DEFINE_enum(
         "schedule",
-        "constant",
-        list(FAMILIES),
+        default,
+        list(families),
         "How the rate changes over the run.",
-        flag_values=flag_values,
+        **own,
     )
-    for name, text in _REALS.items():
-        flags.DEFINE_float(
-            name, None, text, lower_bound=0.0, flag_values=flag_values
-        )
-    for name, text in _COUNTS.items():
-        flags.DEFINE_integer(
-            name, None, text, lower_bound=0, flag_values=flag_values
-        )
-    for name, text in _LISTS.items():
-        flags.DEFINE_list(name, None, text, flag_values=flag_values)
+    for name, used_by in _users(families).items():
+        if not used_by:
+            continue
+        if name in _REALS:
+            flags.DEFINE_float(name, None, _REALS[name], 0.0, **own)
+        elif name in _COUNTS:
+            flags.DEFINE_integer(name, None, _COUNTS[name], 0, **own)
+        else:
+            flags.DEFINE_list(name, None, _LISTS[name], **own)
 
 
-def check(flag_values: flags.FlagValues) -> None:
+def names(families: Families = FAMILIES) -> tuple[str, ...]:
+    """Names of the flags that `define` defines."""
+    return "schedule", *(name for name, by in _users(families).items() if by)
+
+
+def check(flag_values: flags.FlagValues, families: Families = FAMILIES) -> None:
     """Refuses flags that --schedule does not use, and those it misses.
 
     Raises:
         app.UsageError: Names the flag and the schedule.
     """
-    usage.check(flag_values, "schedule", usage.users(_FLAGS, FAMILIES))
+    users = {name: by for name, by in _users(families).items() if by}
+    usage.check(flag_values, "schedule", users)
     name = flag_values["schedule"].value
-    given = {"total_steps", *usage.given(flag_values, _FLAGS)}
-    for flag, parameter in inspect.signature(FAMILIES[name]).parameters.items():
+    given = {"total_steps", *usage.given(flag_values, users)}
+    for flag, parameter in inspect.signature(families[name]).parameters.items():
         if parameter.default is parameter.empty and flag not in given:
             raise app.UsageError(f"--schedule={name} needs --{flag}.")
 
 
-def make(flag_values: flags.FlagValues, total_steps: int):
+def make(
+    flag_values: flags.FlagValues,
+    total_steps: int,
+    families: Families = FAMILIES,
+):
     """The schedule that the flags describe.
 
     Args:
         flag_values: Parsed flags.
         total_steps: Updates of the run, at least 1.
+        families: As for `define`.
 
     Returns:
         A schedule of `lbcheck.schedules`.
@@ -176,9 +220,14 @@ def make(flag_values: flags.FlagValues, total_steps: int):
         >>> round(make(flag_values, total_steps=6)(2), 12)
         1.5
     """
-    check(flag_values)
+    check(flag_values, families)
     name = flag_values["schedule"].value
+    given = usage.given(flag_values, names(families)[1:])
     try:
-        return FAMILIES[name](total_steps, **usage.given(flag_values, _FLAGS))
+        return families[name](total_steps, **given)
     except ValueError as error:
         raise app.UsageError(f"--schedule={name}: {error}") from error
+
+
+def _users(families):
+    return usage.users(_FLAGS, families)

@@ -39,7 +39,7 @@ class Arguments:
 
     Args:
         owner: Whose they are, for messages.
-        schedule: A family of `lbcheck.settings.schedule.FAMILIES`.
+        schedule: Name for `lbcheck.settings.schedule.family`.
         optimizer: Definition of `lbcheck.optimizers.definitions`, or any
             function of `learning_rate` and more.
         fallback: Another definition, or None.
@@ -60,7 +60,7 @@ class Arguments:
         self._optimizer = optimizer
         self._fallback = fallback
         self._family = dict(
-            inspect.signature(families.FAMILIES[schedule]).parameters
+            inspect.signature(families.family(schedule)).parameters
         )
         del self._family["total_steps"]
         if "learning_rate" not in inspect.signature(optimizer).parameters:

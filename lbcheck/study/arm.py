@@ -47,9 +47,10 @@ class Arm:
         space: What is searched: an `lbcheck.study.space.Space`, its dict or
             its JSON file, or a dict {hyperparameter: specification}. None
             takes that of the built-in arm of this optimizer.
-        schedule: A family of `lbcheck.settings.schedule.FAMILIES`. Where it
-            needs `warmup_steps` and neither the space nor `fixed` has it,
-            there is no warm-up.
+        schedule: A family of `lbcheck.settings.schedule.FAMILIES`, or such a
+            function elsewhere, as "module:function". Where it needs
+            `warmup_steps` and neither the space nor `fixed` has it, there is
+            no warm-up.
         layer_wise: Whether the rates are layer-wise, so that this arm is
             compared with those that are not. None: for lars and lamb.
         fallback: For lars and lamb: the optimizer by name of the variables
@@ -84,7 +85,9 @@ class Arm:
         **fixed,
     ):
         self.name = name
-        self.schedule = self._checked("schedule", schedule, families.FAMILIES)
+        self.schedule = schedule
+        if ":" not in str(schedule):
+            self._checked("schedule", schedule, families.FAMILIES)
         self.optimizer, self._definition = self._found(optimizer)
         self.space = self._space(space)
         adapts = self._definition is not None and (
@@ -242,7 +245,7 @@ class Arm:
         if any(base.is_array(value) for value in given.values()):
             return _Live(self.schedule, steps, tuple(given.items()))
         with arguments.named(str(self)):
-            return families.FAMILIES[self.schedule](steps, **given)
+            return families.family(self.schedule)(steps, **given)
 
     def make(
         self, keras_name: str, hyperparameters: Mapping[str, Any], steps: int
@@ -393,7 +396,7 @@ class _Live(schedules.Schedule):
     arguments: tuple[tuple[str, Any], ...]
 
     def rate(self, xp, step):
-        family = families.FAMILIES[self.family]
+        family = families.family(self.family)
         return family(self.total_steps, **dict(self.arguments)).rate(xp, step)
 
     def leaves(self):

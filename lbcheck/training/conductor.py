@@ -9,6 +9,7 @@ import time
 import tqdm
 
 from lbcheck import event_file
+from lbcheck.training import engines
 
 
 class Diverged(Exception):
@@ -101,8 +102,9 @@ class Conductor:
             },
         }
         if last or self._due(self._options.evaluate_every, never=True):
-            metrics = self._engine.evaluate(self._source)
-            line |= {f"validation_{k}": v for k, v in metrics.items()}
+            for part in engines.parts(self._source):
+                metrics = self._engine.evaluate(self._source, part)
+                line |= {f"{part}_{k}": v for k, v in metrics.items()}
         self._report(line, seconds)
         due = self._due(self._options.checkpoint_every)
         alone = self._interruption.requested and not self._engine.multi_worker

@@ -80,6 +80,11 @@ def evaluation_size(options, divided: Layout) -> int:
     return size
 
 
+def parts(source) -> tuple[str, ...]:
+    """What of a source is evaluated; see `lbcheck.training.run`."""
+    return getattr(source, "parts", ("validation",))
+
+
 def check_train_step(model, model_class, microbatches: int) -> None:
     """Refuses to divide what only the model knows how to do.
 
@@ -133,14 +138,17 @@ class Engine:
             verbose=0,
         )
 
-    def evaluate(self, source, steps: int | None = None) -> dict[str, float]:
-        """Metrics over all validation examples, or over some steps; without
+    def evaluate(
+        self, source, part: str, steps: int | None = None
+    ) -> dict[str, float]:
+        """Metrics over all examples of a part, or over some steps; without
         "loss", since the examples that fill the last batch count in it."""
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
         metrics = self.model.evaluate(
-            self._validation_data(source, size),
-            steps=steps or math.ceil(source.num_validation / everywhere),
+            self._evaluation_data(getattr(source, part), source, size),
+            steps=steps
+            or math.ceil(getattr(source, f"num_{part}") / everywhere),
             return_dict=True,
             verbose=0,
         )
@@ -183,7 +191,8 @@ class Engine:
         where = f"The checkpoint after {step} updates"
         checkpoints.assign(self.variables(), state, where)
         if metrics:
-            self.evaluate(source, steps=1)  # only then do they have variables
+            # Only then do they have variables.
+            self.evaluate(source, parts(source)[0], steps=1)
         return metrics
 
     def assign_metrics(self, arrays) -> None:
@@ -209,7 +218,7 @@ class Engine:
         """What `fit` takes: the stream from the update after `step` on."""
         raise NotImplementedError
 
-    def _validation_data(self, source, size):
+    def _evaluation_data(self, part, source, size):
         """What `evaluate` takes, `size` examples a replica."""
         raise NotImplementedError
 

@@ -50,8 +50,8 @@ class Keras3Engine(engines.Engine):
         start = step * self.layout.microbatches
         return source.train(self.layout.element, start, 0, 1)
 
-    def _validation_data(self, source, size):
-        return source.validation(size, 0, 1)
+    def _evaluation_data(self, part, source, size):
+        return part(size, 0, 1)
 
     def watch(self, step, logs):
         """Notes the first call whose mean loss so far is not finite."""

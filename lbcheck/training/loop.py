@@ -87,7 +87,7 @@ def plan(options: ends.Options, source, flagfile: str) -> dict:
 def evaluate(
     options: ends.Options, build, source, flagfile: str
 ) -> dict[str, float]:
-    """Metrics of the newest checkpoint over all validation examples.
+    """Metrics of the newest checkpoint over all examples that are evaluated.
 
     Args:
         options: As the run had them.
@@ -96,7 +96,8 @@ def evaluate(
         flagfile: As `run` takes it.
 
     Returns:
-        {"step": updates of the checkpoint, metric name: value}.
+        {"step": updates of the checkpoint, metric name: value}, where the
+        source has several parts {..., part_name: value}.
 
     Raises:
         ValueError: If `options.output_dir` holds no whole checkpoint, or
@@ -110,7 +111,13 @@ def evaluate(
     engine = engines.make(options)
     engine.build(build)
     engine.restore(*found, source)
-    return {"step": found[0], **engine.evaluate(source)}
+    metrics = {"step": found[0]}
+    parts = engines.parts(source)
+    for part in parts:
+        prefix = f"{part}_" if len(parts) > 1 else ""
+        for name, value in engine.evaluate(source, part).items():
+            metrics[prefix + name] = value
+    return metrics
 
 
 def run(
@@ -127,7 +134,9 @@ def run(
             k the part `shard` of block start + k; `validation(batch_size,
             shard, num_shards)` all examples once with weights, the last
             batches filled up with examples of weight 0; `num_train` and
-            `num_validation` count them, `image_shape` is an input's shape.
+            `num_validation` count them, `image_shape` is an input's shape
+            where no tf.data.Dataset says it. `parts`, if there, names the
+            methods such as `validation` that are evaluated.
         flagfile: What runs this again; another one in the folder refuses.
         settings: Resolved settings for the record, as JSON takes them.
 

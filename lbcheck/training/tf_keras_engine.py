@@ -59,8 +59,8 @@ class TFKerasEngine(engines.Engine):
             source.train, source, self.layout.element, start
         )
 
-    def _validation_data(self, source, size):
-        return self._distribute(source.validation, source, size)
+    def _evaluation_data(self, part, source, size):
+        return self._distribute(part, source, size)
 
     def first_bad(self, step):
         """As the train function saw it."""

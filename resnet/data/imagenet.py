@@ -24,16 +24,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lbcheck import tfrecords
 from resnet.data import arrays
 from resnet.data import preprocessing as chains
 from resnet.data import records
 from resnet.data import tfds
 
 _CLASSES = 1000
-_SHUFFLE_BUFFER = 16_384
-_OPEN_FILES = 10
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
-_RECORDS = 1 << 32
 _PADDING = np.int64(-1)
 _PARALLEL = tf.data.AUTOTUNE
 
@@ -90,9 +88,9 @@ def source(
     else:
         paths = records.find(data_dir, "train")
         counted = num_train_examples is None
-        train = Split(paths, records.count(paths) if counted else None)
+        train = Split(paths, tfrecords.count(paths) if counted else None)
         paths = records.find(data_dir, "validation")
-        validation = Split(paths, records.count(paths))
+        validation = Split(paths, tfrecords.count(paths))
         layout = _STANDARD
     return ImageNet(
         data_dir,
@@ -158,13 +156,15 @@ class ImageNet:
         epoch, offset = divmod(start * batch_size, size)
 
         def read_epoch(number):
-            order = tf.random.experimental.stateless_shuffle(
+            order = tf.random.experimental.statelesstfrecords.shuffle(
                 tf.range(len(paths), dtype=tf.int64),
                 seed=[self._seed, number],
             )
-            found = _read(paths, order).concatenate(self._too_few(size))
+            found = tfrecords.read(paths, order).concatenate(
+                self._too_few(size)
+            )
             part = number * num_shards + shard
-            return _shuffle(found.take(size), self._seed, part)
+            return tfrecords.shuffle(found.take(size), self._seed, part)
 
         def prepare(encoded, boxes, position):
             key = tf.stack([self._seed, position * num_shards + shard])
@@ -178,7 +178,9 @@ class ImageNet:
             .enumerate(start)
         )
         decoded = self._decode(batches, paths, prepare, substitute=True)
-        return _finish(decoded.map(lambda images, labels, _: (images, labels)))
+        return tfrecords.finish(
+            decoded.map(lambda images, labels, _: (images, labels))
+        )
 
     def validation(self, batch_size, shard=0, num_shards=1):
         """Every validation example once, padded, a tf.data.Dataset.
@@ -195,14 +197,16 @@ class ImageNet:
             return self._chain.evaluate(encoded, self._size)
 
         batches = (
-            _read(paths, tf.range(len(paths), dtype=tf.int64))
+            tfrecords.read(paths, tf.range(len(paths), dtype=tf.int64))
             .shard(num_shards, shard)
             .concatenate(padding)
             .take(blocks * batch_size)
             .batch(batch_size, drop_remainder=True)
             .enumerate()
         )
-        return _finish(self._decode(batches, paths, prepare, substitute=False))
+        return tfrecords.finish(
+            self._decode(batches, paths, prepare, substitute=False)
+        )
 
     def check(self):
         """What was found; reads all record lengths and one record a split."""
@@ -211,7 +215,7 @@ class ImageNet:
             ("train", self._train, self.num_train),
             ("validation", self._validation, self.num_validation),
         ):
-            found = sum(records.count(split.paths))
+            found = sum(tfrecords.count(split.paths))
             if found != examples:
                 raise ValueError(
                     f"{self._data_dir}: the {kind} files hold {found} "
@@ -233,7 +237,7 @@ class ImageNet:
         if num_shards == 1:
             return self.num_train
         if self._train.counts is None:
-            return sum(records.count(self._train.paths[shard::num_shards]))
+            return sum(tfrecords.count(self._train.paths[shard::num_shards]))
         return sum(self._train.counts[shard::num_shards])
 
     def _too_few(self, size):
@@ -353,7 +357,7 @@ class ImageNet:
         usable = np.zeros(len(names), bool)
         usable[slots] = (labels >= 0) & (labels < _CLASSES)
         for slot in np.flatnonzero(~usable & (names != _PADDING)):
-            file, record = divmod(int(names[slot]), _RECORDS)
+            file, record = divmod(int(names[slot]), tfrecords.FILE)
             name = f"{paths[file]}: record {record}"
             reason = self._examine(name, examples[slot])
             self._count_broken(name, reason or "cannot be prepared")
@@ -401,47 +405,3 @@ class ImageNet:
         if len(self._broken) > self._max_bad_records:
             raise ValueError(message)
         logging.warning(message)
-
-
-def _read(paths, order):
-    """(name, example) of the records of the files, some open at a time.
-
-    A name is the file's index times _RECORDS, plus the record's.
-    """
-    paths = tf.constant(paths)
-    return tf.data.Dataset.from_tensor_slices(order).interleave(
-        lambda file: tf.data.TFRecordDataset(paths[file]).enumerate(
-            file * _RECORDS
-        ),
-        cycle_length=_OPEN_FILES,
-        num_parallel_calls=_PARALLEL,
-        deterministic=True,
-    )
-
-
-def _shuffle(dataset, seed, part):
-    """Dataset.shuffle whose order is a function of (seed, part) alone.
-
-    Dataset.shuffle itself also depends on tf.random.set_seed.
-    """
-    element = dataset.element_spec
-    shuffled = tf.raw_ops.ShuffleDataset(
-        input_dataset=tf.data.experimental.to_variant(dataset),
-        buffer_size=_SHUFFLE_BUFFER,
-        seed=seed,
-        seed2=part + 1,  # Both zero would mean any order.
-        output_types=[part.dtype for part in element],
-        output_shapes=[part.shape for part in element],
-        reshuffle_each_iteration=False,
-    )
-    return tf.data.experimental.from_variant(shuffled, element)
-
-
-def _finish(dataset):
-    options = tf.data.Options()
-    options.deterministic = True
-    # The shards are cut here.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    return dataset.with_options(options).prefetch(_PARALLEL)

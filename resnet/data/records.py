@@ -1,13 +1,9 @@
-"""TFRecord files: which there are, and how many records each holds."""
+"""TFRecord files of a data set, by their usual names."""
 
 import os
 import re
-import struct
-from concurrent import futures
 
 _NAME = re.compile(r".*-(\d{5})-of-(\d{5})")
-_HEADER = 12  # Eight bytes of length and their checksum of four.
-_FOOTER = 4
 
 
 def find(folder, split):
@@ -42,55 +38,3 @@ def find(folder, split):
             f"{', ...' if len(paths) > 8 else '.'}"
         )
     return paths
-
-
-def count(paths):
-    """Records of each file, by the lengths in their headers.
-
-    Args:
-        paths: Files. One that tf.io.gfile has to read (gs://) is read whole.
-
-    Returns:
-        List of numbers of records.
-
-    Raises:
-        ValueError: A file is cut short or is no TFRecord file.
-    """
-    with futures.ThreadPoolExecutor(16) as pool:
-        return list(pool.map(_count, paths))
-
-
-def _count(path):
-    if "://" in path:
-        return _count_remote(path)
-    size = os.path.getsize(path)
-    records = position = 0
-    # Unbuffered: a buffer would be filled anew at each record.
-    with open(path, "rb", buffering=0) as file:
-        while position < size:
-            header = os.pread(file.fileno(), _HEADER, position)
-            begin = position
-            if len(header) == _HEADER:
-                position += _HEADER + struct.unpack("<Q", header[:8])[0]
-                position += _FOOTER
-            if len(header) < _HEADER or position > size:
-                raise ValueError(
-                    f"{path}: record {records}, at byte {begin}, is cut short "
-                    f"or damaged: the file ends at byte {size}."
-                )
-            records += 1
-    return records
-
-
-def _count_remote(path):
-    import tensorflow as tf
-
-    records = 0
-    try:
-        for _ in tf.data.TFRecordDataset(path):
-            records += 1
-    except tf.errors.DataLossError as error:
-        raise ValueError(
-            f"{path}: record {records} is cut short or damaged: {error.message}"
-        ) from error
-    return records

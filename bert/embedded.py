@@ -1,0 +1,155 @@
+"""Records of the text that ships with Python, for runs that need no download.
+
+Topics of Python's help that make a tenth of its text are held out. Topics
+quote each other now and then, so what is held out is not all unseen.
+"""
+
+import collections
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from bert import text
+from bert import tokenization
+from bert.pretraining_data import documents
+from bert.pretraining_data import files
+from bert.pretraining_data import production
+from bert.pretraining_data import shards
+
+_HELD_OUT = 0.1
+_SHARDS = 4
+
+
+class Corpus(NamedTuple):
+    """Text files with a vocabulary of their own.
+
+    Attributes:
+        folder: Where they lie.
+        train: File of the training text.
+        validation: File of the held-out text.
+        vocab_file: One token a line, learned from the training text.
+        tokens: Size of the vocabulary.
+        entropy: Unigram entropy of the training text's tokens, in nats.
+    """
+
+    folder: pathlib.Path
+    train: str
+    validation: str
+    vocab_file: str
+    tokens: int
+    entropy: float
+
+
+def corpus(folder, train_vocab: int) -> Corpus:
+    """Writes the text and its vocabulary, if they are not there.
+
+    Args:
+        folder: Where to; made if need be.
+        train_vocab: Most tokens of the vocabulary, at least 5.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = _split(text.embedded().values())
+    paths = {part: str(folder / f"{part}.txt") for part in parts}
+    for part, found in parts.items():
+        content = "".join("\n".join([*lines, "", ""]) for lines in found)
+        _write(paths[part], content)
+    vocab_file = str(folder / f"vocab-{train_vocab}.txt")
+    if not os.path.exists(vocab_file):
+        from bert.pretraining_data import vocabulary
+
+        origins = documents.sources([paths["train"]])
+        vocabulary.train(vocab_file, origins, train_vocab, lower_case=True)
+    tokenizer = tokenization.Tokenizer(vocab_file)
+    counts = collections.Counter()
+    for sentences in parts["train"]:
+        for sentence in sentences:
+            counts.update(tokenizer.ids(sentence))
+    return Corpus(
+        folder,
+        paths["train"],
+        paths["validation"],
+        vocab_file,
+        len(tokenizer.vocab),
+        entropy(list(counts.values())),
+    )
+
+
+def _split(topics) -> dict[str, list]:
+    """A topic is held out where the part that is then stays below a tenth."""
+    parts, total, held_out = {"train": [], "validation": []}, 0, 0
+    for sentences in topics:
+        size = sum(map(len, sentences))
+        total += size
+        if held_out + size <= _HELD_OUT * total:
+            held_out += size
+            parts["validation"].append(sentences)
+        else:
+            parts["train"].append(sentences)
+    return parts
+
+
+def _write(path, content):
+    if os.path.exists(path) and pathlib.Path(path).read_text() == content:
+        return
+    files.write(path, f"{path}.part", lambda f: f.write(content.encode()))
+
+
+def entropy(counts) -> float:
+    """Entropy in nats of the distribution that the counts are of.
+
+    >>> round(entropy([1, 1, 2]), 4)  # 1.5 bits
+    1.0397
+    """
+    part = np.asarray(counts, np.float64)
+    part = part[part > 0] / part.sum()
+    return float(-(part * np.log(part)).sum())
+
+
+def records(
+    made: Corpus,
+    name: str,
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    dupe_factor: int,
+    seed: int,
+) -> tuple[str, str]:
+    """Makes the records of a phase, if they are not there.
+
+    Args:
+        made: What `corpus` returned.
+        name: Of the phase; the files begin with it.
+        max_seq_length, max_predictions_per_seq, dupe_factor, seed: As the
+            flags of `bert.create_pretraining_data`.
+
+    Returns:
+        (pattern of the training records, pattern of the held-out ones).
+    """
+    patterns = []
+    for part, source in (
+        ("train", made.train),
+        ("validation", made.validation),
+    ):
+        prefix = str(made.folder / f"{name}-{part}")
+        settings = shards.Settings(
+            vocab_file=made.vocab_file,
+            lower_case=True,
+            whole_word_masking=False,
+            max_seq_length=max_seq_length,
+            max_predictions_per_seq=max_predictions_per_seq,
+            masked_lm_prob=0.15,
+            short_seq_prob=0.1,
+            dupe_factor=dupe_factor,
+            seed=seed,
+        )
+        origins = documents.sources([source])
+        production.run(
+            origins,
+            settings,
+            prefix,
+            num_shards=_SHARDS if part == "train" else 1,
+        )
+        patterns.append(f"{prefix}-*-of-*")
+    return tuple(patterns)

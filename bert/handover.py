@@ -1,0 +1,127 @@
+"""What the second phase takes over from the first, done and told."""
+
+import numpy as np
+
+from bert import settings
+from lbcheck.settings import optimizer
+from lbcheck.settings import program
+from lbcheck.training import checkpoints
+
+_MOMENTS = {"first_moment": "beta_1", "second_moment": "beta_2"}
+_OF_THE_RUN = ("bert_config", "clip", "mixed_precision", "output_dir", "seed")
+
+
+def without_correction(flag_values, optimizers) -> bool:
+    """Turns bias correction off in the flags; whether it was on.
+
+    The count of updates, on which it depends, starts anew in phase 2, where
+    moments that are kept must not be corrected as if they were new.
+    """
+    rule = optimizer.make(flag_values, optimizers, 0.0).rule
+    corrected = getattr(rule, "bias_correction", False)
+    if corrected:
+        flag_values.bias_correction = False
+    if flag_values.fallback == "adamw":
+        flag_values.fallback_bias_correction = False
+    return corrected
+
+
+def keep_state(made, folder, corrected: bool) -> None:
+    """Gives a new optimizer the moments that phase 1 ended with.
+
+    If they are to be bias-corrected, they are so once, here:
+
+        m = m_T / (1 - beta_1^T),  v = v_T / (1 - beta_2^T)
+
+    From then on they remain means with weights of sum 1 without correction.
+
+    Args:
+        made: The optimizer, built; of the class and model of phase 1.
+        folder: Record of phase 1, whose T updates are done.
+        corrected: Whether they are.
+
+    Raises:
+        ValueError: There is no checkpoint, or its state is another one's.
+    """
+    found = checkpoints.of(folder).newest()
+    if found is None:
+        raise ValueError(f"{folder} holds no whole checkpoint.")
+    steps, arrays = found
+    names = {
+        id(variable): f"optimizer/{index}"
+        for index, variable in enumerate(made.variables)
+    }
+    for assignment, slots in zip(made.assignments, made._slots):
+        rule = assignment.rule
+        for slot, variable in zip(rule.slots, slots):
+            kept = arrays.get(names[id(variable)])
+            if kept is None or kept.shape != tuple(variable.shape):
+                raise ValueError(
+                    f"{folder}: no {slot.name} of {assignment.path} with "
+                    f"shape {tuple(variable.shape)} in its checkpoint."
+                )
+            beta = _MOMENTS.get(slot.name)
+            if corrected and beta is not None:
+                kept = kept / -np.expm1(steps * np.log(getattr(rule, beta)))
+            variable.assign(kept)
+
+
+def table(first, second, steps: tuple[int, int], rates) -> str:
+    """What changes at the start of phase 2, as text.
+
+    Args:
+        first, second: Flags of the phases, see `bert.settings.phase`, with
+            the initial checkpoint of phase 2.
+        steps: Updates of both phases.
+        rates: Their schedules.
+    """
+    rows = [
+        ("", "phase 1", "phase 2"),
+        ("weights", first.init_checkpoint or "random", second.init_checkpoint),
+        ("update counter", f"0 to {steps[0]}", f"0 to {steps[1]}"),
+        (
+            "optimizer state",
+            "zero",
+            "of phase 1" if second.keep_optimizer_state else "zero",
+        ),
+        *(
+            (name, *(f"{value:.6g}" for value in values))
+            for name, values in (
+                ("rate of the first update", [rate(0) for rate in rates]),
+                (
+                    "highest rate",
+                    [
+                        max(rate(np.arange(count)))
+                        for rate, count in zip(rates, steps)
+                    ],
+                ),
+                (
+                    "rate of the last update",
+                    [rate(count - 1) for rate, count in zip(rates, steps)],
+                ),
+            )
+        ),
+        *_differences(first, second),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+        for row in rows
+    )
+    return "\n".join(["Hand-over:", *(f"  {n.rstrip()}" for n in lines)])
+
+
+def _differences(first, second):
+    """Rows of the phases' flags that are not shown otherwise."""
+    values = [program.values(flags) for flags in (first, second)]
+    skipped = {*_OF_THE_RUN, "init_checkpoint"}
+    for name in settings.phase_flags():
+        shown = [_text(found.get(name)) for found in values]
+        if name not in skipped and shown != ["", ""]:
+            yield (name, *shown)
+
+
+def _text(value):
+    if isinstance(value, list):
+        return ",".join(value) or "none"
+    return "" if value is None else str(value)

@@ -1,0 +1,273 @@
+"""Pretrains BERT in one or two phases; everything is a flag.
+
+    python -m bert.pretrain --flagfile=flags/bert/mini.flags
+
+Phase 2 (flags --phase2_...) begins with phase 1's weights, an update counter
+of zero and zero optimizer state. The phases' records are the folders phase1
+and phase2 of --output_dir. The same command goes on where it was stopped;
+--phase=1 stops after phase 1, --dry_run shows what would happen. Exit codes:
+0 finished, 2 refused, 3 diverged, 69 another worker is lost, 75 interrupted
+by SIGTERM.
+"""
+
+import contextlib
+import copy
+import functools
+import gc
+import json
+import os
+import pathlib
+import tempfile
+
+from absl import app
+from absl import flags
+
+from bert import families
+from bert import handover
+from bert import settings
+from lbcheck import schedules
+from lbcheck import training
+from lbcheck.settings import dry_run
+from lbcheck.settings import optimizer
+from lbcheck.settings import program
+from lbcheck.settings import schedule
+from lbcheck.settings import training as training_flags
+from lbcheck.training import checkpoints
+from lbcheck.training.record import Record
+
+FLAGS = flags.FlagValues()
+settings.define(FLAGS)
+
+_RECORDS = "records"
+_METRICS = (
+    "masked_lm_loss",
+    "masked_lm_accuracy",
+    "next_sentence_loss",
+    "next_sentence_accuracy",
+)
+
+
+def main() -> int:
+    """Does what the flags ask for; returns the exit code."""
+    settings.check(FLAGS)
+    numbers = [1, 2][: settings.num_phases(FLAGS)]
+    if FLAGS.phase != "all":
+        numbers = [int(FLAGS.phase)]
+    elif len(numbers) > 1 and "TF_CONFIG" in os.environ:
+        raise app.UsageError(
+            "With TF_CONFIG a process trains one phase: give --phase=1, and "
+            "after that --phase=2."
+        )
+    with _corpus() as corpus:
+        phases = [Phase(number, corpus) for number in numbers]
+        for phase in phases:
+            code = phase.run()
+            if code != training.FINISHED:
+                return code
+            gc.collect()  # the phase's model
+    if FLAGS.mode == "train" and not FLAGS.dry_run:
+        print(summary(phases, corpus))
+    return training.FINISHED
+
+
+@contextlib.contextmanager
+def _corpus():
+    """The embedded text, or None where files are given."""
+    if FLAGS.train_data != [settings.EMBEDDED]:
+        yield None
+        return
+    from bert import embedded
+
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(FLAGS.output_dir, _RECORDS)
+        if FLAGS.dry_run:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+        yield embedded.corpus(folder, FLAGS.train_vocab)
+
+
+class Phase:
+    """One phase: what it trains on, from where, and how.
+
+    Args:
+        number: 1 or 2.
+        corpus: The embedded text, or None.
+
+    Attributes:
+        number: The same.
+        flags: Its flags; `init_checkpoint` of phase 2 is set.
+        follows: Whether it begins with phase 1's weights.
+        record: The record of its run.
+        source: Its data.
+        options: For the training room.
+        rate: Its schedule.
+    """
+
+    def __init__(self, number, corpus):
+        self.number = number
+        self.flags = settings.phase(FLAGS, number)
+        self.follows = number == 2 and self.flags.init_checkpoint is None
+        if self.follows:
+            self.flags.init_checkpoint = settings.phase(FLAGS, 1).output_dir
+        text = program.flagfile(FLAGS, settings.OF_THE_CALL)
+        self.flagfile = settings.flagfile(text, number)
+        self.record = Record(self.flags.output_dir, self.flagfile)
+        self.model_settings = settings.model_settings(
+            FLAGS, corpus and corpus.tokens
+        )
+        self.source = self._load(corpus)
+        self.options = training_flags.options(self.flags, self.source.num_train)
+        self.rate = schedule.make(
+            self.flags, self.options.total_steps, families.FAMILIES
+        )
+
+    def _load(self, corpus):
+        """The source of this phase's records."""
+        from bert import pretraining_source
+
+        train, validation = self.flags.train_data, self.flags.validation_data
+        if corpus is not None:
+            from bert import embedded
+
+            train, validation = (
+                [pattern]
+                for pattern in embedded.records(
+                    corpus,
+                    f"phase{self.number}",
+                    self.flags.max_seq_length,
+                    self.flags.max_predictions_per_seq,
+                    self.flags.dupe_factor,
+                    FLAGS.seed,
+                )
+            )
+        return pretraining_source.Source(
+            pretraining_source.find(train),
+            pretraining_source.find(validation) if validation else None,
+            self.model_settings,
+            self.flags.batch_size,
+            FLAGS.seed,
+            FLAGS.num_selection_examples,
+        )
+
+    def run(self) -> int:
+        """Trains, evaluates or describes it; an exit code."""
+        build = functools.partial(self.build, begins=False)
+        if FLAGS.dry_run:
+            plan = training.plan(self.options, self.source, self.flagfile)
+            checks = self.source.check()
+            print(f"Phase {self.number}")
+            print(
+                dry_run.report(
+                    self.flagfile,
+                    self.options,
+                    plan,
+                    checks,
+                    build,
+                    self.rate,
+                )
+            )
+            return training.FINISHED
+        if FLAGS.mode == "eval":
+            metrics = training.evaluate(
+                self.options, build, self.source, self.flagfile
+            )
+            print(json.dumps({"phase": self.number, **metrics}))
+            return training.FINISHED
+        print(
+            f"Phase {self.number}: {self.options.total_steps} updates of "
+            f"{self.options.batch_size} records",
+            flush=True,
+        )
+        begins = checkpoints.of(self.record.folder).newest() is None
+        if self.follows and begins:
+            self._take_over()
+        return training.run(
+            self.options,
+            functools.partial(self.build, begins=begins),
+            self.source,
+            self.flagfile,
+            program.values(self.flags)
+            | {
+                "bert_config": self.model_settings,
+                "schedule": schedules.serialize(self.rate),
+                "total_steps": self.options.total_steps,
+            },
+        )
+
+    def build(self, keras, optimizers, begins):
+        """The workload, see `lbcheck.training.run`.
+
+        Args:
+            keras: The module `tf_keras`.
+            optimizers: The module `lbcheck.tf_keras`.
+            begins: Whether initial weights and state are needed.
+        """
+        from bert import checkpoints as weights
+        from bert import clipping
+        from bert import models
+
+        model = models.pretrainer(self.model_settings)
+        flag_values = copy.deepcopy(self.flags)
+        kept = self.follows and flag_values.keep_optimizer_state
+        corrected = kept and handover.without_correction(
+            flag_values, optimizers
+        )
+        made = optimizer.make(flag_values, optimizers, self.rate)
+        if FLAGS.clip == "per_replica":
+            clipping.per_replica(made)
+        elif FLAGS.clip == "none":
+            made.global_clipnorm = None
+        if begins and flag_values.init_checkpoint is not None:
+            print(weights.load_initial(model, flag_values.init_checkpoint))
+            if kept:
+                made.build(model.trainable_variables)
+                handover.keep_state(
+                    made, flag_values.init_checkpoint, corrected
+                )
+        return training.Workload(model, made, None, None)
+
+    def _take_over(self):
+        """Checks that phase 1 is done, and tells what it hands over."""
+        first = settings.phase(FLAGS, 1)
+        text = settings.flagfile(self.flagfile, 1)
+        status = Record(first.output_dir, text).status()
+        if status.get("status") != "finished":
+            raise ValueError(
+                f"{first.output_dir}: phase 1 is "
+                f"{status.get('status', 'not begun')}; phase 2 begins with "
+                f"its weights, or with --{settings.SECOND}init_checkpoint."
+            )
+        rates = (
+            schedule.make(first, status["step"], families.FAMILIES),
+            self.rate,
+        )
+        steps = (status["step"], self.options.total_steps)
+        print(handover.table(first, self.flags, steps, rates), flush=True)
+
+
+def summary(phases, corpus) -> str:
+    """The metrics at the end of the phases, as a table.
+
+    Args:
+        phases: Those that are finished.
+        corpus: The embedded text, or None.
+    """
+    parts = {"selection": "training examples", "validation": "held out"}
+    lines = []
+    for phase in phases:
+        last = phase.record.measurements()[-1]
+        for part in phase.source.parts:
+            numbers = "  ".join(
+                f"{name.replace('_', ' ')} {last[f'{part}_{name}']:.4f}"
+                for name in _METRICS
+            )
+            lines.append(f"Phase {phase.number}, {parts[part]}: {numbers}")
+    if corpus is not None:
+        lines.append(
+            f"Unigram entropy of the text: {corpus.entropy:.4f}; masked-LM "
+            "loss and entropy in nats a token; next-sentence chance is 0.5."
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    program.start(main, FLAGS, __doc__)

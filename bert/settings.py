@@ -1,0 +1,314 @@
+"""Flags of the pretraining program, and what they resolve to.
+
+Most flags belong to a phase. `--phase2_X` is the flag X of the second phase;
+unset, it is as in the first. But a phase with its own optimizer, schedule or
+data has none of the first phase's flags that go with those, and its length
+and initial weights are never the first phase's.
+"""
+
+import copy
+import functools
+import os
+
+from absl import app
+from absl import flags
+
+from bert import families
+from bert import models
+from lbcheck.settings import optimizer
+from lbcheck.settings import schedule
+from lbcheck.settings import training
+from lbcheck.settings import usage
+
+SECOND = "phase2_"
+"""Before the name of a flag that is the second phase's."""
+
+EMBEDDED = "embedded"
+"""Value of --train_data: records of the text that ships with Python."""
+
+OF_THE_CALL = ("dry_run", "mode", "phase", "progress")
+"""Flags that decide nothing of a run."""
+
+CLIPS = ("after_averaging", "per_replica", "none")
+
+_LENGTH = ("train_steps", "train_epochs", "epoch_rule")
+_DATA = (
+    "validation_data",
+    "max_seq_length",
+    "max_predictions_per_seq",
+    "dupe_factor",
+)
+_EMBEDDED_ONLY = ("max_seq_length", "max_predictions_per_seq", "dupe_factor")
+_OF_BOTH_PHASES = (
+    "deterministic",
+    "distribution",
+    "keras",
+    "mixed_precision",
+    "output_dir",
+    "progress",
+    "seed",
+    "tpu",
+    "xla",
+)
+"""Flags of the training room that are not a phase's."""
+
+
+def define(flag_values: flags.FlagValues) -> None:
+    """Defines all flags of the program."""
+    phase = flags.FlagValues()
+    _define_phase(phase)
+    for name in phase_flags():
+        second = copy.deepcopy(phase[name])
+        second.name = SECOND + name
+        second.help = f"In phase 2: {second.help}"
+        second.unparse()
+        second._set_default(None)
+        flags.DEFINE_flag(second, flag_values, "bert.settings")
+    _define_phase(flag_values)
+    _define_common(flag_values)
+
+
+def _define_phase(flag_values):
+    optimizer.define(flag_values)
+    schedule.define(flag_values, families.FAMILIES, "fixed")
+    training.define(flag_values)
+    flag_values.set_default("global_clipnorm", 1.0)
+    own = {"flag_values": flag_values, "module_name": "bert.settings"}
+    count = functools.partial(
+        flags.DEFINE_integer, default=None, lower_bound=1, **own
+    )
+    flags.DEFINE_list(
+        "train_data",
+        None,
+        "TFRecords to train on, files or patterns, by comma; or `embedded`, "
+        "the text that ships with Python.",
+        **own,
+    )
+    flags.DEFINE_list(
+        "validation_data", None, "Held-out TFRecords, the same.", **own
+    )
+    flags.DEFINE_string(
+        "init_checkpoint",
+        None,
+        "Weights to begin with; unset: random ones, in phase 2 phase 1's.",
+        **own,
+    )
+    count("max_seq_length", help="Tokens of an embedded record, >= 5.")
+    count("max_predictions_per_seq", help="Masked tokens of one, >= 1.")
+    count("dupe_factor", help="Passes over the embedded text, >= 1.")
+
+
+def _define_common(flag_values):
+    own = {"flag_values": flag_values, "module_name": "bert.settings"}
+    flags.DEFINE_string(
+        "bert_config",
+        None,
+        "large, base, medium, small, mini, tiny, LxH such as 4x128, or a JSON "
+        "file.",
+        **own,
+    )
+    flags.DEFINE_integer(
+        "vocab_size", None, "Tokens, if not the configuration's.", 1, **own
+    )
+    flags.DEFINE_integer(
+        "train_vocab", None, "Tokens to learn of the embedded text.", 5, **own
+    )
+    flags.DEFINE_enum(
+        "clip",
+        CLIPS[0],
+        list(CLIPS),
+        "Where gradients are clipped to --global_clipnorm: after averaging "
+        "over the replicas, or each replica's before, as in the original.",
+        **own,
+    )
+    flags.DEFINE_bool(
+        "keep_optimizer_state",
+        False,
+        "Phase 2 goes on with phase 1's moments.",
+        **own,
+    )
+    flags.DEFINE_integer(
+        "num_selection_examples",
+        10_000,
+        "Training examples that are evaluated, a fixed set, >= 1.",
+        1,
+        **own,
+    )
+    flags.DEFINE_enum(
+        "phase", "all", ["all", "1", "2"], "Which phases to train.", **own
+    )
+    flags.DEFINE_enum(
+        "mode",
+        "train",
+        ["train", "eval"],
+        "Train, or print the metrics of the newest checkpoint as JSON.",
+        **own,
+    )
+    flags.DEFINE_bool(
+        "dry_run", False, "Show settings, check data; write nothing.", **own
+    )
+
+
+@functools.cache
+def phase_flags() -> tuple[str, ...]:
+    """Names of the flags that a phase has."""
+    defined = flags.FlagValues()
+    _define_phase(defined)
+    return tuple(n for n in defined if n not in _OF_BOTH_PHASES)
+
+
+@functools.cache
+def _group(define_group) -> tuple[str, ...]:
+    defined = flags.FlagValues()
+    define_group(defined)
+    return tuple(defined)
+
+
+def num_phases(flag_values: flags.FlagValues) -> int:
+    """1 or 2; there is a second one where its length is given."""
+    lengths = usage.given(flag_values, [SECOND + n for n in _LENGTH])
+    return 2 if lengths else 1
+
+
+def phase(flag_values: flags.FlagValues, number: int) -> flags.FlagValues:
+    """The flags of one phase, under the names they have in the first.
+
+    Args:
+        flag_values: Parsed flags.
+        number: 1 or 2.
+    """
+    made = copy.deepcopy(flag_values)
+    if number == 2:
+        _inherit(made)
+    if made.output_dir is not None:
+        made.output_dir = os.path.join(made.output_dir, f"phase{number}")
+    return made
+
+
+def _inherit(flag_values):
+    """Turns the flags into those of phase 2."""
+    given = {
+        name: flag_values[SECOND + name].value
+        for name in phase_flags()
+        if flag_values[SECOND + name].value is not None
+    }
+    groups = {
+        "optimizer": _group(optimizer.define),
+        "schedule": schedule.names(families.FAMILIES),
+        "train_data": _DATA,
+    }
+    dropped = [*_LENGTH, "init_checkpoint"]
+    for chooser, members in groups.items():
+        if chooser in given:
+            dropped.extend(members)
+    for name in dropped:
+        flag_values[name].unparse()
+    for name, value in given.items():
+        flag_values[name].value = value
+
+
+def flagfile(text: str, number: int) -> str:
+    """The lines of a flagfile that decide the given phase."""
+    lines = text.splitlines(keepends=True)
+    later = (f"--{SECOND}", f"--no{SECOND}")
+    kept = [n for n in lines if number == 2 or not n.startswith(later)]
+    alone = ("--keep_optimizer_state", "--nokeep_optimizer_state")
+    return "".join(n for n in kept if number == 2 or n.rstrip() not in alone)
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Refuses flags that no choice made uses, and those that are missing.
+
+    Raises:
+        app.UsageError: Names the flag, the choice and what would use it.
+        ValueError: An unknown dialect.
+    """
+    phases = num_phases(flag_values)
+    second = usage.given(flag_values, [SECOND + n for n in phase_flags()])
+    if phases == 1:
+        vain = next(iter(second), None)
+        if flag_values["keep_optimizer_state"].value:
+            vain = "keep_optimizer_state"
+        if flag_values["phase"].value == "2":
+            vain = "phase"
+        if vain is not None:
+            raise app.UsageError(
+                f"--{vain}={flag_values[vain].value} has no use: there is no "
+                f"second phase without --{SECOND}train_steps or "
+                f"--{SECOND}train_epochs."
+            )
+    for name in ("bert_config", "output_dir"):
+        if flag_values[name].value is None:
+            raise app.UsageError(f"--{name} is needed.")
+    for number in range(1, phases + 1):
+        try:
+            _check_phase(phase(flag_values, number))
+        except app.UsageError as error:
+            if number == 1:
+                raise
+            raise app.UsageError(f"Phase 2: {error}") from error
+    if flag_values["keep_optimizer_state"].value:
+        _check_kept(flag_values)
+
+
+def _check_phase(flag_values):
+    optimizer.check(flag_values)
+    schedule.check(flag_values, families.FAMILIES)
+    if flag_values["batch_size"].value is None:
+        raise app.UsageError("--batch_size is needed.")
+    data = flag_values["train_data"].value
+    if not data:
+        raise app.UsageError("--train_data is needed.")
+    embedded = data == [EMBEDDED]
+    for name, wanted in (
+        *((name, True) for name in (*_EMBEDDED_ONLY, "train_vocab")),
+        ("validation_data", False),
+    ):
+        value = flag_values[name].value
+        if value is not None and wanted != embedded:
+            raise app.UsageError(
+                f"--{name}={value} has no use: --train_data is "
+                f"{','.join(data)}; it goes with "
+                f"{'' if wanted else 'files, not with '}{EMBEDDED}."
+            )
+        if value is None and wanted and embedded:
+            raise app.UsageError(f"--train_data={EMBEDDED} needs --{name}.")
+    if flag_values["keras"].value != "tf_keras":
+        raise app.UsageError(
+            f"--keras={flag_values['keras'].value}: Model Garden's BERT is of "
+            "tf_keras."
+        )
+    if (
+        flag_values["clip"].value == "per_replica"
+        and flag_values["mixed_precision"].value == "float16"
+    ):
+        raise app.UsageError(
+            "--clip=per_replica does not go with --mixed_precision=float16, "
+            "whose gradients are scaled until they are averaged."
+        )
+
+
+def _check_kept(flag_values):
+    first, second = (phase(flag_values, number) for number in (1, 2))
+    if first.optimizer != second.optimizer or first.dialect != second.dialect:
+        raise app.UsageError(
+            "--keep_optimizer_state needs one optimizer for both phases, "
+            f"received {first.optimizer} and {second.optimizer}."
+        )
+    if second.init_checkpoint is not None:
+        raise app.UsageError(
+            "--keep_optimizer_state goes on with phase 1, so it takes no "
+            f"--{SECOND}init_checkpoint={second.init_checkpoint}."
+        )
+
+
+def model_settings(flag_values: flags.FlagValues, tokens: int | None) -> dict:
+    """The settings of the model, see `bert.models.config`.
+
+    Args:
+        flag_values: Parsed flags.
+        tokens: Size of a vocabulary that was learned, or None.
+    """
+    size = flag_values["vocab_size"].value or tokens
+    changes = {} if size is None else {"vocab_size": size}
+    return models.config(flag_values["bert_config"].value, **changes)
