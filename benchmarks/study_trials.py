@@ -226,8 +226,10 @@ def main(name, trials):
         from lbcheck.study import trainer  # noqa: F401
 
         del ledger, storage
+        import alembic.command  # noqa: F401
         import optuna  # noqa: F401
         import scipy.stats  # noqa: F401
+        import sqlalchemy.orm  # noqa: F401
     ends, sizes, scores = [time.perf_counter()], [], []
 
     def after(score):
