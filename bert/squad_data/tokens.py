@@ -8,6 +8,7 @@ import bisect
 import hashlib
 import os
 import pathlib
+import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from bert.squad_data import reading
 _FORMAT = 1
 _CONTEXTS = 64  # of a block, what a worker does at a time
 _INTEGER = "<i4"
+_BLANKS = " \t\r\n\u202f"  # what the original splits words at
+_REST = re.compile(f"[^{_BLANKS}]*")
 
 
 class Tokens(NamedTuple):
@@ -165,7 +168,14 @@ def _block(
     asked = [tokenizer.ids(question.text) for question in questions]
     bounds = [tuple(zip(*places)) or ((), ()) for _, places in located]
     answers = [
-        _answer(q, contexts[q.context], *bounds[q.context]) for q in questions
+        _answer(
+            question,
+            contexts[question.context],
+            tokenizer,
+            located[question.context][0],
+            bounds[question.context],
+        )
+        for question in questions
     ]
     return Tokens(
         ids=_flat(ids for ids, _ in located),
@@ -178,16 +188,32 @@ def _block(
     )
 
 
-def _answer(question: reading.Question, context: str, begins, ends):
-    """(first, last) of the tokens that the answer has characters of."""
+def _answer(question: reading.Question, context: str, tokenizer, ids, bounds):
+    """(first, last) token of the answer.
+
+    Those that have characters of it, if they are its tokens; else all those of
+    the words, between blanks, that it has characters of, as in the original.
+    """
     for answer in question.answers:
-        if reading.stands(answer, context):
-            first = bisect.bisect_right(ends, answer.start)
-            end = answer.start + len(answer.text)
-            last = bisect.bisect_left(begins, end) - 1
-            if first <= last:
-                return first, last
+        if not reading.stands(answer, context):
+            continue
+        begin, end = answer.start, answer.start + len(answer.text)
+        first, last = _cover(bounds, begin, end)
+        if tokenizer.ids(answer.text) != ids[first : last + 1]:
+            begin = 1 + max(context.rfind(c, 0, begin) for c in _BLANKS)
+            first, last = _cover(bounds, begin, _REST.match(context, end).end())
+        if first <= last:
+            return first, last
     return -1, -1
+
+
+def _cover(bounds, begin: int, end: int) -> tuple[int, int]:
+    """(first, last) of the tokens that have characters of context[begin:end].
+
+    The last is before the first where there are none.
+    """
+    begins, ends = bounds
+    return bisect.bisect_right(ends, begin), bisect.bisect_left(begins, end) - 1
 
 
 def _flat(rows) -> np.ndarray:
