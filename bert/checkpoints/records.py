@@ -20,8 +20,8 @@ def read(folder: str):
     step, state = found
     weights = [a for name, a in state.items() if name.startswith("model/")]
     named = dict(zip(_paths(folder, weights), weights, strict=True))
+    settings = _settings(folder)
     arrays = {}
-    settings = {}
     for name, at in variables.places(variables.num_layers(named)).items():
         for place in reversed(at):
             path = _ending(place.tail, named)
@@ -35,6 +35,12 @@ def read(folder: str):
     status = json.loads((pathlib.Path(folder) / "status.json").read_text())
     note = f"after {step} updates, {status['status']}"
     return arrays, tuple(named), settings, note
+
+
+def _settings(folder):
+    run = json.loads((pathlib.Path(folder) / "run.json").read_text())
+    settings = run["settings"].get("bert_config")
+    return settings if isinstance(settings, dict) else {}
 
 
 def _paths(folder, weights):
