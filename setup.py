@@ -18,6 +18,7 @@ _TENSORFLOW = [
 _BERT = [
     *_TENSORFLOW,
     "google-crc32c>=1.5",
+    "safetensors>=0.5.3",
     "tf-models-official>=2.20,<2.21",
 ]
 
