@@ -791,6 +791,7 @@ def test_mutants_of_the_answers_are_found(
 def test_answers_of_xquad_are_the_references(tmp_path):
     """Up to blanks, and where the reference does not find a text again."""
     content = load(shared("squad", "xquad.en.json.gz"))
+    content["data"] = content["data"][::3]
     (tmp_path / "a.json").write_text(json.dumps(content))
     dataset = squad_data.read(str(tmp_path / "a.json"))
     vocab_file = shared("bert", "vocab.txt")

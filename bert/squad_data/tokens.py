@@ -6,6 +6,7 @@ A context is tokenized once, however many questions it has. All numbers are
 
 import bisect
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -84,18 +85,15 @@ def tokenize(
 
 def _digest(dataset: reading.Dataset, tokenizer: tokenization.Tokenizer) -> str:
     """What decides the tokens."""
-    made_of = (
-        _FORMAT,
-        unicodedata.unidata_version,
-        tokenizer.lower_case,
-        tokenizer.vocab,
+    made_of = itertools.chain(
+        (_FORMAT, unicodedata.unidata_version),
+        (tokenizer.lower_case, tokenizer.vocab),
         dataset.contexts,
-        [(q.text, q.context, q.answers) for q in dataset.questions],
+        ((q.text, q.context, q.answers) for q in dataset.questions),
     )
     hasher = hashlib.sha256()
     for part in made_of:
-        hasher.update(repr(part).encode())
-        hasher.update(b"\0")
+        hasher.update(repr(part).encode() + b"\0")
     return hasher.hexdigest()[:32]
 
 
