@@ -15,7 +15,6 @@ from absl import flags
 
 from bert import checkpoints
 from bert import models
-from bert.checkpoints import loading
 from lbcheck.settings import program
 
 FLAGS = flags.FlagValues()
@@ -26,10 +25,9 @@ flags.DEFINE_enum(
     "format", None, checkpoints.FORMATS, "Whose format to write.", **_OWN
 )
 flags.DEFINE_string(
-    "model",
+    "bert_config",
     None,
-    "Architecture, by name or JSON file; unset: what lies beside the "
-    "checkpoint.",
+    "Architecture, by name or JSON file; unset: what the checkpoint tells.",
     **_OWN,
 )
 flags.DEFINE_string(
@@ -49,7 +47,7 @@ def main():
     settings = _settings(read)
     heads = any(name.startswith("cls/") for name in read.arrays)
     model = (models.pretrainer if heads else models.encoder)(settings)
-    loaded = loading.assign(model, read)
+    loaded = checkpoints.load_initial(model, read)
     checkpoints.write(
         model,
         settings,
@@ -65,11 +63,12 @@ def main():
 
 
 def _settings(read):
-    if FLAGS.model:
-        return models.config(FLAGS.model)
+    if FLAGS.bert_config:
+        return models.config(FLAGS.bert_config)
     if "hidden_size" not in read.settings:
         raise app.UsageError(
-            f"--model is needed: no configuration lies beside {read.path}."
+            f"--bert_config is needed: {read.path} has no configuration beside "
+            "it."
         )
     return read.settings
 

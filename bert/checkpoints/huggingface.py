@@ -127,6 +127,7 @@ def _files(path):
 
 def _read_file(path):
     """{name without "bert." and in its newer form: float32 array}."""
+    import ml_dtypes  # noqa: F401, by which NumPy knows bfloat16
     import safetensors
 
     found = {}

@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
         return "\n".join(lines)
 
 
-def load_initial(model, path: str | os.PathLike) -> Loaded:
+def load_initial(model, path: str | os.PathLike | reading.Checkpoint) -> Loaded:
     """Sets a model's encoder and heads to the weights of a checkpoint.
 
     The checkpoint must have the whole encoder; a head that it lacks stays
@@ -46,7 +46,7 @@ def load_initial(model, path: str | os.PathLike) -> Loaded:
         model: `bert.models.encoder` or `pretrainer`, Model Garden's
             BertSpanLabeler on such an encoder, or any model with
             `checkpoint_items["encoder"]`; its variables made.
-        path: As `bert.checkpoints.read` takes it.
+        path: As `bert.checkpoints.read` takes it, or what that returned.
 
     Returns:
         What was loaded and what not.
@@ -57,11 +57,8 @@ def load_initial(model, path: str | os.PathLike) -> Loaded:
 
     Example: `print(load_initial(models.pretrainer(settings), "phase_1"))`
     """
-    return assign(model, reading.read(path))
-
-
-def assign(model, checkpoint: reading.Checkpoint) -> Loaded:
-    """`load_initial` of what was read."""
+    read = isinstance(path, reading.Checkpoint)
+    checkpoint = path if read else reading.read(path)
     targets = variables.of(model)
     given = checkpoint.arrays
     _check_settings(model, checkpoint)

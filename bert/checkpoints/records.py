@@ -19,7 +19,7 @@ def read(folder: str):
         raise ValueError(f"{folder} holds no whole checkpoint of a run.")
     step, state = found
     weights = [a for name, a in state.items() if name.startswith("model/")]
-    named = dict(zip(_paths(folder, weights), weights, strict=True))
+    named = dict(zip(_paths(folder, weights), weights))
     settings = _settings(folder)
     arrays = {}
     for name, at in variables.places(variables.num_layers(named)).items():
@@ -44,12 +44,15 @@ def _settings(folder):
 
 
 def _paths(folder, weights):
-    """The path of each weight, from a table whose rows begin "path  shape"."""
+    """The paths of the trained weights, which come first.
+
+    The rows of the table begin with path and shape.
+    """
     table = (pathlib.Path(folder) / "selection.txt").read_text()
     rows = table.partition("\n\n")[0].splitlines()[1:]
     cells = [re.split(" {2,}", row)[:2] for row in rows]
     shapes = ["x".join(map(str, a.shape)) or "scalar" for a in weights]
-    if [shape for _, shape in cells] != shapes:
+    if [shape for _, shape in cells] != shapes[: len(cells)]:
         raise ValueError(
             f"{folder}: selection.txt lists other variables than the "
             "checkpoint holds."

@@ -45,7 +45,7 @@ def read(prefix: str):
         if reader.has_tensor(_GRAPH):
             return ("garden", *_garden(reader, prefix))
         return ("google", *_google(reader, prefix))
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise ValueError(f"{prefix}: cannot be read: {error}") from error
 
 
