@@ -17,7 +17,6 @@ from official.nlp.modeling import models as garden
 
 from bert import checkpoints
 from bert import models
-from bert.checkpoints import loading
 
 
 def build(settings: dict):
@@ -44,7 +43,7 @@ def build(settings: dict):
     )
     logits = tf_keras.layers.Lambda(_stack, name="logits", dtype=tf.float32)
     return tf_keras.Model(
-        labeler.inputs, logits(labeler.outputs), name="span_labeler"
+        encoder.inputs, logits(labeler.outputs), name="span_labeler"
     )
 
 
@@ -54,7 +53,7 @@ def start(model, checkpoint: checkpoints.Checkpoint) -> checkpoints.Loaded:
     Raises:
         ValueError: It is of another architecture; names what differs.
     """
-    return loading.assign(model.get_layer("encoder"), checkpoint)
+    return checkpoints.load_initial(model.get_layer("encoder"), checkpoint)
 
 
 def _stack(outputs):

@@ -7,7 +7,7 @@ The memory estimate adds, for one replica:
 * gradients: the trainable weights once, and once more for the accumulators
   where an update takes several microbatches;
 * activations: the outputs of all layers for one microbatch, in the type the
-  network computes in, if it is a functional model. It is what the backward
+  network computes in, where their shapes are known. It is what the backward
   pass may keep; the kernels' own buffers are not in it.
 """
 
@@ -98,10 +98,8 @@ def _memory(workload, options, plan):
         "gradients": trainable,
         "accumulators": trainable if plan["microbatches"] > 1 else 0,
     }
-    if getattr(model, "_is_graph_network", hasattr(model, "operations")):
-        outputs = sum(
-            math.prod(layer.output.shape[1:]) for layer in model.layers[1:]
-        )
+    outputs = _outputs(model)
+    if outputs is not None:
         activations = outputs * microbatch * compute
         parts[f"activations of {microbatch} examples"] = activations
         parts["sum"] = sum(parts.values())
@@ -110,6 +108,17 @@ def _memory(workload, options, plan):
     return [
         f"{name}: {size / _MEBIBYTE:,.1f} MiB" for name, size in parts.items()
     ]
+
+
+def _outputs(model):
+    """Numbers that all layers give for an example; None: no way to tell."""
+    if not getattr(model, "_is_graph_network", hasattr(model, "operations")):
+        return None
+    outputs = [layer.output for layer in model.layers[1:]]
+    shapes = [getattr(output, "shape", [None, None]) for output in outputs]
+    if any(None in shape[1:] for shape in shapes):
+        return None
+    return sum(math.prod(shape[1:]) for shape in shapes)
 
 
 def _bytes(variables):

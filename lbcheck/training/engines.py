@@ -138,17 +138,14 @@ class Engine:
             verbose=0,
         )
 
-    def evaluate(
-        self, source, part: str, steps: int | None = None
-    ) -> dict[str, float]:
-        """Metrics over all examples of a part, or over some steps; without
-        "loss", since the examples that fill the last batch count in it."""
+    def evaluate(self, source, part: str) -> dict[str, float]:
+        """Metrics over all examples of a part; without "loss", since the
+        examples that fill the last batch count in it."""
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
         metrics = self.model.evaluate(
             self._evaluation_data(getattr(source, part), source, size),
-            steps=steps
-            or math.ceil(getattr(source, f"num_{part}") / everywhere),
+            steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
             return_dict=True,
             verbose=0,
         )
@@ -192,7 +189,8 @@ class Engine:
         checkpoints.assign(self.variables(), state, where)
         if metrics:
             # Only then do they have variables.
-            self.evaluate(source, parts(source)[0], steps=1)
+            data = self._training_data(source, step)
+            self.model.evaluate(data, steps=1, verbose=0)
         return metrics
 
     def assign_metrics(self, arrays) -> None:
