@@ -68,20 +68,18 @@ class Pretrainer(tf_keras.Model):
         self.next_sentence = tf_keras.layers.Dense(
             2, kernel_initializer=initializer(), name="next_sentence"
         )
-        self._loss_means = {
-            name: tf_keras.metrics.Mean(name=name)
-            for name in ("loss", "masked_lm_loss", "next_sentence_loss")
-        }
-        self._accuracies = {
-            name: tf_keras.metrics.SparseCategoricalAccuracy(f"{name}_accuracy")
-            for name in ("masked_lm", "next_sentence")
-        }
+        self._meters = _Meters()
         some = tf.zeros((1, 2), tf.int32)
         self({name: some for name in (*encoder.inputs, "masked_lm_positions")})
 
     def get_config(self):
         """The arguments of the constructor."""
         return {"settings": dict(self._settings), "name": self.name}
+
+    @property
+    def metrics(self):
+        """Those of this model, and what it was compiled with."""
+        return [*vars(self._meters).values(), *super().metrics]
 
     def call(self, inputs):
         """Logits of both heads."""
@@ -106,24 +104,35 @@ class Pretrainer(tf_keras.Model):
             per_example = weight_per_example(weights)
         masked = tf.reduce_sum(weights * nll, axis=1) / per_example
         loss = tf.reduce_mean(masked) + tf.reduce_mean(sentence)
-        means = self._loss_means
-        means["loss"].update_state(loss)
-        means["masked_lm_loss"].update_state(nll, weights)
-        means["next_sentence_loss"].update_state(sentence, sample_weight)
+        self._meters.loss.update_state(loss)
+        self._meters.masked_lm_loss.update_state(nll, weights)
+        self._meters.next_sentence_loss.update_state(sentence, sample_weight)
         # The optimizer sums over the replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight):
         """Updates the accuracies; all metrics by name."""
-        self._accuracies["masked_lm"].update_state(
+        self._meters.masked_lm_accuracy.update_state(
             y["masked_lm_ids"],
             y_pred["masked_lm"],
             _prediction_weights(y, sample_weight),
         )
-        self._accuracies["next_sentence"].update_state(
+        self._meters.next_sentence_accuracy.update_state(
             y["next_sentence_labels"], y_pred["next_sentence"], sample_weight
         )
         return self.get_metrics_result()
+
+
+class _Meters:
+    """The metrics; in an object of its own, for the model would take those
+    that are its attributes for weights."""
+
+    def __init__(self):
+        metrics = tf_keras.metrics
+        for name in ("loss", "masked_lm_loss", "next_sentence_loss"):
+            setattr(self, name, metrics.Mean(name=name))
+        for name in ("masked_lm_accuracy", "next_sentence_accuracy"):
+            setattr(self, name, metrics.SparseCategoricalAccuracy(name=name))
 
 
 def _cross_entropy(labels, logits):

@@ -122,6 +122,7 @@ class Phase:
 
     def _load(self, corpus):
         """The source of this phase's records."""
+        from bert import pretraining_records
         from bert import pretraining_source
 
         train, validation = self.flags.train_data, self.flags.validation_data
@@ -140,8 +141,8 @@ class Phase:
                 )
             )
         return pretraining_source.Source(
-            pretraining_source.find(train),
-            pretraining_source.find(validation) if validation else None,
+            pretraining_records.find(train),
+            pretraining_records.find(validation) if validation else None,
             self.model_settings,
             self.flags.batch_size,
             FLAGS.seed,
@@ -223,7 +224,7 @@ class Phase:
                 handover.keep_state(
                     made, flag_values.init_checkpoint, corrected
                 )
-        return training.Workload(model, made, None, None)
+        return training.Workload(model, made, None, [])
 
     def _take_over(self):
         """Checks that phase 1 is done, and tells what it hands over."""

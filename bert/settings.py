@@ -261,8 +261,8 @@ def _check_phase(flag_values):
         raise app.UsageError("--train_data is needed.")
     embedded = data == [EMBEDDED]
     for name, wanted in (
-        *((name, True) for name in (*_EMBEDDED_ONLY, "train_vocab")),
         ("validation_data", False),
+        *((name, True) for name in (*_EMBEDDED_ONLY, "train_vocab")),
     ):
         value = flag_values[name].value
         if value is not None and wanted != embedded:

@@ -286,16 +286,16 @@ class _Run:
             message = (
                 "Another worker is gone. Start all workers again with the "
                 f"same command; they go on after the last checkpoint. "
-                f"({_brief(error)})"
+                f"({brief(error)})"
             )
             print(message, file=sys.stderr, flush=True)
             return ends.LOST_WORKER
         if not _is_refusal(error):
             raise error
         if not self._begun:
-            raise ValueError(_brief(error)) from error
+            raise ValueError(brief(error)) from error
         traceback.print_exc()
-        return self._end(ends.REFUSED, "refused", _brief(error))
+        return self._end(ends.REFUSED, "refused", brief(error))
 
     def _end(self, code, status, message, **details):
         print(message, file=sys.stderr, flush=True)
@@ -327,7 +327,7 @@ def _is_lost_worker(error) -> bool:
     return type(error).__name__ in names
 
 
-def _brief(error) -> str:
+def brief(error) -> str:
     """The message without TensorFlow's traces and listings of the graph."""
     text = str(getattr(error, "message", "") or error)
     if text.startswith("in user code:"):

@@ -1,0 +1,197 @@
+"""TFRecords of pretraining: which there are, what is in them, read for a model.
+
+The features are those of `bert.create_pretraining_data`, of Google's and
+NVIDIA's scripts and of Model Garden. Beside PREFIX-00000-of-0000N a
+PREFIX.json may say how many records there are and of what vocabulary; other
+files are counted. The names of files and records are in every error.
+"""
+
+import glob
+import json
+import os
+import re
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lbcheck import tfrecords
+
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
+_TOKENS = ("input_ids", "input_mask", "segment_ids")
+_PREDICTIONS = ("masked_lm_positions", "masked_lm_ids")
+_WEIGHTS = "masked_lm_weights"
+_NEXT = "next_sentence_labels"
+
+
+class Records(NamedTuple):
+    """Files of records.
+
+    Attributes:
+        paths: The files.
+        counts: How many records each has.
+        max_seq_length: Tokens of a record.
+        max_predictions_per_seq: Masked tokens of a record.
+        description: What PREFIX.json says of those files that have one.
+    """
+
+    paths: list[str]
+    counts: list[int]
+    max_seq_length: int
+    max_predictions_per_seq: int
+    description: dict | None
+
+    @property
+    def total(self) -> int:
+        """How many records there are."""
+        return sum(self.counts)
+
+
+def find(patterns: list[str]) -> Records:
+    """The records in files.
+
+    Args:
+        patterns: Each a file or a pattern of files.
+
+    Raises:
+        ValueError: There is no such file, it is empty or damaged, or its
+            first record is none of pretraining; the message names it.
+    """
+    paths = []
+    for pattern in patterns:
+        found = [pattern] if os.path.exists(pattern) else glob.glob(pattern)
+        if not found:
+            raise ValueError(f"{pattern}: there is no such file.")
+        paths.extend(sorted(found))
+    described = [_described(path) for path in paths]
+    counts = [count for _, count in described]
+    unknown = [path for path, n in zip(paths, counts) if n is None]
+    if unknown:
+        counted = dict(zip(unknown, tfrecords.count(unknown)))
+        counts = [counted.get(path, n) for path, n in zip(paths, counts)]
+    if not all(counts):
+        empty = paths[counts.index(0)]
+        raise ValueError(f"{empty}: there is no record in it.")
+    lengths = _lengths(paths[0])
+    return Records(paths, counts, *lengths, described[0][0])
+
+
+def _described(path):
+    """(what PREFIX.json says, records of this file), or None for both."""
+    shard = _SHARD.fullmatch(path)
+    try:
+        with open(f"{shard[1]}.json", encoding="utf-8") as file:
+            found = json.load(file)
+        made = found["shards"][int(shard[2])]
+        if os.path.getsize(path) == made["bytes"]:
+            return found["made_with"], made["instances"]
+    except (TypeError, ValueError, KeyError, IndexError, OSError):
+        pass  # no such file, or not one of ours
+    return None, None
+
+
+def _lengths(path):
+    """(tokens, predictions) of a record, by the first of a file."""
+    example = tf.train.Example()
+    try:
+        example.ParseFromString(tfrecords.first(path))
+    except Exception as error:  # google.protobuf's, which may be C++'s
+        raise ValueError(
+            f"{path}: record 0: no tf.train.Example ({error})."
+        ) from error
+    features = example.features.feature
+    missing = [
+        name
+        for name in (*_TOKENS, *_PREDICTIONS, _WEIGHTS, _NEXT)
+        if name not in features
+    ]
+    if missing:
+        raise ValueError(
+            f"{path}: record 0: no pretraining record, it lacks "
+            f"{', '.join(missing)}; it has {', '.join(sorted(features))}."
+        )
+    return tuple(
+        len(features[name].int64_list.value)
+        for name in (_TOKENS[0], _PREDICTIONS[0])
+    )
+
+
+def parser(records: Records, paths: list[str], settings: dict):
+    """What reads records for a model.
+
+    Args:
+        records: What `find` returned.
+        paths: Those of its files that names of records count from.
+        settings: Of the model, what `bert.models.config` returned.
+
+    Returns:
+        Function of tensors (names, serialized examples): (inputs, labels) of
+        `bert.objective.Pretrainer`. It raises InvalidArgumentError with the
+        record's name where one has other lengths or ids out of range.
+    """
+    features = {
+        name: tf.io.FixedLenFeature([size], dtype)
+        for names, size, dtype in (
+            (_TOKENS, records.max_seq_length, tf.int64),
+            (_PREDICTIONS, records.max_predictions_per_seq, tf.int64),
+            ((_WEIGHTS,), records.max_predictions_per_seq, tf.float32),
+            ((_NEXT,), 1, tf.int64),
+        )
+        for name in names
+    }
+    limits = {
+        "input_ids": settings["vocab_size"],
+        "segment_ids": settings["type_vocab_size"],
+        "masked_lm_positions": records.max_seq_length,
+        "masked_lm_ids": settings["vocab_size"],
+        _NEXT: 2,
+    }
+
+    def parse(names, examples):
+        names = tf.strings.join(
+            [
+                tf.gather(paths, names // tfrecords.FILE),
+                ": record ",
+                tf.strings.as_string(names % tfrecords.FILE),
+            ]
+        )
+        found = tf.io.parse_example(examples, features, names)
+        checks = [
+            _assert_below(found[name], limit, name, names)
+            for name, limit in limits.items()
+        ]
+        with tf.control_dependencies(checks):
+            found = {
+                name: tf.cast(value, tf.int32)
+                if value.dtype == tf.int64
+                else tf.identity(value)
+                for name, value in found.items()
+            }
+        inputs = {
+            "input_word_ids": found["input_ids"],
+            "input_mask": found["input_mask"],
+            "input_type_ids": found["segment_ids"],
+            "masked_lm_positions": found["masked_lm_positions"],
+        }
+        labels = ("masked_lm_ids", _WEIGHTS, _NEXT)
+        return inputs, {name: found[name] for name in labels}
+
+    return parse
+
+
+def arrays(records: Records, settings: dict):
+    """(inputs, labels) of all records, as dicts of NumPy arrays."""
+    files = tf.range(len(records.paths), dtype=tf.int64)
+    batch = tfrecords.read(records.paths, files).batch(records.total)
+    parsed = batch.map(parser(records, records.paths, settings))
+    return next(parsed.as_numpy_iterator())
+
+
+def _assert_below(values, limit, feature, names):
+    """Numbers out of range, that a GPU would not notice, are an error."""
+    wrong = tf.reduce_any((values < 0) | (values >= limit), axis=1)
+    first = names[tf.argmax(tf.cast(wrong, tf.int32))]
+    message = tf.strings.join(
+        [first, f": {feature} outside 0 to {limit - 1}; the record is of "]
+        + ["another vocabulary or damaged."]
+    )
+    return tf.debugging.Assert(~tf.reduce_any(wrong), [message])
