@@ -35,6 +35,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from absl import app
 from absl import flags
+from absl import logging
 
 from bert import squad_data
 from bert import tokenization
@@ -149,6 +150,7 @@ def seconds(call):
 
 
 def speed():
+    logging.set_verbosity(logging.FATAL)  # Model Garden shows each example
     garden, ours = Garden(), Ours()
     found = collections.defaultdict(list)
 
@@ -186,7 +188,7 @@ def speed():
 
 
 def memory(copies):
-    """(MB of the process with the questions, MB at most with windows)."""
+    """(windows, MB of the process without them, MB they add, MB of files)."""
     dataset = squad_data.read(dev())
     count = len(dataset.contexts)
     dataset = dataset._replace(
@@ -198,12 +200,19 @@ def memory(copies):
         ],
     )
     tokenizer = tokenization.Tokenizer(str(data("bert", "vocab.txt")))
-    peaks = [resource.getrusage(0).ru_maxrss / 1000]
+    before = resident("RssAnon")
     features = squad_data.features(dataset, tokenizer)
     for first in range(0, len(features), 64):
         features.inputs(slice(first, first + 64))
-    peaks.append(resource.getrusage(0).ru_maxrss / 1000)
-    return len(features), *peaks
+    added = resident("RssAnon") - before
+    return len(features), before, added, resident("RssFile")
+
+
+def resident(kind):
+    """Memory of this process, in MB; RssFile can be taken from it any time."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return int(lines[kind].split()[0]) / 1000
 
 
 def main(_):
@@ -211,10 +220,11 @@ def main(_):
     for copies in map(int, _COPIES.value):
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-            count, before, after = pool.submit(memory, copies).result()
+            count, before, added, mapped = pool.submit(memory, copies).result()
         print(
-            f"{count} windows: {before:.0f} MB before, {after:.0f} MB at most, "
-            f"{(after - before) / count * 1000:.2f} KB a window"
+            f"{count} windows: {before:.0f} MB and {added:.1f} MB for the "
+            f"windows, {added / count * 1000:.2f} KB each; {mapped:.0f} MB of "
+            "mapped files"
         )
     code = (
         "import sys; from bert import squad_data as squad;"
