@@ -2,9 +2,9 @@
 
 Where a whole training step is compiled, XLA copies what a record reads and
 the update then overwrites, at every update, whether a record is due or not.
-So a record reads what stays: the gradient, the direction and the weight after
-the update, from which the one before is computed back. AdamW's kernel gives
-no direction; there, and for small variables, the record comes first.
+So a record reads what stays: the gradient, the direction (or the moments, of
+which it is made) and the weight after the update, from which the one before
+is computed back. For small variables without a kernel the record comes first.
 """
 
 import tensorflow as tf
@@ -24,8 +24,7 @@ class Recorder:
 
     def __init__(self, rule):
         self._rule = rule
-        self._predict_compiled = tf.function(self._predict, jit_compile=True)
-        self._recall = tf.function(_recall, jit_compile=True)
+        self._recall_compiled = tf.function(_recall, jit_compile=True)
 
     def before(
         self,
@@ -37,14 +36,12 @@ class Recorder:
         count,
         decay,
         adapt,
-        large,
     ):
         """Records an update that is still to come."""
         dtype = gradient.dtype
-        predict = self._predict_compiled if large else self._predict
         _when(
             *due,
-            lambda: predict(
+            lambda: self._predict(
                 tf.cast(variable, dtype),
                 gradient,
                 [tf.cast(slot, dtype) for slot in slots],
@@ -56,7 +53,16 @@ class Recorder:
         )
 
     def after(
-        self, due, variable, gradient, direction, outside, keep, ratio, rate
+        self,
+        due,
+        variable,
+        gradient,
+        direction,
+        outside,
+        keep,
+        ratio,
+        rate,
+        large,
     ):
         """Records w = keep w - outside direction, which has been done.
 
@@ -64,20 +70,22 @@ class Recorder:
             due: See the class.
             variable: tf.Variable, float32.
             gradient: Dense tensor of its shape.
-            direction: The same.
+            direction: Function that returns the same, called if it is due.
             outside: Scalar.
             keep: Scalar or None, for 1; not 0.
             ratio: Trust ratio or None, for 1.
             rate: Learning rate.
+            large: Whether the variable is worth a compiled cluster.
         """
+        recall = self._recall_compiled if large else _recall
         scalars = [
             tf.convert_to_tensor(1.0 if number is None else number, tf.float32)
             for number in (outside, keep, ratio, rate)
         ]
         _when(
             *due,
-            lambda: self._recall(
-                tf.convert_to_tensor(variable), gradient, direction, *scalars
+            lambda: recall(
+                tf.convert_to_tensor(variable), gradient, direction(), *scalars
             ),
         )
 

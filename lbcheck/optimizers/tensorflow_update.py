@@ -90,15 +90,13 @@ class TensorFlowUpdate:
         )
         arguments = (gradient, slots, rate, count, decay, adapt)
         due = None if record is None else (*record, step)
-        adam = self._fits_adam_kernel(variable)
-        if large and not adam:
+        if self._fits_adam_kernel(variable):
+            self._adam(variable, *arguments, due, large)
+        elif large:
             self._compiled(variable, *arguments, due)
-            return
-        if due is not None:
-            self._recorder.before(due, variable, *arguments, large)
-        if adam:
-            self._adam(variable, *arguments, large)
         else:
+            if due is not None:
+                self._recorder.before(due, variable, *arguments)
             self._plain(variable, *arguments)
 
     def _plain(self, variable, gradient, slots, rate, count, decay, adapt):
@@ -151,11 +149,12 @@ class TensorFlowUpdate:
                 due,
                 variable,
                 gradient,
-                direction,
+                lambda: direction,
                 outside,
                 keep,
                 late_ratio if early_ratio is None else early_ratio,
                 rate,
+                large=True,
             )
 
     def _direction(self, weight, gradient, handles, inside, count, decay):
@@ -196,7 +195,7 @@ class TensorFlowUpdate:
         )
 
     def _adam(
-        self, variable, gradient, slots, rate, count, decay, adapt, large
+        self, variable, gradient, slots, rate, count, decay, adapt, due, large
     ):
         """AdamW by TensorFlow's fused kernel, corrected to the paper's form.
 
@@ -222,7 +221,8 @@ class TensorFlowUpdate:
         epsilon = rule.epsilon * tf.sqrt(second)
         if rule.epsilon_hat and rule.bias_correction:
             epsilon = epsilon / tf.sqrt(total(rule.beta_2))
-        self._scale(variable, rule.keep(rate, decay), large)
+        keep = rule.keep(rate, decay)
+        self._scale(variable, keep, large)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=slots[0].handle,
@@ -235,3 +235,16 @@ class TensorFlowUpdate:
             epsilon=epsilon,
             grad=gradient,
         )
+        if due is not None:
+            mean, square = slots
+            self._recorder.after(
+                due,
+                variable,
+                gradient,
+                lambda: mean / (tf.sqrt(square) + epsilon),
+                rate * rate_scale,
+                keep,
+                None,
+                rate,
+                large,
+            )
