@@ -107,7 +107,13 @@ class Questions:
         part = "dev" if kind == "predict" else kind
         second = FLAGS.version_2_with_negative
         path = settings.file(FLAGS[f"{kind}_file"].value, part, second)
-        return squad_data.read(path, second, FLAGS.strict)
+        dataset = squad_data.read(path, second, FLAGS.strict)
+        if dataset.problems:
+            print(
+                f"warning: {path}: {len(dataset.problems):,} answers do not "
+                f"stand at their answer_start, first: {dataset.problems[0]}"
+            )
+        return dataset
 
     def _features(self, dataset, training=False):
         length = FLAGS.max_seq_length

@@ -115,12 +115,12 @@ def lines(found: dict, scores: dict, dataset) -> list[str]:
             told.append(_windows(text, found[part]))
     skipped = found.get("skipped_updates")
     if skipped is not None:
-        told.append(f"updates skipped for overflow: {skipped} or more")
+        told.append(f"updates skipped for overflow: at least {skipped}")
     elif "train" in found:
         told.append("updates skipped for overflow: none (not float16)")
-    warnings = [*found.get("warnings", ()), *dataset.problems[:1]]
+    warnings = list(found.get("warnings", ()))
     if skipped:
-        warnings.append(f"{skipped} updates or more were skipped.")
+        warnings.append(f"at least {skipped} updates changed nothing.")
     for part in ("train", "predict"):
         warnings += _unknown(part, found.get(part))
     warnings += _answers(found["answers"], scores, dataset)
