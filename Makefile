@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
+# Two files at a time; the tests of a file share what they set up.
+PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: run test test-all oracles lint clean
 
@@ -25,11 +27,11 @@ lint: $(VENV)/tested
 	$(BIN)/ruff check .
 
 test: lint
-	$(QUIET) $(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: lint
 	$(BIN)/python -m pip install --quiet torch
-	$(QUIET) $(BIN)/python -m pytest
+	$(PYTEST)
 
 # Records the tensorflow-addons trajectories anew; needs Python 3.10 or 3.11.
 oracles: .venv-oracles/ready

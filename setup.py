@@ -65,6 +65,7 @@ setuptools.setup(
             "optax>=0.2.3",
             "optuna-dashboard>=0.21",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },
