@@ -146,6 +146,8 @@ def check(flag_values: flags.FlagValues) -> None:
     if flag_values["num_seeds"].value > 1:
         _check_seeds(flag_values, modes)
     if "train" not in modes:
+        if flag_values["dry_run"].value:
+            raise app.UsageError("--dry_run goes with --mode=train.")
         return
     if flag_values["finetuned"].value:
         raise app.UsageError(

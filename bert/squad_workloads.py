@@ -20,7 +20,9 @@ from bert import tokenization
 from lbcheck.study.workload import Workload
 
 
-def embedded(batch_size: int = 20, steps: int = 50) -> Workload:
+def embedded(
+    keras: str = "tf_keras", batch_size: int = 20, steps: int = 50
+) -> Workload:
     """The questions of this package, from the miniature's weights.
 
     100 questions for training and 32 for validation; the weights are those of
@@ -28,9 +30,14 @@ def embedded(batch_size: int = 20, steps: int = 50) -> Workload:
     records/bert_mini.
 
     Args:
+        keras: "tf_keras", which Model Garden's encoder is of.
         batch_size: Windows of one update, at least 1.
         steps: Updates of one trial, at least 1.
     """
+    if keras != "tf_keras":
+        raise ValueError(
+            f"`keras` must be 'tf_keras' for BERT, received {keras!r}."
+        )
     return squad(
         squad_settings.file("embedded", "train", version_2=False),
         squad_settings.file("embedded", "dev", version_2=False),

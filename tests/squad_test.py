@@ -188,7 +188,7 @@ def vocab(tmp_path_factory):
 def windows(vocab):
     tokenizer = tokenization.Tokenizer(str(vocab))
     return squad_data.features(
-        embedded("train"), tokenizer, 160, 64, 32, training=True
+        embedded("train"), tokenizer, 96, 48, 32, training=True
     )
 
 
@@ -293,10 +293,52 @@ def test_the_logits_are_the_heads_of_the_last_layer(model, windows):
     from bert import span_labeler
 
     starts, ends = span_labeler.predict(model, windows, batch_size=32)
-    assert starts.shape == (len(windows), 160)
+    assert starts.shape == (len(windows), 96)
     np.testing.assert_allclose(starts[:3], by_hand[..., 0], atol=1e-5)
     np.testing.assert_allclose(ends[:3], by_hand[..., 1], atol=1e-5)
     assert abs(starts - ends).max() > 1e-2
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, vocab, tmp_path_factory):
+    """The model's encoder as a Hugging Face folder, with its vocabulary."""
+    from bert import checkpoints as bert_checkpoints
+
+    tokens = len(vocab.read_text().splitlines())
+    folder = tmp_path_factory.mktemp("checkpoint") / "huggingface"
+    bert_checkpoints.write(
+        model.get_layer("encoder"),
+        settings.architecture("1x64", tokens),
+        folder,
+        "huggingface",
+        vocab_file=vocab,
+    )
+    return folder
+
+
+def test_training_starts_from_the_checkpoint(
+    model, checkpoint, vocab, monkeypatch
+):
+    from bert import span_labeler
+
+    for name in squad.FLAGS:
+        squad.FLAGS[name].unparse()
+    line = f"squad --init_checkpoint={checkpoint} --learning_rate=1e-3"
+    program.parse(squad.FLAGS, line.split())
+    monkeypatch.setattr(squad.FLAGS["optimizer"], "value", "adamw")
+    questions = squad.Questions()  # its settings and vocabulary lie there
+    from lbcheck import tf_keras
+
+    workload = squad.build(questions, 1e-3, None, tf_keras)
+    ours = {v.name: v.numpy() for v in workload.model.weights}
+    theirs = {v.name: v.numpy() for v in model.weights}
+    assert ours.keys() == theirs.keys()
+    same = {n for n in ours if (ours[n] == theirs[n]).all()}
+    head = {n for n in ours if "span" in n or "predictions" in n}
+    kernel = {n for n in head if n.endswith("kernel:0")}
+    assert len(kernel) == 1 and same == ours.keys() - kernel
+    assert questions.settings["num_hidden_layers"] == 1
+    assert span_labeler.metrics()[0].name == "span_accuracy"
 
 
 def test_what_is_trained_and_decayed(model):
@@ -433,7 +475,7 @@ def program_run(monkeypatch, tmp_path, capfd):
 def command(vocab, *more):
     return (
         *"--train_file=embedded --predict_file=embedded --bert_config=1x64 "
-        "--max_seq_length=160 --doc_stride=64 --max_query_length=32 "
+        "--max_seq_length=96 --doc_stride=48 --max_query_length=32 "
         "--batch_size=20 --train_steps=6 --log_every=2 --output_dir=run "
         "--num_workers=1 --noprogress".split(),
         f"--vocab_file={vocab}",
@@ -492,14 +534,17 @@ def test_the_whole_chain(program_run, vocab):
     assert code == 2 and "--learning_rate=1.0 (here)" in text
 
 
-def test_a_dry_run_writes_nothing(program_run, vocab, tmp_path):
-    code, text = program_run(*command(vocab, "--dry_run"))
+def test_a_dry_run_writes_nothing(program_run, vocab, tmp_path, windows):
+    arguments = [x for x in command(vocab) if "train_steps" not in x]
+    code, text = program_run(*arguments, "--train_epochs=3", "--dry_run")
     assert code == 0, text
+    assert len(windows) > 110, "else the updates do not tell what is counted"
     for line in (
         "--nobias_correction",
         "without_answer_window: 0",
         "AdamW(weight_decay=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-06",
-        "update 5: 5e-06",
+        "steps: 15",  # 3 epochs of 100 questions, not of the windows
+        "update 1: 2.8e-05 (warm-up ends)",
         "sum without activations",
     ):
         assert line in text, text
@@ -566,6 +611,7 @@ def test_refusals(program_run, vocab, tmp_path):
         (["--init_checkpoint=none"], "none"),
         (["--momentum=0.5"], "--momentum=0.5 has no use"),
         (["--num_seeds=2", "--dry_run"], "leave --num_seeds out"),
+        (["--mode=predict", "--dry_run"], "--dry_run goes with --mode=train"),
         (["--num_seeds=2", "--predictions_file=x"], "is one run's"),
         (
             ["--mode=evaluate", "--predictions_file=other.json"],
@@ -628,6 +674,39 @@ def test_published_predictions(program_run):
     found = content("scores", "eval_results.json")
     for metric in ("exact_match", "f1"):
         assert found[metric] == pytest.approx(scores[name][metric], abs=1e-9)
+
+
+@pytest.mark.slow  # traces a model
+def test_a_workload_for_compare(checkpoint, vocab):
+    from bert import squad_workloads
+    from lbcheck.study import arm
+    from lbcheck.study.trainer import Trainer
+
+    def file(part):
+        return settings.file("embedded", part, version_2=False)
+
+    workload = squad_workloads.squad(
+        file("train"),
+        file("dev"),
+        str(checkpoint),
+        str(vocab),
+        "1x64",
+        max_seq_length=128,
+        doc_stride=64,
+        batch_size=20,
+        steps=60,
+    )
+    trainer = Trainer(workload, {"adamw": arm.load("adamw")})
+    assert trainer.facts()["metric"] == "span_accuracy"
+    (point,) = arm.load("adamw").space.points(0, 0, 1, 60)
+    task = {"arm": "adamw", "stage": "broad", "index": 0, "seed": 0}
+    point |= {"learning_rate": 3e-3, "weight_decay": 0.0}
+    record = trainer.run(task | {"hyperparameters": point})
+    assert record["status"] == "finished"
+    assert record["metrics"]["training"]["loss"] < 4.5 < np.log(128)
+    assert 0 <= record["metrics"]["validation"]["span_accuracy"] <= 1
+    with pytest.raises(ValueError, match="must be 'tf_keras' for BERT"):
+        squad_workloads.embedded(keras="keras3")
 
 
 # --- killed ---------------------------------------------------------------
