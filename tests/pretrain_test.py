@@ -75,11 +75,12 @@ def write(path, found):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Three training files and a held-out one; their pattern's folder."""
+    """Folder of three training files, a held-out one and a configuration."""
     folder = tmp_path_factory.mktemp("data")
     for index, count in enumerate(COUNTS):
         write(folder / f"train-{index}", features(count, index))
     write(folder / "held", features(5, 9))
+    (folder / "config.json").write_text(json.dumps(small()))
     return folder
 
 
@@ -532,8 +533,7 @@ def test_first_record_is_read_as_tensorflow_does(data):
 def line(data, output_dir, *more):
     return [
         "pretrain",
-        "--bert_config=1x64",
-        f"--vocab_size={VOCABULARY}",
+        f"--bert_config={data}/config.json",
         f"--train_data={data}/train-*",
         f"--validation_data={data}/held",
         "--optimizer=adamw",
@@ -874,6 +874,59 @@ def test_clipping_on_two_replicas():
     mean = np.array([1.65, 2.0])
     np.testing.assert_allclose(after, -mean / np.hypot(*mean), rtol=1e-6)
     np.testing.assert_allclose(before, [-(0.6 + 0.3) / 2, -0.4], rtol=1e-6)
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from bert import pretrain
+from lbcheck.settings import program
+program.start(pretrain.main, pretrain.FLAGS, pretrain.__doc__)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_equal_one(data, whole, tmp_path):
+    folder, _ = whole
+    command = line(data, tmp_path / "two", *PLAIN, "--distribution=mirrored")
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED, *command[1:], "--phase=1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    _, expected = weights(folder / "phase1")
+    _, found = weights(tmp_path / "two/phase1")
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=2e-6, rtol=0)
+    one, two = (
+        measurements(f / "phase1")[-1] for f in (folder, tmp_path / "two")
+    )
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert two[name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", [["--xla"], ["--xla", "--mixed_precision=bfloat16"]]
+)
+def test_every_step_compiles_under_xla(data, tmp_path, more):
+    flag_values = ["--microbatch_size=2", "--steps_per_execution=2", *more]
+    command = line(data, tmp_path / "xla", "--optimizer=lamb", *flag_values)
+    done = subprocess.run(
+        [sys.executable, "-m", "bert.pretrain", *command[1:]],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    last = measurements(tmp_path / "xla/phase1")[-1]
+    assert 3.5 < last["masked_lm_loss"] < 4.7  # about log(60)
 
 
 @pytest.mark.slow
