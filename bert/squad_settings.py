@@ -70,7 +70,7 @@ _COUNTS = {
     "n_best_size": (20, "Answers kept of each question, >= 1."),
     "max_answer_length": (30, "Tokens of an answer, >= 1."),
     "predict_batch_size": (32, "Windows at once in prediction, >= 1."),
-    "num_workers": (os.cpu_count(), "Processes that tokenize, >= 1."),
+    "num_workers": (1, "Processes that tokenize, >= 1."),
     "num_seeds": (1, "Runs from one checkpoint, each in a folder, >= 1."),
 }
 
