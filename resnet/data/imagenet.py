@@ -156,7 +156,7 @@ class ImageNet:
         epoch, offset = divmod(start * batch_size, size)
 
         def read_epoch(number):
-            order = tf.random.experimental.statelesstfrecords.shuffle(
+            order = tf.random.experimental.stateless_shuffle(
                 tf.range(len(paths), dtype=tf.int64),
                 seed=[self._seed, number],
             )
