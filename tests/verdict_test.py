@@ -314,6 +314,15 @@ def test_all_pairs_make_one_answer(ahead, answer):
     assert decided.sentence.lower().startswith(answer)
 
 
+def test_the_sentence_names_the_arm_that_does_best():
+    generic = steady(lars=0, sgd=0, adamw=3)
+    decided = verdict.compare_arms(generic, ["lars"])
+    assert "adamw" in decided.sentence and "sgd" not in decided.sentence
+    layer_wise = steady(lars=3, lamb=6, sgd=0)
+    decided = verdict.compare_arms(layer_wise, ["lars", "lamb"])
+    assert "lamb" in decided.sentence and "lars" not in decided.sentence
+
+
 @pytest.mark.parametrize(
     "validation,training,label",
     [

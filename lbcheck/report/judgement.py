@@ -111,13 +111,34 @@ def conclude(
 def overall(
     pairs: Sequence[PairVerdict],
 ) -> tuple[str, list[PairVerdict]]:
-    """The answer of all pairs on one part, and the pairs that decide it."""
-    for answer, side in (("needed", "arm"), ("not needed", "other_arm")):
-        for name in dict.fromkeys(getattr(pair, side) for pair in pairs):
-            own = [pair for pair in pairs if getattr(pair, side) == name]
-            if all(pair.answer == answer for pair in own):
-                return answer, own
+    """The answer of all pairs on one part, and the pairs that decide it.
+
+    Where several arms would do, those of the one that does best at its worst.
+    """
+    for answer, side, sign in (
+        ("needed", "arm", 1),
+        ("not needed", "other_arm", -1),
+    ):
+        own = {}
+        for pair in pairs:
+            own.setdefault(getattr(pair, side), []).append(pair)
+        enough = [
+            found
+            for found in own.values()
+            if all(pair.answer == answer for pair in found)
+        ]
+        if enough:
+            return answer, max(
+                enough, key=lambda found: min(sign * _lead(p) for p in found)
+            )
     return "undecided", []
+
+
+def _lead(pair):
+    """The difference; of medians, where there is nothing else."""
+    if pair.difference is None:
+        return pair.median_difference
+    return pair.difference
 
 
 def default_margin(
