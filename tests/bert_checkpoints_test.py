@@ -334,6 +334,17 @@ class FormatsTest(Case):
         for name, array in converted.arrays.items():
             np.testing.assert_array_equal(array, made[name], name)
 
+    def test_the_newest_of_several_in_a_folder(self):
+        encoder = randomized(models.encoder(SETTINGS))
+        saved = tf.train.Checkpoint(encoder=encoder)
+        saved.save(self.path("ckpt"))
+        randomized(encoder, seed=2)
+        saved.save(self.path("ckpt"))
+        read = checkpoints.read(self.folder)
+        self.assertEqual(read.path, self.path("ckpt-2"))
+        words = encoder.get_embedding_table().numpy()
+        np.testing.assert_array_equal(read.arrays[variables.WORDS], words)
+
     def test_a_folder_of_google_with_its_configuration(self):
         save_as_tensorflow_1(google_arrays(), self.path("bert_model.ckpt"))
         with open(self.path("bert_config.json"), "w") as file:
@@ -517,7 +528,7 @@ class RefusedTest(Case):
         (untied, {}, "cls.predictions.decoder.weight differs from the word"),
         (no_bert, {}, "holds no embeddings.word_embeddings.weight"),
         (None, {"num_attention_heads": 4}, "heads is 4, the model has 3"),
-        (None, {"hidden_act": "gelu_new"}, "hidden_act is gelu, the model's"),
+        (None, {"hidden_act": "gelu_new"}, "hidden_act is gelu, the model has"),
         (None, {"model_type": "roberta"}, "model_type is 'roberta'"),
     )
     def test_a_file(self, damage, config, message):
@@ -553,6 +564,11 @@ class RefusedTest(Case):
         self.assert_refused(self.path("empty"), "empty holds none: expected")
         pathlib.Path(self.path("empty/pytorch_model.bin")).touch()
         self.assert_refused(self.path("empty"), "save_pretrained")
+        for phase in ("phase1", "phase2"):
+            os.makedirs(self.path(f"runs/{phase}"))
+            pathlib.Path(self.path(f"runs/{phase}/flags.txt")).touch()
+        one_of = f"give one of {self.path('runs/phase1')}, "
+        self.assert_refused(self.path("runs"), one_of)
         write_tensors(self.path("cut"), tensors(SETTINGS))
         cut = pathlib.Path(self.path("cut/model.safetensors"))
         cut.write_bytes(cut.read_bytes()[:-1])

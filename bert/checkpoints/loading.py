@@ -100,7 +100,8 @@ def _check_settings(model, checkpoint):
     name = checkpoint.settings.get("hidden_act")
     if name and not _same(models.activation(checkpoint.settings), layer):
         raise ValueError(
-            f"{checkpoint.path}: hidden_act is {name}, the model's is another."
+            f"{checkpoint.path}: hidden_act is {name}, the model has another "
+            "activation."
         )
 
 
@@ -108,9 +109,10 @@ def _same(activation, layer):
     """Whether a layer has this activation: tried, since it has no name."""
     import numpy as np
     import tensorflow as tf
+    import tf_keras
 
     points = tf.linspace(-3.0, 3.0, 13)
-    ours = layer.get_config()["inner_activation"]
+    ours = tf_keras.activations.get(layer.get_config()["inner_activation"])
     return np.allclose(activation(points), ours(points), rtol=0, atol=1e-6)
 
 

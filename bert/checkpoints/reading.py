@@ -1,5 +1,6 @@
 """`read`: what a checkpoint holds, whoever wrote it."""
 
+import glob
 import os
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ import numpy as np
 from bert.checkpoints import huggingface
 from bert.checkpoints import records
 from bert.checkpoints import tensorflow_files
+
+_RUN = "flags.txt"
+"""What a run's folder holds."""
 
 _EXPECTED = (
     "expected a folder with model.safetensors, a TensorFlow checkpoint such "
@@ -58,7 +62,7 @@ def read(path: str | os.PathLike) -> Checkpoint:
     Example: `read("uncased_L-2_H-128_A-2/bert_model.ckpt").arrays`
     """
     path = os.fspath(path)
-    if os.path.isfile(os.path.join(path, "flags.txt")):
+    if os.path.isfile(os.path.join(path, _RUN)):
         return Checkpoint(path, "record", *records.read(path))
     if huggingface.is_here(path):
         return Checkpoint(path, "huggingface", *huggingface.read(path))
@@ -70,5 +74,9 @@ def read(path: str | os.PathLike) -> Checkpoint:
             f"{path}: pytorch_model.bin is read by PyTorch alone; "
             "`save_pretrained` of transformers writes model.safetensors."
         )
+    runs = glob.glob(os.path.join(glob.escape(path), "*", _RUN))
+    if runs:
+        inside = ", ".join(sorted(map(os.path.dirname, runs)))
+        raise ValueError(f"{path} holds several runs; give one of {inside}.")
     there = "holds none" if os.path.isdir(path) else "is none"
     raise ValueError(f"{path} {there}: {_EXPECTED}")

@@ -23,14 +23,21 @@ _OF_TRAINING = ("adam_m", "adam_v", "global_step", "lamb_m", "lamb_v")
 def prefix(path: str) -> str | None:
     """What TensorFlow calls the checkpoint at `path`, if there is one.
 
+    Of several in a folder it is the one that its file `checkpoint` names.
+
     Raises:
-        ValueError: A folder holds several.
+        ValueError: A folder holds several, and no such file.
     """
     path = path.removesuffix(".index")
     if os.path.isfile(f"{path}.index"):
         return path
     found = sorted(glob.glob(os.path.join(glob.escape(path), "*.index")))
     if len(found) > 1:
+        import tensorflow as tf
+
+        latest = tf.train.latest_checkpoint(path)
+        if latest:
+            return latest
         names = ", ".join(os.path.basename(f) for f in found)
         raise ValueError(f"{path} holds {len(found)} checkpoints: {names}.")
     return found[0].removesuffix(".index") if found else None
