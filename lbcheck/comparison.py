@@ -85,7 +85,8 @@ def compare(
             search space calls as its arguments are passed to it.
         train: (x, y) or (x, y, sample_weight) with arrays, or lists or dicts
             of arrays; a tf.data.Dataset batched as for `fit`; or a function
-            seed -> one of these.
+            seed -> one of these. A dataset that shuffles gives every trial
+            another order; made by a function of the seed, all arms get one.
         validation: The same, without the function.
         batch_size: Examples of one update, at least 1.
         steps: Updates of one trial, at least 1.

@@ -11,6 +11,7 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 from unittest import mock
 
 import keras
@@ -21,6 +22,7 @@ import tf_keras
 from absl.testing import parameterized
 
 from lbcheck.study import arm as arms
+from lbcheck.study import feed
 from lbcheck.study import program
 from lbcheck.study import random_state
 from lbcheck.study import trainer as trainers
@@ -664,3 +666,15 @@ class WorkloadTest(parameterized.TestCase):
         for metric in ("score", "accuracy_loss"):
             with self.assertRaisesRegex(ValueError, "Set `mode`"):
                 workloads.mode_of(metric)
+
+    def test_examples_that_are_not_finite_are_told_of(self):
+        x = np.zeros((5, 2, 3), np.float32)
+        x[3, 1, 2], x[4, 0, 0] = np.nan, np.inf
+        data = x, np.zeros(5)
+        said = "`train`: 2 of 5 examples .* first example 3 "
+        with self.assertWarnsRegex(UserWarning, said):
+            feed.make(data, 2, "train", tf_keras, on_tensorflow=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fine = np.zeros(5, np.int32), np.zeros(5)
+            feed.make(fine, 2, "train", tf_keras, on_tensorflow=True)

@@ -9,6 +9,7 @@ It depends on (seed, t) only: all arms see the same batches.
 """
 
 import hashlib
+import warnings
 
 import numpy as np
 
@@ -66,6 +67,21 @@ class Arrays:
                 f"at least 1; received {sorted(lengths)}."
             )
         (self.count,) = lengths
+        self._warn_of_non_finite(name)
+
+    def _warn_of_non_finite(self, name):
+        bad = np.zeros(self.count, bool)
+        for leaf in _leaves(self._data):
+            if np.issubdtype(leaf.dtype, np.floating):
+                finite = np.isfinite(leaf)
+                bad |= ~finite.all(axis=tuple(range(1, leaf.ndim)))
+        if bad.any():
+            warnings.warn(
+                f"`{name}`: {bad.sum()} of {self.count} examples have numbers "
+                f"that are not finite, first example {bad.argmax()} (counted "
+                "from 0); most models diverge on them.",
+                stacklevel=2,
+            )
 
     def indices(self, seed: int, first: int, count: int):
         """Examples of the updates from `first` on, (count, batch)."""
