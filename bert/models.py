@@ -60,7 +60,8 @@ _FIXED = {
 _WITHOUT_MEANING = re.compile(
     "_name_or_path|architectures|bos_token_id|classifier_dropout|dtype"
     "|eos_token_id|gradient_checkpointing|id2label|label2id|output_past"
-    "|pad_token_id|pooler_.*|torch_dtype|transformers_version|use_cache"
+    "|pad_token_id|pooler_.*|tie_word_embeddings|torch_dtype"
+    "|transformers_version|use_cache"
 )
 """Keys of published files that decide nothing of the encoder."""
 

@@ -45,6 +45,24 @@ SETTINGS = {
 }
 
 
+TRANSFORMERS = {
+    "add_cross_attention": False,
+    "architectures": ["BertForPreTraining"],
+    "bos_token_id": None,
+    "classifier_dropout": None,
+    "dtype": "float32",
+    "eos_token_id": None,
+    "is_decoder": False,
+    "layer_norm_eps": 1e-12,
+    "model_type": "bert",
+    "pad_token_id": 0,
+    "tie_word_embeddings": True,
+    "transformers_version": "5.23.0",
+    "use_cache": True,
+}
+"""What transformers 5.23 writes into config.json besides the sizes."""
+
+
 def tensors(settings, heads=True, prefix="bert.", seed=0):
     """Random tensors of a Hugging Face BERT, by its own names; none is 0."""
     hidden = settings["hidden_size"]
@@ -100,7 +118,7 @@ def write_tensors(folder, made, **config):
     """A Hugging Face folder; its "gelu" is the exact one."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {**SETTINGS, "model_type": "bert", **config}
+    settings = {**SETTINGS, **TRANSFORMERS, **config}
     (folder / "config.json").write_text(json.dumps(settings))
     safetensors.numpy.save_file(made, folder / "model.safetensors")
     return str(folder)
@@ -397,6 +415,9 @@ class FormatsTest(Case):
         shapes = {name: array.shape for name, array in got.items()}
         want = {name: array.shape for name, array in tensors(SETTINGS).items()}
         self.assertEqual(shapes, want)
+        readable = (self.folder / "hf/config.json").stat().st_mode
+        mode = (self.folder / "hf/model.safetensors").stat().st_mode
+        self.assertEqual(mode, readable)
         config = json.loads((self.folder / "hf/config.json").read_text())
         self.assertEqual(config["model_type"], "bert")
         self.assertEqual(config["hidden_act"], "gelu_new")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 
@@ -94,9 +95,6 @@ def write(folder: str, arrays: dict, settings: dict) -> None:
         prefix = "bert." if heads and name.startswith("bert/") else ""
         array = array.T if name.endswith("/kernel") else array
         tensors[prefix + tensor_name(name)] = np.ascontiguousarray(array)
-    safetensors.numpy.save_file(
-        tensors, os.path.join(folder, _FILE), metadata={"format": "pt"}
-    )
     architecture = "BertForPreTraining" if heads else "BertModel"
     activation = settings["hidden_act"]
     config = settings | {
@@ -105,9 +103,13 @@ def write(folder: str, arrays: dict, settings: dict) -> None:
         "layer_norm_eps": 1e-12,
         "model_type": "bert",
     }
-    with open(os.path.join(folder, _CONFIG), "w", encoding="utf-8") as file:
+    path = os.path.join(folder, _CONFIG)
+    with open(path, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2, sort_keys=True)
         file.write("\n")
+    whole = os.path.join(folder, _FILE)
+    safetensors.numpy.save_file(tensors, whole, metadata={"format": "pt"})
+    shutil.copymode(path, whole)  # it is its owner's alone
 
 
 def _files(path):
