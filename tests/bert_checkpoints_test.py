@@ -382,6 +382,17 @@ class FormatsTest(Case):
         self.assertEqual(loaded.loaded, tuple(variables.PARTS))
         self.assert_same_outputs(ours, model)
 
+    def test_a_head_of_another_task_is_not_taken(self):
+        model = garden_pretrainer("sentiment")
+        saved = tf.train.Checkpoint(model=model, **model.checkpoint_items)
+        saved.write(self.path("ckpt"))
+        ours = models.pretrainer(SETTINGS)
+        loaded = checkpoints.load_initial(ours, self.path("ckpt"))
+        self.assertEqual(loaded.fresh, ("next-sentence head",))
+        pooler = model.encoder_network.pooler_layer.kernel.numpy()
+        got = ours.encoder.pooler_layer.kernel.numpy()
+        np.testing.assert_array_equal(got, pooler)
+
     def test_garden_as_model_garden_restores_it(self):
         ours = randomized(models.pretrainer(SETTINGS))
         checkpoints.write(ours, SETTINGS, self.path("garden"), "garden")
@@ -705,9 +716,9 @@ def garden_encoder():
     )
 
 
-def garden_pretrainer():
+def garden_pretrainer(head="next_sentence"):
     """Model Garden's pretrainer; its two poolers differ."""
-    head = layers.ClassificationHead(24, 2, name="next_sentence")
+    head = layers.ClassificationHead(24, 2, name=head)
     model = garden.BertPretrainerV2(
         models.encoder(SETTINGS),
         mlm_activation=models.activation(SETTINGS),

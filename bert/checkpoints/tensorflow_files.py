@@ -116,9 +116,8 @@ def _roots(graph):
         note("next_sentence", graph.find("next_sentence", top), "kernel")
         heads = graph.children(graph.find("classification_heads", top))
         for head in heads.values():
-            dense = graph.find("dense", head)
-            if found.get("pooler", dense) == dense:
-                note("pooler", dense, "kernel")
+            # Heads have no names there, but this one's pooler has.
+            if graph.find("dense", head) == found.get("pooler", 0):
                 note("next_sentence", head, "out_proj")
     return found
 
