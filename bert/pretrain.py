@@ -261,11 +261,15 @@ def summary(phases, corpus) -> str:
                 f"{name.replace('_', ' ')} {last[f'{part}_{name}']:.4f}"
                 for name in _METRICS
             )
-            lines.append(f"Phase {phase.number}, {parts[part]}: {numbers}")
+            chance = phase.source.constant_answer(part)
+            lines.append(
+                f"Phase {phase.number}, {parts[part]}: {numbers} (by one "
+                f"answer for all: {chance:.4f})"
+            )
     if corpus is not None:
         lines.append(
-            f"Unigram entropy of the text: {corpus.entropy:.4f}; masked-LM "
-            "loss and entropy in nats a token; next-sentence chance is 0.5."
+            f"Unigram entropy of the training text: {corpus.entropy:.4f} nats "
+            "a token, as the losses."
         )
     return "\n".join(lines)
 

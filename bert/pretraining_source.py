@@ -135,6 +135,15 @@ class Source:
             self._validation, self.num_validation, batch_size, shard, num_shards
         )
 
+    def constant_answer(self, part: str) -> float:
+        """Next-sentence accuracy on a part of always giving one answer."""
+        total = random = 0.0
+        batches = getattr(self, part)(1024)
+        for _, labels, weights in batches.as_numpy_iterator():
+            total += weights.sum()
+            random += (labels["next_sentence_labels"][:, 0] * weights).sum()
+        return float(max(random, total - random) / total)
+
     def _once(self, records, count, batch_size, shard, num_shards):
         """(inputs, labels, weights); examples of weight 0 fill up the end."""
         blocks = math.ceil(count / (batch_size * num_shards))

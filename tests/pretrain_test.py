@@ -429,6 +429,10 @@ def test_evaluation_sees_every_record_once(data):
             for inputs, _, weights in take(getattr(made, part)(4, shard, 2), 9):
                 whole += [k for k, w in zip(key(inputs), weights) if w]
         assert len(whole) == len(set(whole)) == count
+    held = features(5, 9)["next_sentence_labels"].mean()
+    assert made.constant_answer("validation") == pytest.approx(
+        max(held, 1 - held)
+    )
     first = take(made.selection(10), 1)[0]
     again = take(source(data, seed=8).selection(10), 1)[0]
     assert key(first[0]) == key(again[0])  # a fixed set
