@@ -65,7 +65,10 @@ def main() -> int:
             if code != training.FINISHED:
                 return code
             gc.collect()  # the phase's model
-    if FLAGS.mode == "train" and not FLAGS.dry_run:
+    if FLAGS.dry_run:
+        if len(phases) > 1 and phases[1].follows:
+            print(phases[1].hand_over(phases[0].options.total_steps))
+    elif FLAGS.mode == "train":
         print(summary(phases, corpus))
     return training.FINISHED
 
@@ -180,7 +183,7 @@ class Phase:
         )
         begins = checkpoints.of(self.record.folder).newest() is None
         if self.follows and begins:
-            self._take_over()
+            print(self.hand_over(self._steps_before()), flush=True)
         return training.run(
             self.options,
             functools.partial(self.build, begins=begins),
@@ -226,8 +229,8 @@ class Phase:
                 )
         return training.Workload(model, made, None, [])
 
-    def _take_over(self):
-        """Checks that phase 1 is done, and tells what it hands over."""
+    def _steps_before(self):
+        """Updates of phase 1, which must be finished."""
         first = settings.phase(FLAGS, 1)
         text = settings.flagfile(self.flagfile, 1)
         status = Record(first.output_dir, text).status()
@@ -237,12 +240,17 @@ class Phase:
                 f"{status.get('status', 'not begun')}; phase 2 begins with "
                 f"its weights, or with --{settings.SECOND}init_checkpoint."
             )
+        return status["step"]
+
+    def hand_over(self, steps_before):
+        """What phase 1, of so many updates, hands over, as a table."""
+        first = settings.phase(FLAGS, 1)
         rates = (
-            schedule.make(first, status["step"], families.FAMILIES),
+            schedule.make(first, steps_before, families.FAMILIES),
             self.rate,
         )
-        steps = (status["step"], self.options.total_steps)
-        print(handover.table(first, self.flags, steps, rates), flush=True)
+        steps = (steps_before, self.options.total_steps)
+        return handover.table(first, self.flags, steps, rates)
 
 
 def summary(phases, corpus) -> str:

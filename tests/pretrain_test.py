@@ -718,6 +718,25 @@ def test_both_phases(data, whole):
     assert code == 0 and again.count("finished before") == 2
 
 
+def test_evaluation_and_dry_run(data, whole, tmp_path):
+    folder, printed = whole
+    command = line(data, folder, *PLAIN, *SECOND, "--mode=eval", "--phase=2")
+    code, found = run(*command)
+    last = measurements(folder / "phase2")[-1]
+    metrics = json.loads(found.splitlines()[-1])
+    assert code == 0 and metrics.pop("phase") == 2
+    assert metrics == {name: last[name] for name in metrics}
+    assert len(metrics) == 9
+    out = tmp_path / "out"
+    code, found = run(*line(data, out, *PLAIN, *SECOND, "--dry_run"))
+    assert code == 0 and not out.exists()
+    assert "27 training records of 16 tokens, 4 predictions, in 3" in found
+    told = printed[printed.index("Hand-over") : printed.index("Initial")]
+    assert told.replace(str(folder), str(out)).split() == (
+        found[found.index("Hand-over") :].split()
+    )
+
+
 def test_second_phase_begins_with_the_weights_alone(data, whole, tmp_path):
     """A phase 2 of rate 0, from phase 1's folder, changes no weight."""
     folder, _ = whole
