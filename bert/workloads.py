@@ -10,8 +10,8 @@ from lbcheck.study.workload import Workload
 
 def mini(
     keras: str = "tf_keras",
-    batch_size: int = 1024,
-    steps: int = 100,
+    batch_size: int = 512,
+    steps: int = 300,
     bert_config: str = "1x64",
     max_seq_length: int = 32,
     train_vocab: int = 1000,
