@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -739,3 +740,29 @@ def test_killed_runs_answer_alike(vocab, tmp_path):
     assert content(killed, "diagnostics.json") == content(
         whole, "diagnostics.json"
     )
+
+
+@pytest.mark.slow  # starts TensorFlow three times
+def test_an_interrupted_run_measures_alike(vocab, tmp_path):
+    """SIGTERM within an interval, whose metrics go on."""
+
+    def start(folder):
+        arguments = command(vocab, f"--output_dir={folder}", "--mode=train")
+        line = [sys.executable, "-m", "bert.squad", *arguments]
+        line += ["--train_steps=400", "--log_every=200"]
+        return subprocess.Popen(line, cwd=ROOT)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    process = start(stopped)
+    while not (stopped / "status.json").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == training.INTERRUPTED
+    step, _ = checkpoints.of(stopped).newest()
+    assert step % 200
+    for folder in (stopped, whole):
+        assert start(folder).wait() == training.FINISHED
+    ours, theirs = (f / "measurements.jsonl" for f in (stopped, whole))
+    assert ours.read_bytes() == theirs.read_bytes()
