@@ -31,9 +31,12 @@ from bert import pretraining_records
 from bert import pretraining_source
 from bert import schedule as bert_schedule
 from bert import settings
+from bert import workloads
 from bert.pretraining_data import records as writer
 from lbcheck import tfrecords
 from lbcheck.settings import program
+from lbcheck.study import arm
+from lbcheck.study import trainer
 from lbcheck.training import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -897,6 +900,39 @@ def test_clipping_on_two_replicas():
     mean = np.array([1.65, 2.0])
     np.testing.assert_allclose(after, -mean / np.hypot(*mean), rtol=1e-6)
     np.testing.assert_allclose(before, [-(0.6 + 0.3) / 2, -0.4], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_workload_and_its_arms():
+    folder = ROOT / "flags/bert/arms"
+    arms = {path.stem: arm.load(str(path)) for path in folder.glob("*.json")}
+    assert set(arms) == {
+        "adamw",
+        "adamw_no_bias_correction",
+        "adamw_original_schedule",
+        "lamb",
+    }
+    made = trainer.Trainer(
+        workloads.mini(batch_size=64, steps=4, dupe_factor=1), arms
+    )
+    assert (made.metric, made.mode) == ("masked_lm_accuracy", "max")
+    point = dict(
+        learning_rate=0.01, beta_1=0.9, weight_decay=0.01, warmup_steps=2
+    )
+    task = dict(stage="broad", index=0, seed=1, hyperparameters=point)
+    losses = {}
+    for name in arms:
+        record = made.run({"arm": name, **task})
+        assert record["status"] == "finished"
+        losses[name] = record["metrics"]["training"]["masked_lm_loss"]
+    assert len(set(losses.values())) == 4  # each bug makes a difference
+    # By hand: the rates of updates 0 to 3, with and without the drop.
+    for name, expected in (
+        ("adamw", [0, 0.005, 0.01, 0.005]),
+        ("adamw_original_schedule", [0, 0.005, 0.005, 0.0025]),
+    ):
+        rate = arms[name].schedule_of(point, 4)
+        np.testing.assert_allclose(rate(np.arange(4)), expected)
 
 
 MIRRORED = """
