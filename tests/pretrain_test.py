@@ -183,8 +183,8 @@ def of_garden():
     variables = {v.name.removeprefix("bert/"): v for v in model.variables}
     rng = np.random.default_rng(1)
     for variable in model.variables:
-        noise = rng.normal(size=variable.shape).astype(np.float32)
-        variable.assign_add(0.05 * noise)
+        noise = rng.normal(size=variable.shape)
+        variable.assign(0.07 * noise + ("gamma" in variable.name))
     with tf.GradientTape() as tape:
         outputs = model(everything, training=True)
         loss = task.build_losses(everything, outputs, metrics)
