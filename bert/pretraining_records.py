@@ -13,6 +13,7 @@ import re
 from typing import NamedTuple
 
 import tensorflow as tf
+from google.protobuf import message
 
 from lbcheck import tfrecords
 
@@ -94,7 +95,7 @@ def _lengths(path):
     example = tf.train.Example()
     try:
         example.ParseFromString(tfrecords.first(path))
-    except Exception as error:  # google.protobuf's, which may be C++'s
+    except message.DecodeError as error:
         raise ValueError(
             f"{path}: record 0: no tf.train.Example ({error})."
         ) from error
