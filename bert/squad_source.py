@@ -1,12 +1,12 @@
 """The windows of questions as a source of `lbcheck.training`."""
 
-import functools
-
 import numpy as np
+
+from lbcheck import epochs
 
 
 class Source:
-    """Windows with answers; epoch e is a permutation drawn from (seed, e).
+    """Windows with answers, in the order of `lbcheck.epochs`.
 
     There is no validation: what fine-tuning is judged by, the official
     metric, is of answers and not of windows.
@@ -39,25 +39,15 @@ class Source:
         )
 
     def _batches(self, batch_size, block, shard, num_shards):
-        permutation = functools.lru_cache(maxsize=2)(self._permutation)
+        order = epochs.Epochs(self.num_train, self._seed)
         while True:
             first = (block * num_shards + shard) * batch_size
-            epochs, places = np.divmod(
-                np.arange(first, first + batch_size), self.num_train
-            )
-            chosen = np.empty(batch_size, np.int64)
-            for epoch in range(epochs[0], epochs[-1] + 1):
-                inside = epochs == epoch
-                chosen[inside] = permutation(epoch)[places[inside]]
+            chosen = order.examples(first, batch_size)
             yield (
                 self._features.inputs(chosen),
                 positions(self._features, chosen),
             )
             block += 1
-
-    def _permutation(self, epoch):
-        generator = np.random.default_rng([self._seed, epoch])
-        return generator.permutation(self.num_train)
 
 
 def positions(features, windows) -> np.ndarray:

@@ -721,11 +721,13 @@ def test_killed_runs_answer_alike(vocab, tmp_path):
         return subprocess.Popen(line, cwd=ROOT)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
+    begun = time.monotonic()
     assert start(whole).wait() == training.FINISHED
+    seconds = time.monotonic() - begun
     generator, kills = random.Random(0), 0
     while kills < 6:
         process = start(killed)
-        time.sleep(generator.uniform(6.0, 20.0))
+        time.sleep(generator.uniform(0.4, 0.9) * seconds)
         if process.poll() is None:
             kills += 1
             process.kill()

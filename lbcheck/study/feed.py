@@ -1,17 +1,16 @@
 """Training and validation data of a study: arrays, or a stream.
 
-Of arrays, the batch of step t is the t-th slice of shuffled epochs, one after
-the other, with no rest left out between them:
-
-    permutation(seed, 0) permutation(seed, 1) ...
-
-It depends on (seed, t) only: all arms see the same batches.
+Of arrays, the batch of step t is the t-th slice of `lbcheck.epochs`. It
+depends on (seed, t) only: all arms see the same batches.
 """
 
 import hashlib
 import warnings
 
 import numpy as np
+
+from lbcheck import epochs
+from lbcheck import tf_data
 
 _INDICES = 2**22
 """Most indices that are on the device at a time."""
@@ -86,16 +85,8 @@ class Arrays:
     def indices(self, seed: int, first: int, count: int):
         """Examples of the updates from `first` on, (count, batch)."""
         size = self._batch_size
-        start, stop = first * size, (first + count) * size
-        epochs = range(start // self.count, -(-stop // self.count))
-        order = np.concatenate(
-            [
-                np.random.default_rng([seed, epoch]).permutation(self.count)
-                for epoch in epochs
-            ]
-        )
-        skipped = epochs[0] * self.count
-        chosen = order[start - skipped : stop - skipped]
+        order = epochs.Epochs(self.count, seed)
+        chosen = order.examples(first * size, count * size)
         return chosen.reshape(count, size).astype(np.int32)
 
     @property
@@ -198,8 +189,8 @@ class Stream:
             raise ValueError(
                 f"`{name}`: a tf.data.Dataset must be batched: {error}"
             ) from error
-        self._dataset = dataset
-        self._updates = updates.prefetch(2)
+        self._dataset = tf_data.untuned(dataset)
+        self._updates = tf_data.untuned(updates.prefetch(2))
         self._batch_size = batch_size
         self._iterator = None
 

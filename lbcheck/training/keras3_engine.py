@@ -119,6 +119,18 @@ class Keras3TensorFlowEngine(Keras3Engine):
         """As the train function saw it."""
         return self._update.first_bad()
 
+    def _training_data(self, source, step):
+        start = step * self.layout.microbatches
+        return self._stream(source.train, source, self.layout.element, start)
+
+    def _evaluation_data(self, part, source, size):
+        return self._stream(part, source, size)
+
+    def _stream(self, *arguments):
+        from lbcheck.training import streams
+
+        return streams.dataset(*arguments)
+
     def _install(self):
         from lbcheck.training import keras3_tensorflow_updates
 

@@ -1,13 +1,12 @@
 """Training in tf_keras, under any tf.distribute strategy."""
 
-import functools
-
 import tensorflow as tf
 import tf_keras
 
 from lbcheck import tf_keras as optimizers
 from lbcheck.training import engines
 from lbcheck.training import strategy
+from lbcheck.training import streams
 from lbcheck.training import tf_keras_updates
 
 
@@ -68,33 +67,18 @@ class TFKerasEngine(engines.Engine):
 
     def _distribute(self, part, source, size, *start):
         def dataset(context):
-            replicas = self.layout.replicas // context.num_input_pipelines
-            make = functools.partial(
+            pipelines = context.num_input_pipelines
+            return streams.dataset(
                 part,
-                size * replicas,
+                source,
+                size,
                 *start,
+                replicas=self.layout.replicas // pipelines,
                 shard=context.input_pipeline_id,
-                num_shards=context.num_input_pipelines,
+                num_shards=pipelines,
             )
-            data = make()
-            if not isinstance(data, tf.data.Dataset):
-                data = tf.data.Dataset.from_generator(
-                    make,
-                    output_signature=self._signature(
-                        source, size * replicas, weighted=not start
-                    ),
-                )
-            if replicas > 1:
-                data = data.rebatch(size)
-            return data.prefetch(tf.data.AUTOTUNE)
 
         return self.strategy.distribute_datasets_from_function(dataset)
-
-    def _signature(self, source, size, weighted):
-        images = tf.TensorSpec((size, *source.image_shape), tf.float32)
-        labels = tf.TensorSpec((size,), tf.int32)
-        weights = tf.TensorSpec((size,), tf.float32)
-        return (images, labels, weights) if weighted else (images, labels)
 
     def _loss_scale(self, optimizer):
         scale = getattr(optimizer, "_loss_scale", None)

@@ -3,12 +3,12 @@
 NumPy only, so that it serves every Keras backend.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck import epochs
 from resnet.data import augmentation
 
 
@@ -33,9 +33,9 @@ class ArraySource:
 
         x = (image - mean) / standard_deviation
 
-    Epoch e is the permutation of the examples drawn from (seed, e); an
-    example is augmented by numbers drawn from (seed, its position in the
-    stream), whatever the batch size and the shards.
+    Their order is that of `lbcheck.epochs`; an example is augmented by numbers
+    drawn from (seed, its position in the stream), whatever the batch size and
+    the shards.
 
     Attributes:
         mean: Of each channel of the training images, in their units.
@@ -73,25 +73,15 @@ class ArraySource:
         return self._stream(batch_size, start, shard, num_shards)
 
     def _stream(self, batch_size, block, shard, num_shards):
-        permutation = functools.lru_cache(maxsize=2)(self._permutation)
+        order = epochs.Epochs(self.num_train, self._seed)
         while True:
             first = (block * num_shards + shard) * batch_size
-            epochs, offsets = np.divmod(
-                np.arange(first, first + batch_size), self.num_train
-            )
-            chosen = np.empty(batch_size, np.int64)
-            for epoch in range(epochs[0], epochs[-1] + 1):
-                inside = epochs == epoch
-                chosen[inside] = permutation(epoch)[offsets[inside]]
+            chosen = order.examples(first, batch_size)
             images = self._standardise(self._train.images[chosen])
             if self._augment is not None:
                 images = self._augment(images, self._seed, first)
             yield images, self._train.labels[chosen].astype(np.int32)
             block += 1
-
-    def _permutation(self, epoch):
-        generator = np.random.default_rng([self._seed, epoch])
-        return generator.permutation(self.num_train)
 
     def validation(self, batch_size, shard=0, num_shards=1):
         """Every validation example once, padded; see `resnet.data`."""
