@@ -65,8 +65,11 @@ def _data():
 def _dataset(train):
     import tensorflow as tf
 
+    from lbcheck import tf_data
+
     examples = tf.data.Dataset.from_tensor_slices(train).cache()
-    return examples.shuffle(2000).repeat().batch(_BATCH).prefetch(2)
+    batches = examples.shuffle(2000).repeat().batch(_BATCH).prefetch(2)
+    return tf_data.untuned(batches)  # or the peers would wait where we do not
 
 
 def _arm():

@@ -14,6 +14,8 @@ import tensorflow as tf
 from PIL import Image
 
 from lbcheck import tfrecords
+from lbcheck.study import feed
+from lbcheck.training import streams
 from resnet import data
 from resnet.data import arrays
 from resnet.data import augmentation
@@ -89,6 +91,30 @@ def test_epoch_follows_the_seed_and_its_number():
         expected = np.random.default_rng([5, epoch]).permutation(103)
         found = which(source, images[103 * epoch :][:103])
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_stream_of_tensorflow_feeds_the_replicas_in_turn():
+    source = numbered()
+    stream = streams.dataset(
+        source.train, source, 4, 2, replicas=3, shard=1, num_shards=2
+    )
+    batches = list(stream.take(6).as_numpy_iterator())
+    assert {len(labels) for _, labels in batches} == {4}
+    expected = take(source.train(12, 2, 1, 2), 2)
+    assert equal([joined(batches)], [joined(expected)])
+
+
+def test_no_thread_tunes_what_fit_and_trials_read():
+    source = numbered()
+    of_tensorflow = tf.data.Dataset.from_tensors((np.zeros(8), np.zeros(8)))
+    trial = feed.make(of_tensorflow, 8, "train", None, on_tensorflow=True)
+    for read in (
+        streams.dataset(source.train, source, 4, 0),
+        streams.dataset(source.validation, source, 4),
+        trial.batches(),
+        trial.batches(8),
+    ):
+        assert read.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize("augment", ["none", "davidnet"])
