@@ -24,6 +24,7 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
     keras_title = "Keras 3"
     other_name = "tf_keras"
     other_title = "tf_keras"
+    _count = None
 
     def build(self, variables):
         """Creates the state for these variables and resolves exclusions."""
@@ -93,7 +94,9 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             gradient,
             [native(slot) for slot in self._slots[index]],
             self._rate(assignment, learning_rate),
-            ops.convert_to_tensor(self.update_count),
+            ops.convert_to_tensor(
+                self.update_count if self._count is None else self._count
+            ),
             assignment.decay,
             assignment.adapt,
             record,
@@ -111,6 +114,20 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
 
     if ON_TENSORFLOW:
         _reduced = False
+
+        # Rate and count are read once in an update, so that what follows from
+        # them is computed once and not for each variable.
+
+        def _backend_update_step(self, grads, variables, learning_rate):
+            rate = ops.convert_to_tensor(learning_rate)
+            super()._backend_update_step(grads, variables, rate)
+
+        def _distributed_tf_update_step(self, *arguments):
+            self._count = ops.convert_to_tensor(self.update_count)
+            try:
+                super()._distributed_tf_update_step(*arguments)
+            finally:
+                self._count = None
 
         def apply(self, grads, trainable_variables=None):
             """Applies gradients; sparse ones are made dense first, so that

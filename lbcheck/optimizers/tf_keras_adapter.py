@@ -55,6 +55,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
         self._variables.append(self.update_count)
+        self._rate_now = self._count_now = None
 
     def build(self, var_list):
         """Creates the state for these variables and resolves exclusions."""
@@ -111,12 +112,15 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         record = None
         if self.diagnostics_every:
             record = (self._rows[index], self.diagnostics_every)
+        rate, count = self._rate_now, self._count_now
+        if rate is None:
+            rate, count = self.learning_rate, self.update_count
         self._updates[id(assignment.rule)](
             variable,
             densify(gradient),
             self._slots[index],
-            self._rate(assignment, self.learning_rate),
-            self.update_count,
+            self._rate(assignment, rate),
+            count,
             assignment.decay,
             assignment.adapt,
             record,
@@ -135,9 +139,16 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     def _distributed_apply_gradients_fn(
         self, distribution, grads_and_vars, **kwargs
     ):
-        iterations = super()._distributed_apply_gradients_fn(
-            distribution, grads_and_vars, **kwargs
-        )
+        if not self.jit_compile:  # whose functions would keep these numbers
+            # Read once, so that what all variables need is computed once.
+            self._rate_now = tf.convert_to_tensor(self.learning_rate)
+            self._count_now = tf.convert_to_tensor(self.update_count)
+        try:
+            iterations = super()._distributed_apply_gradients_fn(
+                distribution, grads_and_vars, **kwargs
+            )
+        finally:
+            self._rate_now = self._count_now = None
         self.update_count.assign_add(1)
         return iterations
 
