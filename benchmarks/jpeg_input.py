@@ -124,6 +124,7 @@ def main(argv):
         if "LBCHECK_DATA" not in os.environ:
             raise app.UsageError("give --data_dir or set LBCHECK_DATA.")
         folder = os.path.join(os.environ["LBCHECK_DATA"], "imagenet-sample")
+    from lbcheck.training import streams
     from resnet import data
 
     with tempfile.TemporaryDirectory() as target:
@@ -133,7 +134,9 @@ def main(argv):
         )
         ways = {
             "bare": bare(target, _CHAIN.value),
-            "lbcheck": source.train(_BATCH_SIZE.value),
+            "lbcheck": streams.dataset(
+                source.train, source, _BATCH_SIZE.value, 0
+            ),
         }
         rates = {name: [] for name in ways}
         for _ in range(_ROUNDS.value):
