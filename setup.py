@@ -21,6 +21,8 @@ _BERT = [
     "safetensors>=0.5.3",
     "tf-models-official>=2.20,<2.21",
 ]
+# tensorflow-datasets imports importlib_resources without saying so.
+_DATASETS = ["tensorflow-datasets>=4.9", "importlib_resources"]
 
 setuptools.setup(
     name="lbcheck",
@@ -53,13 +55,13 @@ setuptools.setup(
     extras_require={
         "tensorflow": _TENSORFLOW,
         "bert": _BERT,
-        # tensorflow-datasets imports importlib_resources without saying so.
-        "datasets": ["tensorflow-datasets>=4.9", "importlib_resources"],
+        "datasets": _DATASETS,
         # In an environment of its own, Python 3.10 or 3.11: does not import
         # beside TensorFlow 2.20.
         "oracles": ["tensorflow-cpu==2.15.1", "tensorflow-addons==0.23.0"],
         "test": [
             *_BERT,
+            *_DATASETS,
             "hypothesis>=6",
             "jax>=0.4.30",
             "optax>=0.2.3",

@@ -821,8 +821,8 @@ def test_files_end_documents_and_gzip_is_text(tmp_path, vocab_file):
 
 
 def test_a_data_set_of_tfds(tmp_path, vocab_file):
-    tfds = pytest.importorskip("tensorflow_datasets")
-    pytest.importorskip("importlib_resources", reason="TFDS needs it")
+    import tensorflow_datasets as tfds
+
     found = corpus(8)
     texts = ["\n\n".join(document) for document in found]
     builder = tfds.dataset_builders.store_as_tfds_dataset(
