@@ -134,9 +134,7 @@ def main(argv):
         )
         ways = {
             "bare": bare(target, _CHAIN.value),
-            "lbcheck": streams.dataset(
-                source.train, source, _BATCH_SIZE.value, 0
-            ),
+            "lbcheck": streams.dataset(source.train, _BATCH_SIZE.value, 0),
         }
         rates = {name: [] for name in ways}
         for _ in range(_ROUNDS.value):

@@ -96,7 +96,7 @@ def test_epoch_follows_the_seed_and_its_number():
 def test_a_stream_of_tensorflow_feeds_the_replicas_in_turn():
     source = numbered()
     stream = streams.dataset(
-        source.train, source, 4, 2, replicas=3, shard=1, num_shards=2
+        source.train, 4, 2, replicas=3, shard=1, num_shards=2
     )
     batches = list(stream.take(6).as_numpy_iterator())
     assert {len(labels) for _, labels in batches} == {4}
@@ -109,8 +109,8 @@ def test_no_thread_tunes_what_fit_and_trials_read():
     of_tensorflow = tf.data.Dataset.from_tensors((np.zeros(8), np.zeros(8)))
     trial = feed.make(of_tensorflow, 8, "train", None, on_tensorflow=True)
     for read in (
-        streams.dataset(source.train, source, 4, 0),
-        streams.dataset(source.validation, source, 4),
+        streams.dataset(source.train, 4, 0),
+        streams.dataset(source.validation, 4),
         trial.batches(),
         trial.batches(8),
     ):

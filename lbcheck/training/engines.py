@@ -144,7 +144,7 @@ class Engine:
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
         metrics = self.model.evaluate(
-            self._evaluation_data(getattr(source, part), source, size),
+            self._evaluation_data(getattr(source, part), size),
             steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
             return_dict=True,
             verbose=0,
@@ -216,7 +216,7 @@ class Engine:
         """What `fit` takes: the stream from the update after `step` on."""
         raise NotImplementedError
 
-    def _evaluation_data(self, part, source, size):
+    def _evaluation_data(self, part, size):
         """What `evaluate` takes, `size` examples a replica."""
         raise NotImplementedError
 

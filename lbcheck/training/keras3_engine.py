@@ -50,7 +50,7 @@ class Keras3Engine(engines.Engine):
         start = step * self.layout.microbatches
         return source.train(self.layout.element, start, 0, 1)
 
-    def _evaluation_data(self, part, source, size):
+    def _evaluation_data(self, part, size):
         return part(size, 0, 1)
 
     def watch(self, step, logs):
@@ -121,10 +121,10 @@ class Keras3TensorFlowEngine(Keras3Engine):
 
     def _training_data(self, source, step):
         start = step * self.layout.microbatches
-        return self._stream(source.train, source, self.layout.element, start)
+        return self._stream(source.train, self.layout.element, start)
 
-    def _evaluation_data(self, part, source, size):
-        return self._stream(part, source, size)
+    def _evaluation_data(self, part, size):
+        return self._stream(part, size)
 
     def _stream(self, *arguments):
         from lbcheck.training import streams

@@ -134,9 +134,8 @@ def run(
             k the part `shard` of block start + k; `validation(batch_size,
             shard, num_shards)` all examples once with weights, the last
             batches filled up with examples of weight 0; `num_train` and
-            `num_validation` count them, `image_shape` is an input's shape
-            where no tf.data.Dataset says it. `parts`, if there, names the
-            methods such as `validation` that are evaluated.
+            `num_validation` count them. `parts`, if there, names the methods
+            such as `validation` that are evaluated.
         flagfile: What runs this again; another one in the folder refuses.
         settings: Resolved settings for the record, as JSON takes them.
 

@@ -7,13 +7,12 @@ import tensorflow as tf
 from lbcheck import tf_data
 
 
-def dataset(part, source, size, *start, replicas=1, shard=0, num_shards=1):
+def dataset(part, size, *start, replicas=1, shard=0, num_shards=1):
     """The shard's stream of batches, one for each of its replicas in turn.
 
     Args:
         part: Method of the source (see `lbcheck.training.run`), which gives
-            a tf.data.Dataset or an iterator of images and labels.
-        source: The source.
+            a tf.data.Dataset or an iterable of tuples of arrays.
         size: Examples of a batch.
         *start: First batch of a training stream; nothing for evaluation.
         replicas: Devices that the shard feeds.
@@ -26,15 +25,12 @@ def dataset(part, source, size, *start, replicas=1, shard=0, num_shards=1):
     )
     data = make()
     if not isinstance(data, tf.data.Dataset):
-        signature = _signature(source, whole, weighted=not start)
+        signature = tf.nest.map_structure(_specification, next(iter(data)))
         data = tf.data.Dataset.from_generator(make, output_signature=signature)
     if replicas > 1:
         data = data.rebatch(size)
     return tf_data.untuned(data.prefetch(tf.data.AUTOTUNE))
 
 
-def _signature(source, size, weighted):
-    images = tf.TensorSpec((size, *source.image_shape), tf.float32)
-    labels = tf.TensorSpec((size,), tf.int32)
-    weights = tf.TensorSpec((size,), tf.float32)
-    return (images, labels, weights) if weighted else (images, labels)
+def _specification(array):
+    return tf.TensorSpec(array.shape, array.dtype)

@@ -54,23 +54,20 @@ class TFKerasEngine(engines.Engine):
 
     def _training_data(self, source, step):
         start = step * self.layout.microbatches
-        return self._distribute(
-            source.train, source, self.layout.element, start
-        )
+        return self._distribute(source.train, self.layout.element, start)
 
-    def _evaluation_data(self, part, source, size):
-        return self._distribute(part, source, size)
+    def _evaluation_data(self, part, size):
+        return self._distribute(part, size)
 
     def first_bad(self, step):
         """As the train function saw it."""
         return self._update.first_bad()
 
-    def _distribute(self, part, source, size, *start):
+    def _distribute(self, part, size, *start):
         def dataset(context):
             pipelines = context.num_input_pipelines
             return streams.dataset(
                 part,
-                source,
                 size,
                 *start,
                 replicas=self.layout.replicas // pipelines,
