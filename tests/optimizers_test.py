@@ -143,6 +143,38 @@ class TrajectoryTest(tf.test.TestCase, parameterized.TestCase):
         exact = trajectory.step_reference(FUNCTIONS[rule], case, **words)
         self.assertLess(trajectory.distance(found, exact, case[0]), CLOSE)
 
+    @parameterized.product(
+        kind=list(KERAS),
+        name=["AdamW", "Momentum"],
+        mode=["eager", "graph", "compiled"],
+    )
+    def test_decay_of_any_size_follows_the_rate(self, kind, name, mode):
+        """Without gradients w *= 1 - rate * decay, either side of the sizes
+        from which parts are compiled."""
+        optimizer = getattr(room(kind), name)(
+            0.1, weight_decay=0.5, exclude_from_weight_decay=()
+        )
+        if kind == "tf_keras" and mode == "compiled":
+            optimizer.jit_compile = True  # tf_keras does so where a GPU is
+        sizes = (3, tensorflow_update.LARGE, tensorflow_update.LARGE_SCALED)
+        values = [np.ones((1, size), np.float32) for size in sizes]
+        variables = [
+            make_variable(kind, value, f"kernel_{value.size}")
+            for value in values
+        ]
+        optimizer.build(variables)
+
+        def update(gradients):
+            optimizer.apply_gradients(list(zip(gradients, variables)))
+
+        update = tf.function(update) if mode == "graph" else update
+        for rate in (0.1, 0.2):
+            optimizer.learning_rate = rate
+            update([tf.zeros_like(value) for value in values])
+        for variable in variables:
+            expected = np.full(variable.shape, 0.95 * 0.9)
+            np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
+
     def test_both_kerases_are_equal_bit_for_bit(self):
         case = trajectory.problem(20, 0.1, dtype=np.float32)
         found = [

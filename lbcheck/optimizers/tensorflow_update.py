@@ -21,7 +21,7 @@ LARGE = 2**16
 """Elements from which a variable is worth a compiled cluster of its own:
 below, starting the cluster costs more than the passes it saves."""
 
-_LARGE_SCALED = 2**21
+LARGE_SCALED = 2**21
 """The same for the scaling by `keep`: a cluster saves no passes there, but does
 not need the memory of a new array, which is slow to get when it is large."""
 
@@ -181,7 +181,7 @@ class TensorFlowUpdate:
         if keep is None:
             return
         keep = tf.convert_to_tensor(keep, variable.dtype)
-        if large and variable.shape.num_elements() >= _LARGE_SCALED:
+        if large and variable.shape.num_elements() >= LARGE_SCALED:
             _scale(variable.handle, keep)
         else:
             variable.assign(keep * variable)
