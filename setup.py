@@ -45,6 +45,7 @@ setuptools.setup(
         "absl-py>=1.4",
         "jinja2>=3.1",
         "matplotlib>=3.7",
+        "msgspec>=0.19",
         "numpy>=1.26",
         "optuna>=4.3",
         "pillow>=10",

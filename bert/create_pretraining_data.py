@@ -22,8 +22,8 @@ from absl import flags
 from bert.pretraining_data import documents
 from bert.pretraining_data import production
 from bert.pretraining_data import shards
-from lbcheck import training
 from lbcheck.settings import program
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 
@@ -77,9 +77,9 @@ def main() -> int:
         done = _run()
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
-        return training.INTERRUPTED
+        return exit_codes.INTERRUPTED
     print(_summary(done))
-    return training.FINISHED
+    return exit_codes.FINISHED
 
 
 def _check() -> None:

@@ -32,6 +32,7 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
+from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 from lbcheck.training.record import Record
 
@@ -62,7 +63,7 @@ def main() -> int:
         phases = [Phase(number, corpus) for number in numbers]
         for phase in phases:
             code = phase.run()
-            if code != training.FINISHED:
+            if code != exit_codes.FINISHED:
                 return code
             gc.collect()  # the phase's model
     if FLAGS.dry_run:
@@ -70,7 +71,7 @@ def main() -> int:
             print(phases[1].hand_over(phases[0].options.total_steps))
     elif FLAGS.mode == "train":
         print(summary(phases, corpus))
-    return training.FINISHED
+    return exit_codes.FINISHED
 
 
 @contextlib.contextmanager
@@ -169,13 +170,13 @@ class Phase:
                     self.rate,
                 )
             )
-            return training.FINISHED
+            return exit_codes.FINISHED
         if FLAGS.mode == "eval":
             metrics = training.evaluate(
                 self.options, build, self.source, self.flagfile
             )
             print(json.dumps({"phase": self.number, **metrics}))
-            return training.FINISHED
+            return exit_codes.FINISHED
         print(
             f"Phase {self.number}: {self.options.total_steps} updates of "
             f"{self.options.batch_size} records",

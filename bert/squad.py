@@ -33,6 +33,7 @@ from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
+from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 
 FLAGS = flags.FlagValues()
@@ -150,26 +151,26 @@ def main() -> int:
         FLAGS.output_dir = os.path.join(folder, f"seed-{seed}")
         print(f"Seed {seed}:", flush=True)
         code = _run(questions)
-        if code != training.FINISHED:
+        if code != exit_codes.FINISHED:
             return code
         if "evaluate" in FLAGS.mode:
             scores[seed] = _read_json(SCORES)
     if scores:
         print("\n".join(squad_stability.write(folder, scores)))
-    return training.FINISHED
+    return exit_codes.FINISHED
 
 
 def _run(questions) -> int:
     """One run: its training, predictions and scores."""
     if "train" in FLAGS.mode:
         code = _train(questions)
-        if code != training.FINISHED or FLAGS.dry_run:
+        if code != exit_codes.FINISHED or FLAGS.dry_run:
             return code
     if "predict" in FLAGS.mode:
         _predict(questions)
     if "evaluate" in FLAGS.mode:
         _evaluate(questions)
-    return training.FINISHED
+    return exit_codes.FINISHED
 
 
 def build(questions, rate, keras, optimizers):
@@ -201,14 +202,14 @@ def _train(questions) -> int:
         plan = training.plan(options, source, flagfile)
         checks = [f"{name}: {count}" for name, count in counts.items()]
         print(dry_run.report(flagfile, options, plan, checks, workload, rate))
-        return training.FINISHED
+        return exit_codes.FINISHED
     resolved = program.values(FLAGS) | {
         "encoder": questions.settings,
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
     }
     code = training.run(options, workload, source, flagfile, resolved)
-    if code == training.FINISHED:
+    if code == exit_codes.FINISHED:
         _diagnose(
             warnings=questions.warnings,
             train=_counts(questions.train),

@@ -3,10 +3,8 @@
 import importlib
 import sys
 
-from absl import app
-from absl import flags
-
 import lbcheck
+from lbcheck.support import command
 
 COMMANDS = {
     "audit": (
@@ -81,12 +79,10 @@ def main() -> None:
         print(module.__doc__)
         print(module.FLAGS.get_help())
         sys.exit(0)
-    try:
-        positional = module.FLAGS([f"lbcheck {name}", *rest])[1:]
-        sys.exit(module.main(positional))
-    except (flags.Error, app.UsageError) as error:
-        print(f"lbcheck {name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    command.run(
+        f"lbcheck {name}",
+        lambda: module.main(module.FLAGS([f"lbcheck {name}", *rest])[1:]),
+    )
 
 
 if __name__ == "__main__":

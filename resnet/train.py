@@ -19,6 +19,7 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
+from lbcheck.support import exit_codes
 from resnet import losses
 from resnet import settings
 
@@ -64,11 +65,11 @@ def main():
         plan = training.plan(options, source, flagfile)
         checks = source.check()
         print(dry_run.report(flagfile, options, plan, checks, workload, rate))
-        return training.FINISHED
+        return exit_codes.FINISHED
     if FLAGS.mode == "eval":
         metrics = training.evaluate(options, workload, source, flagfile)
         print(json.dumps(metrics))
-        return training.FINISHED
+        return exit_codes.FINISHED
     resolved = program.values(FLAGS) | {
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,

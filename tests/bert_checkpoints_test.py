@@ -27,6 +27,7 @@ from bert import models
 from bert.checkpoints import variables
 from lbcheck import training
 from lbcheck.settings import program
+from lbcheck.support import exit_codes
 
 _PRETRAINED = os.environ.get("LBCHECK_BERT")
 
@@ -799,7 +800,7 @@ def train(output_dir):
         output_dir=output_dir, batch_size=8, total_steps=2, progress=False
     )
     code = training.run(options, build, Source(), "--this=test\n", {})
-    assert code == training.FINISHED
+    assert code == exit_codes.FINISHED
     return made[0]
 
 

@@ -22,10 +22,10 @@ from bert import squad_settings as settings
 from bert import squad_source
 from bert import squad_stability
 from bert import tokenization
-from lbcheck import training
 from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
+from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -722,7 +722,7 @@ def test_killed_runs_answer_alike(vocab, tmp_path):
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun = time.monotonic()
-    assert start(whole).wait() == training.FINISHED
+    assert start(whole).wait() == exit_codes.FINISHED
     seconds = time.monotonic() - begun
     generator, kills = random.Random(0), 0
     while kills < 6:
@@ -735,7 +735,7 @@ def test_killed_runs_answer_alike(vocab, tmp_path):
         else:
             break
     assert kills, "never killed"
-    assert start(killed).wait() == training.FINISHED
+    assert start(killed).wait() == exit_codes.FINISHED
     for name in ("predictions.json", "nbest_predictions.json"):
         ours, theirs = (f / name for f in (killed, whole))
         assert ours.read_bytes() == theirs.read_bytes(), name
@@ -761,10 +761,10 @@ def test_an_interrupted_run_measures_alike(vocab, tmp_path):
         time.sleep(0.1)
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == training.INTERRUPTED
+    assert process.wait() == exit_codes.INTERRUPTED
     step, _ = checkpoints.of(stopped).newest()
     assert step % 200
     for folder in (stopped, whole):
-        assert start(folder).wait() == training.FINISHED
+        assert start(folder).wait() == exit_codes.FINISHED
     ours, theirs = (f / "measurements.jsonl" for f in (stopped, whole))
     assert ours.read_bytes() == theirs.read_bytes()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from lbcheck import training
+from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 from lbcheck.training import engines
 from lbcheck.training import record
@@ -78,7 +79,7 @@ def kill_until_finished(folder, kills, arguments, generator, cluster=None):
         process.kill()
         process.communicate()
     code, output = train(folder, *arguments)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def folder(tmp_path_factory):
 def reference(folder):
     """A run that nothing disturbed."""
     code, output = train(folder / "reference")
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     return folder / "reference"
 
 
@@ -196,14 +197,14 @@ def test_record(reference):
 def test_finished_run_is_left_alone(reference):
     before = (reference / "status.json").stat().st_mtime_ns
     code, output = train(reference)
-    assert code == training.FINISHED
+    assert code == exit_codes.FINISHED
     assert "nothing to do" in output
     assert (reference / "status.json").stat().st_mtime_ns == before
 
 
 def test_another_run_in_the_folder_is_refused(reference):
     code, output = train(reference, "--learning_rate=0.1")
-    assert code != training.FINISHED
+    assert code != exit_codes.FINISHED
     assert "holds another run" in output
     assert "--rate=2.0 (there), --rate=0.1 (here)" in output
 
@@ -211,7 +212,7 @@ def test_another_run_in_the_folder_is_refused(reference):
 def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
     run = folder / "terminated"
     code, output = train(run, "--terminate_at=26", "--pause=0.05")
-    assert code == training.INTERRUPTED, output
+    assert code == exit_codes.INTERRUPTED, output
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "interrupted"
     assert (
@@ -219,7 +220,7 @@ def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
         and status["step"] == (checkpoints.of(run).newest()[0])
     )
     code, output = train(run)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     assert f"Goes on after {status['step']} updates" in output
     starts = json.loads((run / "run.json").read_text())["starts"]
     assert [s["after_step"] for s in starts] == [0, status["step"]]
@@ -234,11 +235,11 @@ def test_sigterm_at_the_end_of_an_interval_loses_no_line(folder, moment):
         undisturbed = pool.submit(train, whole, *arguments)
         stop = [f"--terminate_at={moment}", "--pause=0.05"]
         code, output = train(run, *arguments, *stop)
-    assert undisturbed.result()[0] == training.FINISHED
-    if code != training.FINISHED:  # the signal came before the last update
-        assert code == training.INTERRUPTED, output
+    assert undisturbed.result()[0] == exit_codes.FINISHED
+    if code != exit_codes.FINISHED:  # the signal came before the last update
+        assert code == exit_codes.INTERRUPTED, output
         code, output = train(run, *arguments)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     assert_same_run(run, whole)
 
 
@@ -248,7 +249,7 @@ def test_cut_short_checkpoint_is_passed_over(folder, reference):
     newest = max((run / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-1000])
     code, output = train(run)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     assert f"{newest.name} is damaged" in output
     assert "Goes on after 30 updates" in output
     assert_same_run(run, reference)
@@ -266,7 +267,7 @@ def test_twenty_sigkills(folder):
     generator = random.Random(1)
     arguments = ["--pause=0.1", "--microbatch_size=128", "--total_steps=95"]
     code, output = train(folder / "undisturbed", *arguments)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     kill_until_finished(folder / "killed20", 20, arguments, generator)
     assert_same_run(folder / "killed20", folder / "undisturbed")
 
@@ -274,7 +275,7 @@ def test_twenty_sigkills(folder):
 def test_non_finite_numbers_stop_the_run(folder):
     run = folder / "diverged"
     code, output = train(run, "--break_at=13", "--steps_per_execution=5")
-    assert code == training.DIVERGED
+    assert code == exit_codes.DIVERGED
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "diverged"
     assert status["first_non_finite_step"] == 13
@@ -297,7 +298,7 @@ def test_keras3_notices_non_finite_numbers(folder, backend, noticed):
         "--steps_per_execution=5",
         keras_backend=backend,
     )
-    assert code == training.DIVERGED, output
+    assert code == exit_codes.DIVERGED, output
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "diverged"
     assert status["first_non_finite_step"] == noticed
@@ -309,23 +310,23 @@ def test_non_finite_numbers_are_not_saved_by_sigterm(folder):
     run = folder / "diverged-stopped"
     arguments = ["--break_at=12", "--pause=0.1"]
     code, output = train(run, *arguments, "--terminate_at=15")
-    if code == training.INTERRUPTED:  # the data is read ahead
+    if code == exit_codes.INTERRUPTED:  # the data is read ahead
         code, output = train(run, *arguments)
-    assert code == training.DIVERGED, output
+    assert code == exit_codes.DIVERGED, output
     status = json.loads((run / "status.json").read_text())
     assert status["first_non_finite_step"] == 12
 
 
 def test_broken_data_leaves_no_half_record(folder):
     code, output = train(folder / "never", "--fail_at=0")
-    assert code != training.FINISHED
+    assert code != exit_codes.FINISHED
     assert "images.bin: record 17 is not an image." in output
     assert not (folder / "never").exists()
 
 
 def test_broken_data_later_is_recorded(folder):
     code, output = train(folder / "refused", "--fail_at=15")
-    assert code == training.REFUSED
+    assert code == exit_codes.REFUSED
     status = json.loads((folder / "refused" / "status.json").read_text())
     assert status == {
         "status": "refused",
@@ -346,9 +347,9 @@ def test_keras3_resumes(folder, backend, microbatch):
             for run, more in ((whole, ()), (parts, ("--terminate_at=15",)))
         ]
     codes = [run.result()[0] for run in runs]
-    assert codes == [training.FINISHED, training.INTERRUPTED], runs
+    assert codes == [exit_codes.FINISHED, exit_codes.INTERRUPTED], runs
     code, output = train(parts, *arguments, keras_backend=backend)
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     assert_same_run(whole, parts)
 
 
@@ -378,7 +379,7 @@ def two_workers(folder, *arguments):
 def test_a_killed_worker_stops_the_other_and_both_resume(folder, victim):
     whole, killed = folder / f"two-{victim}", folder / f"two-killed-{victim}"
     for code, output in map(finish, two_workers(whole)):
-        assert code == training.FINISHED, output
+        assert code == exit_codes.FINISHED, output
     workers = two_workers(killed, "--pause=0.3")
     checkpoint = killed / "checkpoints"
     while not checkpoint.exists() or not list(checkpoint.glob("*.npz")):
@@ -387,10 +388,10 @@ def test_a_killed_worker_stops_the_other_and_both_resume(folder, victim):
     workers[victim].send_signal(signal.SIGKILL)
     code, output = finish(workers[1 - victim])
     finish(workers[victim])
-    assert code == training.LOST_WORKER, output
+    assert code == exit_codes.UNAVAILABLE, output
     assert "Another worker is gone. Start all workers again" in output
     for code, output in map(finish, two_workers(killed)):
-        assert code == training.FINISHED, output
+        assert code == exit_codes.FINISHED, output
         assert "Goes on after" in output
     assert_same_run(whole, killed)
 
@@ -398,9 +399,9 @@ def test_a_killed_worker_stops_the_other_and_both_resume(folder, victim):
 def test_two_workers_are_one_device(folder, reference):
     run = folder / "two"
     for code, output in map(finish, two_workers(run, "--dropout=0")):
-        assert code == training.FINISHED, output
+        assert code == exit_codes.FINISHED, output
     code, output = train(folder / "one", "--dropout=0")
-    assert code == training.FINISHED, output
+    assert code == exit_codes.FINISHED, output
     _, ours, _ = final_state(run)
     _, theirs, _ = final_state(folder / "one")
     for name, array in ours.items():

@@ -8,10 +8,7 @@ from absl import app
 from absl import flags
 
 from lbcheck.settings import usage
-from lbcheck.training import options
-
-REFUSALS = (flags.Error, app.UsageError, ValueError, OSError)
-"""What bad flags, settings, data and files raise."""
+from lbcheck.support import command
 
 
 def start(
@@ -30,14 +27,12 @@ def start(
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(f"{manual}\n{flag_values.get_help()}")
         sys.exit(0)
-    try:
+
+    def program():
         parse(flag_values, sys.argv)
-        code = main()
-    except REFUSALS as error:
-        name = pathlib.PurePath(sys.argv[0]).name
-        print(f"{name}: {error}", file=sys.stderr)
-        code = options.REFUSED
-    sys.exit(code)
+        return main()
+
+    command.run(pathlib.PurePath(sys.argv[0]).name, program)
 
 
 def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:

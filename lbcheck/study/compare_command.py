@@ -24,10 +24,10 @@ from lbcheck.comparison import Comparison
 from lbcheck.settings import program
 from lbcheck.study import processes
 from lbcheck.study import progress
-from lbcheck.study import refusals
 from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
-from lbcheck.training import options as ends
+from lbcheck.support import errors
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 
@@ -116,14 +116,14 @@ def main(argv):
         raise app.UsageError("--workload=module:function is needed.")
     processes.share_machine(FLAGS.num_workers)
     try:
-        with processes.interruptible(), refusals.explained():
+        with processes.interruptible(), errors.explained():
             return _run()
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
-        return ends.INTERRUPTED
+        return exit_codes.INTERRUPTED
     except FloatingPointError as error:
         print(f"lbcheck compare: {error}", file=sys.stderr)
-        return ends.DIVERGED
+        return exit_codes.DIVERGED
 
 
 def _given(names):
@@ -138,12 +138,12 @@ def _run():
         from lbcheck.study import dry_run
 
         print(dry_run.report(session, FLAGS.num_workers))
-        return ends.FINISHED
+        return exit_codes.FINISHED
     with session.opened(FLAGS.output_dir, FLAGS.storage):
         if FLAGS.join:
             processes.stop_with_parent()
             session.work(lambda counts: None)
-            return ends.FINISHED
+            return exit_codes.FINISHED
         try:
             _work(session)
         except KeyboardInterrupt:
@@ -153,10 +153,10 @@ def _run():
                 "command goes on.",
                 file=sys.stderr,
             )
-            return ends.INTERRUPTED
+            return exit_codes.INTERRUPTED
         session.publish()
     print(Comparison(session.folder))
-    return ends.FINISHED
+    return exit_codes.FINISHED
 
 
 def _session():

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 
-from lbcheck.training.options import INTERRUPTED
+from lbcheck.support.exit_codes import INTERRUPTED
 
 _PATIENCE = 10
 """Seconds that a process has to end what it does."""

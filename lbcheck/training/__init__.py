@@ -9,19 +9,9 @@ from lbcheck.training.loop import Workload
 from lbcheck.training.loop import evaluate
 from lbcheck.training.loop import plan
 from lbcheck.training.loop import run
-from lbcheck.training.options import DIVERGED
-from lbcheck.training.options import FINISHED
-from lbcheck.training.options import INTERRUPTED
-from lbcheck.training.options import LOST_WORKER
-from lbcheck.training.options import REFUSED
 from lbcheck.training.options import Options
 
 __all__ = [
-    "DIVERGED",
-    "FINISHED",
-    "INTERRUPTED",
-    "LOST_WORKER",
-    "REFUSED",
     "Options",
     "Workload",
     "evaluate",

@@ -9,12 +9,13 @@ import tempfile
 import traceback
 
 import lbcheck
+from lbcheck.support import exit_codes
 from lbcheck.training import engines
-from lbcheck.training import options as ends
 from lbcheck.training.conductor import Conductor
 from lbcheck.training.conductor import Diverged
 from lbcheck.training.conductor import Interrupted
 from lbcheck.training.engines import Workload
+from lbcheck.training.options import Options
 from lbcheck.training.record import Record
 from lbcheck.training.record import describe_start
 
@@ -53,7 +54,7 @@ class Interruption:
         self.requested = True
 
 
-def plan(options: ends.Options, source, flagfile: str) -> dict:
+def plan(options: Options, source, flagfile: str) -> dict:
     """How a run will divide its batch, without training.
 
     Args:
@@ -85,7 +86,7 @@ def plan(options: ends.Options, source, flagfile: str) -> dict:
 
 
 def evaluate(
-    options: ends.Options, build, source, flagfile: str
+    options: Options, build, source, flagfile: str
 ) -> dict[str, float]:
     """Metrics of the newest checkpoint over all examples that are evaluated.
 
@@ -120,9 +121,7 @@ def evaluate(
     return metrics
 
 
-def run(
-    options: ends.Options, build, source, flagfile: str, settings: dict
-) -> int:
+def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
     """Trains, or goes on with what `options.output_dir` holds.
 
     Args:
@@ -150,7 +149,7 @@ def run(
     if record.status().get("status") == "finished":
         print(f"{options.output_dir}: finished before; nothing to do.")
         print(json.dumps(record.measurements()[-1]))
-        return ends.FINISHED
+        return exit_codes.FINISHED
     engine = engines.make(options)
     engine.build(build)
     with Interruption() as interruption:
@@ -194,12 +193,12 @@ class _Run:
                     self._callbacks(),
                 )
             self._finish()
-            return ends.FINISHED
+            return exit_codes.FINISHED
         except Diverged as error:
             return self._diverged(*error.args)
         except Interrupted as error:
             return self._end(
-                ends.INTERRUPTED,
+                exit_codes.INTERRUPTED,
                 "interrupted",
                 f"Interrupted after {error.args[0]} updates; the same "
                 "command goes on.",
@@ -272,7 +271,7 @@ class _Run:
     def _diverged(self, step, variable):
         what = variable or "the loss"
         return self._end(
-            ends.DIVERGED,
+            exit_codes.DIVERGED,
             "diverged",
             f"Diverged: {what} is not finite after update {step} "
             "(counted from 0).",
@@ -288,13 +287,13 @@ class _Run:
                 f"({brief(error)})"
             )
             print(message, file=sys.stderr, flush=True)
-            return ends.LOST_WORKER
+            return exit_codes.UNAVAILABLE
         if not _is_refusal(error):
             raise error
         if not self._begun:
             raise ValueError(brief(error)) from error
         traceback.print_exc()
-        return self._end(ends.REFUSED, "refused", brief(error))
+        return self._end(exit_codes.REFUSED, "refused", brief(error))
 
     def _end(self, code, status, message, **details):
         print(message, file=sys.stderr, flush=True)

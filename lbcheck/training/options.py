@@ -2,19 +2,6 @@
 
 import dataclasses
 
-FINISHED = 0
-"""Exit code: all updates are done."""
-REFUSED = 2
-"""Exit code: the settings or the data cannot be used; the message says why."""
-DIVERGED = 3
-"""Exit code: the loss or a variable became non-finite."""
-LOST_WORKER = 69
-"""Exit code: another worker is gone; start all with the same command."""
-INTERRUPTED = 75
-"""Exit code: SIGTERM or Ctrl-C; the state is saved and the same command goes
-on. One of several workers cannot save alone: it stops at the next
-checkpoint."""
-
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 KERASES = ("tf_keras", "keras3")
 PRECISIONS = ("bfloat16", "float16")

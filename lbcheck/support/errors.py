@@ -1,0 +1,94 @@
+"""An error as one sentence, with the user's own line where there is one."""
+
+import contextlib
+import pathlib
+import re
+import sys
+import traceback
+
+from absl import app
+from absl import flags
+
+import lbcheck
+
+_LBCHECK = pathlib.Path(lbcheck.__file__).parent
+_OURS = tuple(
+    f"{_LBCHECK.parent / room}/" for room in ("lbcheck", "bert", "resnet")
+)
+REFUSALS = (ImportError, ValueError, TypeError)
+"""What this package raises for bad input; the rest are its own faults."""
+
+_NOT_THEIRS = (*_OURS, sys.prefix, sys.base_prefix, "<")
+_GRAPH = re.compile(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*|\x1b\[\d*m", re.DOTALL)
+"""TensorFlow's names for where it was, and Keras's colours."""
+
+
+@contextlib.contextmanager
+def explained():
+    """Errors within become refusals that say where they came from.
+
+    Raises:
+        app.UsageError: In place of every `Exception` but those that only a
+            fault of this package can be, or its own FloatingPointError.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = sentence(error)
+        if message is None:
+            raise
+        raise app.UsageError(message) from error
+
+
+def sentence(error: Exception) -> str | None:
+    """What to tell the user of an error; None where it is our own fault."""
+    if isinstance(error, (flags.Error, app.UsageError)):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if f.filename.startswith(_OURS)]
+    theirs = [
+        f
+        for f in frames
+        if not f.filename.startswith(_NOT_THEIRS)
+        and "__autograph" not in f.filename
+    ]
+    raised_here = bool(frames) and frames[-1].filename.startswith(_OURS)
+    if isinstance(error, SyntaxError) and error.filename:
+        return (
+            f"{error.filename}:{error.lineno}: {type(error).__name__}: "
+            f"{error.msg}"
+        )
+    if theirs and not raised_here:
+        where = f"{theirs[-1].filename}:{theirs[-1].lineno}: "
+        return f"{where}{type(error).__name__}: {cleaned(error)}"
+    if isinstance(error, OSError):
+        return of_system(error)
+    if raised_here:
+        return str(error) if isinstance(error, REFUSALS) else None
+    at = ""
+    if ours:
+        name = pathlib.Path(ours[-1].filename).relative_to(_LBCHECK.parent)
+        at = f" (in {name}:{ours[-1].lineno})"
+    return f"{type(error).__name__}: {cleaned(error)}{at}"
+
+
+def of_system(error: OSError) -> str:
+    """An OSError, file first.
+
+    >>> of_system(FileNotFoundError(2, "No such file or directory", "a.txt"))
+    'a.txt: No such file or directory'
+    """
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    name = error.filename if error.filename2 is None else error.filename2
+    if isinstance(name, bytes):
+        name = name.decode(errors="replace")
+    return f"{name}: {error.strerror}"
+
+
+def cleaned(error: Exception) -> str:
+    """The message without TensorFlow's and Keras's accounts of the graph."""
+    text = _GRAPH.sub("", str(error)).partition("\n\nArguments received")[0]
+    return text.strip()

@@ -1,0 +1,165 @@
+"""Outside JSON is checked for shape, type and range before anything uses it.
+
+A schema is a type: TypedDicts, lists, dicts, Literals and numbers with ranges
+(`Whole`, `Positive`, ..., or Annotated with `msgspec.Meta`). msgspec checks.
+"""
+
+import json
+import os
+import pathlib
+import re
+import reprlib
+from collections.abc import Iterator
+from typing import Annotated
+from typing import Any
+
+import msgspec
+
+COUNT = 10**9
+"""More trials, updates, examples or seeds than this are a mistake."""
+
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A whole number from 0 on, such as a seed."""
+Index = Annotated[int, msgspec.Meta(ge=0, le=COUNT)]
+"""A count from 0 on."""
+Count = Annotated[int, msgspec.Meta(ge=1, le=COUNT)]
+"""A count from 1 on."""
+Number = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+"""A finite number."""
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""A text that is not empty."""
+
+_LARGEST_FILE = 2**28
+"""Bytes. A study of 10,000 trials has about 2**25."""
+_LARGEST_INTEGER = 2**64
+_PATH = re.compile(r"(.*) - at `\$([^`]*)`")
+
+
+def read(path, kind=Any, limit: int = _LARGEST_FILE) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: The file.
+        kind: Type that it must have; keys of a TypedDict beyond those named
+            are allowed and kept.
+        limit: Most bytes that the file may have.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: Names the file, where in it, what was expected and what
+            was received.
+    """
+    return parse(read_bytes(path, limit), kind, str(path))
+
+
+def read_lines(path, kind=Any) -> Iterator[tuple[str, Any]]:
+    """Yields ("file:line", content) of a file with a JSON object a line.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: As of `read`; also a last line that is cut short.
+    """
+    lines = read_bytes(path, _LARGEST_FILE).split(b"\n")
+    last = lines.pop()
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        yield where, parse(line, kind, where)
+    if last:
+        raise ValueError(f"{path}:{len(lines) + 1}: the line is cut short.")
+
+
+def read_bytes(path, limit: int = _LARGEST_FILE) -> bytes:
+    """A regular file's bytes.
+
+    Raises:
+        OSError: It is no file, or cannot be read.
+        ValueError: It is larger than `limit`.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path}: expected a regular file.")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(
+                f"{path}: has {size:,} bytes, expected at most {limit:,}."
+            )
+        return file.read()
+
+
+def parse(content: bytes | str, kind=Any, where: str = "JSON") -> Any:
+    """The content of JSON text; see `read`.
+
+    >>> parse('{"seeds": 1}', dict[str, int])
+    {'seeds': 1}
+    >>> parse('{"seeds": -3}', dict[str, Count])
+    Traceback (most recent call last):
+        ...
+    ValueError: JSON: [...]: expected `int` >= 1.
+    """
+    try:
+        if isinstance(content, bytes):
+            content = content.decode("utf-8")
+        value = json.loads(content, parse_constant=_refuse, parse_int=_integer)
+    except UnicodeError as error:
+        raise ValueError(f"{where}: not UTF-8: {error.reason}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deep.") from error
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise ValueError(
+            f"{where}: not JSON: {error.msg}{line}, column {error.colno}."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON: {error}.") from error
+    return check(value, kind, where)
+
+
+def check(value: Any, kind, where: str) -> Any:
+    """The value itself, if it is of the type.
+
+    Raises:
+        ValueError: It is not; says where in it.
+    """
+    try:
+        msgspec.convert(value, kind)
+        # No half of a surrogate pair in a text, which no file can hold.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(
+            f"{where}: a text has half of a surrogate pair."
+        ) from error
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{where}: {_message(str(error), value)}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deep.") from error
+    return value
+
+
+def _message(text, value):
+    expected, path = (
+        _PATH.fullmatch(text).groups() if "$" in text else (text, "")
+    )
+    expected = expected[0].lower() + expected[1:]
+    steps = re.findall(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]", path)
+    received = value
+    for key, index in steps:
+        if index == "...":
+            break
+        received = received[int(index)] if index else received[key]
+    else:
+        if "missing required" not in expected:
+            expected += f", received {reprlib.repr(received)}"
+    return f"{path.removeprefix('.')}: {expected}" if path else expected
+
+
+def _refuse(constant):
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _integer(text):
+    # Before int(), which takes seconds for the longest.
+    if len(text) > 20 or abs(number := int(text)) > _LARGEST_INTEGER:
+        raise ValueError(f"the number {text[:20]}... is too large")
+    return number
