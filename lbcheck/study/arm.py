@@ -295,6 +295,13 @@ class Arm:
                 f"{cls.__module__}.{cls.__name__} is not."
             )
 
+    def sources(self) -> list:
+        """The user's own classes and functions that this arm runs."""
+        own = [self.optimizer] if callable(self.optimizer) else []
+        if ":" in self.schedule:
+            own.append(families.family(self.schedule))
+        return own
+
     def describe(self) -> dict[str, Any]:
         """The arm as JSON-able values; `from_dict` makes it again."""
         optimizer = self.optimizer

@@ -167,11 +167,10 @@ class Ledger:
                 direction={"max": "maximize", "min": "minimize"}[mode],
                 load_if_exists=True,
             )
-        settings = study_records.settings(self._study)
         there = place.user_attrs.get("study")
         if there is None:
-            place.set_user_attr("study", settings)
-        elif difference := study_records.difference(there, settings):
+            place.set_user_attr("study", study_records.identity(self._study))
+        elif difference := study_records.another(there, self._study):
             raise StudyError(
                 f"{self.url} holds another study {self._study['name']!r}: "
                 f"{difference}. Give this study another name or storage."

@@ -3,10 +3,15 @@
 Every arm gets the same number of points of its own broad space; if asked for,
 the same number of points of a refined space around the best of them; and its
 best point is run again with fresh seeds, the same seeds for every arm. All
-search trials have the study's own seed, thus the same initial weights and
-order of the data. Nado et al. 2021, Appendix D.
+search trials have one seed, thus the same initial weights and order of the
+data. Nado et al. 2021, Appendix D.
+
+Seeds are hashes of the study's seed and of what they are for: arms draw their
+points independently of one another, and studies of neighbouring seeds have no
+run in common.
 """
 
+import hashlib
 from typing import NamedTuple
 
 from lbcheck.study.records import STAGES
@@ -109,7 +114,8 @@ class Protocol:
 
     def _points(self, arm, stage, records):
         """The stage's points; [] if every trial before it diverged."""
-        seed, steps = self._study["seed"], self._study["steps"]
+        steps = self._study["steps"]
+        seed = derived_seed(self._study["seed"], "points", arm)
         space, size = _space(self._study, arm), self._sizes[stage]
         if stage == "broad":
             return space.points(seed, 0, size, steps)
@@ -125,12 +131,12 @@ class Protocol:
         return finer.points(seed, self._sizes["broad"], size, steps)
 
     def _task(self, arm, stage, index, point):
-        fresh = 1 + index if stage == "confirm" else 0
+        use = ("confirm", str(index)) if stage == "confirm" else ("search",)
         return {
             "arm": arm,
             "stage": stage,
             "index": index,
-            "seed": self._study["seed"] + fresh,
+            "seed": derived_seed(self._study["seed"], *use),
             "hyperparameters": point,
         }
 
@@ -150,6 +156,17 @@ class Protocol:
             )
 
 
+def derived_seed(seed: int, *use: str) -> int:
+    """A seed of 31 bits for one use; the same in every process.
+
+    >>> derived_seed(0, "search") == derived_seed(0, "confirm", "0")
+    False
+    """
+    text = "/".join((str(seed), *use))
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
 def score(study: dict, record: dict) -> float | None:
     """The number that selects: the study's metric, None if diverged."""
     metrics = record["metrics"]
@@ -157,14 +174,22 @@ def score(study: dict, record: dict) -> float | None:
 
 
 def best(study: dict, records: list[dict], arm: str) -> dict | None:
-    """The arm's best search trial; the earliest of equals, None if none."""
+    """The arm's best search trial, None if none is finished.
+
+    Of equals the one of the lower loss, and then the earliest.
+    """
     found = [
         record
         for record in _search(records, arm)
         if score(study, record) is not None
     ]
-    choose = {"max": max, "min": min}[study["metric"]["mode"]]
-    return choose(found, key=lambda r: score(study, r), default=None)
+    sign = {"max": -1, "min": 1}[study["metric"]["mode"]]
+
+    def order(record):
+        loss = record["metrics"][study["selection"]].get("loss")
+        return sign * score(study, record), 0.0 if loss is None else loss
+
+    return min(found, key=order, default=None)
 
 
 def excluded(study: dict, records: list[dict]) -> dict[str, str]:

@@ -10,13 +10,15 @@ import os
 import pathlib
 import reprlib
 
+from lbcheck.study import fingerprint_difference
+
 STUDY = "study.json"
 TRIALS = "trials.jsonl"
 LEDGER = "ledger.db"
 _PART = ".part"
 STAGES = ("broad", "refined", "confirm")
 
-_INCIDENTAL = ("lbcheck", "command", "flagfile", "environment")
+_INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
 _GROWING = ("margin", "seeds")
 
 
@@ -57,7 +59,7 @@ def open_study(folder, study: dict) -> dict:
 def _created_or_checked(folder, study):
     if (folder / STUDY).exists():
         there = read(folder)
-        if differs := difference(settings(there), settings(study)):
+        if differs := another(there, study):
             raise StudyError(
                 f"{folder} holds another study: {differs}. Choose another "
                 "--output_dir, or give the same settings to go on with it."
@@ -91,6 +93,19 @@ def read(folder) -> dict:
         ) from error
     except ValueError as error:
         raise StudyError(f"{path}: not JSON: {error}.") from error
+
+
+def another(there: dict, here: dict) -> str | None:
+    """Why these are two studies, in words; None if they are one."""
+    seen = there.get("fingerprint"), here.get("fingerprint")
+    return fingerprint_difference.difference(*seen) or difference(
+        settings(there), settings(here)
+    )
+
+
+def identity(study: dict) -> dict:
+    """What `another` looks at."""
+    return settings(study) | {"fingerprint": study.get("fingerprint")}
 
 
 def settings(study: dict) -> dict:

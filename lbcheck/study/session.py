@@ -9,6 +9,7 @@ import time
 
 import lbcheck
 from lbcheck import report
+from lbcheck.study import fingerprint
 from lbcheck.study import ledger
 from lbcheck.study import protocol
 from lbcheck.study import records
@@ -63,6 +64,7 @@ class Session:
             "environment": _environment(facts["backend"]),
         }
         self.protocol = protocol.Protocol(self.study)
+        self.study["fingerprint"] = fingerprint.of(self.trainer, settings.seed)
 
     @contextlib.contextmanager
     def opened(self, folder, storage: str | None = None):

@@ -58,11 +58,7 @@ class Trainer:
     def _look(self):
         """Builds the model once, to see what it and the data are."""
         workload = self._workload
-        arguments = {}
-        for arm in self._arms.values():
-            (point,) = arm.space.points(0, 0, 1, workload.steps)
-            arguments |= arm.resolve(point, workload.model_arguments).model
-        model = models.create(workload, arguments, 0)
+        model = models.create(workload, self._arguments(), 0)
         self._keras = models.keras_of(model)
         self._on_tensorflow = models.on_tensorflow(model)
         self._validation = self._feed(workload.validation, "validation")
@@ -82,6 +78,22 @@ class Trainer:
             "model": [[models.path(v), list(v.shape)] for v in trained],
             "data": [train.describe(), self._validation.describe()],
         }
+
+    def _arguments(self):
+        """Hyperparameters for build_model: those of each arm's first point."""
+        workload, arguments = self._workload, {}
+        for arm in self._arms.values():
+            (point,) = arm.space.points(0, 0, 1, workload.steps)
+            arguments |= arm.resolve(point, workload.model_arguments).model
+        return arguments
+
+    def fresh(self, seed: int):
+        """(new model, training data, validation data) of a seed."""
+        train = self._training_data(seed)
+        model = models.build(
+            self._workload, self._arguments(), seed, train.example()
+        )
+        return model, train, self._validation
 
     def _make_runners(self):
         if not self._on_tensorflow:
@@ -122,6 +134,11 @@ class Trainer:
                     "examples of `train`."
                 )
         return self._train
+
+    @property
+    def arms(self) -> dict:
+        """name -> `Arm`."""
+        return dict(self._arms)
 
     def facts(self) -> dict:
         """What study.json says of the workload; JSON-able."""

@@ -1,0 +1,138 @@
+"""Digests of the code of a user's classes and functions.
+
+They are of the bytecode, since the file may have been edited after it was
+loaded, and see what it refers to: other functions and classes of the user's,
+constants of the module, defaults and what a closure holds. Libraries count by
+name only.
+"""
+
+import functools
+import hashlib
+import sys
+import types
+
+_LIBRARIES = ("site-packages", "dist-packages", "<frozen")
+_CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+
+
+def digest(*sources) -> str:
+    """ "3.11:0123456789abcdef": version of Python and digest.
+
+    Args:
+        *sources: Functions, classes, partial functions, or plain values.
+
+    >>> digest(lambda x: x + 1) == digest(lambda x: x + 1)
+    True
+    >>> digest(lambda x: x + 1) == digest(lambda x: x + 2)
+    False
+    """
+    parts = []
+    seen = set()
+    for source in sources:
+        _collect(source, parts, seen)
+    version = "{}.{}".format(*sys.version_info)
+    content = "\n".join(parts).encode(errors="surrogatepass")
+    return f"{version}:{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two digests agree, as far as can be told across versions."""
+    if one.partition(":")[0] != other.partition(":")[0]:
+        return True  # bytecode differs between them in any case
+    return one == other
+
+
+def _collect(value, parts, seen):
+    value = getattr(value, "__wrapped__", value)
+    if isinstance(value, types.MethodType):
+        value = value.__func__
+    if isinstance(value, _CONSTANTS):
+        parts.append(repr(value))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            _collect(item, parts, seen)
+    elif isinstance(value, dict):
+        for key in sorted(value, key=repr):
+            parts.append(repr(key))
+            _collect(value[key], parts, seen)
+    elif id(value) in seen:
+        parts.append("again")
+    else:
+        seen.add(id(value))
+        _collect_object(value, parts, seen)
+
+
+def _collect_object(value, parts, seen):
+    if isinstance(value, functools.partial):
+        _collect([value.func, value.args, value.keywords], parts, seen)
+    elif isinstance(value, (property, staticmethod, classmethod)):
+        inner = getattr(value, "__func__", None) or value.fget
+        _collect(inner, parts, seen)
+    elif isinstance(value, types.FunctionType):
+        _collect_function(value, parts, seen)
+    elif isinstance(value, type):
+        _collect_class(value, parts, seen)
+    else:
+        parts.append(type(value).__qualname__)
+
+
+def _collect_function(function, parts, seen):
+    if _in_library(function.__module__, function.__code__.co_filename):
+        parts.append(f"{function.__module__}:{function.__qualname__}")
+        return
+    names = _collect_code(function.__code__, parts)
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    _collect([function.__defaults__, function.__kwdefaults__], parts, seen)
+    _collect(cells, parts, seen)
+    scope = function.__globals__
+    for name in sorted(names & scope.keys()):
+        parts.append(name)
+        _collect(scope[name], parts, seen)
+
+
+def _collect_code(code, parts):
+    """Adds a code object without its lines; the names that it refers to."""
+    names = set(code.co_names)
+    parts.append(code.co_code.hex())
+    parts.append(repr((code.co_names, code.co_varnames, code.co_argcount)))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _collect_code(constant, parts)
+        elif isinstance(constant, frozenset):
+            parts.append(repr(sorted(constant, key=repr)))
+        else:
+            parts.append(repr(constant))
+    return names
+
+
+def _collect_class(cls, parts, seen):
+    module = sys.modules.get(cls.__module__)
+    parts.append(f"{cls.__module__}:{cls.__qualname__}")
+    if _in_library(cls.__module__, getattr(module, "__file__", None) or ""):
+        return
+    for name, value in sorted(vars(cls).items()):
+        if name not in (
+            "__dict__",
+            "__weakref__",
+            "__doc__",
+            "__firstlineno__",
+        ):
+            parts.append(name)
+            _collect(value, parts, seen)
+    _collect(list(cls.__bases__), parts, seen)
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None  # not yet filled
+
+
+def _in_library(module, filename):
+    root = (module or "").partition(".")[0]
+    return (
+        root in sys.stdlib_module_names - {"__main__"}
+        or root == "lbcheck"
+        or any(part in filename for part in _LIBRARIES)
+    )

@@ -1,0 +1,252 @@
+"""What a study is about, in numbers: another model or other data is noticed.
+
+The call that goes on with a study builds the model and looks at the data
+again. What it sees must be what study.json says was seen when the study
+began:
+
+layers   class and configuration of every layer, as digests
+numbers  loss and metrics of the new model on one fixed batch at the study's
+         seed, before, during and after one update: they see an edited loss,
+         activation, initializer, augmentation or train_step
+data     the first and the last batch, and how many examples there are; of
+         data that come in another order each time, means and deviations
+code     bytecode of the user's own classes and functions
+
+`fingerprint_difference` compares two.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import time
+import types
+
+import numpy as np
+
+from lbcheck.study import code
+from lbcheck.study import model as models
+from lbcheck.study import random_state
+from lbcheck.study.arm import Arm
+
+_TOLERANCE = 1e-4
+_HALF_TOLERANCE = 1e-2
+"""Where the model computes with 16 bits."""
+_SECONDS = 5
+"""Time that the last batch of a stream may take to come."""
+_SAMPLE = 512
+"""Examples of a random stream, at least, unless it ends before."""
+
+
+def of(trainer, seed: int) -> dict:
+    """The fingerprint of a trainer's workload and arms, JSON-able.
+
+    Args:
+        trainer: `lbcheck.study.trainer.Trainer`.
+        seed: The study's.
+
+    Raises:
+        ValueError: The user's code fails; says where.
+    """
+    with random_state.kept():
+        model, train, validation = trainer.fresh(seed)
+        example = validation.example()
+        is_steady = _equal(example, validation.example())
+        numbers = _numbers(model, example) if is_steady else None
+        return {
+            "layers": _layers(model),
+            "numbers": numbers,
+            "tolerance": _tolerance(model),
+            "data": {
+                "train": _data(train),
+                "validation": _data(validation),
+            },
+            "code": {
+                "the model": code.digest(type(model)),
+                **{
+                    f"arm {name}": code.digest(*arm.sources())
+                    for name, arm in trainer.arms.items()
+                },
+            },
+        }
+
+
+def _layers(model):
+    """[[name, class, digest of the configuration]] of every layer."""
+    found = []
+    for layer in getattr(model, "layers", []):
+        kind = type(layer)
+        found.append(
+            [layer.name, kind.__name__, _digest(_configuration(layer))]
+        )
+        if getattr(layer, "layers", None):
+            found += _layers(layer)
+    return found
+
+
+def _configuration(layer):
+    try:
+        config = layer.get_config()
+    except Exception:
+        return None  # a subclassed one may have none; the numbers see it
+    function = getattr(layer, "function", None)
+    if isinstance(config, dict) and isinstance(function, types.FunctionType):
+        # Of a Lambda, whose configuration holds its lines' numbers.
+        config = {**config, "function": code.digest(function)}
+    return config
+
+
+def _digest(value):
+    text = json.dumps(value, sort_keys=True, default=_plain, skipkeys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value):
+    """A part of a configuration that is not JSON-able; no address in it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (type, types.FunctionType)):
+        return code.digest(value)
+    if hasattr(value, "get_config"):
+        return [type(value).__name__, value.get_config()]
+    return type(value).__name__
+
+
+def _numbers(model, example):
+    """{name: [before, during, after an update]} on one batch."""
+    plain = Arm("step", "momentum", {"learning_rate": {"value": 0.01}})
+    models.make_optimizer(model, plain, {"learning_rate": 0.01}, 1, 0)
+    seen = [_logs(model, step, example) for step in ("test", "train", "test")]
+    return {
+        name: [_finite(logs.get(name)) for logs in seen]
+        for name in seen[0] | seen[1]
+    }
+
+
+def _logs(model, step, example):
+    """{name: number} that the model's own step reports on one batch."""
+    model.reset_metrics()
+    if models.on_tensorflow(model):
+        logs = getattr(model, f"{step}_step")(example)
+    else:
+        logs = getattr(model, f"{step}_on_batch")(*example, return_dict=True)
+    return dict(_flat("", logs))
+
+
+def _flat(name, logs):
+    if isinstance(logs, dict):
+        for key, value in logs.items():
+            yield from _flat(f"{name}.{key}" if name else key, value)
+        return
+    for place, value in enumerate(np.ravel(logs)):
+        yield (f"{name}[{place}]" if np.ndim(logs) else name), float(value)
+
+
+def _finite(value):
+    if value is None or not math.isfinite(value):
+        return None if value is None else str(float(value))
+    return float(value)
+
+
+def _tolerance(model):
+    kinds = {str(layer.compute_dtype) for layer in _with_dtype(model)}
+    return _HALF_TOLERANCE if kinds & {"float16", "bfloat16"} else _TOLERANCE
+
+
+def _with_dtype(model):
+    layers = [model, *getattr(model, "layers", [])]
+    return [layer for layer in layers if hasattr(layer, "compute_dtype")]
+
+
+def _data(feed):
+    """Of arrays digests of all; of a stream what its batches hold."""
+    if feed.count is not None:
+        return {"arrays": feed.describe()}
+    first = feed.example()
+    if not _equal(first, feed.example()):
+        return {"sample": _sample(feed)}
+    return {"first": _batch(first), **_end(feed)}
+
+
+def _end(feed):
+    """The last batch and the number of batches, if they come soon."""
+    limit = time.monotonic() + _SECONDS
+    last, count = None, 0
+    for batch in feed.batches():
+        last, count = batch, count + 1
+        if time.monotonic() > limit:
+            return {"last": None, "batches": None}
+    return {"last": last and _batch(last), "batches": count}
+
+
+def _batch(batch):
+    """A row a leaf: its shape and a digest, or sums of floating numbers."""
+    return [_leaf(np.asarray(leaf)) for leaf in _leaves(batch)]
+
+
+def _leaf(array):
+    kind = [list(array.shape), str(array.dtype)]
+    if array.dtype.kind == "f":
+        flat = array.astype(np.float64).ravel()
+        weights = np.random.default_rng(0).normal(size=flat.size)
+        projection = float(weights @ flat) / math.sqrt(max(1, flat.size))
+        return [*kind, [_finite(x) for x in (*_moments(flat), projection)]]
+    if array.dtype.kind in "OSU":
+        content = "\0".join(map(str, array.ravel())).encode()
+    else:
+        content = array.tobytes()
+    return [*kind, hashlib.sha256(content).hexdigest()[:16]]
+
+
+def _moments(flat):
+    return (flat.mean(), flat.std()) if flat.size else (0.0, 0.0)
+
+
+def _sample(feed):
+    """[[type, mean, deviation, and the errors of both]], a row a leaf."""
+    rows, count = [], 0
+    limit = time.monotonic() + _SECONDS
+    for batch in itertools.islice(feed.batches(), _SAMPLE):
+        leaves = [np.asarray(leaf) for leaf in _leaves(batch)]
+        rows.append([_by_example(leaf) for leaf in leaves])
+        count += len(leaves[0])
+        if count >= _SAMPLE or time.monotonic() > limit:
+            break
+    return [[str(parts[0][1]), *_spread(parts)] for parts in zip(*rows)]
+
+
+def _by_example(array):
+    """(means, deviations) of each example of a numeric leaf."""
+    if array.dtype.kind not in "fiub":
+        return np.zeros((len(array), 2)), array.dtype
+    flat = array.astype(np.float64).reshape(len(array), -1)
+    return np.stack([flat.mean(1), flat.std(1)], axis=1), array.dtype
+
+
+def _spread(parts):
+    values = np.concatenate([values for values, _ in parts])
+    error = values.std(axis=0) / math.sqrt(len(values))
+    return [_finite(x) for x in (*values.mean(axis=0), *error)]
+
+
+def _leaves(structure):
+    if structure is None:
+        return []
+    if isinstance(structure, dict):
+        return [x for key in sorted(structure) for x in _leaves(structure[key])]
+    if isinstance(structure, (list, tuple)):
+        return [x for part in structure for x in _leaves(part)]
+    return [_dense(structure)]
+
+
+def _dense(leaf):
+    """The array of a leaf; of a ragged or sparse one its values."""
+    for name in ("flat_values", "values"):
+        if hasattr(leaf, name) and not isinstance(leaf, np.ndarray):
+            inner = getattr(leaf, name)
+            return inner() if callable(inner) else inner
+    return leaf
+
+
+def _equal(one, other):
+    return _batch(one) == _batch(other)
