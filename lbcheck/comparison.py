@@ -15,18 +15,22 @@ class Comparison:
 
     Args:
         folder: Where `lbcheck compare` or `lbcheck.compare` wrote.
+        news: What is said besides, such as which trials are of an earlier
+            call.
 
     Attributes:
         verdict: Prints as the answer, such as "not needed" or "undecided (4
             more seeds)"; `verdict.sentence` is the first line of the report.
         records: One dict a trial, as in trials.jsonl.
         report_path: The report, an HTML file.
+        news: As given.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, news: str | None = None):
         from lbcheck.report import verdict
 
         self._folder = folders.read(folder)
+        self.news = news
         self.records = self._folder.records
         self.verdict = verdict.decide(*self._folder)
         self.report_path = pathlib.Path(folder) / report.PAGE
@@ -45,9 +49,13 @@ class Comparison:
         return "\n".join([text, "", f"{last.capitalize()}:", *points])
 
     def __str__(self):
-        return (
-            f"{self.verdict.sentence}\n\n{self.table()}\n\n{self.report_path}"
+        parts = (
+            self.verdict.sentence,
+            self.news,
+            self.table(),
+            str(self.report_path),
         )
+        return "\n\n".join(part for part in parts if part)
 
 
 def compare(
@@ -169,4 +177,7 @@ def compare(
         with progress.Progress(study.protocol.total) as bar:
             study.work(bar)
         study.publish()
-    return Comparison(output_dir)
+        news = study.news()
+    if news:
+        print(news, file=sys.stderr)
+    return Comparison(output_dir, news)

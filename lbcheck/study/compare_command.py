@@ -155,7 +155,8 @@ def _run():
             )
             return exit_codes.INTERRUPTED
         session.publish()
-    print(Comparison(session.folder))
+        news = session.news()
+    print(Comparison(session.folder, news))
     return exit_codes.FINISHED
 
 

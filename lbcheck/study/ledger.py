@@ -8,6 +8,7 @@ first that is not FAIL counts, and no other.
 """
 
 import contextlib
+import datetime
 import json
 import random
 import threading
@@ -94,14 +95,21 @@ class Ledger:
 
     def records(self) -> list[dict]:
         """The records of all done trials in canonical order."""
+        done = [trials.record(trial) for trial in self._done()]
+        return study_records.canonical(self._study, done)
+
+    def ends(self) -> list[datetime.datetime]:
+        """When the done trials ended, in the storage's time, sorted."""
+        return sorted(trial.datetime_complete for trial in self._done())
+
+    def _done(self):
         with storage.errors(self.url):
-            done = [
-                trials.record(trial)
+            return [
+                trial
                 for standing in self._standing().values()
                 for trial in standing.values()
                 if trial.state.is_finished()
             ]
-        return study_records.canonical(self._study, done)
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
         """(arm, stage) -> {"finished", "diverged", "running", "waiting"}."""

@@ -92,6 +92,7 @@ class Session:
             url = records.storage_url(self.folder)
             self._ledger = ledger.Ledger(url, self.study)
         self._exported = time.monotonic()
+        self._earlier = self._ledger.ends()
         try:
             yield
         except Exception:
@@ -130,6 +131,19 @@ class Session:
 
         progress(self._ledger.counts())
         worker.work(self._ledger, self.protocol, self.trainer, after)
+
+    def news(self) -> str | None:
+        """What of the study is of earlier calls, in words; None if nothing."""
+        if not self._earlier:
+            return None
+        total, earlier = len(self._ledger.ends()), len(self._earlier)
+        dates = [f"{end:%Y-%m-%d}" for end in self._earlier]
+        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+        which = f"all {total}" if earlier == total else f"the other {earlier}"
+        return (
+            f"{total - earlier} of {total} trials were run now; {which} are "
+            f"from {when}."
+        )
 
     def export(self) -> list[dict]:
         """Writes into the folder what the ledger holds; the records."""
