@@ -51,6 +51,8 @@ def _collect(value, parts, seen):
     elif isinstance(value, (tuple, list)):
         for item in value:
             _collect(item, parts, seen)
+    elif isinstance(value, (set, frozenset)):
+        parts.append(repr(sorted(map(repr, value))))
     elif isinstance(value, dict):
         for key in sorted(value, key=repr):
             parts.append(repr(key))
@@ -72,6 +74,8 @@ def _collect_object(value, parts, seen):
         _collect_function(value, parts, seen)
     elif isinstance(value, type):
         _collect_class(value, parts, seen)
+    elif hasattr(value, "tobytes"):
+        parts.append(hashlib.sha256(value.tobytes()).hexdigest())
     else:
         parts.append(type(value).__qualname__)
 
@@ -80,7 +84,7 @@ def _collect_function(function, parts, seen):
     if _in_library(function.__module__, function.__code__.co_filename):
         parts.append(f"{function.__module__}:{function.__qualname__}")
         return
-    names = _collect_code(function.__code__, parts)
+    names = _collect_code(function.__code__, parts, function.__doc__)
     cells = [_content(cell) for cell in function.__closure__ or ()]
     _collect([function.__defaults__, function.__kwdefaults__], parts, seen)
     _collect(cells, parts, seen)
@@ -90,16 +94,22 @@ def _collect_function(function, parts, seen):
         _collect(scope[name], parts, seen)
 
 
-def _collect_code(code, parts):
-    """Adds a code object without its lines; the names that it refers to."""
+def _collect_code(code, parts, manual=None):
+    """Adds a code object without its lines; the names that it refers to.
+
+    Args:
+        manual: The docstring, which is among the constants.
+    """
     names = set(code.co_names)
     parts.append(code.co_code.hex())
     parts.append(repr((code.co_names, code.co_varnames, code.co_argcount)))
     for constant in code.co_consts:
+        if manual is not None and constant == manual:
+            continue
         if isinstance(constant, types.CodeType):
             names |= _collect_code(constant, parts)
         elif isinstance(constant, frozenset):
-            parts.append(repr(sorted(constant, key=repr)))
+            parts.append(repr(sorted(map(repr, constant))))
         else:
             parts.append(repr(constant))
     return names
