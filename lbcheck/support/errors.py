@@ -18,6 +18,15 @@ _OURS = tuple(
 REFUSALS = (ImportError, ValueError, TypeError)
 """What this package raises for bad input; the rest are its own faults."""
 
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+)
+"""Without a line of the user's among the callers, a fault of this package."""
+
 _NOT_THEIRS = (*_OURS, sys.prefix, sys.base_prefix, "<")
 _GRAPH = re.compile(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*|\x1b\[\d*m", re.DOTALL)
 """TensorFlow's names for where it was, and Keras's colours."""
@@ -65,6 +74,8 @@ def sentence(error: Exception) -> str | None:
         return of_system(error)
     if raised_here:
         return str(error) if isinstance(error, REFUSALS) else None
+    if isinstance(error, _FAULTS):
+        return None
     at = ""
     if ours:
         name = pathlib.Path(ours[-1].filename).relative_to(_LBCHECK.parent)
