@@ -1,4 +1,4 @@
-"""The published tables: against each other, the flagfiles and the command."""
+"""The published tables: against each other, and the command."""
 
 import contextlib
 import csv
@@ -15,7 +15,6 @@ from lbcheck import published
 from lbcheck.published import published_command
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FLAGS = ROOT / "flags" / "resnet"
 
 
 def rows(name, key):
@@ -32,12 +31,6 @@ def command(*arguments):
     finally:
         published_command.FLAGS["format"].unparse()
     return printed.getvalue()
-
-
-def flagfile(name):
-    lines = (FLAGS / f"{name}.flags").read_text().splitlines()
-    pairs = (line[2:].split("=", 1) for line in lines if line.startswith("--"))
-    return dict(pairs)
 
 
 def test_every_table_has_its_file_and_its_columns():
@@ -147,60 +140,6 @@ def test_lamb_scales_by_the_square_root():
         assert row["warmup_ratio"] == row["batch_size"] / 32768 / 5
     for row in published.load("you2019_table5")["rows"]:
         assert row["warmup_epochs"] == 20 * row["batch_size"] / 32768
-
-
-# --- Tables against the flagfiles -----------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "column", "decay"),
-    [
-        ("nesterov_a", "nesterov_a", "l2"),
-        ("nesterov_b", "nesterov_b", "l2"),
-        ("lars", "lars", "weight_decay"),
-    ],
-)
-def test_table_5_is_in_the_flagfiles(name, column, decay):
-    flags = flagfile(name)
-    for parameter, row in rows("nado2021_table5", "parameter").items():
-        flag = {"one minus momentum": "momentum", "l2": decay}.get(
-            parameter, parameter
-        )
-        value = float(flags[flag])
-        if parameter == "one minus momentum":
-            value = 1 - value
-        assert value == pytest.approx(row[column], rel=1e-9), parameter
-
-
-@pytest.mark.parametrize(
-    ("index", "name"),
-    list(
-        enumerate(
-            [
-                "nesterov",
-                "lars",
-                "lars_lars",
-                "adam_epsilon_1e-8",
-                "adam_epsilon_1e-6",
-                "lamb_lamb",
-                "lamb_adam_epsilon_1e-8",
-                "lamb_adam_epsilon_1e-6",
-            ]
-        )
-    ),
-)
-def test_tables_4_and_8_are_in_the_flagfiles(index, name):
-    flags = flagfile(f"table4_{name}")
-    eta, decay = published.load("nado2021_table8")["rows"][2 * index :][:2]
-    assert (eta["hyperparameter"], decay["hyperparameter"]) == ("eta", "lambda")
-    assert float(flags["learning_rate"]) == eta["best"]
-    flag = "l2" if name == "nesterov" else "weight_decay"
-    assert float(flags[flag]) == decay["best"]
-    published_row = published.load("nado2021_table4")["rows"][index]
-    for column in ("weights", "biases_and_batch_norm"):
-        assert published_row[column] == eta[column] == decay[column]
-    text = (FLAGS / f"table4_{name}.flags").read_text()
-    assert f"top-1 {published_row['test_accuracy']} %" in text
 
 
 # --- The command ----------------------------------------------------------
