@@ -8,8 +8,14 @@ import math
 
 from lbcheck.study import code
 
-_TOLERANCE = 1e-4
+TOLERANCE = {16: 1e-2, 32: 1e-4}
+"""Relative, of loss and metrics of a model that computes with so many bits."""
+_DATA_TOLERANCE = 1e-4
 """Of the numbers of a batch, over their mean and deviation."""
+_HINT = (
+    " (if nothing was edited, something in it is random whatever the seed; "
+    "initializers and generators take one)"
+)
 _RANDOM_TOLERANCE = 6
 """Standard errors between two samples of one random stream, at most."""
 
@@ -34,7 +40,14 @@ def difference(there: dict | None, here: dict) -> str | None:
     ]
     if len(found) > 3:
         found[3:] = [f"and {len(found) - 3} more"]
-    return "; ".join(found) or None
+    return "; ".join(found) + _HINT if found else None
+
+
+def close(a, b, tolerance: float = TOLERANCE[32]) -> bool:
+    """Whether two numbers, or texts for what is not finite, agree."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance / 100)
+    return a == b
 
 
 def _differing_layers(there, here):
@@ -61,8 +74,6 @@ def _differing_layers(there, here):
 
 def _differing_numbers(there, here):
     before, now = there["numbers"], here["numbers"]
-    if before is None or now is None:
-        return
     tolerance = max(there["tolerance"], here["tolerance"])
     when = ("of the new model", "during one update", "after one update")
     for name in dict.fromkeys([*before, *now]):
@@ -71,18 +82,12 @@ def _differing_numbers(there, here):
             yield f"the model reports {name!r} only {where}"
             continue
         for moment, a, b in zip(when, before[name], now[name]):
-            if not _close(a, b, tolerance):
+            if None not in (a, b) and not close(a, b, tolerance):
                 yield (
                     f"{name} {moment} on one batch is {_short(a)} there, "
                     f"{_short(b)} here"
                 )
                 break
-
-
-def _close(a, b, tolerance):
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance / 100)
-    return a == b
 
 
 def _short(value):
@@ -128,7 +133,9 @@ def _same_content(one, other):
     if not all(isinstance(x, float) for x in (*one, *other)):
         return one == other
     scale = abs(one[0]) + one[1]
-    return all(abs(a - b) <= _TOLERANCE * scale for a, b in zip(one, other))
+    return all(
+        abs(a - b) <= _DATA_TOLERANCE * scale for a, b in zip(one, other)
+    )
 
 
 def _differing_sample(part, there, here):
@@ -141,7 +148,7 @@ def _differing_sample(part, there, here):
             if not all(isinstance(x, float) for x in (*one[1:], *other[1:])):
                 continue
             error = math.hypot(one[at + 2], other[at + 2])
-            slack = _TOLERANCE * (abs(a) + abs(b))
+            slack = _DATA_TOLERANCE * (abs(a) + abs(b))
             if abs(a - b) > _RANDOM_TOLERANCE * error + slack:
                 yield (
                     f"the {part} data's array {place} has a {what} of "
