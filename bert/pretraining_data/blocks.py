@@ -15,7 +15,7 @@ import numpy as np
 from bert import text
 from bert import tokenization
 from bert.pretraining_data import documents
-from bert.pretraining_data import files
+from lbcheck.support import files
 
 
 class Counts(NamedTuple):
@@ -71,7 +71,8 @@ def write(
     places = np.cumsum([len(found) + 2, *map(len, found)])
     content = [np.array([len(found)]), places, *found]
     content = np.concatenate(content).astype("<i4")
-    files.write(path, f"{path}.part", lambda file: np.save(file, content))
+    with files.replacing(path) as file:
+        np.save(file, content)
     unknown = tokens.id("[UNK]")
     return Counts(
         bytes=sum(len(piece.data) for piece in block),
@@ -82,6 +83,16 @@ def write(
             document[1 + document[0] :].count(unknown) for document in found
         ),
     )
+
+
+def holds(path: str, documents: int) -> bool:
+    """Whether a block's file is there, whole, with so many documents."""
+    try:
+        content = np.load(path, mmap_mode="r")
+        end = content[1 + documents]
+        return content[0] == documents and end == len(content)
+    except (OSError, ValueError, EOFError, IndexError):
+        return False
 
 
 def read(

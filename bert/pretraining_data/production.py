@@ -5,24 +5,39 @@ hold, and until all is done the folder PREFIX.work with the tokenized blocks.
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import reprlib
 import shutil
 import unicodedata
+from typing import Any
+from typing import TypedDict
 
 from bert.pretraining_data import blocks
 from bert.pretraining_data import documents
-from bert.pretraining_data import files
 from bert.pretraining_data import shards
 from bert.pretraining_data import vocabulary
 from bert.pretraining_data import workers
+from lbcheck.support import files
+from lbcheck.support import schema
 
 SHARD_BYTES = 10 * 10**6
 """Text of a shard where --num_shards does not say otherwise."""
+
+_Begun = dict[str, Any]
+_Block = TypedDict("_Block", dict.fromkeys(blocks.Counts._fields, schema.Whole))
+_Shard = TypedDict("_Shard", dict.fromkeys(shards.Counts._fields, schema.Whole))
+
+
+class Done(TypedDict):
+    """PREFIX.json: what shards are made of and hold."""
+
+    made_with: _Begun
+    text: _Block
+    shards: list[_Shard]
 
 
 def run(
@@ -70,9 +85,9 @@ def run(
             "split_sentences": split_sentences,
             "num_shards": num_shards,
         }
-        for path in (record, begun):
-            _same(path, made_with)
-        done = _read(record)
+        for path, kind in ((record, Done), (begun, _Begun)):
+            _same(path, _read(path, kind), made_with)
+        done = _read(record, Done)
         if not done or not _all_whole(prefix, done["shards"]):
             _write(begun, made_with)
             bars = functools.partial(_bar, progress)
@@ -147,9 +162,9 @@ def _make(prefix, folder, count, places, settings, num_workers, bars) -> list:
 def _block(path, block, settings, split_sentences) -> tuple:
     """Tokenizes a block if that was not done; (its file, its counts)."""
     record, content = pathlib.Path(f"{path}.json"), f"{path}.npy"
-    done = _read(record)
-    if done:
-        return content, blocks.Counts(**done)
+    done = _read(record, _Block)
+    if done and blocks.holds(content, done["documents"]):
+        return content, _counts(blocks.Counts, done)
     counts = blocks.write(
         content,
         block,
@@ -166,9 +181,9 @@ def _shard(prefix, folder, index, count, places, settings) -> shards.Counts:
     path = _name(prefix, index, count)
     part = os.path.join(folder, f"shard-{index:05}.part")
     record = pathlib.Path(folder, f"shard-{index:05}.json")
-    done = _read(record)
+    done = _read(record, _Shard)
     if done and _whole(path, done):
-        return shards.Counts(**done)
+        return _counts(shards.Counts, done)
     counts = shards.write(path, part, index, count, places, settings)
     _write(record, counts._asdict())
     return counts
@@ -210,9 +225,8 @@ def _num_shards(asked: int | None, text: blocks.Counts, origins, folder) -> int:
     )
 
 
-def _same(path: pathlib.Path, wanted: dict) -> None:
+def _same(path: pathlib.Path, there: dict | None, wanted: dict) -> None:
     """Refuses what was made otherwise."""
-    there = _read(path)
     if there is None:
         return
     there = there.get("made_with", there)
@@ -220,18 +234,24 @@ def _same(path: pathlib.Path, wanted: dict) -> None:
         if there.get(name) != value:
             raise ValueError(
                 f"{path}: what is there was made with {name} "
-                f"{there.get(name)}, not {value}. Give another "
+                f"{_brief(there.get(name))}, not {_brief(value)}. Give another "
                 "--output_prefix, or delete it with its shards."
             )
+
+
+def _brief(value) -> str:
+    """A value of a setting; of many inputs only how many there are."""
+    many = isinstance(value, list) and len(value) > 2
+    return f"of {len(value)} files" if many else reprlib.repr(value)
 
 
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path):
     """The folder of what is not finished, for this process only."""
     folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(files.lock(folder / "lock", wait=False))
         except BlockingIOError as error:
             raise ValueError(
                 f"{folder}: another process is writing these shards."
@@ -243,13 +263,16 @@ def _alone(folder: pathlib.Path):
                 shutil.rmtree(folder)
 
 
-def _read(path: pathlib.Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+def _read(path: pathlib.Path, kind) -> dict | None:
+    return schema.read(path, kind) if path.exists() else None
 
 
 def _write(path: pathlib.Path, content: dict) -> None:
-    data = json.dumps(content, indent=1).encode() + b"\n"
-    files.write(str(path), f"{path}.part", lambda file: file.write(data))
+    files.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _counts(kind, found: dict):
+    return kind(*(found[name] for name in kind._fields))
 
 
 def _bar(shown: bool, what: str, unit: str, total: int | None):

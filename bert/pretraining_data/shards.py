@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bert.pretraining_data import blocks
-from bert.pretraining_data import files
 from bert.pretraining_data import masking
 from bert.pretraining_data import pairs
 from bert.pretraining_data import records
+from lbcheck.support import files
 
 _ROWS_TIMES_LENGTH = 2**16  # of a batch that is masked at once
 
@@ -70,7 +70,7 @@ def write(
 
     Args:
         path: The TFRecord file.
-        part: What it is called until it is whole.
+        part: Where it is until it is whole, on the same disk.
         shard: Index of the shard.
         num_shards: Of the corpus.
         sources: (file, number of documents) of each block, in order.
@@ -90,9 +90,7 @@ def write(
     layout = pairs.Pairs(*(column[order] for column in layout))
     rows = max(1, _ROWS_TIMES_LENGTH // settings.max_seq_length)
     predictions = 0
-
-    def fill(file):
-        nonlocal predictions
+    with files.replacing(part) as file:
         for begin in range(0, len(order), rows):
             batch = (column[begin : begin + rows] for column in layout)
             features = masking.features(
@@ -108,8 +106,7 @@ def write(
             predictions += int(features["masked_lm_weights"].sum())
             examples = records.examples(features)
             file.write(b"".join(map(records.frame, examples)))
-
-    files.write(path, part, fill)
+    os.replace(part, path)
     return Counts(
         documents=len(documents.bounds) - 1,
         instances=len(order),

@@ -4,7 +4,7 @@ import collections
 
 from bert import tokenization
 from bert.pretraining_data import documents
-from bert.pretraining_data import files
+from lbcheck.support import files
 
 _RESERVED = ["[PAD]", *tokenization.SPECIAL]
 
@@ -44,5 +44,4 @@ def train(
     # order in which the words were met.
     words = sorted(counts.items())
     learned = learner.learn(words, size, _RESERVED, lower_thresh=2)
-    content = "".join(f"{token}\n" for token in learned).encode()
-    files.write(path, f"{path}.part", lambda file: file.write(content))
+    files.write_text(path, "".join(f"{token}\n" for token in learned))

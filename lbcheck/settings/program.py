@@ -1,5 +1,6 @@
 """What every program does: parse, answer --help, refuse cleanly, exit."""
 
+import math
 import pathlib
 import sys
 from collections.abc import Callable
@@ -41,8 +42,8 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
     Raises:
         flags.Error: An unknown flag, with what may be meant; a bad value; a
             flagfile that cannot be read.
-        app.UsageError: An argument that is no flag, or an unknown flag in a
-            flagfile.
+        app.UsageError: An argument that is no flag, an unknown flag in a
+            flagfile, or a number that is nan or infinite.
     """
     try:
         rest = flag_values(argv)[1:]
@@ -55,6 +56,10 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
         raise app.UsageError(
             f"Arguments must be flags such as --seed=1, received {rest}."
         )
+    for name in flag_values:
+        value = flag_values[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise app.UsageError(f"--{name}={value}: expected a finite number.")
 
 
 _OF_THE_CALL = ("dry_run", "mode", "progress")
