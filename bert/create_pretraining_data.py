@@ -13,6 +13,7 @@ Ctrl-C.
 """
 
 import functools
+import os
 import signal
 import sys
 
@@ -32,6 +33,7 @@ _own = {"flag_values": FLAGS, "module_name": "bert.create_pretraining_data"}
 _text = functools.partial(flags.DEFINE_string, **_own)
 _bool = functools.partial(flags.DEFINE_bool, **_own)
 _count = functools.partial(flags.DEFINE_integer, lower_bound=1, **_own)
+_LONGEST = 2**14
 _part = functools.partial(
     flags.DEFINE_float, lower_bound=0.0, upper_bound=1.0, **_own
 )
@@ -39,25 +41,53 @@ _part = functools.partial(
 flags.DEFINE_list(
     "input",
     None,
-    "Text files, plain or gzip, patterns of such, `embedded`, or "
+    "Text files, plain, gzip, bzip2 or xz, patterns of such, `embedded`, or "
     "tfds:NAME[:SPLIT].",
     **_own,
 )
 _text("output_prefix", None, "Shards are PREFIX-00000-of-0000N.")
 _text("vocab_file", None, "One token a line.")
-_count("train_vocab", None, "Learn so many tokens; into PREFIX.vocab.txt.")
+flags.DEFINE_integer(
+    "train_vocab",
+    None,
+    "Learn so many tokens, 6 to a million; into PREFIX.vocab.txt.",
+    lower_bound=6,
+    upper_bound=10**6,
+    **_own,
+)
 _bool("lower_case", True, "Lower-case and strip accents (uncased models).")
 _bool("split_sentences", False, "Lines are paragraphs, split them by rule.")
 _bool("whole_word_masking", False, "Mask all pieces of a word or none.")
 flags.DEFINE_integer(
-    "max_seq_length", 128, "Tokens of a record, >= 5.", lower_bound=5, **_own
+    "max_seq_length",
+    128,
+    "Tokens of a record, >= 5; BERT has positions for 512.",
+    lower_bound=5,
+    upper_bound=_LONGEST,
+    **_own,
 )
-_count("max_predictions_per_seq", 20, "Masked tokens of a record, >= 1.")
-_part("masked_lm_prob", 0.15, "Part of the tokens masked, in [0, 1].")
+_count(
+    "max_predictions_per_seq",
+    20,
+    "Masked tokens of a record, >= 1, less than its tokens that can be masked.",
+)
+_part("masked_lm_prob", 0.15, "Part of the tokens masked, in (0, 1].")
 _part("short_seq_prob", 0.1, "Part of documents cut shorter, in [0, 1].")
-_count("dupe_factor", 10, "Passes over the text, masks drawn anew, >= 1.")
-flags.DEFINE_integer("seed", 12345, "Of all choices, >= 0.", 0, **_own)
-_count("num_shards", None, "Output files; unset: one for every 10 MB of text.")
+_count(
+    "dupe_factor",
+    10,
+    "Passes over the text, masks drawn anew, 1 to 1,000.",
+    upper_bound=1000,
+)
+flags.DEFINE_integer(
+    "seed", 12345, "Of all choices, >= 0.", 0, 2**63 - 1, **_own
+)
+_count(
+    "num_shards",
+    None,
+    "Output files, 1 to 99,999; unset: one for every 10 MB of text.",
+    upper_bound=99_999,
+)
 _count("num_workers", 1, "Processes, >= 1.")
 _bool("progress", True, "Show progress bars on a terminal.")
 
@@ -86,11 +116,32 @@ def _check() -> None:
     for name in ("input", "output_prefix"):
         if not FLAGS[name].value:
             raise app.UsageError(f"--{name} must be given.")
+    prefix = FLAGS.output_prefix
+    if os.path.isdir(prefix) or not os.path.basename(prefix):
+        raise app.UsageError(
+            f"--output_prefix={prefix} is a folder; expected how the files' "
+            f"names begin, too, for instance {os.path.join(prefix, 'records')}."
+        )
     if (FLAGS.vocab_file is None) == (FLAGS.train_vocab is None):
         raise app.UsageError(
             "Either --vocab_file or --train_vocab must be given, received "
             f"--vocab_file={FLAGS.vocab_file} and "
             f"--train_vocab={FLAGS.train_vocab}."
+        )
+    if not FLAGS.masked_lm_prob:
+        raise app.UsageError("--masked_lm_prob=0.0: expected more than 0.")
+    room = FLAGS.max_seq_length - 3
+    if FLAGS.max_predictions_per_seq > room:
+        raise app.UsageError(
+            f"--max_predictions_per_seq={FLAGS.max_predictions_per_seq}: of "
+            f"--max_seq_length={FLAGS.max_seq_length} tokens {room} at most "
+            "can be masked, all but [CLS] and two [SEP]."
+        )
+    cores = os.cpu_count() or 1
+    if FLAGS.num_workers > 8 * cores:
+        raise app.UsageError(
+            f"--num_workers={FLAGS.num_workers}: this machine has {cores} "
+            f"cores, expected at most {8 * cores} processes."
         )
 
 

@@ -6,18 +6,16 @@ depends on the text alone.
 """
 
 import functools
-import glob
-import gzip
 import hashlib
 import io
 import os
-import zlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bert import text
+from bert.pretraining_data import inputs
 
 BLOCK_BYTES = 2**21
 """A block ends with the first document that reaches this size."""
@@ -57,29 +55,33 @@ class Piece(NamedTuple):
     data: bytes
 
 
-def sources(inputs: list[str]) -> list[Source]:
+def sources(names: list[str]) -> list[Source]:
     """What --input names, in its order, files of a pattern sorted.
 
     Args:
-        inputs: Each a file, plain or gzip, a pattern of files, "embedded",
-            or "tfds:NAME[:SPLIT]" for a text set of TFDS, by name or folder.
+        names: Each a file, plain, gzip, bzip2 or xz, a pattern of files,
+            "embedded", or "tfds:NAME[:SPLIT]" for a text set of TFDS, by name
+            or folder.
 
     Raises:
         ValueError: Names a pattern without files.
         OSError: A file cannot be read.
     """
+    files = [name for name in names if not _special(name)]
     found = []
-    for name in inputs:
+    for name in names:
         if name == "embedded":
             found.append(_embedded())
-        elif name.startswith("tfds:"):
+        elif _special(name):
             found.append(_data_set(name))
         else:
-            paths = [name] if os.path.exists(name) else sorted(glob.glob(name))
-            if not paths:
-                raise ValueError(f"--input={name}: there is no such file.")
+            paths = inputs.named("input", name, files)
             found.extend(_file(path) for path in paths)
     return found
+
+
+def _special(name: str) -> bool:
+    return name == "embedded" or name.startswith("tfds:")
 
 
 def blocks(origins: list[Source]) -> Iterator[list[Piece]]:
@@ -127,8 +129,8 @@ def lines(piece: Piece) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{piece.name}, line {number}: not UTF-8, {error.reason} "
-                f"(0x{line[error.start]:02x}). Convert the file, for instance "
-                "with iconv."
+                f"(0x{line[error.start]:02x}). Text in another encoding must "
+                "be converted, for instance with iconv."
             ) from error
 
 
@@ -145,16 +147,16 @@ def _checked(source: Source) -> Iterator[bytes]:
         for line in source.lines():
             number += 1
             yield line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except inputs.BROKEN as error:
         raise ValueError(
-            f"{source.name}, after line {number}: broken gzip file ({error})."
+            f"{source.name}, after line {number}: cannot be read on, perhaps "
+            f"it is cut short ({error})."
         ) from error
 
 
 def _file(path: str) -> Source:
+    compression, opener = inputs.compression(path)
     with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
@@ -164,9 +166,10 @@ def _file(path: str) -> Source:
         "bytes": size,
         "sha256": digest.hexdigest(),
     }
-    opener = gzip.open if zipped else open
-    lines = functools.partial(opener, path, "rb")
-    return Source(path, identity, lines, None if zipped else size)
+    lines = functools.partial(
+        inputs.lines, path, opener, longest=MAX_DOCUMENT_BYTES + 1
+    )
+    return Source(path, identity, lines, None if compression else size)
 
 
 def _embedded() -> Source:
@@ -186,9 +189,18 @@ def _embedded() -> Source:
 def _data_set(name: str) -> Source:
     import tensorflow_datasets as tfds
 
-    _, wanted, split = f"{name}:train".split(":")[:3]
+    _, wanted, *rest = name.split(":", 2)
+    split = rest[0] if rest else "train"
     there = os.path.isdir(wanted)
-    builder = (tfds.builder_from_directory if there else tfds.builder)(wanted)
+    try:
+        make = tfds.builder_from_directory if there else tfds.builder
+        builder = make(wanted)
+        builder.info.splits[split]
+    except (ImportError, LookupError, OSError, ValueError) as error:
+        raise ValueError(
+            f"--input={name}: there is no prepared data set {wanted!r} with "
+            f"the split {split!r} ({type(error).__name__})."
+        ) from error
     if "text" not in (builder.info.features or {}):
         raise ValueError(
             f"--input={name}: the data set has no feature 'text', only "

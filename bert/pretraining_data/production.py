@@ -71,7 +71,10 @@ def run(
         ValueError: The text cannot be used, or what is there was made with
             other settings, or is being made.
     """
-    pathlib.Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    home = pathlib.Path(prefix).parent
+    if home.exists() and not home.is_dir():
+        raise ValueError(f"{home}: expected a folder.")
+    home.mkdir(parents=True, exist_ok=True)
     record = pathlib.Path(f"{prefix}.json")
     folder = pathlib.Path(f"{prefix}.work")
     begun = folder / "made_with.json"
