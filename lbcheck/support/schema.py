@@ -33,6 +33,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _LARGEST_FILE = 2**28
 """Bytes. A study of 10,000 trials has about 2**25."""
 _LARGEST_INTEGER = 2**64
+_LEVELS = 100
+"""Lists and objects in one another, which Python copies by recursion."""
 _PATH = re.compile(r"(.*) - at `\$([^`]*)`")
 
 
@@ -100,8 +102,13 @@ def parse(content: bytes | str, kind=Any, where: str = "JSON") -> Any:
     """
     try:
         if isinstance(content, bytes):
-            content = content.decode("utf-8")
-        value = json.loads(content, parse_constant=_refuse, parse_int=_integer)
+            content = content.decode("utf-8-sig")
+        value = json.loads(
+            content,
+            parse_constant=_refuse,
+            parse_int=_integer,
+            object_pairs_hook=_without_repeats,
+        )
     except UnicodeError as error:
         raise ValueError(f"{where}: not UTF-8: {error.reason}.") from error
     except RecursionError as error:
@@ -122,27 +129,56 @@ def check(value: Any, kind, where: str) -> Any:
     Raises:
         ValueError: It is not; says where in it.
     """
+    if _is_deep(value):
+        raise ValueError(f"{where}: nested too deep.")
     try:
         msgspec.convert(value, kind)
-        # No half of a surrogate pair in a text, which no file can hold.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        # No half of a surrogate pair in a text, which no file can hold, and
+        # no number such as 1e999.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeError as error:
         raise ValueError(
             f"{where}: a text has half of a surrogate pair."
         ) from error
     except msgspec.ValidationError as error:
-        raise ValueError(f"{where}: {_message(str(error), value)}.") from error
-    except RecursionError as error:
-        raise ValueError(f"{where}: nested too deep.") from error
+        message = _message(str(error), value, kind)
+        raise ValueError(f"{where}: {message}.") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: a number is not finite.") from error
     return value
 
 
-def _message(text, value):
-    expected, path = (
-        _PATH.fullmatch(text).groups() if "$" in text else (text, "")
-    )
-    expected = expected[0].lower() + expected[1:]
+def shown(value: Any) -> str:
+    """A value in a message: short, and nothing that a terminal obeys.
+
+    >>> shown("\\x1b[31m" + 50 * "a")
+    "'\\\\x1b[31maaaa...aaaaaaaaaaaaa'"
+    """
+    return reprlib.repr(value)
+
+
+def _is_deep(value):
+    level = [value]
+    for _ in range(_LEVELS):
+        level = [
+            entry
+            for inside in level
+            if isinstance(inside, (dict, list))
+            for entry in (
+                inside.values() if isinstance(inside, dict) else inside
+            )
+        ]
+    return bool(level)
+
+
+def _message(text, value, kind):
+    found = _PATH.fullmatch(text)
+    expected, path = found.groups() if found else (text, "")
     steps = re.findall(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]", path)
+    if expected.startswith("Invalid enum value"):
+        choices = _choices(msgspec.inspect.type_info(kind), steps)
+        expected = f"expected one of {', '.join(map(repr, choices))}"
+    expected = expected[0].lower() + expected[1:]
     received = value
     for key, index in steps:
         if index == "...":
@@ -150,12 +186,40 @@ def _message(text, value):
         received = received[int(index)] if index else received[key]
     else:
         if "missing required" not in expected:
-            expected += f", received {reprlib.repr(received)}"
+            expected += f", received {shown(received)}"
     return f"{path.removeprefix('.')}: {expected}" if path else expected
+
+
+def _choices(info, steps):
+    """Values of the Literal at a path; steps are (key, "") or ("", index)."""
+    match info:
+        case msgspec.inspect.UnionType(types=types):
+            return [c for inner in types for c in _choices(inner, steps)]
+        case msgspec.inspect.Metadata(type=inner):
+            return _choices(inner, steps)
+        case msgspec.inspect.LiteralType(values=values):
+            return values
+        case msgspec.inspect.TypedDictType(fields=fields) if steps:
+            inner = {field.name: field.type for field in fields}[steps[0][0]]
+            return _choices(inner, steps[1:])
+        case msgspec.inspect.ListType(item_type=inner) if steps:
+            return _choices(inner, steps[1:])
+        case msgspec.inspect.DictType(value_type=inner) if steps:
+            return _choices(inner, steps[1:])
+    return ()
 
 
 def _refuse(constant):
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _without_repeats(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{shown(twice)} stands twice")
+    return found
 
 
 def _integer(text):
