@@ -61,7 +61,7 @@ def test_split():
     assert split.fallback == {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-6}
     assert split.model == {"label_smoothing": 0.1}
     with pytest.raises(
-        ValueError, match="Arm lamb: nobody takes `label_smoothing`.*width"
+        ValueError, match="Arm lamb: `label_smoothing` is not an argument.*width"
     ):
         arm.resolve(point, model_arguments=["width"])
 
@@ -89,7 +89,7 @@ def test_what_a_schedule_needs():
         ),
         (dict(learning_rate=0.1), "learning_rate must be either fixed or"),
         (dict(space={"momentum": RATE}), "needs `learning_rate`"),
-        (dict(fallback_epsilon=1e-6), "nobody takes `fallback_epsilon`"),
+        (dict(fallback_epsilon=1e-6), "`fallback_epsilon` is not an argument"),
         (
             dict(optimizer=Own, space=None),
             "optimizer of your own needs `space`",

@@ -52,7 +52,7 @@ class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
         found = step_optimizer(kind, optimizer, case, ("a", "b"))
         if settings.pop("dialect", None):
             key, value = {
-                "LAMB": ("decay", "decoupled"),
+                "LAMB": ("decay_placement", "decoupled"),
                 "AdamW": ("epsilon_hat", True),
             }[name]
             settings[key] = value

@@ -67,7 +67,7 @@ OPTIONS = [
     ("LAMB", {**LAMB_TURNS, "norm": "l1"}),
     ("LAMB", {**LAMB_TURNS, "norm": "linf"}),
     ("LAMB", {**LAMB_TURNS, "phi_bounds": (0.5, 2.0)}),
-    ("LAMB", {**LAMB_TURNS, "decay": "decoupled"}),
+    ("LAMB", {**LAMB_TURNS, "decay_placement": "decoupled"}),
     ("LAMB", {**LAMB_TURNS, "zero_norm": "flax"}),
     ("AdamW", {"weight_decay": 0.3, "beta_2": 0.99}),
     ("AdamW", {"weight_decay": 0.3, "l2": 0.1}),
@@ -88,7 +88,9 @@ RENAMED = {
     "normalize": {
         "LARS": lambda value: {"normalize_momentum": value == "momentum"}
     },
-    "decay": {"LAMB": lambda value: {"keras_decay": value == "decoupled"}},
+    "decay_placement": {
+        "LAMB": lambda value: {"keras_decay": value == "decoupled"}
+    },
     "zero_norm": {"LAMB": lambda value: {"flax_zero": value == "flax"}},
     "epsilon_hat": {
         "AdamW": lambda value: {"keras_epsilon": value},
@@ -167,12 +169,12 @@ def test_option_equals_reference(name, options):
 def test_dialect_equals_reference(name, dialect):
     """The preset as the optimizer resolves it, ratio flags included."""
     case = trajectory.problem(STEPS, PEAK[name])
-    reading = rules.switches(name, dialect)
+    reading = rules.dialect_of(getattr(rules, name), dialect)
     adapts_all = (name, dialect) in reference.ADAPTS_ALL
     assert reading.adapts_excluded == adapts_all
     adapt = tuple(d or adapts_all for d in trajectory.DECAY)
     decayed = {"Momentum": "l2"}.get(name, "weight_decay")
-    rule = getattr(rules, name)(**{decayed: 0.02}, **reading.switches)
+    rule = rules.resolve(getattr(rules, name), dialect, {decayed: 0.02})
     function, settings_ = reference.REFERENCES[name, dialect]
     exact = trajectory.step_reference(
         function, case, adapt=adapt, **{decayed: 0.02}, **settings_
@@ -231,7 +233,11 @@ def stale_state(rule):
 
 MUTANTS = {
     "LAMB without bias correction": ("LAMB", {"bias_correction": False}, None),
-    "LAMB with decay outside the ratio": ("LAMB", {"decay": "decoupled"}, None),
+    "LAMB with decay outside the ratio": (
+        "LAMB",
+        {"decay_placement": "decoupled"},
+        None,
+    ),
     "LAMB with Nesterov": ("LAMB", {"nesterov": "first"}, None),
     "LAMB with another norm": ("LAMB", {"norm": "l1"}, None),
     "LAMB with phi clipped": ("LAMB", {"phi_bounds": (0.0, 0.5)}, None),
@@ -307,7 +313,7 @@ def test_published_numbers():
     w, g = np.array([1.0, 2, 3, 4]), np.array([0.1, -0.2, 0.3, 0.4])
     zeros = (np.zeros(4), np.zeros(4))
     paper = rules.LAMB(weight_decay=0.1)
-    keras = rules.LAMB(weight_decay=0.1, decay="decoupled")
+    keras = rules.LAMB(weight_decay=0.1, decay_placement="decoupled")
     np.testing.assert_allclose(
         paper.update(rules.NUMPY, w, g, zeros, 0.1, 0)[0],
         [0.7431, 2.1868, 2.6964, 3.6730],
@@ -410,7 +416,7 @@ def test_bad_input(name, options, error, message):
 
 def test_unknown_dialect_lists_the_known_ones():
     with pytest.raises(ValueError, match="'caffe'.*paper.*mlperf"):
-        rules.switches("LARS", "caffe")
+        rules.resolve(rules.LARS, "caffe", {})
 
 
 def test_rules_are_immutable():

@@ -610,7 +610,7 @@ def test_refusals(program_run, vocab, tmp_path):
         (["--keras=keras3"], "--keras=keras3: Model Garden's encoder is a"),
         (["--bert_config=huge"], "'huge' is no configuration of BERT"),
         (["--init_checkpoint=none"], "none"),
-        (["--momentum=0.5"], "--momentum=0.5 has no use"),
+        (["--momentum=0.5"], "--momentum does not apply"),
         (["--num_seeds=2", "--dry_run"], "leave --num_seeds out"),
         (["--mode=predict", "--dry_run"], "--dry_run goes with --mode=train"),
         (["--num_seeds=2", "--predictions_file=x"], "is one run's"),

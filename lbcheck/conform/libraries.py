@@ -226,7 +226,7 @@ def optax_lars():
             hyper["weight_decay"],
             weight_decay_mask=decay,
             trust_coefficient=hyper["trust_coefficient"],
-            eps=hyper["epsilon"],
+            eps=hyper.get("epsilon", 0.0),
             trust_ratio_mask=adapt,
             momentum=hyper["momentum"],
             nesterov=hyper.get("nesterov", False),

@@ -40,7 +40,6 @@ HYPERPARAMETERS = {
         "momentum": 0.9,
         "weight_decay": 0.05,
         "trust_coefficient": 0.02,
-        "epsilon": 0.0,
     },
     "LAMB": {
         "beta_1": 0.9,

@@ -8,17 +8,22 @@ calls a Keras).
 
 import dataclasses
 import importlib
-import math
+import inspect
 import numbers
+import reprlib
 import warnings
+from collections.abc import Mapping
 from typing import Any
+from typing import ClassVar
 from typing import NamedTuple
 
 import numpy as np
 
 from lbcheck import keras_choice
 from lbcheck import rules
+from lbcheck.optimizers import keras_arguments
 from lbcheck.optimizers import selection
+from lbcheck.rules import base
 
 SAME = "same"
 
@@ -84,25 +89,74 @@ class Diagnostics(NamedTuple):
         return self.learning_rate * self.trust_ratio
 
 
-def check_rate(owner: str, learning_rate):
-    """A rate as Keras takes it: a float, or a schedule or callable as is."""
-    if callable(learning_rate) or isinstance(learning_rate, dict):
-        return learning_rate
-    if isinstance(learning_rate, bool) or not isinstance(
-        learning_rate, numbers.Real
-    ):
-        raise TypeError(
-            f"{owner}: `learning_rate` must be a number of at least 0 or a "
-            f"schedule, received {learning_rate!r}."
-        )
-    if not (learning_rate >= 0 and math.isfinite(learning_rate)):
+def check_rate(owner: str, learning_rate, schedule: type):
+    """A rate as Keras takes it: a float, or a schedule or callable as is.
+
+    Args:
+        owner: Who was given it, for messages.
+        learning_rate: A number, a schedule or a callable.
+        schedule: Class of this Keras's schedules.
+    """
+    rate = base.plain(learning_rate)
+    if isinstance(rate, schedule):
+        return rate
+    if not base.is_number(rate):
+        _check_callable(owner, rate)
+        return rate
+    if not (rate >= 0 and base.is_finite(rate)):
         raise ValueError(
             f"{owner}: `learning_rate` must be a finite number of at least "
-            f"0, received {learning_rate!r}."
+            f"0, received {reprlib.repr(rate)}."
         )
-    if isinstance(learning_rate, float):
-        return learning_rate
-    return float(learning_rate)
+    return rate if isinstance(rate, float) else float(rate)
+
+
+def _check_callable(owner, rate):
+    """Refuses what cannot be called for a rate, without arguments."""
+    of_keras = hasattr(rate, "get_config")  # a layer, say
+    if isinstance(rate, type) or of_keras or not callable(rate):
+        raise TypeError(
+            f"{owner}: `learning_rate` must be a number of at least 0, a "
+            "schedule or a callable without arguments, received "
+            f"{reprlib.repr(rate)}."
+        )
+    try:
+        parameters = inspect.signature(rate).parameters.values()
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    needed = [
+        p.name
+        for p in parameters
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if needed:
+        raise TypeError(
+            f"{owner}: a callable `learning_rate` is called without arguments "
+            f"at every update, received one that needs {', '.join(needed)}; "
+            "give a schedule of lbcheck or Keras instead."
+        )
+
+
+def _check_name(owner: str, name) -> None:
+    """Refuses a name that is no text or empty."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(
+            f"{owner}: `name` must be a text that is not empty, received "
+            f"{name!r}."
+        )
+
+
+def _checked_period(owner, updates):
+    """Updates between two records, as an int."""
+    if isinstance(updates, bool) or not (
+        isinstance(updates, numbers.Integral) and updates >= 0
+    ):
+        raise ValueError(
+            f"{owner}: `diagnostics_every` must be a whole number of "
+            f"updates, or 0 for off, received {updates!r}."
+        )
+    return int(updates)
 
 
 def unique(paths) -> list[str]:
@@ -122,87 +176,187 @@ class Core:
         update_count: Number of updates completed; an array or variable.
         keras_name: Module under lbcheck, such as "keras3"; `keras_title` is
             its Keras in words; `other_*` name the other Keras.
+        schedule_class: Class of this Keras's learning rate schedules.
+        keras_own: Keywords of an optimizer that only this Keras has.
     """
 
     _rule_class: type[rules.Rule]
+    _optional: ClassVar[frozenset[str]]
+    """Arguments that are None where they are left to the dialect."""
+    _fixed: ClassVar[dict[str, Any]] = {}
+    """Switches that the class itself sets, whatever the dialect."""
     keras_name: str
     keras_title: str
     other_name: str
     other_title: str
+    schedule_class: type
+    keras_own: tuple[str, ...]
 
     def __init__(
         self,
         *,
         learning_rate,
-        dialect,
-        numbers_and_switches,
+        dialect: str,
+        given: Mapping[str, Any],
         exclude_from_weight_decay,
-        exclude_from_layer_adaptation=SAME,
+        exclude_from_layer_adaptation=None,
         fallback=None,
-        diagnostics_every=0,
-        **keras_arguments,
+        diagnostics_every: int = 0,
+        name: str,
+        **others,
     ):
         owner = type(self).__name__
-        rule_name = self._rule_class.__name__
-        reading = rules.switches(rule_name, dialect)
-        defaults = self._rule_class()
-        rule = self._rule_class(
-            **numbers_and_switches
-            | {
-                name: value
-                for name, value in reading.switches.items()
-                if numbers_and_switches.get(name, getattr(defaults, name))
-                == getattr(defaults, name)
-            }
-        )
-        if isinstance(diagnostics_every, bool) or not (
-            isinstance(diagnostics_every, int) and diagnostics_every >= 0
-        ):
-            raise ValueError(
-                f"{owner}: `diagnostics_every` must be a whole number of "
-                f"updates, or 0 for off, received {diagnostics_every!r}."
+        rule = self.rule_of(dialect, given, owner)
+        if rule.normalizes is None:
+            self._refuse_adaptation(
+                exclude_from_layer_adaptation=exclude_from_layer_adaptation,
+                fallback=fallback,
             )
+        _check_name(owner, name)
+        for_keras = keras_arguments.check(type(self), others, self.keras_own)
+        diagnostics_every = _checked_period(owner, diagnostics_every)
+        undecayed = selection.check_patterns(
+            owner, "exclude_from_weight_decay", exclude_from_weight_decay
+        )
+        unadapted = self._checked_adaptation(
+            dialect, exclude_from_layer_adaptation
+        )
         if isinstance(fallback, dict):
             fallback = self._load_fallback(fallback)
         if fallback is not None:
             self._check_fallback(fallback)
-        exclude_from_weight_decay = selection.check_patterns(
-            owner, "exclude_from_weight_decay", exclude_from_weight_decay
+            self._check_any_falls_back(undecayed, unadapted)
+        learning_rate = self._checked_rate(learning_rate)
+        super().__init__(learning_rate=learning_rate, name=name, **for_keras)
+        self.rule = rule
+        self.dialect = dialect
+        self.diagnostics_every = diagnostics_every
+        self._given_rate = learning_rate
+        self._exclude_decay = undecayed
+        self._exclude_adaptation = unadapted
+        self._fallback = FallbackChoice(fallback)
+        self._rule_arguments = tuple(given)
+        self._assignments = ()
+        self._rows = ()
+
+    @classmethod
+    def rule_of(
+        cls, dialect: str, given: Mapping[str, Any], owner: str | None = None
+    ) -> rules.Rule:
+        """The rule that these arguments make.
+
+        Args:
+            dialect: As the constructor's.
+            given: {argument: value} of the rule's numbers and switches; what
+                is left out, or None, is the dialect's.
+            owner: Who was given them, for messages.
+
+        Raises:
+            TypeError, ValueError: A value out of its range, or one that
+                contradicts the dialect; names both.
+        """
+        owner = owner or cls.__name__
+        given = {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in cls._optional
+        }
+        for name, value in cls._fixed.items():
+            if base.plain(given.setdefault(name, value)) is not value:
+                raise ValueError(
+                    f"{owner} computes {name}={value!r}; received "
+                    f"{name}={given[name]!r}. Use "
+                    f"{cls._rule_class.__name__} for it."
+                )
+        return rules.resolve(cls._rule_class, dialect, given, owner)
+
+    def _refuse_adaptation(self, **given):
+        """Refuses what only a rule with a trust ratio has a use for."""
+        for name, value in given.items():
+            if value is not None:
+                raise TypeError(
+                    f"{type(self).__name__}: `{name}` is for LARS and LAMB; "
+                    f"{type(self).__name__} has no trust ratio."
+                )
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Refuses what the constructor would, and makes nothing.
+
+        Args:
+            given: {argument: value}; `fallback` may be anything.
+
+        Raises:
+            TypeError, ValueError: As the constructor.
+        """
+        dialect = given.get("dialect", rules.DEFAULT)
+        numbers, switches = (
+            cls._rule_class.numbers(),
+            cls._rule_class.switches(),
         )
-        if exclude_from_layer_adaptation != SAME:
-            exclude_from_layer_adaptation = selection.check_patterns(
-                owner,
-                "exclude_from_layer_adaptation",
-                exclude_from_layer_adaptation,
+        fields = {**numbers, **switches}
+        cls.rule_of(dialect, {n: v for n, v in given.items() if n in fields})
+        undecayed = selection.check_patterns(
+            cls.__name__,
+            "exclude_from_weight_decay",
+            given.get("exclude_from_weight_decay", selection.BIAS_AND_NORM),
+        )
+        unadapted = cls._checked_adaptation(
+            dialect, given.get("exclude_from_layer_adaptation")
+        )
+        if given.get("fallback") is not None:
+            cls._check_any_falls_back(undecayed, unadapted)
+        keras_arguments.check(
+            cls, {n: given[n] for n in keras_arguments.CLIPS if n in given}
+        )
+
+    @classmethod
+    def _checked_adaptation(cls, dialect, patterns):
+        """The patterns, SAME, or the dialect's where they are None."""
+        owner = cls.__name__
+        argument = "exclude_from_layer_adaptation"
+        everything = rules.dialect_of(cls._rule_class, dialect).adapts_excluded
+        if patterns is None:
+            return () if everything else SAME
+        if not isinstance(patterns, str) or patterns != SAME:
+            return selection.check_patterns(owner, argument, patterns)
+        if everything:
+            raise ValueError(
+                f"{owner}(dialect={dialect!r}) computes {argument}=(), a trust "
+                f"ratio for every variable; received {argument}={SAME!r}. "
+                "Leave one out, or give the patterns themselves."
             )
-        if hasattr(learning_rate, "as_keras"):
-            learning_rate = learning_rate.as_keras(self.keras_name)
-        if hasattr(learning_rate, "get_config") and (
-            keras_choice.of(learning_rate) != self.keras_name
+        return SAME
+
+    def _checked_rate(self, rate):
+        """The rate as this Keras takes it."""
+        owner = type(self).__name__
+        if hasattr(rate, "as_keras") and not isinstance(rate, type):
+            rate = rate.as_keras(self.keras_name)
+        parents = {parent.__name__ for parent in type(rate).__mro__}
+        if "LearningRateSchedule" in parents and (
+            keras_choice.of(rate) != self.keras_name
         ):
             raise TypeError(
                 f"{owner} is for {self.keras_title}; received as "
                 f"`learning_rate` a schedule of {self.other_title}, "
-                f"{type(learning_rate).__name__}."
+                f"{type(rate).__name__}."
             )
-        learning_rate = check_rate(owner, learning_rate)
-        super().__init__(learning_rate=learning_rate, **keras_arguments)
-        self.rule = rule
-        self.dialect = dialect
-        self.diagnostics_every = diagnostics_every
-        self._reading = reading
-        self._given_rate = learning_rate
-        self._exclude_decay = exclude_from_weight_decay
-        self._exclude_adaptation = exclude_from_layer_adaptation
-        self._fallback = FallbackChoice(fallback)
-        self._numbers = tuple(numbers_and_switches.items())
-        self._assignments = ()
-        self._rows = ()
+        return check_rate(owner, rate, self.schedule_class)
 
     def _load_fallback(self, config):
         """The fallback of a saved configuration, from this class's Keras."""
+        name = config.get("class_name")
+        if name not in keras_choice.OPTIMIZERS or not isinstance(
+            config.get("config"), dict
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: a saved `fallback` must have a "
+                f"class_name of {', '.join(keras_choice.OPTIMIZERS)} and its "
+                f"config, received {reprlib.repr(config)}."
+            )
         room = importlib.import_module(f"lbcheck.{self.keras_name}")
-        return getattr(room, config["class_name"]).from_config(config["config"])
+        return getattr(room, name).from_config(config["config"])
 
     def _check_fallback(self, fallback):
         """Refuses what could not act as a part of this optimizer."""
@@ -224,6 +378,17 @@ class Core:
                     f"`fallback`; received "
                     f"{name}={getattr(fallback, name)!r} there."
                 )
+
+    @classmethod
+    def _check_any_falls_back(cls, undecayed, unadapted):
+        """Refuses a fallback that no variable could fall back on."""
+        if not (undecayed if unadapted == SAME else unadapted):
+            raise ValueError(
+                f"{cls.__name__}: `fallback` trains the variables that "
+                "`exclude_from_layer_adaptation` selects, which is none here: "
+                "every variable has a trust ratio. Leave `fallback` out, or "
+                "give patterns."
+            )
 
     @property
     def weight_decay(self):
@@ -269,14 +434,12 @@ class Core:
         undecayed = self._match("exclude_from_weight_decay", paths, shapes)
         if self.rule.normalizes is None:
             unadapted = (True,) * len(paths)
-        elif self._exclude_adaptation != SAME:
+        elif self._exclude_adaptation == SAME:
+            unadapted = undecayed
+        else:
             unadapted = self._match(
                 "exclude_from_layer_adaptation", paths, shapes
             )
-        elif self._reading.adapts_excluded:
-            unadapted = (False,) * len(paths)
-        else:
-            unadapted = undecayed
         fallback = self._plan_fallback(paths, shapes)
         if self._fallback.optimizer is not None and not any(unadapted):
             warnings.warn(
@@ -318,7 +481,8 @@ class Core:
                 )
                 for assignment in other.plan(paths, shapes)
             ]
-        if not self._reading.heavy_ball_fallback:
+        reading = rules.dialect_of(self._rule_class, self.dialect)
+        if not reading.heavy_ball_fallback:
             return None
         rule = rules.Momentum(momentum=self.rule.momentum)
         return [
@@ -448,9 +612,9 @@ class Core:
             variable.assign(store[str(index)])
 
     def get_config(self):
-        """Everything `from_config` needs, with both exclusion lists."""
+        """What is computed, with both exclusion lists, for `from_config`."""
         config = super().get_config()
-        config.update(self._numbers)
+        config.update((n, getattr(self.rule, n)) for n in self._rule_arguments)
         config["dialect"] = self.dialect
         config["diagnostics_every"] = self.diagnostics_every
         config["exclude_from_weight_decay"] = list(self._exclude_decay)

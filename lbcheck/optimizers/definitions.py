@@ -2,12 +2,18 @@
 
 import inspect
 import textwrap
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Literal
 
 from lbcheck import rules
-from lbcheck.optimizers.core import SAME
 from lbcheck.optimizers.core import Core
 from lbcheck.optimizers.core import DefaultRate
 from lbcheck.optimizers.selection import BIAS_AND_NORM
+
+Rate = float | Callable[..., float]
+"""A number, a schedule, or a callable without arguments."""
+Patterns = Sequence[str]
 
 _RATE_SGD = DefaultRate(0.01)
 _RATE_ADAM = DefaultRate(0.001)
@@ -24,9 +30,9 @@ exclude_from_weight_decay: List of regular expressions, searched
 
 _ADAPTATION = """
 exclude_from_layer_adaptation: The same kind of list for the trust ratio,
-    or "same" (default): as `exclude_from_weight_decay`, or nothing in the
-    dialects that adapt every variable:
-    {everything}.
+    or "same" as `exclude_from_weight_decay`. None (default): the dialect's,
+    () of those that adapt every variable, {everything}, and "same" of the
+    others.
 fallback: An lbcheck optimizer for the variables without trust ratio, with
     its own hyperparameters and lists. It takes this optimizer's rate or
     schedule unless it was given one itself. None (default):
@@ -36,9 +42,10 @@ fallback: An lbcheck optimizer for the variables without trust ratio, with
 _DIALECT = """
 dialect: Whose reading of the rule, one of
     {dialects}.
-    It sets those switches of the rule that are left at their defaults;
-    numbers stay as given, but for MLPerf's LARS, which takes an epsilon of
-    0 for 1e-7. `lbcheck conform` shows each beside its library.
+    It sets the switches of the rule that its library leaves no choice of,
+    so that they can be left out; a value that contradicts it is an error.
+    Numbers stay as given. "paper" (default) takes every switch as given.
+    `lbcheck conform` shows each beside its library.
 """
 
 _KERAS = """
@@ -56,15 +63,21 @@ name: Name of the optimizer.
 _RAISES = """
 Raises:
     TypeError: A string or other non-number for a number, a bare string for a
-        list of patterns, a schedule or fallback of the other Keras.
+        list of patterns, a schedule or fallback of the other Keras, an
+        argument that there is not.
     ValueError: A negative rate, a beta outside [0, 1), an unknown dialect or
-        option.
+        option, an argument that contradicts the dialect or another argument.
 
 """
 
 
-def _document(cls):
-    """Fills a class docstring with what all optimizers share."""
+def _define(cls):
+    """Fills in what the signature says, and the docstring's common parts."""
+    cls._optional = frozenset(
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is None
+    )
     if cls.__doc__ is None:  # python -OO
         return cls
     readings = rules.DIALECTS[cls._rule_class.__name__]
@@ -99,7 +112,7 @@ def _indented(text):
     return textwrap.indent("\n".join(lines), "    ") + "\n"
 
 
-@_document
+@_define
 class Momentum(Core):
     """Heavy-ball or Nesterov momentum with the rate outside the buffer.
 
@@ -116,13 +129,14 @@ class Momentum(Core):
             schedule of lbcheck or Keras, or a callable without
             arguments. Defaults to 0.01.
         momentum: In [0, 1). Defaults to 0.9.
-        nesterov: Whether to take the Nesterov step. Defaults to False.
+        nesterov: Whether to take the Nesterov step. None: False.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
             Defaults to 0.
         weight_decay: Decoupled decay, times the rate, at least 0. Defaults
             to 0.
     {shared}
         rate_in_buffer: True for Keras's form, v' = momentum * v + rate * g.
+            None: the dialect's, False of the paper.
 
     Example:
 
@@ -143,22 +157,22 @@ class Momentum(Core):
 
     def __init__(
         self,
-        learning_rate=_RATE_SGD,
-        momentum=0.9,
-        nesterov=False,
-        l2=0.0,
-        weight_decay=0.0,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        dialect="paper",
-        rate_in_buffer=False,
-        diagnostics_every=0,
-        name="momentum",
+        learning_rate: Rate = _RATE_SGD,
+        momentum: float = 0.9,
+        nesterov: bool | None = None,
+        l2: float = 0.0,
+        weight_decay: float = 0.0,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        dialect: str = rules.DEFAULT,
+        rate_in_buffer: bool | None = None,
+        diagnostics_every: int = 0,
+        name: str = "momentum",
         **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             dialect=dialect,
-            numbers_and_switches={
+            given={
                 "momentum": momentum,
                 "nesterov": nesterov,
                 "l2": l2,
@@ -172,7 +186,7 @@ class Momentum(Core):
         )
 
 
-@_document
+@_define
 class Nesterov(Momentum):
     """Nesterov momentum: `Momentum` with `nesterov=True`.
 
@@ -186,13 +200,14 @@ class Nesterov(Momentum):
             schedule of lbcheck or Keras, or a callable without
             arguments. Defaults to 0.01.
         momentum: In [0, 1). Defaults to 0.9.
-        nesterov: Defaults to True.
+        nesterov: True; None is the same.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
             Defaults to 0.
         weight_decay: Decoupled decay, times the rate, at least 0. Defaults
             to 0.
     {shared}
         rate_in_buffer: True for Keras's form, v' = momentum * v + rate * g.
+            None: the dialect's, False of the paper.
 
     Example:
 
@@ -206,18 +221,20 @@ class Nesterov(Momentum):
     Source: Nado et al. 2021, section 2.1.1.
     """
 
+    _fixed = {"nesterov": True}
+
     def __init__(
         self,
-        learning_rate=_RATE_SGD,
-        momentum=0.9,
-        nesterov=True,
-        l2=0.0,
-        weight_decay=0.0,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        dialect="paper",
-        rate_in_buffer=False,
-        diagnostics_every=0,
-        name="nesterov",
+        learning_rate: Rate = _RATE_SGD,
+        momentum: float = 0.9,
+        nesterov: bool | None = None,
+        l2: float = 0.0,
+        weight_decay: float = 0.0,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        dialect: str = rules.DEFAULT,
+        rate_in_buffer: bool | None = None,
+        diagnostics_every: int = 0,
+        name: str = "nesterov",
         **kwargs,
     ):
         super().__init__(
@@ -235,7 +252,7 @@ class Nesterov(Momentum):
         )
 
 
-@_document
+@_define
 class LARS(Core):
     """LARS: layer-wise adaptive rate scaling over momentum.
 
@@ -260,16 +277,19 @@ class LARS(Core):
         weight_decay: Decay inside the ratio and the step, at least 0.
             Defaults to 0.
         trust_coefficient: At least 0. Defaults to 0.001.
-        epsilon: Added to the denominator, at least 0. Defaults to 0, which
-            is honoured.
-        nesterov: Whether to take the Nesterov step. Defaults to False.
+        epsilon: Added to the denominator, at least 0. None: the dialect's,
+            1e-7 of mlperf, which takes no 0, and 0 of the others.
+        nesterov: Whether to take the Nesterov step. None: False.
     {shared}
-        denominator: "sum" (default) as above, or "joint":
-            ||g + weight_decay * w|| + epsilon.
-        normalize: "gradient" (default), or "momentum" to divide by the norm
-            of the step as Algorithm 1 of You et al. 2019 (with
-            `trust_coefficient=1` and `rate_in_buffer=False`).
-        rate_in_buffer: Whether the rate multiplies s (default) or the step.
+        denominator: "sum" as above, or "joint":
+            ||g + weight_decay * w|| + epsilon. None: the dialect's, "sum" of
+            the paper.
+        normalize: "gradient", or "momentum" to divide by the norm of the
+            step as Algorithm 1 of You et al. 2019 (with
+            `trust_coefficient=1` and `rate_in_buffer=False`). None: the
+            dialect's, "gradient" of the paper.
+        rate_in_buffer: Whether the rate multiplies s or the step. None: the
+            dialect's, True of the paper.
 
     Example:
 
@@ -294,27 +314,27 @@ class LARS(Core):
 
     def __init__(
         self,
-        learning_rate=_RATE_SGD,
-        momentum=0.9,
-        weight_decay=0.0,
-        trust_coefficient=0.001,
-        epsilon=0.0,
-        nesterov=False,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        exclude_from_layer_adaptation=SAME,
-        fallback=None,
-        dialect="paper",
-        denominator="sum",
-        normalize="gradient",
-        rate_in_buffer=True,
-        diagnostics_every=0,
-        name="lars",
+        learning_rate: Rate = _RATE_SGD,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+        epsilon: float | None = None,
+        nesterov: bool | None = None,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        exclude_from_layer_adaptation: Patterns | Literal["same"] | None = None,
+        fallback: Core | None = None,
+        dialect: str = rules.DEFAULT,
+        denominator: Literal["sum", "joint"] | None = None,
+        normalize: Literal["gradient", "momentum"] | None = None,
+        rate_in_buffer: bool | None = None,
+        diagnostics_every: int = 0,
+        name: str = "lars",
         **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             dialect=dialect,
-            numbers_and_switches={
+            given={
                 "momentum": momentum,
                 "weight_decay": weight_decay,
                 "trust_coefficient": trust_coefficient,
@@ -333,7 +353,7 @@ class LARS(Core):
         )
 
 
-@_document
+@_define
 class LAMB(Core):
     """LAMB: layer-wise adaptation over Adam's moments.
 
@@ -357,16 +377,20 @@ class LAMB(Core):
         beta_2: In [0, 1). Defaults to 0.999.
         epsilon: Added to the root, at least 0. Defaults to 1e-6.
         weight_decay: Decay inside the ratio, at least 0. Defaults to 0.01.
-        bias_correction: Whether to divide by 1 - beta^t. Defaults to True.
-        nesterov: None (default), "first" (N-LAMB) or "both" (NN-LAMB): the
-            Nesterov step in the first or in both moments; the equations are
-            in `help(lbcheck.rules.LAMB)`.
-        norm: "l2" (default), "l1" or "linf", for both norms of the ratio.
-        phi_bounds: None (default) for phi(z) = z, or (low, high) for
-            phi(z) = min(max(z, low), high).
+        bias_correction: Whether to divide by 1 - beta^t. None: True.
+        nesterov: "first" (N-LAMB) or "both" (NN-LAMB): the Nesterov step in
+            the first or in both moments; the equations are in
+            `help(lbcheck.rules.LAMB)`. None: no Nesterov step.
+        norm: "l2", "l1" or "linf", for both norms of the ratio. None: "l2".
+        phi_bounds: (low, high) for phi(z) = min(max(z, low), high). None:
+            phi(z) = z.
     {shared}
-        zero_norm: "one" (default), or "flax": the ratio is 0 where only
-            ||w|| is 0, so zero-initialised variables never move.
+        zero_norm: "one", or "flax": the ratio is 0 where only ||w|| is 0, so
+            zero-initialised variables never move. None: the dialect's, "one"
+            of the paper.
+        decay_placement: "inside" the ratio as above, or "decoupled" as in
+            Keras: w shrinks by 1 - learning_rate * weight_decay first, and u
+            is r. None: the dialect's, "inside" of the paper.
 
     Example:
 
@@ -386,28 +410,29 @@ class LAMB(Core):
 
     def __init__(
         self,
-        learning_rate=_RATE_ADAM,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
-        weight_decay=0.01,
-        bias_correction=True,
-        nesterov=None,
-        norm="l2",
-        phi_bounds=None,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        exclude_from_layer_adaptation=SAME,
-        fallback=None,
-        dialect="paper",
-        zero_norm="one",
-        diagnostics_every=0,
-        name="lamb",
+        learning_rate: Rate = _RATE_ADAM,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.01,
+        bias_correction: bool | None = None,
+        nesterov: Literal["first", "both"] | None = None,
+        norm: Literal["l2", "l1", "linf"] | None = None,
+        phi_bounds: tuple[float, float] | None = None,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        exclude_from_layer_adaptation: Patterns | Literal["same"] | None = None,
+        fallback: Core | None = None,
+        dialect: str = rules.DEFAULT,
+        zero_norm: Literal["one", "flax"] | None = None,
+        decay_placement: Literal["inside", "decoupled"] | None = None,
+        diagnostics_every: int = 0,
+        name: str = "lamb",
         **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             dialect=dialect,
-            numbers_and_switches={
+            given={
                 "beta_1": beta_1,
                 "beta_2": beta_2,
                 "epsilon": epsilon,
@@ -417,6 +442,7 @@ class LAMB(Core):
                 "norm": norm,
                 "phi_bounds": phi_bounds,
                 "zero_norm": zero_norm,
+                "decay_placement": decay_placement,
             },
             exclude_from_weight_decay=exclude_from_weight_decay,
             exclude_from_layer_adaptation=exclude_from_layer_adaptation,
@@ -427,7 +453,7 @@ class LAMB(Core):
         )
 
 
-@_document
+@_define
 class AdamW(Core):
     """Adam with decoupled weight decay, and L2 beside it.
 
@@ -450,11 +476,14 @@ class AdamW(Core):
             to 0.01.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
             Defaults to 0.
-        bias_correction: Whether to divide by 1 - beta^t. Defaults to True;
-            the original BERT has False.
+        bias_correction: Whether to divide by 1 - beta^t. None: the
+            dialect's, False of bert_original and True of the others.
     {shared}
         epsilon_hat: True for Keras's form, in which epsilon stands beside
-            sqrt(v') and is corrected with it. Defaults to False.
+            sqrt(v') and is corrected with it. None: the dialect's, False of
+            the paper.
+        decay_times_rate: False decays by weight_decay alone, as
+            tensorflow-addons. None: the dialect's, True of the paper.
 
     Example:
 
@@ -475,24 +504,25 @@ class AdamW(Core):
 
     def __init__(
         self,
-        learning_rate=_RATE_ADAM,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        weight_decay=0.01,
-        l2=0.0,
-        bias_correction=True,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        dialect="paper",
-        epsilon_hat=False,
-        diagnostics_every=0,
-        name="adamw",
+        learning_rate: Rate = _RATE_ADAM,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+        l2: float = 0.0,
+        bias_correction: bool | None = None,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        dialect: str = rules.DEFAULT,
+        epsilon_hat: bool | None = None,
+        decay_times_rate: bool | None = None,
+        diagnostics_every: int = 0,
+        name: str = "adamw",
         **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             dialect=dialect,
-            numbers_and_switches={
+            given={
                 "beta_1": beta_1,
                 "beta_2": beta_2,
                 "epsilon": epsilon,
@@ -500,6 +530,7 @@ class AdamW(Core):
                 "l2": l2,
                 "bias_correction": bias_correction,
                 "epsilon_hat": epsilon_hat,
+                "decay_times_rate": decay_times_rate,
             },
             exclude_from_weight_decay=exclude_from_weight_decay,
             diagnostics_every=diagnostics_every,
@@ -508,7 +539,7 @@ class AdamW(Core):
         )
 
 
-@_document
+@_define
 class Adagrad(Core):
     """Diagonal Adagrad, a baseline of the LAMB paper.
 
@@ -522,13 +553,15 @@ class Adagrad(Core):
             schedule of lbcheck or Keras, or a callable without
             arguments. Defaults to 0.001.
         initial_accumulator_value: At least 0. Defaults to 0.1.
-        epsilon: Added to the root, at least 0. Defaults to 1e-7. Keras and
-            optax put it under the root: `dialect="keras"`.
+        epsilon: Added to the root, at least 0. Defaults to 1e-7.
         weight_decay: Decoupled decay, times the rate, at least 0. Defaults
             to 0.
         l2: Coefficient of L2 in the loss, `l2 / 2 * ||w||^2`, at least 0.
             Defaults to 0.
     {shared}
+        epsilon_hat: True adds epsilon under the root, as Keras and optax do.
+            None: the dialect's, False of the paper.
+
     Example:
 
     >>> import numpy as np, lbcheck
@@ -547,25 +580,27 @@ class Adagrad(Core):
 
     def __init__(
         self,
-        learning_rate=_RATE_ADAM,
-        initial_accumulator_value=0.1,
-        epsilon=1e-7,
-        weight_decay=0.0,
-        l2=0.0,
-        exclude_from_weight_decay=BIAS_AND_NORM,
-        dialect="paper",
-        diagnostics_every=0,
-        name="adagrad",
+        learning_rate: Rate = _RATE_ADAM,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        l2: float = 0.0,
+        exclude_from_weight_decay: Patterns = BIAS_AND_NORM,
+        dialect: str = rules.DEFAULT,
+        epsilon_hat: bool | None = None,
+        diagnostics_every: int = 0,
+        name: str = "adagrad",
         **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             dialect=dialect,
-            numbers_and_switches={
+            given={
                 "initial_accumulator_value": initial_accumulator_value,
                 "epsilon": epsilon,
                 "weight_decay": weight_decay,
                 "l2": l2,
+                "epsilon_hat": epsilon_hat,
             },
             exclude_from_weight_decay=exclude_from_weight_decay,
             diagnostics_every=diagnostics_every,

@@ -24,6 +24,8 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
     keras_title = "Keras 3"
     other_name = "tf_keras"
     other_title = "tf_keras"
+    schedule_class = keras.optimizers.schedules.LearningRateSchedule
+    keras_own = ("loss_scale_factor", "gradient_accumulation_steps")
     _count = None
 
     def build(self, variables):
@@ -105,10 +107,7 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
     def _get_current_learning_rate(self):
         # Keras evaluates a schedule at micro-steps when it accumulates
         # gradients (`_iterations`); a schedule counts updates.
-        if isinstance(
-            self._learning_rate,
-            keras.optimizers.schedules.LearningRateSchedule,
-        ):
+        if isinstance(self._learning_rate, self.schedule_class):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
 

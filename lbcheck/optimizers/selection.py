@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 RANK_BELOW_2 = "rank<2"
 
+EVERYTHING = ".*"
+
 BIAS_AND_NORM = (r"(^|/)(bias|gamma|beta|scale)$", RANK_BELOW_2)
 """Biases and normalisation parameters, by the last part of the path, and
 every variable of rank below 2. The rank alone would keep the rank-2 biases of
@@ -46,12 +48,17 @@ def check_patterns(owner: str, name: str, patterns) -> tuple[str, ...]:
                 f"{owner}: `{name}` must hold strings, received {pattern!r}."
             )
         try:
-            re.compile(pattern)
-        except re.error as error:
+            matches_empty = re.search(pattern, "")
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{owner}: `{name}` holds {pattern!r}, which is no regular "
                 f"expression: {error}."
             ) from None
+        if matches_empty and pattern != EVERYTHING:
+            raise ValueError(
+                f"{owner}: `{name}` holds {pattern!r}, which matches the empty "
+                f"text and so every variable; for that write {EVERYTHING!r}."
+            )
     return tuple(patterns)
 
 

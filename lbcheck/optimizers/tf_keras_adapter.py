@@ -39,6 +39,8 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     keras_title = "tf_keras"
     other_name = "keras3"
     other_title = "Keras 3"
+    schedule_class = SCHEDULE
+    keras_own = ("jit_compile", "is_legacy_optimizer")
 
     def __init__(self, learning_rate, name, **kwargs):
         super().__init__(name, weight_decay=None, **kwargs)

@@ -11,8 +11,11 @@ from lbcheck.rules.adamw import AdamW
 from lbcheck.rules.arrays import NUMPY
 from lbcheck.rules.base import Rule
 from lbcheck.rules.base import Slot
+from lbcheck.rules.dialects import DEFAULT
 from lbcheck.rules.dialects import DIALECTS
-from lbcheck.rules.dialects import switches
+from lbcheck.rules.dialects import dialect_of
+from lbcheck.rules.dialects import fixed
+from lbcheck.rules.dialects import resolve
 from lbcheck.rules.lamb import LAMB
 from lbcheck.rules.lars import LARS
 from lbcheck.rules.moments import one_minus_power
@@ -21,6 +24,7 @@ from lbcheck.rules.momentum import Momentum
 __all__ = [
     "Adagrad",
     "AdamW",
+    "DEFAULT",
     "DIALECTS",
     "LAMB",
     "LARS",
@@ -28,6 +32,8 @@ __all__ = [
     "NUMPY",
     "Rule",
     "Slot",
+    "dialect_of",
+    "fixed",
     "one_minus_power",
-    "switches",
+    "resolve",
 ]

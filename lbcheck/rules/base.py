@@ -15,6 +15,8 @@ parts in another order for speed, never another formula.
 import dataclasses
 import math
 import numbers
+import reprlib
+import sys
 from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
@@ -48,22 +50,55 @@ def is_zero(value) -> bool:
     return isinstance(value, numbers.Number) and value == 0
 
 
+def plain(value):
+    """A constant scalar of NumPy or of a framework as a Python value.
+
+    Variables, and what is only known in a traced step, stay what they are.
+    """
+    if getattr(value, "shape", None) == () and not hasattr(value, "assign"):
+        try:
+            value = getattr(value, "item", lambda: value.numpy().item())()
+        except (AttributeError, NotImplementedError, TypeError):
+            return value
+    if isinstance(value, numbers.Real) and not isinstance(value, (int, float)):
+        return float(value)
+    return value
+
+
+def is_number(value) -> bool:
+    """Whether it is a Python number; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_finite(value) -> bool:
+    """Whether a Python number is one that a float can hold."""
+    return abs(value) <= sys.float_info.max
+
+
+def _is_live(value) -> bool:
+    """Whether it is a scalar number that only a step knows."""
+    kind = str(getattr(value, "dtype", ""))
+    return getattr(value, "shape", None) == () and (
+        "float" in kind or "int" in kind
+    )
+
+
 def check_number(owner: str, name: str, value, bound: Bound) -> None:
-    """Refuses a Python value outside `bound`; arrays pass unchecked."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        if hasattr(value, "dtype") and hasattr(value, "shape"):
+    """Refuses a Python value outside `bound`, and what is no scalar."""
+    if not is_number(value):
+        if _is_live(value):
             return
         raise TypeError(
-            f"{owner}: `{name}` must be a number, received {value!r} of type "
-            f"{type(value).__name__}."
+            f"{owner}: `{name}` must be a number, received "
+            f"{reprlib.repr(value)} of type {type(value).__name__}."
         )
     low, high, open_high = bound
     inside = low <= value < high if open_high else low <= value <= high
-    if not (inside and math.isfinite(value)):
+    if not (inside and is_finite(value)):
         closing = ")" if open_high or math.isinf(high) else "]"
         raise ValueError(
             f"{owner}: `{name}` must lie in [{low:g}, {high:g}{closing}, "
-            f"received {value!r}."
+            f"received {reprlib.repr(value)}."
         )
 
 
@@ -81,8 +116,11 @@ def check_choice(owner: str, name: str, value, choices) -> None:
 class Rule:
     """Base of the update rules; see the module docstring for the shape.
 
-    A number field may hold an array scalar instead, so that many settings
+    A number field may hold a scalar variable instead, so that many settings
     can share one traced step.
+
+    Args:
+        owner: Who has this rule, for messages; None: the rule itself.
 
     Attributes:
         weight_decay: Decay coefficient lambda, at least 0. What it multiplies
@@ -93,21 +131,38 @@ class Rule:
     """
 
     weight_decay: Any = 0.0
+    owner: dataclasses.InitVar[str | None] = None
 
     bounds: ClassVar[dict[str, Bound]] = {"weight_decay": NON_NEGATIVE}
     choices: ClassVar[dict[str, tuple]] = {}
     functions: ClassVar[tuple[str, ...]] = ()
 
-    def __post_init__(self):
-        for klass in type(self).__mro__:
-            for name, bound in vars(klass).get("bounds", {}).items():
-                value = getattr(self, name)
-                if name not in self.functions or not callable(value):
-                    check_number(type(self).__name__, name, value, bound)
-            for name, choices in vars(klass).get("choices", {}).items():
-                check_choice(
-                    type(self).__name__, name, getattr(self, name), choices
-                )
+    def __post_init__(self, owner):
+        owner = owner or type(self).__name__
+        for field in dataclasses.fields(self):
+            value = plain(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        for name, bound in self.numbers().items():
+            value = getattr(self, name)
+            if name not in self.functions or not callable(value):
+                check_number(owner, name, value, bound)
+        for name, choices in self.choices.items():
+            check_choice(owner, name, getattr(self, name), choices)
+
+    @classmethod
+    def numbers(cls) -> dict[str, Bound]:
+        """{field that is a number: its range}."""
+        return Rule.bounds | cls.bounds
+
+    @classmethod
+    def switches(cls) -> dict[str, Any]:
+        """{field that is no number: its default}."""
+        numbers = cls.numbers()
+        return {
+            field.name: field.default
+            for field in dataclasses.fields(cls)
+            if field.name not in numbers
+        }
 
     @property
     def slots(self) -> tuple[Slot, ...]:

@@ -11,6 +11,7 @@ from lbcheck.rules.base import Rule
 from lbcheck.rules.base import Slot
 from lbcheck.rules.base import check_number
 from lbcheck.rules.base import guarded_ratio
+from lbcheck.rules.base import plain
 from lbcheck.rules.moments import decayed_average
 from lbcheck.rules.moments import one_minus_power
 
@@ -37,8 +38,8 @@ class LAMB(Rule):
     `phi_bounds=(low, high)` clips ||w||; None is the identity.
     `zero_norm`: "one" makes the ratio 1 where a norm is 0; "flax" gives
     0 where only ||w|| is 0, which freezes zero-initialised variables.
-    `decay="decoupled"` (Keras 3) first takes w to (1 - eta lambda) w and
-    leaves lambda out of u.
+    `decay_placement="decoupled"` (Keras 3) first takes w to
+    (1 - eta lambda) w and leaves lambda out of u.
 
     Source: You et al. 2019, Algorithms 2, 3 and 4, with the square root that
     is lost in print; Dozat 2016 for the indices of N-LAMB.
@@ -53,7 +54,7 @@ class LAMB(Rule):
     norm: str = "l2"
     phi_bounds: tuple[float, float] | None = None
     zero_norm: str = "one"
-    decay: str = "inside"
+    decay_placement: str = "inside"
 
     functions = ("beta_1",)
     bounds = {"beta_1": BETA, "beta_2": BETA, "epsilon": NON_NEGATIVE}
@@ -62,31 +63,31 @@ class LAMB(Rule):
         "nesterov": (None, "first", "both"),
         "norm": NORMS,
         "zero_norm": ("one", "flax"),
-        "decay": ("inside", "decoupled"),
+        "decay_placement": ("inside", "decoupled"),
     }
 
-    def __post_init__(self):
-        super().__post_init__()
+    def __post_init__(self, owner):
+        super().__post_init__(owner)
         if self.phi_bounds is None:
             return
+        owner = owner or "LAMB"
         if (
             not isinstance(self.phi_bounds, (tuple, list))
             or len(self.phi_bounds) != 2
         ):
             raise TypeError(
-                "LAMB: `phi_bounds` must be None or a pair (low, high), "
+                f"{owner}: `phi_bounds` must be None or a pair (low, high), "
                 f"received {self.phi_bounds!r}."
             )
-        low, high = self.phi_bounds
-        check_number("LAMB", "phi_bounds", low, NON_NEGATIVE)
-        if high != math.inf:
-            check_number("LAMB", "phi_bounds", high, NON_NEGATIVE)
+        low, high = map(plain, self.phi_bounds)
+        for number in (low,) if high == math.inf else (low, high):
+            check_number(owner, "phi_bounds", number, NON_NEGATIVE)
         if low > high:
             raise ValueError(
-                "LAMB: `phi_bounds` must be (low, high) with low <= high, "
+                f"{owner}: `phi_bounds` must be (low, high) with low <= high, "
                 f"received {self.phi_bounds!r}."
             )
-        object.__setattr__(self, "phi_bounds", tuple(self.phi_bounds))
+        object.__setattr__(self, "phi_bounds", (low, high))
 
     @property
     def slots(self):
@@ -100,7 +101,7 @@ class LAMB(Rule):
         return "direction"
 
     def keep(self, learning_rate, decay):
-        if self.decay == "inside":
+        if self.decay_placement == "inside":
             return None
         return super().keep(learning_rate, decay)
 
@@ -170,6 +171,6 @@ class LAMB(Rule):
                 + (1.0 - self.beta_2) * squared / by_second
             )
         direction = mean / (xp.sqrt(variance) + self.epsilon)
-        if self.decay == "inside" and self.decays(decay):
+        if self.decay_placement == "inside" and self.decays(decay):
             direction = direction + self.weight_decay * weight
         return (first, second, *scalars), direction

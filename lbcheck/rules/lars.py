@@ -8,7 +8,6 @@ from lbcheck.rules.base import NON_NEGATIVE
 from lbcheck.rules.base import Rule
 from lbcheck.rules.base import Slot
 from lbcheck.rules.base import guarded_ratio
-from lbcheck.rules.base import is_zero
 from lbcheck.rules.momentum import accumulate
 
 
@@ -26,7 +25,6 @@ class LARS(Rule):
     `normalize="momentum"` (You et al. 2019, Algorithm 1; needs the rate
     outside) accumulates g + lambda w and divides by the norm of the step:
     ratio = c ||w|| / (||u|| + epsilon). Where a norm is 0 the ratio is 1.
-    `zero_epsilon` stands in for an epsilon of 0 (MLPerf's 1e-7).
 
     Source: You, Gitman, Ginsburg 2017; the form of the flax and MLPerf code
     that Nado et al. 2021 ran.
@@ -39,13 +37,11 @@ class LARS(Rule):
     denominator: str = "sum"
     normalize: str = "gradient"
     rate_in_buffer: bool = True
-    zero_epsilon: float = 0.0
 
     bounds = {
         "momentum": BETA,
         "trust_coefficient": NON_NEGATIVE,
         "epsilon": NON_NEGATIVE,
-        "zero_epsilon": NON_NEGATIVE,
     }
     choices = {
         "nesterov": (True, False),
@@ -54,12 +50,12 @@ class LARS(Rule):
         "rate_in_buffer": (True, False),
     }
 
-    def __post_init__(self):
-        super().__post_init__()
+    def __post_init__(self, owner):
+        super().__post_init__(owner)
         if self.normalize == "momentum" and self.rate_in_buffer:
             raise ValueError(
-                "LARS: `normalize='momentum'` divides by the norm of the "
-                "buffer, in which a rate would cancel; pass "
+                f"{owner or 'LARS'}: `normalize='momentum'` divides by the "
+                "norm of the buffer, in which a rate would cancel; pass "
                 "`rate_in_buffer=False` with it."
             )
 
@@ -87,12 +83,11 @@ class LARS(Rule):
         below = measured
         if decays and self.denominator == "sum":
             below = below + self.weight_decay * weight_norm
-        epsilon = self.zero_epsilon if is_zero(self.epsilon) else self.epsilon
         return guarded_ratio(
             xp,
             (weight_norm > 0) & (measured > 0),
             self.trust_coefficient * weight_norm,
-            below + epsilon,
+            below + self.epsilon,
         )
 
     def direction(self, xp, weight, gradient, slots, step, inside, decay):

@@ -9,8 +9,8 @@ from absl import app
 from absl import flags
 
 from lbcheck import keras_choice
-from lbcheck import rules
 from lbcheck.optimizers import definitions
+from lbcheck.optimizers.core import SAME
 from lbcheck.settings import usage
 
 CLASSES = {name.lower(): name for name in keras_choice.OPTIMIZERS}
@@ -45,23 +45,23 @@ _ARGUMENTS = {
     "norm": (_enum("l1", "l2", "linf"), "Norm in LAMB's trust ratio."),
     "bias_correction": (
         flags.DEFINE_bool,
-        "Whether the moments are divided by 1 - beta^t.",
+        "Whether the moments are divided by 1 - beta^t; unset: the dialect's.",
     ),
     "initial_accumulator_value": (
         _real,
-        "Where Adagrad's sum of squares starts, >= 0.",
+        "Initial value of Adagrad's sum of squares, >= 0.",
     ),
     "dialect": (
         flags.DEFINE_string,
-        "Whose reading of the rule: paper, flax, mlperf, keras, ...",
+        "Library whose form of the rule is computed: paper, flax, mlperf, ...",
     ),
     "exclude_from_weight_decay": (
         flags.DEFINE_list,
-        "Patterns of variables without decay, by comma; empty: all decay.",
+        "Patterns of variables without weight decay; empty: every one decays.",
     ),
     "exclude_from_layer_adaptation": (
         flags.DEFINE_list,
-        "Patterns of variables without trust ratio; empty: all have one.",
+        "Patterns of variables without a trust ratio; same: those without decay.",
     ),
     "diagnostics_every": (
         _count,
@@ -73,7 +73,7 @@ _ARGUMENTS = {
     ),
     "fallback": (
         _enum(*FALLBACKS),
-        "The rule of the variables without trust ratio, at the same rate.",
+        "Rule of the variables without a trust ratio, at the same learning rate.",
     ),
 }
 """{flag: (how it is defined, help)}; a flag is called as its argument."""
@@ -106,17 +106,17 @@ def define(flag_values: flags.FlagValues) -> None:
         kind(
             f"fallback_{name}",
             None,
-            help=f"The fallback's: {text}",
+            help=f"Fallback: {text}",
             flag_values=flag_values,
         )
 
 
 def check(flag_values: flags.FlagValues) -> None:
-    """Refuses flags and dialects that --optimizer or --fallback lack.
+    """Refuses flags and values that --optimizer or --fallback do not take.
 
     Raises:
-        app.UsageError: Names the flag, the choice and what would use it.
-        ValueError: An unknown dialect.
+        app.UsageError: Names the flag, the choice and what would use it, or
+            the value that the optimizer refuses.
     """
     name = flag_values["optimizer"].value
     if name is None:
@@ -138,11 +138,14 @@ def check(flag_values: flags.FlagValues) -> None:
             ).items()
         },
     )
-    if flag_values["global_clipnorm"].value == 0:
-        raise app.UsageError("--global_clipnorm must be above 0.")
-    dialect = flag_values["dialect"].value
-    if dialect is not None:
-        rules.switches(_DEFINITIONS[name]._rule_class.__name__, dialect)
+    for chooser, prefix in (("optimizer", ""), ("fallback", "fallback_")):
+        choice = flag_values[chooser].value
+        if choice is None:
+            continue
+        try:
+            _DEFINITIONS[choice].check(arguments(flag_values, prefix))
+        except (TypeError, ValueError) as error:
+            raise app.UsageError(f"--{chooser}={choice}: {error}") from error
 
 
 def make(flag_values: flags.FlagValues, optimizers, learning_rate):
@@ -157,8 +160,8 @@ def make(flag_values: flags.FlagValues, optimizers, learning_rate):
         A new optimizer.
 
     Raises:
-        app.UsageError: A flag that the optimizer does not use.
-        ValueError: A value that the optimizer refuses.
+        app.UsageError: A flag that the optimizer does not use, or a value
+            that it refuses.
 
     Example:
         >>> flag_values = flags.FlagValues()
@@ -187,4 +190,6 @@ def arguments(flag_values: flags.FlagValues, prefix: str = "") -> dict:
     names = _FALLBACK_ARGUMENTS if prefix else _ARGUMENTS
     given = usage.given(flag_values, [prefix + name for name in names])
     named = {flag.removeprefix(prefix): given[flag] for flag in given}
+    if named.get("exclude_from_layer_adaptation") == [SAME]:
+        named["exclude_from_layer_adaptation"] = SAME
     return {_RENAMED.get(name, name): value for name, value in named.items()}

@@ -105,8 +105,8 @@ def total_steps(flag_values: flags.FlagValues, num_train: int) -> int:
     if steps is not None:
         if rule is not None:
             raise app.UsageError(
-                f"--epoch_rule={rule} has no use: it goes with "
-                "--train_epochs, and --train_steps is set."
+                "--epoch_rule does not apply to --train_steps; only "
+                f"--train_epochs uses it (received {rule})."
             )
         return steps
     batch = _needed(flag_values, "batch_size")

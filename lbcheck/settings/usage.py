@@ -28,15 +28,29 @@ def check(
     """
     choice = flag_values[chooser].value
     set_here = given(flag_values, users)
-    made = "not set" if choice is None else choice
-    vain = [
-        f"--{name}={set_here[name]} has no use: --{chooser} is "
-        f"{made}; it goes with --{chooser}={'|'.join(choices)}."
+    made = f"without --{chooser}"
+    if choice is not None:
+        made = f"to --{chooser}={choice}"
+    unused = [
+        f"--{name} does not apply {made}; {_only(choices)} it (received "
+        f"{_shown(set_here[name])})."
         for name, choices in users.items()
         if name in set_here and choice not in choices
     ]
-    if vain:
-        raise app.UsageError("\n".join(vain))
+    if unused:
+        raise app.UsageError("\n".join(unused))
+
+
+def _shown(value):
+    return ",".join(value) if isinstance(value, list) else value
+
+
+def _only(choices):
+    """'only lars and momentum use', of the choices that use a flag."""
+    *others, last = choices
+    if not others:
+        return f"only {last} uses"
+    return f"only {', '.join(others)} and {last} use"
 
 
 def users(

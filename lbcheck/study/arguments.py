@@ -14,10 +14,8 @@ from typing import Any
 from typing import NamedTuple
 
 from lbcheck.optimizers import core
+from lbcheck.optimizers.keras_arguments import CLIPS
 from lbcheck.settings import schedule as families
-
-_KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
-"""What an optimizer with **kwargs hands on to its Keras."""
 
 _FALLBACK = "fallback_"
 
@@ -111,14 +109,14 @@ class Arguments:
             "the fallback": {_FALLBACK + n for n in self._of_fallback},
             "build_model": model_arguments,
         }
+        takers = {who: names for who, names in known.items() if names}
         listed = [
-            f"{who}: {', '.join(sorted(names))}"
-            for who, names in known.items()
-            if names
+            f"{who} accepts {', '.join(sorted(names))}"
+            for who, names in takers.items()
         ]
         return (
-            f"{self._owner}: nobody takes `{name}`. Known are the arguments "
-            f"of {'; of '.join(listed)}."
+            f"{self._owner}: `{name}` is not an argument of "
+            f"{' or of '.join(takers)}; {'; '.join(listed)}."
         )
 
     def _shared(self):
@@ -143,15 +141,15 @@ class Arguments:
         )
 
     def check(self, split: Split) -> None:
-        """Refuses numbers that a rule refuses; ValueError says which."""
+        """Refuses what this package's optimizers refuse; the error says why."""
+        fallback = {"fallback": self._fallback}
         for definition, given in (
-            (self._optimizer, split.optimizer),
+            (self._optimizer, split.optimizer | fallback),
             (self._fallback, split.fallback),
         ):
-            ranged = _numbers(definition) & given.keys()
-            if ranged:
+            if _is_ours(definition):
                 with named(self._owner):
-                    definition._rule_class(**{n: given[n] for n in ranged})
+                    definition.check(given)
 
 
 @contextlib.contextmanager
@@ -168,15 +166,18 @@ def _taken(optimizer) -> set[str]:
     parameters = inspect.signature(optimizer).parameters
     taken = {n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if len(taken) < len(parameters):
-        taken |= set(_KERAS_ARGUMENTS)
+        taken |= set(CLIPS)  # which **kwargs hand on to Keras
     return taken - {"learning_rate", "name"}
 
 
 def _numbers(optimizer) -> set[str]:
     """Arguments that are numbers of the rule, of this package's optimizers."""
-    if not hasattr(optimizer, "_rule_class"):
+    if not _is_ours(optimizer):
         return set()
-    bounds = {}
-    for klass in optimizer._rule_class.__mro__:
-        bounds |= vars(klass).get("bounds", {})
-    return set(bounds) & set(inspect.signature(optimizer).parameters)
+    arguments = inspect.signature(optimizer).parameters
+    return set(optimizer._rule_class.numbers()) & set(arguments)
+
+
+def _is_ours(optimizer) -> bool:
+    """Whether it is an optimizer of this package."""
+    return hasattr(optimizer, "_rule_class")

@@ -28,6 +28,9 @@ _FOLDER = pathlib.Path(__file__).parent / "arms"
 BUILT_IN = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 """Names of the arms that come with this package."""
 
+_WITHIN = 1e-9
+"""How far from the ends of a range, as a share of it, its values start."""
+
 _KEYS = ("optimizer", "space", "schedule", "layer_wise", "fallback", "fixed")
 
 
@@ -169,6 +172,26 @@ class Arm:
                 )
             self.fixed[name] = 0
         self.resolve(dict.fromkeys(searched))
+        self._check_values()
+
+    def _check_values(self):
+        """Refuses values that no trial could be made with.
+
+        Each value of each list is tried beside the first of the others, and
+        with each dialect; of a range what lies just within its ends.
+        """
+        values = {
+            name: parameter.choices
+            or (parameter.value(_WITHIN), parameter.value(1 - _WITHIN))
+            for name, parameter in self.space.parameters.items()
+            if parameter.of is None
+        }
+        first = {name: choices[0] for name, choices in values.items()}
+        for dialect in values.get("dialect", (None,)):
+            given = first if dialect is None else first | {"dialect": dialect}
+            for name, choices in values.items():
+                for value in choices if name != "dialect" else (dialect,):
+                    self._arguments.check(self.resolve(given | {name: value}))
 
     def resolve(
         self,
@@ -186,7 +209,7 @@ class Arm:
             A `Split` into the dicts optimizer, fallback, schedule and model.
 
         Raises:
-            ValueError: A name that nobody takes.
+            ValueError: A name that is no argument of any of them.
         """
         return self._arguments.split(
             {**self.fixed, **hyperparameters}, model_arguments
