@@ -33,7 +33,6 @@ _own = {"flag_values": FLAGS, "module_name": "bert.create_pretraining_data"}
 _text = functools.partial(flags.DEFINE_string, **_own)
 _bool = functools.partial(flags.DEFINE_bool, **_own)
 _count = functools.partial(flags.DEFINE_integer, lower_bound=1, **_own)
-_LONGEST = 2**14
 _part = functools.partial(
     flags.DEFINE_float, lower_bound=0.0, upper_bound=1.0, **_own
 )
@@ -63,7 +62,7 @@ flags.DEFINE_integer(
     128,
     "Tokens of a record, >= 5; BERT has positions for 512.",
     lower_bound=5,
-    upper_bound=_LONGEST,
+    upper_bound=shards.LONGEST,
     **_own,
 )
 _count(
@@ -77,7 +76,7 @@ _count(
     "dupe_factor",
     10,
     "Passes over the text, masks drawn anew, 1 to 1,000.",
-    upper_bound=1000,
+    upper_bound=shards.MOST_PASSES,
 )
 flags.DEFINE_integer(
     "seed", 12345, "Of all choices, >= 0.", 0, 2**63 - 1, **_own
@@ -130,13 +129,7 @@ def _check() -> None:
         )
     if not FLAGS.masked_lm_prob:
         raise app.UsageError("--masked_lm_prob=0.0: expected more than 0.")
-    room = FLAGS.max_seq_length - 3
-    if FLAGS.max_predictions_per_seq > room:
-        raise app.UsageError(
-            f"--max_predictions_per_seq={FLAGS.max_predictions_per_seq}: of "
-            f"--max_seq_length={FLAGS.max_seq_length} tokens {room} at most "
-            "can be masked, all but [CLS] and two [SEP]."
-        )
+    shards.check_lengths(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
     cores = os.cpu_count() or 1
     if FLAGS.num_workers > 8 * cores:
         raise app.UsageError(

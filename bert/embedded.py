@@ -5,8 +5,11 @@ quote each other now and then, so what is held out is not all unseen.
 """
 
 import collections
+import contextlib
+import itertools
 import os
 import pathlib
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +17,13 @@ import numpy as np
 from bert import text
 from bert import tokenization
 from bert.pretraining_data import documents
-from bert.pretraining_data import files
 from bert.pretraining_data import production
 from bert.pretraining_data import shards
+from lbcheck.support import files
 
 _HELD_OUT = 0.1
 _SHARDS = 4
+_LONGEST_WAIT = 1800  # seconds
 
 
 class Corpus(NamedTuple):
@@ -47,21 +51,25 @@ def corpus(folder, train_vocab: int) -> Corpus:
 
     Args:
         folder: Where to; made if need be.
-        train_vocab: Most tokens of the vocabulary, at least 5.
+        train_vocab: Most tokens of the vocabulary, at least 6.
+
+    Raises:
+        TimeoutError: Another process writes there, for too long.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = _split(text.embedded().values())
     paths = {part: str(folder / f"{part}.txt") for part in parts}
-    for part, found in parts.items():
-        content = "".join("\n".join([*lines, "", ""]) for lines in found)
-        _write(paths[part], content)
     vocab_file = str(folder / f"vocab-{train_vocab}.txt")
-    if not os.path.exists(vocab_file):
-        from bert.pretraining_data import vocabulary
+    with _alone(folder):
+        for part, found in parts.items():
+            content = "".join("\n".join([*lines, "", ""]) for lines in found)
+            _write(paths[part], content)
+        if not os.path.exists(vocab_file):
+            from bert.pretraining_data import vocabulary
 
-        origins = documents.sources([paths["train"]])
-        vocabulary.train(vocab_file, origins, train_vocab, lower_case=True)
+            origins = documents.sources([paths["train"]])
+            vocabulary.train(vocab_file, origins, train_vocab, lower_case=True)
     tokenizer = tokenization.Tokenizer(vocab_file)
     counts = collections.Counter()
     for sentences in parts["train"]:
@@ -75,6 +83,31 @@ def corpus(folder, train_vocab: int) -> Corpus:
         len(tokenizer.vocab),
         entropy(list(counts.values())),
     )
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """The folder for this process only; the others wait and find all there."""
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        for attempt in itertools.count():
+            try:
+                stack.enter_context(files.lock(folder / "lock", wait=False))
+                break
+            except BlockingIOError:
+                if not attempt:
+                    print(
+                        f"{folder}: another process makes the records; waits "
+                        f"for it, {_LONGEST_WAIT // 60} minutes at most.",
+                        flush=True,
+                    )
+                if time.monotonic() - begun > _LONGEST_WAIT:
+                    raise TimeoutError(
+                        f"{folder}: another process has been making the "
+                        f"records for {_LONGEST_WAIT // 60} minutes."
+                    ) from None
+                time.sleep(0.2)
+        yield
 
 
 def _split(topics) -> dict[str, list]:
@@ -92,9 +125,10 @@ def _split(topics) -> dict[str, list]:
 
 
 def _write(path, content):
-    if os.path.exists(path) and pathlib.Path(path).read_text() == content:
-        return
-    files.write(path, f"{path}.part", lambda f: f.write(content.encode()))
+    if not os.path.exists(path) or (
+        pathlib.Path(path).read_bytes() != content.encode()
+    ):
+        files.write_text(path, content)
 
 
 def entropy(counts) -> float:
@@ -126,30 +160,33 @@ def records(
 
     Returns:
         (pattern of the training records, pattern of the held-out ones).
+
+    Raises:
+        TimeoutError: Another process writes there, for too long.
     """
     patterns = []
-    for part, source in (
-        ("train", made.train),
-        ("validation", made.validation),
-    ):
-        prefix = str(made.folder / f"{name}-{part}")
-        settings = shards.Settings(
-            vocab_file=made.vocab_file,
-            lower_case=True,
-            whole_word_masking=False,
-            max_seq_length=max_seq_length,
-            max_predictions_per_seq=max_predictions_per_seq,
-            masked_lm_prob=0.15,
-            short_seq_prob=0.1,
-            dupe_factor=dupe_factor,
-            seed=seed,
-        )
-        origins = documents.sources([source])
-        production.run(
-            origins,
-            settings,
-            prefix,
-            num_shards=_SHARDS if part == "train" else 1,
-        )
-        patterns.append(f"{prefix}-*-of-*")
+    with _alone(made.folder):
+        for part, source in (
+            ("train", made.train),
+            ("validation", made.validation),
+        ):
+            prefix = str(made.folder / f"{name}-{part}")
+            settings = shards.Settings(
+                vocab_file=made.vocab_file,
+                lower_case=True,
+                whole_word_masking=False,
+                max_seq_length=max_seq_length,
+                max_predictions_per_seq=max_predictions_per_seq,
+                masked_lm_prob=0.15,
+                short_seq_prob=0.1,
+                dupe_factor=dupe_factor,
+                seed=seed,
+            )
+            production.run(
+                documents.sources([source]),
+                settings,
+                prefix,
+                num_shards=_SHARDS if part == "train" else 1,
+            )
+            patterns.append(f"{prefix}-*-of-*")
     return tuple(patterns)

@@ -14,6 +14,7 @@ import contextlib
 import copy
 import functools
 import gc
+import glob
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ from absl import flags
 from bert import families
 from bert import handover
 from bert import settings
+from bert.pretraining_data import inputs
 from lbcheck import schedules
 from lbcheck import training
 from lbcheck.settings import dry_run
@@ -67,7 +69,8 @@ def main() -> int:
                 return code
             gc.collect()  # the phase's model
     if FLAGS.dry_run:
-        if len(phases) > 1 and phases[1].follows:
+        known = all(phase.options for phase in phases)
+        if len(phases) > 1 and phases[1].follows and known:
             print(phases[1].hand_over(phases[0].options.total_steps))
     elif FLAGS.mode == "train":
         print(summary(phases, corpus))
@@ -101,9 +104,11 @@ class Phase:
         flags: Its flags; `init_checkpoint` of phase 2 is set.
         follows: Whether it begins with phase 1's weights.
         record: The record of its run.
-        source: Its data.
-        options: For the training room.
-        rate: Its schedule.
+        missing: What a dry run does without: files that are not there.
+        source: Its data; None where it is missing.
+        options: For the training room; None where the number of updates
+            depends on data that is missing.
+        rate: Its schedule; None in the same case.
     """
 
     def __init__(self, number, corpus):
@@ -118,11 +123,31 @@ class Phase:
         self.model_settings = settings.model_settings(
             FLAGS, corpus and corpus.tokens
         )
-        self.source = self._load(corpus)
-        self.options = training_flags.options(self.flags, self.source.num_train)
+        self.missing = self._missing() if FLAGS.dry_run else []
+        self.source = None if self.missing else self._load(corpus)
+        self.options = self.rate = None
+        if self.source is None and self.flags.train_steps is None:
+            return
+        num_train = self.source.num_train if self.source else None
+        self.options = training_flags.options(self.flags, num_train)
         self.rate = schedule.make(
             self.flags, self.options.total_steps, families.FAMILIES
         )
+
+    def _missing(self):
+        """A line for each of the phase's files that is not there."""
+        found = []
+        for flag in ("train_data", "validation_data"):
+            names = self.flags[flag].value or []
+            for name in names if names != [settings.EMBEDDED] else []:
+                try:
+                    inputs.named(flag, name, names)
+                except inputs.Missing as error:
+                    found.append(f"missing: {error}")
+        checkpoint = self.flags.init_checkpoint
+        if checkpoint and not self.follows and not glob.glob(checkpoint + "*"):
+            found.append(f"missing: --init_checkpoint={checkpoint}")
+        return found
 
     def _load(self, corpus):
         """The source of this phase's records."""
@@ -146,7 +171,9 @@ class Phase:
             )
         return pretraining_source.Source(
             pretraining_records.find(train),
-            pretraining_records.find(validation) if validation else None,
+            pretraining_records.find(validation, "validation_data")
+            if validation
+            else None,
             self.model_settings,
             self.flags.batch_size,
             FLAGS.seed,
@@ -157,19 +184,7 @@ class Phase:
         """Trains, evaluates or describes it; an exit code."""
         build = functools.partial(self.build, begins=False)
         if FLAGS.dry_run:
-            plan = training.plan(self.options, self.source, self.flagfile)
-            checks = self.source.check()
-            print(f"Phase {self.number}")
-            print(
-                dry_run.report(
-                    self.flagfile,
-                    self.options,
-                    plan,
-                    checks,
-                    build,
-                    self.rate,
-                )
-            )
+            print(f"Phase {self.number}\n{self.describe()}")
             return exit_codes.FINISHED
         if FLAGS.mode == "eval":
             metrics = training.evaluate(
@@ -196,6 +211,24 @@ class Phase:
                 "schedule": schedules.serialize(self.rate),
                 "total_steps": self.options.total_steps,
             },
+        )
+
+    def describe(self) -> str:
+        """What a dry run prints of the phase."""
+        checks = self.source.check() if self.source else self.missing
+        if self.options is None:
+            unknown = "the updates of --train_epochs depend on missing data"
+            lines = self.flagfile.splitlines()
+            return dry_run.listing(
+                {"Settings": lines, "Data": [*checks, unknown]}
+            )
+        return dry_run.report(
+            self.flagfile,
+            self.options,
+            training.plan(self.options, self.source, self.flagfile),
+            checks,
+            functools.partial(self.build, begins=False),
+            self.rate,
         )
 
     def build(self, keras, optimizers, begins):

@@ -6,22 +6,45 @@ PREFIX.json may say how many records there are and of what vocabulary; other
 files are counted. The names of files and records are in every error.
 """
 
-import glob
-import json
 import os
 import re
 from typing import NamedTuple
+from typing import TypedDict
 
 import tensorflow as tf
 from google.protobuf import message
 
+from bert.pretraining_data import inputs
 from lbcheck import tfrecords
+from lbcheck.support import schema
 
+_LEAST_BYTES = 16  # of a record: length, its checksum, the data's checksum
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 _TOKENS = ("input_ids", "input_mask", "segment_ids")
 _PREDICTIONS = ("masked_lm_positions", "masked_lm_ids")
 _WEIGHTS = "masked_lm_weights"
 _NEXT = "next_sentence_labels"
+
+
+class _Vocabulary(TypedDict):
+    tokens: schema.Whole
+    sha256: str
+
+
+class _MadeWith(TypedDict, total=False):
+    vocabulary: _Vocabulary
+
+
+class _Shard(TypedDict):
+    bytes: schema.Whole
+    instances: schema.Whole
+
+
+class _Description(TypedDict):
+    """What is read of PREFIX.json."""
+
+    made_with: _MadeWith
+    shards: list[_Shard]
 
 
 class Records(NamedTuple):
@@ -47,22 +70,21 @@ class Records(NamedTuple):
         return sum(self.counts)
 
 
-def find(patterns: list[str]) -> Records:
+def find(patterns: list[str], flag: str = "train_data") -> Records:
     """The records in files.
 
     Args:
         patterns: Each a file or a pattern of files.
+        flag: What names them, for messages.
 
     Raises:
-        ValueError: There is no such file, it is empty or damaged, or its
-            first record is none of pretraining; the message names it.
+        inputs.Missing: There is no such file.
+        ValueError: One is empty or damaged, or its first record is none of
+            pretraining; the message names it.
     """
     paths = []
     for pattern in patterns:
-        found = [pattern] if os.path.exists(pattern) else glob.glob(pattern)
-        if not found:
-            raise ValueError(f"{pattern}: there is no such file.")
-        paths.extend(sorted(found))
+        paths.extend(inputs.named(flag, pattern, patterns))
     described = [_described(path) for path in paths]
     counts = [count for _, count in described]
     unknown = [path for path, n in zip(paths, counts) if n is None]
@@ -79,15 +101,17 @@ def find(patterns: list[str]) -> Records:
 def _described(path):
     """(what PREFIX.json says, records of this file), or None for both."""
     shard = _SHARD.fullmatch(path)
+    if not shard:
+        return None, None
     try:
-        with open(f"{shard[1]}.json", encoding="utf-8") as file:
-            found = json.load(file)
+        found = schema.read(f"{shard[1]}.json", _Description)
         made = found["shards"][int(shard[2])]
-        if os.path.getsize(path) == made["bytes"]:
-            return found["made_with"], made["instances"]
-    except (TypeError, ValueError, KeyError, IndexError, OSError):
-        pass  # no such file, or not one of ours
-    return None, None
+    except (ValueError, IndexError, OSError):
+        return None, None  # no such file, or not one of ours
+    size = os.path.getsize(path)
+    if size != made["bytes"] or made["instances"] * _LEAST_BYTES > size:
+        return None, None
+    return found["made_with"], made["instances"]
 
 
 def _lengths(path):
@@ -110,10 +134,32 @@ def _lengths(path):
             f"{path}: record 0: no pretraining record, it lacks "
             f"{', '.join(missing)}; it has {', '.join(sorted(features))}."
         )
-    return tuple(
-        len(features[name].int64_list.value)
-        for name in (_TOKENS[0], _PREDICTIONS[0])
-    )
+    return _checked_lengths(path, features)
+
+
+def _checked_lengths(path, features):
+    sizes = {}
+    for name in (*_TOKENS, *_PREDICTIONS, _WEIGHTS, _NEXT):
+        kind = "float_list" if name == _WEIGHTS else "int64_list"
+        if features[name].WhichOneof("kind") != kind:
+            raise ValueError(
+                f"{path}: record 0: {name} is a "
+                f"{features[name].WhichOneof('kind')}, expected {kind}."
+            )
+        sizes[name] = len(getattr(features[name], kind).value)
+    tokens, predictions = sizes[_TOKENS[0]], sizes[_PREDICTIONS[0]]
+    for names, wanted in (
+        (_TOKENS, max(1, tokens)),
+        ((*_PREDICTIONS, _WEIGHTS), max(1, predictions)),
+        ((_NEXT,), 1),
+    ):
+        for name in names:
+            if sizes[name] != wanted:
+                raise ValueError(
+                    f"{path}: record 0: {name} has {sizes[name]} numbers, "
+                    f"expected {wanted}."
+                )
+    return tokens, predictions
 
 
 def parser(records: Records, paths: list[str], settings: dict):
@@ -139,12 +185,14 @@ def parser(records: Records, paths: list[str], settings: dict):
         )
         for name in names
     }
-    limits = {
-        "input_ids": settings["vocab_size"],
-        "segment_ids": settings["type_vocab_size"],
-        "masked_lm_positions": records.max_seq_length,
-        "masked_lm_ids": settings["vocab_size"],
-        _NEXT: 2,
+    highest = {
+        "input_ids": settings["vocab_size"] - 1,
+        "input_mask": 1,
+        "segment_ids": settings["type_vocab_size"] - 1,
+        "masked_lm_positions": records.max_seq_length - 1,
+        "masked_lm_ids": settings["vocab_size"] - 1,
+        _WEIGHTS: 1,
+        _NEXT: 1,
     }
 
     def parse(names, examples):
@@ -157,8 +205,8 @@ def parser(records: Records, paths: list[str], settings: dict):
         )
         found = tf.io.parse_example(examples, features, names)
         checks = [
-            _assert_below(found[name], limit, name, names)
-            for name, limit in limits.items()
+            _assert_within(found[name], limit, name, names)
+            for name, limit in highest.items()
         ]
         with tf.control_dependencies(checks):
             found = {
@@ -187,12 +235,13 @@ def arrays(records: Records, settings: dict):
     return next(parsed.as_numpy_iterator())
 
 
-def _assert_below(values, limit, feature, names):
+def _assert_within(values, highest, feature, names):
     """Numbers out of range, that a GPU would not notice, are an error."""
-    wrong = tf.reduce_any((values < 0) | (values >= limit), axis=1)
+    # So that nan is outside, too.
+    wrong = ~tf.reduce_all((values >= 0) & (values <= highest), axis=1)
     first = names[tf.argmax(tf.cast(wrong, tf.int32))]
     message = tf.strings.join(
-        [first, f": {feature} outside 0 to {limit - 1}; the record is of "]
+        [first, f": {feature} outside 0 to {highest}; the record is of "]
         + ["another vocabulary or damaged."]
     )
     return tf.debugging.Assert(~tf.reduce_any(wrong), [message])

@@ -36,7 +36,7 @@ class Source:
             "validation", if there are held-out records.
 
     Raises:
-        ValueError: Records do not fit the model or each other.
+        ValueError: Records do not fit the model, the batch or each other.
     """
 
     def __init__(
@@ -50,6 +50,11 @@ class Source:
             self.parts += ("validation",)
         self.max_seq_length = train.max_seq_length
         self.max_predictions_per_seq = train.max_predictions_per_seq
+        if batch_size > train.total:
+            raise ValueError(
+                f"batch_size={batch_size:,} is more than the {train.total:,} "
+                f"training records of {train.paths[0]} and the others."
+            )
         self._train = train
         self._validation = validation
         self._settings = settings
@@ -96,7 +101,8 @@ class Source:
         paths = self._train.paths[shard::num_shards]
         if num_shards > len(self._train.paths):
             raise ValueError(
-                f"{len(self._train.paths)} training files are too few for "
+                f"{self._train.paths[0]} and the others are "
+                f"{len(self._train.paths)} training files, too few for "
                 f"{num_shards} workers; make more shards."
             )
         size = sum(self._train.counts[shard::num_shards])
@@ -183,6 +189,16 @@ class Source:
             )
         return lines
 
+    def verify(self) -> None:
+        """Reads all files with their checksums.
+
+        Raises:
+            ValueError: Names the file and the record that is damaged.
+        """
+        for records in filter(None, (self._train, self._validation)):
+            for path in records.paths:
+                tfrecords.read_whole(path)
+
     def _read_all(self, records):
         counts = tfrecords.count(records.paths)
         for path, found, expected in zip(records.paths, counts, records.counts):
@@ -198,6 +214,8 @@ class Source:
             ):
                 pass
         except tf.errors.OpError as error:
+            if isinstance(error, tf.errors.DataLossError):
+                self.verify()
             raise ValueError(loop.brief(error)) from error
 
 

@@ -15,6 +15,7 @@ from absl import flags
 
 from bert import families
 from bert import models
+from bert.pretraining_data import shards
 from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training
@@ -30,6 +31,9 @@ OF_THE_CALL = ("dry_run", "mode", "phase", "progress")
 """Flags that decide nothing of a run."""
 
 CLIPS = ("after_averaging", "per_replica", "none")
+
+_MOST_TOKENS = 10**6
+_MOST_PARAMETERS = 10**10
 
 _LENGTH = ("train_steps", "train_epochs", "epoch_rule")
 _DATA = (
@@ -93,9 +97,20 @@ def _define_phase(flag_values):
         "Weights to begin with; unset: random ones, in phase 2 phase 1's.",
         **own,
     )
-    count("max_seq_length", help="Tokens of an embedded record, >= 5.")
+    flags.DEFINE_integer(
+        "max_seq_length",
+        None,
+        "Tokens of an embedded record, >= 5, at most the model's positions.",
+        5,
+        shards.LONGEST,
+        **own,
+    )
     count("max_predictions_per_seq", help="Masked tokens of one, >= 1.")
-    count("dupe_factor", help="Passes over the embedded text, >= 1.")
+    count(
+        "dupe_factor",
+        help=f"Passes over the embedded text, 1 to {shards.MOST_PASSES:,}.",
+        upper_bound=shards.MOST_PASSES,
+    )
 
 
 def _define_common(flag_values):
@@ -108,10 +123,20 @@ def _define_common(flag_values):
         **own,
     )
     flags.DEFINE_integer(
-        "vocab_size", None, "Tokens, if not the configuration's.", 1, **own
+        "vocab_size",
+        None,
+        "Tokens, if not the configuration's.",
+        1,
+        _MOST_TOKENS,
+        **own,
     )
     flags.DEFINE_integer(
-        "train_vocab", None, "Tokens to learn of the embedded text.", 5, **own
+        "train_vocab",
+        None,
+        "Tokens to learn of the embedded text, >= 6.",
+        6,
+        _MOST_TOKENS,
+        **own,
     )
     flags.DEFINE_enum(
         "clip",
@@ -273,6 +298,11 @@ def _check_phase(flag_values):
             )
         if value is None and wanted and embedded:
             raise app.UsageError(f"--train_data={EMBEDDED} needs --{name}.")
+    if embedded:
+        shards.check_lengths(
+            flag_values["max_seq_length"].value,
+            flag_values["max_predictions_per_seq"].value,
+        )
     if flag_values["keras"].value != "tf_keras":
         raise app.UsageError(
             f"--keras={flag_values['keras'].value}: Model Garden's BERT is of "
@@ -308,7 +338,30 @@ def model_settings(flag_values: flags.FlagValues, tokens: int | None) -> dict:
     Args:
         flag_values: Parsed flags.
         tokens: Size of a vocabulary that was learned, or None.
+
+    Raises:
+        ValueError: There is no such configuration, or it is too large, or
+            has fewer positions than an embedded record has tokens.
     """
     size = flag_values["vocab_size"].value or tokens
     changes = {} if size is None else {"vocab_size": size}
-    return models.config(flag_values["bert_config"].value, **changes)
+    name = flag_values["bert_config"].value
+    found = models.config(name, **changes)
+    width, inner = found["hidden_size"], found["intermediate_size"]
+    tables = found["vocab_size"] + found["max_position_embeddings"]
+    layers = found["num_hidden_layers"] * (4 * width + 2 * inner)
+    weights = (tables + found["type_vocab_size"] + layers) * width
+    if weights > _MOST_PARAMETERS:
+        raise ValueError(
+            f"--bert_config={name}: a model of {weights / 1e9:,.0f} billion "
+            f"weights, expected at most {_MOST_PARAMETERS / 1e9:,.0f}."
+        )
+    for number in range(1, num_phases(flag_values) + 1):
+        length = phase(flag_values, number)["max_seq_length"].value
+        if length and length > found["max_position_embeddings"]:
+            raise ValueError(
+                f"--max_seq_length={length} in phase {number}: the model has "
+                f"positions for {found['max_position_embeddings']} "
+                f"(max_position_embeddings of --bert_config={name})."
+            )
+    return found

@@ -36,7 +36,7 @@ def count(paths):
 
 def _count(path):
     if "://" in path:
-        return _count_remote(path)
+        return read_whole(path)
     size = os.path.getsize(path)
     records = position = 0
     # Unbuffered: a buffer would be filled anew at each record.
@@ -56,7 +56,12 @@ def _count(path):
     return records
 
 
-def _count_remote(path):
+def read_whole(path) -> int:
+    """Reads a file with its checksums; how many records it has.
+
+    Raises:
+        ValueError: Names the file and the record that is damaged.
+    """
     import tensorflow as tf
 
     records = 0
@@ -65,7 +70,8 @@ def _count_remote(path):
             records += 1
     except tf.errors.DataLossError as error:
         raise ValueError(
-            f"{path}: record {records} is cut short or damaged: {error.message}"
+            f"{path}: record {records} is cut short or damaged "
+            f"({error.message.splitlines()[0]})."
         ) from error
     return records
 
@@ -74,12 +80,21 @@ def first(path) -> bytes:
     """The first record of a file that has one, its checksum unread.
 
     TensorFlow's devices are left alone, which strategies configure first.
+
+    Raises:
+        ValueError: It is cut short or damaged.
     """
     import tensorflow as tf
 
     with tf.io.gfile.GFile(path, "rb") as file:
-        length = struct.unpack("<Q", file.read(_HEADER)[:8])[0]
-        return file.read(length)
+        header, size = file.read(_HEADER), file.size()
+        if len(header) == _HEADER:
+            length = struct.unpack("<Q", header[:8])[0]
+            if _HEADER + length + _FOOTER <= size:
+                return file.read(length)
+    raise ValueError(
+        f"{path}: record 0 is cut short or damaged: the file has {size} bytes."
+    )
 
 
 def read(paths, order):

@@ -406,7 +406,7 @@ def test_shards_share_the_records(data):
         found = take(source(data).train(1, 0, shard, 2), size)
         seen += [k for inputs, _ in found for k in key(inputs)]
     assert len(set(seen)) == 27
-    with pytest.raises(ValueError, match="3 training files are too few for 4"):
+    with pytest.raises(ValueError, match="3 training files, too few for 4"):
         source(data, 8).train(1, 0, 0, 4)
 
 
@@ -612,7 +612,7 @@ def test_second_phase_inherits(data):
         (["--keep_optimizer_state"], "keep_optimizer_state.* no use"),
         (["--phase=2"], "phase=2 has no use"),
         ([*SECOND, "--phase2_beta_1=1.5"], "phase2_beta_1"),
-        ([*SECOND, "--phase2_momentum=0.5"], "Phase 2: --momentum=0.5 has no"),
+        ([*SECOND, "--phase2_momentum=0.5"], "Phase 2: --momentum does not"),
         (
             [*SECOND, "--keep_optimizer_state", "--phase2_optimizer=lamb"],
             "one optimizer for both",
@@ -625,7 +625,7 @@ def test_second_phase_inherits(data):
         (["--train_data=embedded"], "validation_data=.* has no use"),
         (["--keras=keras3"], "of tf_keras"),
         (["--clip=per_replica", "--mixed_precision=float16"], "float16"),
-        (["--schedule=cosine"], "warmup_steps=1 has no use"),
+        (["--schedule=cosine"], "warmup_steps does not apply"),
     ],
 )
 def test_flags_refused(data, more, message):

@@ -56,6 +56,10 @@ _HEAD_BYTES = 4096
 _TAR = (257, b"ustar")
 
 
+class Missing(ValueError):
+    """There is no file of that name."""
+
+
 def named(flag: str, name: str, names: list[str]) -> list[str]:
     """The file or the files of a pattern, sorted, that a flag names.
 
@@ -65,7 +69,8 @@ def named(flag: str, name: str, names: list[str]) -> list[str]:
         names: All that the flag names, of which it is one.
 
     Raises:
-        ValueError: There is no such file, or a folder in its place.
+        Missing: There is no such file.
+        ValueError: There is a folder or a device in its place.
     """
     paths = [name]
     if not os.path.exists(name):
@@ -73,7 +78,7 @@ def named(flag: str, name: str, names: list[str]) -> list[str]:
         if "**" in name:
             paths = [path for path in paths if not os.path.isdir(path)]
     if not paths:
-        raise ValueError(f"--{flag}={name}: {_missing(name, names)}")
+        raise Missing(f"--{flag}={name}: {_missing(name, names)}")
     for path in paths:
         _check_regular(flag, path)
     return paths

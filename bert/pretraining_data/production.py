@@ -237,8 +237,8 @@ def _same(path: pathlib.Path, there: dict | None, wanted: dict) -> None:
         if there.get(name) != value:
             raise ValueError(
                 f"{path}: what is there was made with {name} "
-                f"{_brief(there.get(name))}, not {_brief(value)}. Give another "
-                "--output_prefix, or delete it with its shards."
+                f"{_brief(there.get(name))}, not {_brief(value)}. Write "
+                "elsewhere, or delete it with its shards."
             )
 
 

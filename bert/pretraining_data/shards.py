@@ -14,6 +14,11 @@ from bert.pretraining_data import pairs
 from bert.pretraining_data import records
 from lbcheck.support import files
 
+LONGEST = 2**14
+"""Tokens of a record at most; published BERTs have positions for 512."""
+MOST_PASSES = 1000
+"""Passes over the text at most, all of which are in memory at once."""
+
 _ROWS_TIMES_LENGTH = 2**16  # of a batch that is masked at once
 
 
@@ -29,6 +34,21 @@ class Settings(NamedTuple):
     short_seq_prob: float
     dupe_factor: int
     seed: int
+
+
+def check_lengths(max_seq_length: int, max_predictions_per_seq: int) -> None:
+    """Refuses more predictions than a record has tokens to mask.
+
+    Raises:
+        ValueError: Names both.
+    """
+    room = max_seq_length - 3
+    if max_predictions_per_seq > room:
+        raise ValueError(
+            f"max_predictions_per_seq={max_predictions_per_seq}: of "
+            f"max_seq_length={max_seq_length} tokens at most {room} can be "
+            "masked, all but [CLS] and two [SEP]."
+        )
 
 
 class Counts(NamedTuple):

@@ -47,6 +47,11 @@ def report(
         "Plan": [f"{key}: {value}" for key, value in plan.items()],
         "Memory of a replica, estimated": _memory(workload, options, plan),
     }
+    return listing(sections)
+
+
+def listing(sections: dict[str, list[str]]) -> str:
+    """Titles with their lines below, indented."""
     return "\n".join(
         "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
         for title, lines in sections.items()

@@ -59,30 +59,34 @@ def plan(options: Options, source, flagfile: str) -> dict:
 
     Args:
         options: Settings of the run.
-        source: Data, for the number of examples.
+        source: Data, for the number of examples; None: there is none.
         flagfile: As `run` takes it.
 
     Returns:
         {"record", "devices", "replicas", "replica_batch",
-        "microbatch_size", "microbatches", "steps", "epochs"}.
+        "microbatch_size", "microbatches", "steps", "epochs"}, without data
+        no "epochs".
 
     Raises:
         ValueError: If the batch does not divide, or the folder holds
             another run.
     """
     record = Record(options.output_dir, flagfile)
-    found = record.checkpoints.newest()
+    newest = record.checkpoints.newest()
     engine = engines.make(options)
-    return {
-        "record": f"goes on after {found[0]} updates" if found else "new",
+    found = {
+        "record": f"goes on after {newest[0]} updates" if newest else "new",
         "devices": engine.devices,
         "replicas": engine.layout.replicas,
         "replica_batch": engine.layout.replica_batch,
         "microbatch_size": engine.layout.element,
         "microbatches": engine.layout.microbatches,
         "steps": options.total_steps,
-        "epochs": options.total_steps * options.batch_size / source.num_train,
     }
+    if source is not None:
+        examples = options.total_steps * options.batch_size
+        found["epochs"] = examples / source.num_train
+    return found
 
 
 def evaluate(
@@ -134,7 +138,8 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
             shard, num_shards)` all examples once with weights, the last
             batches filled up with examples of weight 0; `num_train` and
             `num_validation` count them. `parts`, if there, names the methods
-            such as `validation` that are evaluated.
+            such as `validation` that are evaluated; `verify`, if there, reads
+            all files and raises ValueError with the name of a damaged one.
         flagfile: What runs this again; another one in the folder refuses.
         settings: Resolved settings for the record, as JSON takes them.
 
@@ -290,10 +295,22 @@ class _Run:
             return exit_codes.UNAVAILABLE
         if not _is_refusal(error):
             raise error
+        message = self._named(error)
         if not self._begun:
-            raise ValueError(brief(error)) from error
-        traceback.print_exc()
-        return self._end(exit_codes.REFUSED, "refused", brief(error))
+            raise ValueError(message) from error
+        if isinstance(error, ValueError):  # perhaps a fault
+            traceback.print_exc()
+        return self._end(exit_codes.REFUSED, "refused", message)
+
+    def _named(self, error):
+        """The message; TensorFlow does not say which file is damaged."""
+        verify = getattr(self._source, "verify", None)
+        if type(error).__name__ == "DataLossError" and verify:
+            try:
+                verify()
+            except ValueError as found:
+                return str(found)
+        return brief(error)
 
     def _end(self, code, status, message, **details):
         print(message, file=sys.stderr, flush=True)
