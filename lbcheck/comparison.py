@@ -1,5 +1,6 @@
 """`lbcheck.compare`: arms compared on a model of yours, and the answer."""
 
+import json
 import pathlib
 import sys
 
@@ -47,6 +48,13 @@ class Comparison:
         )
         points = [f"  {row[0]}: {row[-1]}" for row in table.rows]
         return "\n".join([text, "", f"{last.capitalize()}:", *points])
+
+    def to_json(self) -> str:
+        """The verdict, what each arm reached and where the report is."""
+        from lbcheck.report import results
+
+        found = results.summary(results.collect(self._folder), self.report_path)
+        return json.dumps(found | {"news": self.news}, indent=2)
 
     def __str__(self):
         parts = (

@@ -180,7 +180,7 @@ def test_status_counts_without_a_framework(finished):
     code = f"""
 import sys
 from lbcheck.study import study_command
-print(study_command.status({str(folder)!r}))
+print(study_command.as_text(study_command.status({str(folder)!r})))
 heavy = {{"tensorflow", "keras", "tf_keras", "optuna", "sqlalchemy"}}
 assert not heavy & set(sys.modules)
 """

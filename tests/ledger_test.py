@@ -85,10 +85,12 @@ def test_tasks_come_back_as_records(tmp_path):
 def test_status_counts_what_is_to_be_done(tmp_path):
     study = records.open_study(tmp_path, make_study())
     total = protocol.Protocol(study).total
-    assert f": 0 of {total} trials" in study_command.status(tmp_path)
+    assert f": 0 of {total} trials" in study_command.as_text(
+        study_command.status(tmp_path)
+    )
     done = [make_record(task) for task in first_tasks(study, 8)]
     records.export(tmp_path, study, done)
-    said = study_command.status(tmp_path)
+    said = study_command.as_text(study_command.status(tmp_path))
     assert f": 8 of {total} trials" in said
     rows = [line.split() for line in said.splitlines()[3:]]
     sizes = protocol.Protocol(study).sizes
@@ -102,7 +104,7 @@ def test_status_counts_what_is_to_be_done(tmp_path):
         for state, number in zip(("finished", "diverged"), numbers):
             assert int(number) == sum(r["status"] == state for r in ended)
     (tmp_path / records.TRIALS).write_text("{}\n")
-    with pytest.raises(records.StudyError, match="trials.jsonl: damaged"):
+    with pytest.raises(records.StudyError, match="trials.jsonl:1: .*`arm`"):
         study_command.status(tmp_path)
 
 

@@ -48,7 +48,14 @@ def make_study(arms=("nesterov", "lars"), **changes):
         "refined_trials": 4,
         "seeds": 3,
         "arms": {
-            name: {"optimizer": name, "fixed": {}, "space": space, "audit": []}
+            name: {
+                "optimizer": name,
+                "schedule": "warmup_polynomial",
+                "layer_wise": name in ("lars", "lamb"),
+                "fixed": {},
+                "space": space,
+                "audit": [],
+            }
             for name in arms
         },
         "environment": {"python": "3"},

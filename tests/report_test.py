@@ -20,6 +20,8 @@ from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
 from lbcheck.report import verdict
+from lbcheck.settings import schedule as families
+from lbcheck.study import learning_rates
 from tests import chromium
 from tests import synthetic_study
 
@@ -276,13 +278,14 @@ def test_schedules_are_those_of_the_best_points(made):
 
 def test_the_schedule_doctor_speaks(tmp_path):
     study = synthetic_study.make_study()
-    study["arms"]["lars"]["fixed"] = {
-        "decay_power": 1.0,
-        "decay_end_step": 60,
-    }
     records = synthetic_study.make_records(study)
+    ends = families.warmup_polynomial(100, 2.0, 10, decay_end_step=60)
+    described = learning_rates.describe(ends, 100, {"learning_rate": 2.0})
+    assert described["steps"] == list(range(100))
+    assert described["rates"] == [float(ends(step)) for step in range(100)]
     for record in records:
-        record["hyperparameters"]["warmup_steps"] = 10
+        if record["arm"] == "lars" and record.get("schedule"):
+            record["schedule"] = described
     text, found = write(tmp_path, study, records)
     assert [
         (row["arm"], row["code"])
@@ -290,6 +293,33 @@ def test_the_schedule_doctor_speaks(tmp_path):
         if row["severity"] == "error"
     ] == [("lars", "ends_early")]
     assert "error: ends_early" in text
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        {},
+        {"learning_rate": 0.0, "warmup_steps": 5},
+        {"learning_rate": "high", "warmup_steps": 0.1},
+        {"learning_rate": True, "warmup_steps": 10**9},
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 3, 4, 1000])
+def test_any_point_and_length_of_a_run_has_rates(point, steps):
+    found = learning_rates.describe(lambda step: 0.5, steps, point)
+    assert set(found["rates"]) == {0.5}
+    assert len(found["steps"]) == min(steps, 200)
+    assert found["steps"][-1] == steps - 1
+
+
+def test_studies_without_recorded_rates_say_so(made, tmp_path):
+    _, study, records, _ = made
+    old = [{k: r[k] for k in r if k != "schedule"} for r in records]
+    text, found = write(tmp_path, study, old)
+    assert found["tables"]["schedules"] == []
+    assert 'id="schedules"' not in text
+    assert "These records hold no learning rates" in text
+    assert "hold no learning rates" not in (made[0] / "report.html").read_text()
 
 
 def test_csv_holds_what_json_holds(made):
@@ -642,6 +672,23 @@ def _change_arm(**changes):
     return _change_study(arms=arms | {"lars": arms["lars"] | changes})
 
 
+def _many(count):
+    arm = synthetic_study.make_study()["arms"]["lars"]
+    return {f"arm{number}": arm for number in range(count)}
+
+
+def _diagnostics(ratios):
+    variable = {"path": "kernel", "shape": [3], "trust_ratio": ratios}
+    for name in ("effective_rate", "relative_update"):
+        variable[name] = [0.5, None]
+    return {"steps": [0, 50], "variables": [variable]}
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 def _cut_study(folder):
     path = folder / "study.json"
     path.write_text("".join(path.read_text().splitlines(True)[:5]))
@@ -651,31 +698,78 @@ def _cut_study(folder):
     ("damage", "message"),
     [
         (lambda f: shutil.rmtree(f), "no such folder"),
-        (lambda f: (f / "study.json").unlink(), "study.json: there is no such"),
-        (_cut_study, r"study.json:\d+: not JSON"),
+        (lambda f: (f / "study.json").unlink(), "there is no study.json"),
+        (lambda f: _folder(f / "study.json"), "study.json: Is a directory"),
+        (lambda f: _folder(f / "trials.jsonl"), "trials.jsonl: Is a directory"),
+        (_cut_study, r"study.json: not JSON: .*line \d+"),
         (_change_study(format=0), "format of the study must be 1, received 0"),
-        (_change_study(steps="gone"), "study.json: 'steps' is missing"),
-        (_change_study(arms=[]), "study.json: 'arms' must be dict"),
-        (_change_study(target="x"), "'target' must be int or float or None"),
-        (_change_arm(space="x"), "arm lars: 'space' must be dict"),
-        (_change_arm(schedule="x"), "unknown schedule 'x'; expected one of"),
-        (_change_arm(space={"points": "x"}), "study.json: arm lars: "),
-        (_change_study(metric={"name": "x"}), "study.json: metric has no"),
+        (_change_study(steps="gone"), "study.json: .*missing .*`steps`"),
+        (_change_study(steps=0), "study.json: steps: expected `int` >= 1"),
+        (_change_study(arms=[]), "study.json: arms: expected `object`"),
+        (_change_study(arms={}), "study.json: arms: expected `object` of len"),
+        (_change_study(target="x"), "study.json: target: expected `float"),
+        (_change_study(seeds=10**9), "seeds: expected `int` <= 1000, rec"),
+        (_change_study(trials=-3), "trials: expected `int` >= 1, rec.* -3"),
         (
-            _change_line(7, lambda line: line[:40]),
-            "trials.jsonl:7: not a JSON object",
+            _change_study(trials=10**4, arms=_many(51)),
+            "100,000 trials .*511,020",
         ),
-        (_change_line(7, lambda _: "[]\n"), "trials.jsonl:7: expected an obj"),
+        (_change_study(selection="test"), "selection: expected one of .train"),
+        (_change_study(command=[]), "command: expected `array` of length >= 1"),
+        (_change_study(command=["a", None]), r"command\[1\]: expected `str`"),
+        (_change_study(environment=[]), "environment: expected `object`"),
+        (_change_study(name="a\x1b[2Jb"), r"control characters: 'a\\x1b\[2Jb'"),
+        (_change_study(metric={"name": "x", "mode": "up"}), "one of 'max', "),
+        (_change_study(facts={"num_validation": 0.5}), "facts.num_validation"),
+        (_change_arm(space="x"), "arm 'lars': space: expected `object`"),
+        (_change_arm(layer_wise=None), "arm 'lars': layer_wise: expected `b"),
+        (_change_arm(space={"points": "x"}), "study.json: arm 'lars': "),
+        (_change_study(metric={"name": "x"}), "study.json: metric: .*missing"),
+        (_change_line(7, lambda line: line[:40]), "trials.jsonl:7: not JSON"),
+        (_change_line(160, lambda line: line[:-1]), "jsonl:160: .*cut short"),
+        (_change_line(7, lambda _: "[]\n"), "trials.jsonl:7: expected `obj"),
         (
             _change_line(9, lambda line: line.replace("512", "NaN")),
-            "trials.jsonl:9: .*NaN is not JSON",
+            "trials.jsonl:9: .*NaN is no number of JSON",
         ),
-        (_change_record(3, arm="sgd"), r"jsonl:3: 'arm' .*received 'sgd'"),
-        (_change_record(3, stage="x"), r"jsonl:3: 'stage' .*received 'x'"),
-        (_change_record(3, status="?"), r"jsonl:3: 'status' .*received '\?'"),
-        (_change_record(3, index="0"), r"jsonl:3: 'index' must be int"),
-        (_change_record(3, index=0), r"jsonl:3: .* on line 1 already"),
+        (
+            _change_line(9, lambda line: line.replace("512", "9" * 4000)),
+            "trials.jsonl:9: .*99999... is too large",
+        ),
+        (_change_record(3, arm="sgd"), r"jsonl:3: arm .*received 'sgd'"),
+        (_change_record(3, arm=[]), r"jsonl:3: arm: expected `str`"),
+        (_change_record(3, stage="x"), r"jsonl:3: stage: .*received 'x'"),
+        (_change_record(3, status="?"), r"jsonl:3: status: .*received '\?'"),
+        (_change_record(3, index="0"), r"jsonl:3: index: expected `int`"),
+        (_change_record(3, index=-5), r"jsonl:3: index: expected `int` >= 0"),
+        (_change_record(3, index=20), r"jsonl:3: index must be below 20"),
+        (_change_record(3, index=0), r"jsonl:3: .*jsonl:1 already"),
+        (_change_record(3, steps=101), r"jsonl:3: steps: .* 0 to 100"),
         (_change_record(3, metrics={}), r"jsonl:3: a finished trial .*accur"),
+        (_change_record(3, metrics=[]), r"jsonl:3: metrics: expected `object"),
+        (
+            _change_record(3, metrics={"validation": [], "training": {}}),
+            r"jsonl:3: metrics\[...\]: expected `object`",
+        ),
+        (_change_record(3, hyperparameters={"a": {}}), "hyperparameters"),
+        (_change_record(3, curve=[1, 2]), r"jsonl:3: curve\[0\]: expected"),
+        (
+            _change_record(3, curve=[{"step": 9}, {"step": 9}]),
+            "jsonl:3: curve: expected increasing steps",
+        ),
+        (
+            _change_record(3, curve=[{"step": 9, "training": {}}]),
+            "jsonl:3: curve: step 9 has no training accuracy",
+        ),
+        (_change_record(3, diagnostics={"steps": [0]}), "jsonl:3: diagnostic"),
+        (
+            _change_record(3, diagnostics=_diagnostics(ratios=[1.0])),
+            "jsonl:3: diagnostics.trust_ratio: expected 2 numbers, .* 1",
+        ),
+        (
+            _change_record(3, schedule={"steps": [0], "rates": [1, 2]}),
+            "jsonl:3: schedule: .*missing .*findings",
+        ),
     ],
 )
 def test_damage_is_named_with_file_and_line(made, tmp_path, damage, message):
@@ -701,7 +795,7 @@ def run(*arguments):
 def test_command_says_what_is_wrong(tmp_path):
     for arguments, message in (
         ([], "takes the folder of one study"),
-        ([str(tmp_path)], "study.json: there is no such file"),
+        ([str(tmp_path)], "holds no study: there is no study.json"),
         ([str(tmp_path / "no")], "no such folder"),
     ):
         done = run(*arguments)

@@ -178,7 +178,25 @@ def _confirm(study, arm, index, hyperparameters, random):
     record = task | _finished(study, 0.966 + offset, random, curve=True)
     if index == 0:
         record["diagnostics"] = _diagnostics(arm, random)
+        record["schedule"] = _schedule(hyperparameters)
     return record
+
+
+def _schedule(hyperparameters):
+    """Linear warm-up and quadratic decay."""
+    peak = hyperparameters["learning_rate"]
+    warmup = hyperparameters["warmup_steps"]
+    steps = list(range(STEPS))
+    return {
+        "steps": steps,
+        "rates": [
+            peak * step / warmup
+            if step < warmup
+            else peak * ((STEPS - step) / (STEPS - warmup)) ** 2
+            for step in steps
+        ],
+        "findings": [],
+    }
 
 
 def _finished(study, accuracy, random, curve):

@@ -449,11 +449,14 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         record = outcome(trainer, task("lars"), diagnostics_every=5)
         table = record.pop("diagnostics")
         self.assertEqual(record["metrics"], plain["metrics"])
+        self.assertIsNone(plain["schedule"])
         self.assertEqual(table["steps"], [0, 5, 10])
         kernel, bias = table["variables"][:2]
         self.assertEqual(kernel["shape"], [6, 16])
         self.assertEqual(bias["trust_ratio"], [1.0, 1.0, 1.0])
         schedule = trainer._arms["lars"].schedule_of(point("lars"), _STEPS)
+        rates = [float(schedule(step)) for step in range(_STEPS)]
+        self.assertEqual(record["schedule"]["rates"], rates)
         for index, step in enumerate(table["steps"]):
             self.assertAllClose(
                 kernel["effective_rate"][index],
@@ -487,6 +490,7 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEqual(records[0]["metrics"], records[2]["metrics"])
         self.assertEqual(trainer.traces, {"sgd": 2})
         self.assertIsNone(records[0]["diagnostics"])
+        self.assertEqual(max(records[0]["schedule"]["rates"]), 0.1)
         self.assertEqual(trainer.audit("sgd"), [])
 
     @parameterized.named_parameters(*zip(_KERASES, _KERASES))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from lbcheck.report import drawing
-from lbcheck.report.folder import PARTS
+from lbcheck.study.formats import PARTS
 
 _LONGEST_LABEL = 16
 

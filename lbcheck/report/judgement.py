@@ -17,7 +17,6 @@ from lbcheck.report.answers import Verdict
 from lbcheck.report.shift import Plan
 from lbcheck.report.shift import Shift
 
-PARTS = ("validation", "training")
 LEAST_SEEDS = 6
 ARMS_A_SIDE = 5
 ACCURACY_MARGIN = 0.005

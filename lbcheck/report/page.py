@@ -28,6 +28,14 @@ class Group(NamedTuple):
     items: list
 
 
+_NO_RATES = Text(
+    "Learning rate schedules",
+    "These records hold no learning rates: an earlier version of lbcheck "
+    "wrote them. A study that is run again has this figure.",
+    "",
+)
+
+
 def render(results: dict, study: dict) -> str:
     """The page.
 
@@ -130,6 +138,8 @@ def _groups(results, study):
         ),
     )
     known = drawn | made
+    if "schedules" not in drawn and results["tables"]["seeds"]:
+        known["schedules"] = _NO_RATES
     groups = [
         Group(name, title, [known[item] for item in items if item in known])
         for name, title, items in contents

@@ -1,11 +1,11 @@
 """Which tables the report has, made of the results and of nothing else."""
 
 from lbcheck.report import study_tables
-from lbcheck.report.folder import PARTS
 from lbcheck.report.tables import Table
 from lbcheck.report.tables import interval
 from lbcheck.report.tables import metric
 from lbcheck.report.tables import number
+from lbcheck.study.formats import PARTS
 
 
 def make(results: dict) -> list[Table]:

@@ -58,7 +58,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     from lbcheck.report import verdict
 
     study, records = folder
-    finished = not protocol.Protocol(study).next_tasks(records)
+    finished = protocol.Protocol(study).is_done(records)
     decided = verdict.decide(study, records).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
     seeds = run_tables.seeds(study, records)
@@ -98,6 +98,28 @@ def collect(folder: Folder) -> dict[str, Any]:
             "failures": budget_tables.failures(records),
             "trials": search_tables.trials(study, records),
         },
+    }
+
+
+def summary(results: dict[str, Any], report_path) -> dict[str, Any]:
+    """What a command prints of the results as JSON.
+
+    Args:
+        results: As `collect` returns them.
+        report_path: The page.
+    """
+    from lbcheck.report import page
+
+    verdict = results["verdict"] or {"answer": None, "more_seeds": None}
+    return {
+        "finished": results["finished"],
+        "answer": verdict["answer"],
+        "more_seeds": verdict["more_seeds"],
+        "sentence": page.sentence(results),
+        "arms": results["tables"]["arms"],
+        "best_points": results["tables"]["best_points"],
+        "budget": results["tables"]["budget"],
+        "report": str(report_path),
     }
 
 

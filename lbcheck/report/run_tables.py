@@ -3,18 +3,14 @@
 A table is a list of flat rows; a figure draws what a table holds.
 """
 
-import inspect
-
 import numpy as np
-from absl import app
 
-from lbcheck.report.folder import PARTS
 from lbcheck.report.search_tables import of
 from lbcheck.report.search_tables import value
 from lbcheck.study import protocol
+from lbcheck.study.formats import PARTS
 
 _MOST_STEPS = 60
-_SCHEDULE_POINTS = 200
 QUANTITIES = ("trust_ratio", "effective_rate", "relative_update")
 
 
@@ -80,62 +76,27 @@ def boxes(study, seed_rows) -> list[dict]:
 def schedules(study, records) -> tuple[list[dict], list[dict]]:
     """The rate over the run at each arm's best point, and what is wrong.
 
+    Both are as recorded by the first confirmation run, since a schedule may
+    be a function of the user's, which no report calls.
+
     Returns:
         Rows of the rates, and rows of the schedule doctor's findings.
     """
-    from lbcheck import schedules as rooms
-
     rows, findings = [], []
-    steps = study["steps"]
-    shown = np.unique(
-        np.linspace(0, steps - 1, min(steps, _SCHEDULE_POINTS)).round()
-    ).astype(int)
     for arm in study["arms"]:
-        point = _best_point(study, records, arm)
-        schedule = _schedule(study["arms"][arm], point, steps)
-        if schedule is None:
-            continue
-        rates = np.asarray([float(schedule(step)) for step in shown.tolist()])
-        rows += [
-            {"arm": arm, "step": step, "learning_rate": rate}
-            for step, rate in zip(shown.tolist(), rates.tolist())
+        recorded = [
+            record["schedule"]
+            for record in of(records, arm, "confirm")
+            if record.get("schedule")
         ]
-        if steps < 4:
-            continue
-        examination = rooms.examine(
-            schedule,
-            steps,
-            peak_rate=point.get("learning_rate"),
-            warmup_steps=point.get("warmup_steps"),
-        )
-        findings += [
-            {
-                "arm": arm,
-                "step": finding.step,
-                "severity": finding.severity,
-                "code": finding.code,
-                "size": finding.size,
-                "what": finding.what,
-                "fix": finding.fix,
-            }
-            for finding in examination.findings
-        ]
+        for found in recorded[:1]:
+            rows += [
+                {"arm": arm, "step": step, "learning_rate": rate}
+                for step, rate in zip(found["steps"], found["rates"])
+                if rate is not None
+            ]
+            findings += [{"arm": arm} | row for row in found["findings"]]
     return rows, findings
-
-
-def _schedule(arm, point, steps):
-    """The schedule of an arm at a point; None where it has no point."""
-    from lbcheck.settings import schedule
-
-    if not point:
-        return None
-    try:
-        family = schedule.family(arm["schedule"])
-    except app.UsageError as error:
-        raise ValueError(f"study.json: {error}") from error
-    given = arm["fixed"] | point
-    known = inspect.signature(family).parameters
-    return family(steps, **{n: v for n, v in given.items() if n in known})
 
 
 def curves(study, records) -> list[dict]:

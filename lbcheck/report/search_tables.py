@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lbcheck.report.folder import PARTS
+from lbcheck.study.formats import PARTS
 
 _NUM_BINS = 3
 _MOST_VALUES = 4

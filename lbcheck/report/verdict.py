@@ -38,6 +38,7 @@ from lbcheck.report.answers import ArmSummary
 from lbcheck.report.answers import PairVerdict
 from lbcheck.report.answers import Verdict
 from lbcheck.report.judgement import Runs
+from lbcheck.study.formats import PARTS
 
 
 def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
@@ -78,7 +79,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
             arm: [_value(study, record, part) for record in runs]
             for arm, runs in confirmed.items()
         }
-        for part in judgement.PARTS
+        for part in PARTS
     }
     target, metric = study.get("target"), study["metric"]
     notes += _sampling(study, values["validation"])
@@ -188,7 +189,7 @@ better on training: regularization rather than optimization.
     """
     hits = hits or {}
     arms, pairs = [], []
-    for part in judgement.PARTS:
+    for part in PARTS:
         known = {a: m[part] for a, m in medians.items() if part in m}
         for arm, median in known.items():
             reached = {}

@@ -20,6 +20,7 @@ _REFINED_WIDTH = 0.3
 """Of the broad space's width; three decades of a rate become about one."""
 _EVALUATIONS = 20
 _DIAGNOSTICS = 50
+_MOST_TRIALS = 100_000
 
 
 class Cut(NamedTuple):
@@ -55,6 +56,11 @@ class Protocol:
         )
         for arm in study["arms"]:
             self._check(arm)
+        if self.total > _MOST_TRIALS:
+            raise ValueError(
+                f"a study has at most {_MOST_TRIALS:,} trials of all arms "
+                f"together, received {self.total:,}."
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -73,22 +79,32 @@ class Protocol:
         still searched. The same records give the same tasks, so a task that
         another worker runs at this moment is among them.
         """
-        done = {(r["arm"], r["stage"], r["index"]) for r in records}
         tasks = []
+        for arm, stage, missing in self._waiting(records):
+            points = self._points(arm, stage, records)
+            tasks += [
+                self._task(arm, stage, i, points[i]) for i in missing if points
+            ]
+        return tasks
+
+    def is_done(self, records: list[dict]) -> bool:
+        """Whether no task is left; `next_tasks` without their points."""
+        return not any(
+            stage == "broad" or best(self._study, records, arm)
+            for arm, stage, _ in self._waiting(records)
+        )
+
+    def _waiting(self, records):
+        """(arm, first stage that is not whole, its missing indices)."""
+        done = {(r["arm"], r["stage"], r["index"]) for r in records}
         for arm in self._study["arms"]:
             for stage, size in self._sizes.items():
                 missing = [
                     i for i in range(size) if (arm, stage, i) not in done
                 ]
                 if missing:
-                    points = self._points(arm, stage, records)
-                    tasks += [
-                        self._task(arm, stage, i, points[i])
-                        for i in missing
-                        if points
-                    ]
+                    yield arm, stage, missing
                     break
-        return tasks
 
     def observation(self, task: dict) -> dict:
         """What to look at during a task: keyword arguments of `Trainer.run`.

@@ -11,6 +11,9 @@ import pathlib
 import reprlib
 
 from lbcheck.study import fingerprint_difference
+from lbcheck.study import formats
+from lbcheck.support import errors
+from lbcheck.support import schema
 
 STUDY = "study.json"
 TRIALS = "trials.jsonl"
@@ -46,6 +49,7 @@ def open_study(folder, study: dict) -> dict:
     """
     folder = pathlib.Path(folder)
     study = json.loads(json.dumps(study))  # as it will be read again
+    formats.check_study(study, "This study")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _created_or_checked(folder, study)
@@ -79,20 +83,57 @@ def _created_or_checked(folder, study):
 
 
 def read(folder) -> dict:
-    """What study.json says.
+    """What study.json says, checked.
 
     Raises:
         StudyError: There is none, or it is damaged.
     """
     path = pathlib.Path(folder) / STUDY
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return formats.check_study(schema.read(path), str(path))
+    except FileNotFoundError as error:
+        what = f"holds no study: there is no {STUDY}"
+        if not path.parent.exists():
+            what = "there is no such folder"
         raise StudyError(
-            f"{folder} holds no study: {path}: {error.strerror}."
+            f"{folder}: {what}; expected a folder that `lbcheck compare` wrote."
         ) from error
+    except OSError as error:
+        raise StudyError(errors.of_system(error)) from error
     except ValueError as error:
-        raise StudyError(f"{path}: not JSON: {error}.") from error
+        raise StudyError(str(error)) from error
+
+
+def read_trials(folder, study: dict) -> list[dict]:
+    """The records of trials.jsonl in canonical order, checked; [] without it.
+
+    Args:
+        folder: Of the study.
+        study: As `read` returns it.
+
+    Raises:
+        StudyError: It is damaged or cannot be read; names file and line.
+    """
+    path = pathlib.Path(folder) / TRIALS
+    records, places = [], {}
+    try:
+        for where, record in schema.read_lines(path):
+            formats.check_record(record, study, where)
+            trial = record["arm"], record["stage"], record["index"]
+            if trial in places:
+                raise ValueError(
+                    f"{where}: arm {trial[0]!r}, {trial[1]} trial {trial[2]} "
+                    f"stands at {places[trial]} already."
+                )
+            places[trial] = where
+            records.append(record)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StudyError(errors.of_system(error)) from error
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+    return canonical(study, records)
 
 
 def another(there: dict, here: dict) -> str | None:

@@ -1,6 +1,9 @@
 """`lbcheck study`: how far a study is.
 
-lbcheck study status FOLDER
+    lbcheck study status FOLDER
+    lbcheck study status FOLDER --format=json
+
+Exit code 2: there is no study in the folder, or its records are damaged.
 """
 
 import collections
@@ -14,12 +17,16 @@ from absl import flags
 from lbcheck.study import protocol
 from lbcheck.study import records
 from lbcheck.study import text_table
+from lbcheck.support import command
 
 FLAGS = flags.FlagValues()
+command.define_format(FLAGS)
+
+_ENDS = ("finished", "diverged")
 
 
-def status(folder) -> str:
-    """A table of arms and stages, with the number of trials in each state.
+def status(folder) -> dict:
+    """How many trials of each arm and stage are in which state.
 
     It reads what the workers write into the folder every few seconds, not
     the ledger, so that it is quick and disturbs nobody.
@@ -27,44 +34,55 @@ def status(folder) -> str:
     Args:
         folder: Of the study.
 
+    Returns:
+        {"name", "done": trials, "total": trials, "age": seconds since the
+        workers wrote, None if they have not, "stages": one dict an arm and
+        stage: "arm", "stage", "finished", "diverged", "to_do"}, JSON-able.
+
     Raises:
         records.StudyError: There is no study, or its records are damaged.
     """
     study = records.read(folder)
-    sizes = protocol.Protocol(study).sizes
-    path = pathlib.Path(folder) / records.TRIALS
-    found, when = collections.Counter(), "No trial is done yet."
-    if path.exists():
-        found = _count(path)
-        age = max(0, time.time() - path.stat().st_mtime)
-        when = f"Written {age:,.0f} seconds ago."
-    rows = []
+    done = records.read_trials(folder, study)
+    found = collections.Counter(
+        (record["arm"], record["stage"], record["status"]) for record in done
+    )
+    stages = []
     for arm in study["arms"]:
-        for stage, size in sizes.items():
-            ended = [found[arm, stage, s] for s in ("finished", "diverged")]
+        for stage, size in protocol.Protocol(study).sizes.items():
+            ended = {end: found[arm, stage, end] for end in _ENDS}
+            to_do = size - sum(ended.values())
             if size:
-                rows.append([arm, stage, *ended, size - sum(ended)])
-    done, total = sum(found.values()), sum(sum(row[2:]) for row in rows)
+                stages.append(
+                    {"arm": arm, "stage": stage, **ended, "to_do": to_do}
+                )
+    return {
+        "name": study["name"],
+        "done": len(done),
+        "total": sum(row["to_do"] for row in stages) + len(done),
+        "age": _age(pathlib.Path(folder) / records.TRIALS),
+        "stages": stages,
+    }
+
+
+def _age(path):
+    return max(0, time.time() - path.stat().st_mtime) if path.exists() else None
+
+
+def as_text(found: dict) -> str:
+    """What `status` returns, for people."""
+    when = "No trial is done yet."
+    if found["age"] is not None:
+        when = f"Written {found['age']:,.0f} seconds ago."
     table = text_table.text_table(
-        ["arm", "stage", "finished", "diverged", "to do"],
-        [[str(cell) for cell in row] for row in rows],
+        ["arm", "stage", *_ENDS, "to do"],
+        [[str(cell) for cell in row.values()] for row in found["stages"]],
         numeric=range(2, 5),
     )
     return (
-        f"{study['name']}: {done} of {total} trials are done. {when}\n\n{table}"
+        f"{found['name']}: {found['done']} of {found['total']} trials are "
+        f"done. {when}\n\n{table}"
     )
-
-
-def _count(path):
-    """{(arm, stage, status): records}."""
-    try:
-        found = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return collections.Counter(
-            (record["arm"], record["stage"], record["status"])
-            for record in found
-        )
-    except (ValueError, KeyError) as error:
-        raise records.StudyError(f"{path}: damaged: {error!r}.") from error
 
 
 def main(argv):
@@ -73,8 +91,10 @@ def main(argv):
         raise app.UsageError(
             f"lbcheck study takes `status` and a folder; received {argv}."
         )
-    try:
-        print(status(argv[1]))
-    except (OSError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
+    found = status(argv[1])
+    print(
+        json.dumps(found, indent=2)
+        if FLAGS.format == "json"
+        else as_text(found)
+    )
     return 0

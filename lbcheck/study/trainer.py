@@ -5,6 +5,8 @@ import time
 
 from lbcheck import keras_choice
 from lbcheck.study import feed as feeds
+from lbcheck.study import formats
+from lbcheck.study import learning_rates
 from lbcheck.study import model as models
 from lbcheck.study import random_state
 
@@ -177,8 +179,9 @@ class Trainer:
             task: {"arm", "stage", "index", "seed", "hyperparameters"}.
             evaluate_at: Numbers of updates after which the curve has a
                 point, besides the metrics at the end.
-            diagnostics_every: Record trust ratios and rates every so many
-                updates, for arms with an optimizer of this package; 0: never.
+            diagnostics_every: Record the schedule's rates and, for arms with
+                an optimizer of this package, trust ratios and effective rates
+                every so many updates; 0: neither.
 
         Returns:
             The record: the task and what came out, JSON-able.
@@ -191,6 +194,9 @@ class Trainer:
         arm.check(
             task["hyperparameters"], workload.steps, workload.model_arguments
         )
+        schedule = None
+        if diagnostics_every:
+            schedule = self._schedule(arm, task["hyperparameters"])
         if not self.audit(task["arm"]):
             diagnostics_every = 0
         with random_state.kept():
@@ -204,7 +210,13 @@ class Trainer:
                 runner, feed, task["seed"], set(evaluate_at), diagnostics_every
             )
             seconds = time.perf_counter() - begun
-        return {**task, **outcome, "seconds": seconds}
+        return {**task, **outcome, "schedule": schedule, "seconds": seconds}
+
+    def _schedule(self, arm, point):
+        steps = self._workload.steps
+        return learning_rates.describe(
+            arm.schedule_of(point, steps), steps, point
+        )
 
     def _arm(self, name):
         if name not in self._arms:
@@ -234,8 +246,8 @@ class Trainer:
                 metrics = self._evaluate(runner, feed)
             if stop in evaluate_at:
                 curve.append({"step": stop, **metrics})
-        finished = (
-            bad is None and metrics["validation"][self.metric] is not None
+        finished = bad is None and all(
+            found[self.metric] is not None for found in metrics.values()
         )
         return {
             "status": "finished" if finished else "diverged",
@@ -291,5 +303,5 @@ def _table(recorded, assignments) -> dict:
 
 
 def _finite(value) -> float | None:
-    """A number that JSON has, or None."""
-    return float(value) if math.isfinite(value) else None
+    """A number that a report can compute with, or None."""
+    return float(value) if abs(value) <= formats.LARGEST else None

@@ -1,0 +1,299 @@
+"""What study.json and trials.jsonl hold: one schema for all who use them.
+
+Nothing that a file names is imported, called or made: texts stay texts.
+"""
+
+import re
+from typing import Annotated
+from typing import Any
+from typing import Literal
+from typing import NotRequired
+from typing import TypedDict
+
+from msgspec import Meta
+
+from lbcheck.support import schema
+from lbcheck.support.schema import Count
+from lbcheck.support.schema import Index
+from lbcheck.support.schema import Name
+from lbcheck.support.schema import Number
+from lbcheck.support.schema import Whole
+
+FORMAT = 1
+PARTS = ("validation", "training")
+LARGEST = 1e100
+"""A metric beyond this counts as diverged: its square must be a number."""
+MOST_ARMS = 100
+MOST_POINTS = 10_000
+"""Points of its space that an arm can try."""
+MOST_SEEDS = 1_000
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
+"""What a terminal obeys or a page cannot hold."""
+
+Metric = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
+Value = Number | str | bool | None
+"""Of a hyperparameter."""
+Points = Annotated[int, Meta(ge=1, le=MOST_POINTS)]
+
+
+class Judged(TypedDict):
+    """The metric that trials are judged by."""
+
+    name: Name
+    mode: Literal["max", "min"]
+
+
+class Facts(TypedDict):
+    """What the workload is, as far as the report reads it."""
+
+    num_train: NotRequired[Count | None]
+    num_validation: NotRequired[Count | None]
+
+
+class Assignment(TypedDict):
+    """What an optimizer does to one variable."""
+
+    variable: str
+    shape: list[Index]
+    decay: bool
+    adapt: bool
+    rule: str
+
+
+class Arm(TypedDict):
+    """One arm; its space is checked by `Space.from_dict`."""
+
+    optimizer: str
+    schedule: str
+    layer_wise: bool
+    space: dict[str, Any]
+    fixed: dict[str, Any]
+    fallback: NotRequired[str | None]
+    audit: NotRequired[list[Assignment]]
+
+
+class Study(TypedDict):
+    """study.json."""
+
+    name: Name
+    workload: str
+    lbcheck: str
+    command: Annotated[list[str], Meta(min_length=1)] | str
+    flagfile: NotRequired[str | None]
+    facts: NotRequired[Facts]
+    batch_size: Count
+    steps: Count
+    seed: Whole
+    metric: Judged
+    selection: Literal["validation", "training"]
+    margin: Annotated[float, Meta(gt=0, le=LARGEST)] | None
+    target: Metric | None
+    trials: Points
+    refined_trials: Annotated[int, Meta(ge=0, le=MOST_POINTS)]
+    seeds: Annotated[int, Meta(ge=1, le=MOST_SEEDS)]
+    arms: Annotated[
+        dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)
+    ]
+    environment: NotRequired[dict[str, Value | list[str]]]
+
+
+class Bad(TypedDict):
+    """Where a trial diverged."""
+
+    step: Annotated[int, Meta(ge=-1, le=schema.COUNT)]
+    variable: str | None
+
+
+class Point(TypedDict):
+    """A point of a curve."""
+
+    step: Count
+    validation: NotRequired[dict[str, Metric | None]]
+    training: NotRequired[dict[str, Metric | None]]
+
+
+class Layer(TypedDict):
+    """Diagnostics of one variable, a number a step."""
+
+    path: str
+    shape: list[Index]
+    trust_ratio: list[Amount | None]
+    effective_rate: list[Amount | None]
+    relative_update: list[Amount | None]
+
+
+class Diagnostics(TypedDict):
+    """What the layers of a run took."""
+
+    steps: Annotated[list[Index], Meta(min_length=1)]
+    variables: Annotated[list[Layer], Meta(min_length=1)]
+
+
+class Finding(TypedDict):
+    """One thing that the schedule doctor says."""
+
+    step: int | None
+    severity: str
+    code: str
+    size: str
+    what: str
+    fix: str
+
+
+class Schedule(TypedDict):
+    """The learning rates of a run, and what the doctor says of them."""
+
+    steps: list[Index]
+    rates: list[Metric | None]
+    findings: list[Finding]
+
+
+class Record(TypedDict):
+    """A line of trials.jsonl."""
+
+    arm: str
+    stage: Literal["broad", "refined", "confirm"]
+    index: Index
+    seed: Whole
+    hyperparameters: dict[Name, Value]
+    status: Literal["finished", "diverged"]
+    steps: Index
+    examples: Whole
+    seconds: Annotated[float, Meta(ge=0, le=1e12)]
+    metrics: NotRequired[dict[str, dict[str, Metric | None]] | None]
+    bad: NotRequired[Bad | None]
+    curve: list[Point]
+    diagnostics: NotRequired[Diagnostics | None]
+    schedule: NotRequired[Schedule | None]
+
+
+def check_study(study: Any, where: str) -> dict:
+    """The study itself, if it is one.
+
+    Args:
+        study: Content of study.json.
+        where: The file, for messages.
+
+    Raises:
+        ValueError: Says where in it, what was expected and what was received.
+    """
+    from lbcheck.study import protocol
+    from lbcheck.study import space
+
+    schema.check(study, dict[str, Any], where)
+    if "format" not in study or study["format"] != FORMAT:
+        raise ValueError(
+            f"{where}: the format of the study must be {FORMAT}, received "
+            f"{schema.shown(study.get('format'))}; it was written by another "
+            "version of lbcheck."
+        )
+    schema.check(study, Study, where)
+    _check_texts(study, where)
+    for name, arm in study["arms"].items():
+        schema.check(arm, Arm, f"{where}: arm {name!r}")
+        space.Space.from_dict(arm["space"], f"{where}: arm {name!r}")
+    try:
+        protocol.Protocol(study)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return study
+
+
+def check_record(record: Any, study: dict, where: str) -> dict:
+    """The record of a trial itself, if it is one of this study.
+
+    Args:
+        record: A line of trials.jsonl.
+        study: As `check_study` returns it.
+        where: File and line, for messages.
+
+    Raises:
+        ValueError: Says where in it, what was expected and what was received.
+    """
+    schema.check(record, Record, where)
+    _check_texts(record, where)
+    if record["arm"] not in study["arms"]:
+        raise ValueError(
+            f"{where}: arm must be one of {', '.join(study['arms'])}, "
+            f"received {schema.shown(record['arm'])}."
+        )
+    size = study[SIZES[record["stage"]]]
+    if record["index"] >= size:
+        raise ValueError(
+            f"{where}: index must be below {size}, the study's "
+            f"{SIZES[record['stage']]}, received {record['index']}."
+        )
+    _check_steps(record, study["steps"], where)
+    _check_metrics(record, study["metric"]["name"], where)
+    return record
+
+
+SIZES = {"broad": "trials", "refined": "refined_trials", "confirm": "seeds"}
+"""{stage: the study's number of trials in it}."""
+
+
+def _check_texts(value, where):
+    """Refuses what could command a terminal or break a page."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            waiting += [*found, *found.values()]
+        elif isinstance(found, list):
+            waiting += found
+        elif isinstance(found, str) and _CONTROL.search(found):
+            raise ValueError(
+                f"{where}: a text has control characters: "
+                f"{schema.shown(found)}."
+            )
+
+
+def _check_steps(record, steps, where):
+    diagnostics = record.get("diagnostics") or {"steps": [], "variables": []}
+    schedule = record.get("schedule") or {"steps": [], "rates": []}
+    for what, found, first, last in (
+        ("steps", [record["steps"]], 0, steps),
+        ("curve", [point["step"] for point in record["curve"]], 1, steps),
+        ("diagnostics.steps", diagnostics["steps"], 0, steps - 1),
+        ("schedule.steps", schedule["steps"], 0, steps - 1),
+    ):
+        ordered = found == sorted(set(found))
+        if found and not (first <= found[0] and found[-1] <= last and ordered):
+            raise ValueError(
+                f"{where}: {what}: expected increasing steps from {first} to "
+                f"{last}, received {schema.shown(found)}."
+            )
+    for what, numbers, expected in (
+        ("schedule.rates", schedule["rates"], schedule["steps"]),
+        *(
+            (f"diagnostics.{name}", variable[name], diagnostics["steps"])
+            for variable in diagnostics["variables"]
+            for name in ("trust_ratio", "effective_rate", "relative_update")
+        ),
+    ):
+        if len(numbers) != len(expected):
+            raise ValueError(
+                f"{where}: {what}: expected {len(expected)} numbers, one a "
+                f"step, received {len(numbers)}."
+            )
+
+
+def _check_metrics(record, name, where):
+    for point in record["curve"]:
+        for part in PARTS:
+            if name not in point.get(part, {name: None}):
+                raise ValueError(
+                    f"{where}: curve: step {point['step']} has no {part} "
+                    f"{name}."
+                )
+    if record["status"] == "diverged":
+        return
+    for part in PARTS:
+        value = ((record.get("metrics") or {}).get(part) or {}).get(name)
+        if value is None:
+            raise ValueError(
+                f"{where}: a finished trial has a number in metrics, {part}, "
+                f"{name}; received {value!r}."
+            )
