@@ -1,6 +1,7 @@
 """The optimizers inside both Kerases, on the TensorFlow backend."""
 
 import functools
+import json
 import os
 import tempfile
 import warnings
@@ -15,6 +16,7 @@ import lbcheck
 from lbcheck.conform import reference
 from lbcheck.optimizers import selection
 from lbcheck.optimizers import tensorflow_update
+from tests import dialects
 from tests import trajectory
 from tests.rules_test import BASE
 from tests.rules_test import FUNCTIONS
@@ -323,6 +325,18 @@ class FallbackTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertAllEqual(a, b)
 
+    @parameterized.product(
+        kind=list(KERAS),
+        lists=[
+            {"dialect": "optax"},
+            {"exclude_from_layer_adaptation": []},
+            {"exclude_from_weight_decay": ()},
+        ],
+    )
+    def test_that_trains_nothing_is_refused(self, kind, lists):
+        with self.assertRaisesRegex(ValueError, "`fallback`.*none here"):
+            room(kind).LAMB(fallback=room(kind).AdamW(), **lists)
+
     @parameterized.named_parameters(*BOTH)
     def test_must_be_an_lbcheck_optimizer(self, kind):
         with self.assertRaisesRegex(TypeError, "fallback.*lbcheck.AdamW"):
@@ -393,6 +407,164 @@ class SelectionTest(tf.test.TestCase, parameterized.TestCase):
         for path, shape, flag in zip(paths, shapes, flags):
             self.assertEqual(flag, path.endswith("bias"), (path, shape))
         self.assertIn(2, [len(s) for s, f in zip(shapes, flags) if f])
+
+
+def options(rule, dialect):
+    """Arguments that the dialect leaves to the caller, each value of each."""
+    given = [
+        {switch: value}
+        for name, of, switch, value, refused in dialects.cases()
+        if (name, of) == (rule, dialect) and not refused
+    ]
+    together = {"normalize": "momentum"}  # needs the rate outside
+    return [
+        {**g, "rate_in_buffer": False} if g == together else g for g in given
+    ]
+
+
+class DialectTest(tf.test.TestCase, parameterized.TestCase):
+    """An argument agrees with its dialect, or is refused with both named."""
+
+    ALL = sorted(dialects.SETS)
+
+    def same(self, kind, optimizers):
+        """Whether three updates of two kinds of variables give equal bits."""
+        case = trajectory.problem(
+            3, 0.1, dtype=np.float32, shapes=((3, 2), (2,))
+        )
+        results = []
+        for optimizer in optimizers:
+            variables = [
+                make_variable(kind, value, name)
+                for value, name in zip(case[0], ("a/kernel", "a/bias"))
+            ]
+            for row in case[1]:
+                optimizer.apply_gradients(
+                    [(tf.constant(g), v) for g, v in zip(row, variables)]
+                )
+            results.append([variable.numpy() for variable in variables])
+        for other in results[1:]:
+            for a, b in zip(results[0], other):
+                self.assertAllEqual(a, b)
+
+    @parameterized.product(kind=list(KERAS), which=ALL)
+    def test_what_agrees_is_what_is_left_out(self, kind, which):
+        rule, dialect = which
+        cls = getattr(room(kind), rule)
+        left = cls(0.1, dialect=dialect)
+        config = left.get_config()
+        said = cls(0.1, dialect=dialect, **dialects.computed(*which))
+        again = cls.from_config(config)
+        expected = dialects.computed(*which)
+        self.assertEqual({name: config[name] for name in expected}, expected)
+        self.assertEqual(said.get_config(), config)
+        self.assertEqual(again.get_config(), config)
+        self.same(kind, [left, said, again])
+
+    @parameterized.product(kind=list(KERAS), which=ALL)
+    def test_each_value_is_computed_or_refused(self, kind, which):
+        rule, dialect = which
+        cls = getattr(room(kind), rule)
+        for name, of, switch, value, refused in dialects.cases():
+            if (name, of) != which or not refused:
+                continue
+            sets = dialects.SETS[which][switch]
+            message = f"{rule}(dialect='{dialect}') computes {switch}={sets!r}"
+            with self.assertRaises(ValueError) as caught:
+                cls(dialect=dialect, **{switch: value})
+            self.assertEqual(
+                str(caught.exception),
+                f"{message}; received {switch}={value!r}. Leave one out.",
+            )
+        for given in options(*which):
+            made = cls(0.1, dialect=dialect, **given)
+            expected = dialects.computed(*which, given)
+            self.assertEqual(
+                {name: getattr(made.rule, name) for name in expected}, expected
+            )
+            config = made.get_config()
+            self.assertEqual(config | expected, config)
+            again = cls.from_config(config)
+            self.assertEqual(again.rule, made.rule)
+            paths, shapes = ("a/kernel", "a/bias"), ((3, 2), (2,))
+            self.assertEqual(
+                again.plan(paths, shapes), made.plan(paths, shapes)
+            )
+
+    @parameterized.named_parameters(*BOTH)
+    def test_saved_models_keep_dialect_and_options(self, kind):
+        library = KERAS[kind]
+        path = os.path.join(self.get_temp_dir(), f"{kind}.keras")
+        different = {
+            str((rule, dialects.SETS[rule, d])): (rule, d)
+            for rule, d in self.ALL
+        }
+        for rule, dialect in different.values():
+            (given,) = options(rule, dialect)[-1:] or [{}]
+            optimizer = getattr(room(kind), rule)(dialect=dialect, **given)
+            model = library.Sequential(
+                [library.layers.Input((2,)), library.layers.Dense(1)]
+            )
+            model.compile(optimizer=optimizer, loss="mse")
+            model.save(path)
+            loaded = library.models.load_model(path).optimizer
+            self.assertEqual(loaded.rule, optimizer.rule)
+            self.assertEqual(loaded.dialect, dialect)
+
+    @parameterized.product(
+        kind=list(KERAS),
+        case=[
+            ("AdamW", "bert_original", {"bias_correction": True}),
+            ("LARS", "mlperf", {"epsilon": 0.0}),
+            ("LAMB", "nvlamb", {"exclude_from_layer_adaptation": "same"}),
+        ],
+    )
+    def test_configs_in_which_both_stand_are_refused(self, kind, case):
+        """As the versions wrote them that let the dialect win unsaid."""
+        rule, dialect, former = case
+        cls = getattr(room(kind), rule)
+        config = cls(dialect=dialect).get_config() | former
+        ((name, value),) = former.items()
+        both = f"dialect='{dialect}'.*{name}=.*received {name}={value!r}"
+        with self.assertRaisesRegex(ValueError, both):
+            cls.from_config(config)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_fallback_of_a_dialect_comes_back(self, kind):
+        module = room(kind)
+        made = module.LAMB(
+            dialect="mlperf",
+            fallback=module.AdamW(dialect="bert_original", epsilon=1e-3),
+        )
+        again = module.LAMB.from_config(made.get_config())
+        for each in (made, again):
+            (bias,) = each.plan(["bias"], [(3,)])
+            self.assertFalse(bias.rule.bias_correction)
+            self.assertEqual(bias.rule.epsilon, 1e-3)
+        with self.assertRaisesRegex(ValueError, "AdamW.dialect='keras'"):
+            module.LARS(
+                fallback={
+                    "class_name": "AdamW",
+                    "config": {"dialect": "keras", "epsilon_hat": False},
+                }
+            )
+
+    @parameterized.named_parameters(*BOTH)
+    def test_lists_win_over_the_dialect(self, kind):
+        paths, shapes = ["a/kernel", "a/bias"], [(3, 2), (2,)]
+        for patterns, adapted in [
+            (None, [True, True]),
+            ((), [True, True]),
+            (["bias"], [True, False]),
+            (["kernel"], [False, True]),
+        ]:
+            made = room(kind).LAMB(
+                dialect="keras", exclude_from_layer_adaptation=patterns
+            )
+            again = type(made).from_config(made.get_config())
+            for each in (made, again):
+                plan = each.plan(paths, shapes)
+                self.assertEqual([a.adapt for a in plan], adapted)
 
 
 class SavingTest(tf.test.TestCase, parameterized.TestCase):
@@ -793,12 +965,118 @@ class BadInputTest(tf.test.TestCase, parameterized.TestCase):
             ),
             ("LARS", {"diagnostics_every": -1}, ValueError, "diagnostics"),
             ("Momentum", {"momentum": [0.9]}, TypeError, "momentum"),
+            ("Nesterov", {"momentum": np.float32("nan")}, ValueError, "^Nest"),
+            ("Nesterov", {"nesterov": False}, ValueError, "True.*Use Momentum"),
+            ("LAMB", {"weight_decay": None}, TypeError, "weight_decay"),
+            ("LAMB", {"learning_rate": tf.constant(-1.0)}, ValueError, "-1.0"),
+            ("LAMB", {"learning_rate": np.bool_(1)}, TypeError, "True"),
+            ("LAMB", {"learning_rate": lambda step: 0.1}, TypeError, "step"),
+            (
+                "LAMB",
+                {"learning_rate": lbcheck.schedules.Cosine},
+                TypeError,
+                "",
+            ),
+            ("LAMB", {"learning_rate": keras.layers.ReLU()}, TypeError, "ReLU"),
+            ("LAMB", {"learning_rate": {"a": 1}}, TypeError, "'a'"),
+            (
+                "AdamW",
+                {"epsilon": tf.constant(float("nan"))},
+                ValueError,
+                "nan",
+            ),
+            ("AdamW", {"l2": tf.Variable([0.1, 0.2])}, TypeError, "`l2`"),
+            ("AdamW", {"exclude_from_weight_decay": [""]}, ValueError, "every"),
+            (
+                "LARS",
+                {"exclude_from_weight_decay": ["a|"]},
+                ValueError,
+                "every",
+            ),
+            (
+                "LARS",
+                {"exclude_from_layer_adaptation": ["x*"]},
+                ValueError,
+                "'x\\*'.*every variable",
+            ),
+            ("AdamW", {"exclude_from_layer_adaptation": ()}, TypeError, "LARS"),
+            ("Adagrad", {"fallback": "adamw"}, TypeError, "LARS and LAMB"),
+            (
+                "LAMB",
+                {"fallback": "adamw"},
+                TypeError,
+                "lbcheck.AdamW.*'adamw'",
+            ),
+            ("LAMB", {"fallback": {"class_name": "os"}}, ValueError, "AdamW"),
+            ("LARS", {"name": ""}, TypeError, "name"),
         ],
     )
     def test_says_what_was_received(self, kind, case):
         name, settings, error, message = case
         with self.assertRaisesRegex(error, message):
             getattr(room(kind), name)(**settings)
+
+    @parameterized.product(
+        kind=list(KERAS),
+        case=[
+            ({"global_clipnorm": float("nan")}, ValueError, "above 0.*nan"),
+            ({"clipnorm": np.float32("inf")}, ValueError, "above 0.*inf"),
+            ({"clipvalue": 0.0}, ValueError, "above 0.*0.0"),
+            ({"clipnorm": -1}, ValueError, "above 0.*-1"),
+            ({"clipvalue": "1"}, TypeError, "clipvalue.*'1'"),
+            ({"clipnorm": True}, TypeError, "clipnorm.*True"),
+            ({"clipnorm": 1, "clipvalue": 2}, ValueError, "clipnorm=1 and cli"),
+            (
+                {"global_clipnorm": 1, "clipvalue": 2},
+                ValueError,
+                "at most one",
+            ),
+            ({"use_ema": "no"}, TypeError, "use_ema.*'no'"),
+            ({"use_ema": True, "ema_momentum": 2}, ValueError, "ema_momentum"),
+            ({"ema_momentum": 0.5}, ValueError, "without use_ema=True"),
+            ({"ema_overwrite_frequency": 2}, ValueError, "without use_ema"),
+            (
+                {"use_ema": True, "ema_overwrite_frequency": 1.5},
+                ValueError,
+                "whole number",
+            ),
+            ({"lr": 0.1}, TypeError, "`lr`; did you mean `learning_rate`"),
+            ({"weight_decay_rate": 0.1}, TypeError, "mean `weight_decay`"),
+            ({"decay": 0.1}, TypeError, "unknown argument `decay`"),
+        ],
+    )
+    def test_keywords_of_keras(self, kind, case):
+        """tf_keras drops `lr` and the second clip, both clip by nan."""
+        given, error, message = case
+        for name in ("LAMB", "Nesterov"):
+            with self.assertRaisesRegex(error, f"^{name}: .*{message}"):
+                getattr(room(kind), name)(**given)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_scalars_of_numpy_and_tensorflow_are_numbers(self, kind):
+        cls = room(kind).LAMB
+        made = cls(
+            np.array(0.25),
+            beta_1=tf.constant(0.5),
+            weight_decay=np.float32(0.125),
+            phi_bounds=(np.int32(0), np.float64(2.0)),
+            bias_correction=np.bool_(False),
+            global_clipnorm=np.float16(0.5),
+            diagnostics_every=np.int64(3),
+        )
+        plain = cls(
+            0.25,
+            beta_1=0.5,
+            weight_decay=0.125,
+            phi_bounds=(0, 2.0),
+            bias_correction=False,
+            global_clipnorm=0.5,
+            diagnostics_every=3,
+        )
+        config = made.get_config()
+        self.assertEqual(config, plain.get_config())
+        del config["learning_rate"]  # tf_keras itself gives NumPy's
+        json.dumps(config)
 
     @parameterized.parameters(("keras3", "tf_keras"), ("tf_keras", "keras3"))
     def test_schedule_of_the_other_keras(self, kind, other):

@@ -1,6 +1,8 @@
 """The rules in float64 against references that share no code with them."""
 
 import dataclasses
+import decimal
+import fractions
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies
 
 from lbcheck import rules
 from lbcheck.conform import reference
+from tests import dialects
 from tests import trajectory
 
 STEPS = 200
@@ -412,6 +415,152 @@ BAD = [
 def test_bad_input(name, options, error, message):
     with pytest.raises(error, match=message):
         getattr(rules, name)(**options)
+
+
+def wrongs(resolve):
+    """What `resolve` gets wrong of every rule, dialect, switch and value."""
+    found = []
+    for name, dialect, switch, value, refused in dialects.cases():
+        rule, given = getattr(rules, name), {switch: value}
+        if given == {"normalize": "momentum"}:  # which needs it
+            given["rate_in_buffer"] = False
+        try:
+            made = resolve(rule, dialect, given)
+        except ValueError as error:
+            both = (repr(dialect), f"{switch}={value!r}")
+            if not refused or not all(part in str(error) for part in both):
+                found.append((name, dialect, switch, value, str(error)))
+            continue
+        expected = dialects.computed(name, dialect, given)
+        if refused or expected != {n: getattr(made, n) for n in expected}:
+            found.append((name, dialect, switch, value, made))
+    return found
+
+
+def test_a_switch_is_the_dialects_or_refused():
+    assert not wrongs(rules.resolve)
+    for name, values in dialects.VALUES.items():
+        assert set(values) == set(getattr(rules, name).switches())
+
+
+def _dialect_overrides(rule, dialect, given):
+    return rule(**{**given, **rules.fixed(rule, dialect)})
+
+
+def _argument_overrides(rule, dialect, given):
+    return rule(**{**rules.fixed(rule, dialect), **given})
+
+
+def _default_counts_as_left_out(rule, dialect, given):
+    left = {n: v for n, v in given.items() if v != getattr(rule, n)}
+    return rules.resolve(rule, dialect, left)
+
+
+def _paper_is_fixed(rule, dialect, given):
+    if any(v != getattr(rule, n) for n, v in given.items()):
+        raise ValueError(f"{dialect!r}: {given}")
+    return rules.resolve(rule, dialect, given)
+
+
+def _only_what_differs_from_the_paper(rule, dialect, given):
+    switches = rules.dialect_of(rule, dialect).switches
+    for name in given.keys() & switches:
+        if given[name] != switches[name]:
+            raise ValueError(f"{dialect!r}: {name}={given[name]!r}")
+    return rule(**{**switches, **given})
+
+
+@pytest.mark.parametrize(
+    "resolve",
+    [
+        _dialect_overrides,
+        _argument_overrides,
+        _default_counts_as_left_out,
+        _paper_is_fixed,
+        _only_what_differs_from_the_paper,
+    ],
+)
+def test_another_reading_of_arguments_and_dialect_fails(resolve):
+    assert wrongs(resolve)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, -0.0, np.float32(0), np.array(0.0)])
+def test_mlperf_takes_no_epsilon_of_zero(zero):
+    assert rules.resolve(rules.LARS, "mlperf", {}).epsilon == 1e-7
+    assert rules.resolve(rules.LARS, "mlperf", {"epsilon": 0.5}).epsilon == 0.5
+    assert rules.resolve(rules.LARS, "flax", {"epsilon": zero}).epsilon == 0
+    with pytest.raises(ValueError, match="mlperf.*epsilon=1e-07; received"):
+        rules.resolve(rules.LARS, "mlperf", {"epsilon": zero})
+
+
+NO_NUMBERS = [
+    True,
+    np.bool_(False),
+    "0.5",
+    b"1",
+    None,
+    [0.5],
+    (0.5,),
+    {},
+    object,
+    np.array([0.5]),
+    np.array(True),
+    np.array("0.5"),
+    0.5 + 0j,
+    decimal.Decimal("0.5"),
+]
+OUT_OF_RANGE = [
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    -1e-30,
+    10**400,
+    -(10**400),
+    np.float32("nan"),
+    np.array(-0.5),
+    np.int64(-1),
+    fractions.Fraction(-1, 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        (rule.__name__, argument)
+        for rule in (
+            rules.Momentum,
+            rules.LARS,
+            rules.LAMB,
+            rules.AdamW,
+            rules.Adagrad,
+        )
+        for argument in rule.numbers()
+    ],
+)
+def test_every_number_is_one_and_in_its_range(name, argument):
+    rule = getattr(rules, name)
+    for bad, error in [
+        *((value, TypeError) for value in NO_NUMBERS),
+        *((value, ValueError) for value in OUT_OF_RANGE),
+    ]:
+        with pytest.raises(
+            error, match=f"^{name}: `{argument}` must "
+        ) as caught:
+            rule(**{argument: bad})
+        assert "\n" not in str(caught.value)
+    for good in (
+        0,
+        0.5,
+        np.float32(0.5),
+        np.int8(0),
+        np.array(0.5),
+        fractions.Fraction(1, 2),
+    ):
+        held = getattr(rule(**{argument: good}), argument)
+        assert type(held) in (int, float) and held == good
+    if "beta" in argument or argument == "momentum":
+        with pytest.raises(ValueError, match=r"\[0, 1\), received 1"):
+            rule(**{argument: 1})
 
 
 def test_unknown_dialect_lists_the_known_ones():

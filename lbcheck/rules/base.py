@@ -144,7 +144,8 @@ class Rule:
             object.__setattr__(self, field.name, value)
         for name, bound in self.numbers().items():
             value = getattr(self, name)
-            if name not in self.functions or not callable(value):
+            is_function = callable(value) and not isinstance(value, type)
+            if not (is_function and name in self.functions):
                 check_number(owner, name, value, bound)
         for name, choices in self.choices.items():
             check_choice(owner, name, getattr(self, name), choices)

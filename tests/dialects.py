@@ -1,0 +1,104 @@
+"""What every dialect computes, written out by hand from the libraries.
+
+Nothing here is taken from ``lbcheck/rules/dialects.py``.
+"""
+
+VALUES = {
+    "Momentum": {"nesterov": (True, False), "rate_in_buffer": (True, False)},
+    "LARS": {
+        "nesterov": (True, False),
+        "denominator": ("sum", "joint"),
+        "normalize": ("gradient", "momentum"),
+        "rate_in_buffer": (True, False),
+    },
+    "LAMB": {
+        "bias_correction": (True, False),
+        "nesterov": (None, "first", "both"),
+        "norm": ("l2", "l1", "linf"),
+        "phi_bounds": (None, (0.0, 0.5)),
+        "zero_norm": ("one", "flax"),
+        "decay_placement": ("inside", "decoupled"),
+    },
+    "AdamW": {
+        "bias_correction": (True, False),
+        "epsilon_hat": (True, False),
+        "decay_times_rate": (True, False),
+    },
+    "Adagrad": {"epsilon_hat": (True, False)},
+}
+"""{rule: {switch: its values, the paper's first of LAMB's}}."""
+
+_MOMENTUM = {"rate_in_buffer": False}
+_LARS = {
+    "denominator": "sum",
+    "normalize": "gradient",
+    "rate_in_buffer": True,
+}
+_LAMB = {
+    "bias_correction": True,
+    "nesterov": None,
+    "norm": "l2",
+    "phi_bounds": None,
+    "zero_norm": "one",
+    "decay_placement": "inside",
+}
+_ADAM = {
+    "bias_correction": True,
+    "epsilon_hat": False,
+    "decay_times_rate": True,
+}
+
+SETS = {
+    ("Momentum", "paper"): {},
+    ("Momentum", "flax"): _MOMENTUM,
+    ("Momentum", "mlperf"): _MOMENTUM,
+    ("Momentum", "optax"): _MOMENTUM,
+    ("Momentum", "keras"): {"rate_in_buffer": True},
+    ("LARS", "paper"): {},
+    ("LARS", "flax"): _LARS,
+    ("LARS", "mlperf"): _LARS,
+    # Its `classic_momentum` is the caller's.
+    ("LARS", "model_garden"): {"denominator": "joint"},
+    ("LARS", "optax"): _LARS | {"denominator": "joint"},
+    ("LAMB", "paper"): {},
+    ("LAMB", "flax"): _LAMB | {"zero_norm": "flax"},
+    ("LAMB", "mlperf"): _LAMB,
+    ("LAMB", "model_garden"): _LAMB,
+    ("LAMB", "optax"): _LAMB,
+    ("LAMB", "keras"): _LAMB | {"decay_placement": "decoupled"},
+    ("LAMB", "tfa"): _LAMB,
+    ("LAMB", "nvlamb"): _LAMB,
+    ("AdamW", "paper"): {},
+    ("AdamW", "flax"): _ADAM,
+    ("AdamW", "optax"): _ADAM,
+    ("AdamW", "keras"): _ADAM | {"epsilon_hat": True},
+    ("AdamW", "model_garden"): _ADAM | {"epsilon_hat": True},
+    ("AdamW", "tfa"): _ADAM | {"epsilon_hat": True, "decay_times_rate": False},
+    ("AdamW", "bert_original"): _ADAM | {"bias_correction": False},
+    ("Adagrad", "paper"): {},
+    ("Adagrad", "keras"): {"epsilon_hat": True},
+}
+"""{(rule, dialect): {switch that the library leaves no choice of: value}}."""
+
+PAPER = {
+    "Momentum": {"nesterov": False, "rate_in_buffer": False},
+    "LARS": {"nesterov": False, **_LARS},
+    "LAMB": _LAMB,
+    "AdamW": _ADAM,
+    "Adagrad": {"epsilon_hat": False},
+}
+"""{rule: {switch: what is computed where nothing is said}}."""
+
+
+def computed(rule, dialect, given=None):
+    """{switch: value} of a rule of a dialect and arguments that agree."""
+    return PAPER[rule] | SETS[rule, dialect] | (given or {})
+
+
+def cases():
+    """Yields (rule, dialect, switch, value, whether it is to be refused)."""
+    for rule, dialect in SETS:
+        for switch, values in VALUES[rule].items():
+            for value in values:
+                set_to = SETS[rule, dialect].get(switch, value)
+                yield rule, dialect, switch, value, value != set_to
