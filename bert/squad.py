@@ -34,6 +34,7 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
+from lbcheck.support import files
 from lbcheck.training import checkpoints
 
 FLAGS = flags.FlagValues()
@@ -312,7 +313,7 @@ def _write(name, content):
     path = pathlib.Path(FLAGS.output_dir, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    checkpoints.write_atomically(path, lambda f: f.write(text.encode()))
+    files.write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 
 from lbcheck.report import statistics
 from lbcheck.schedules import figures
-from lbcheck.training import checkpoints
+from lbcheck.support import files
 
 METRICS = ("exact_match", "f1")
 
@@ -72,10 +72,7 @@ def write(folder, scores: dict[int, dict[str, float]]) -> list[str]:
     boxes = summary(scores)
     record = {"seeds": list(scores), **boxes}
     text = json.dumps(record, indent=2) + "\n"
-    checkpoints.write_atomically(
-        pathlib.Path(folder) / "stability.json",
-        lambda file: file.write(text.encode()),
-    )
+    files.write_text(pathlib.Path(folder) / "stability.json", text)
     draw(boxes, folder)
     return lines(boxes, len(scores))
 

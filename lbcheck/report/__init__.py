@@ -10,7 +10,7 @@ page        the page, made of both
 
 import pathlib
 
-from lbcheck.study import records
+from lbcheck.support import files
 
 PAGE = "report.html"
 
@@ -53,5 +53,5 @@ def write(folder) -> pathlib.Path:
     }
     folder = pathlib.Path(folder)
     for name, text in texts.items():
-        records.write_atomically(folder / name, text)
+        files.write_text(folder / name, text)
     return folder / PAGE

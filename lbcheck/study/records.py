@@ -3,22 +3,23 @@
 study.json    what is studied; written once, before anything is trained
 ledger.db     the ledger, unless another storage was asked for
 trials.jsonl  the record of every trial, one a line, in canonical order
+.lock         held by who makes the folder or writes into it
 """
 
 import json
-import os
 import pathlib
 import reprlib
 
 from lbcheck.study import fingerprint_difference
 from lbcheck.study import formats
 from lbcheck.support import errors
+from lbcheck.support import files
 from lbcheck.support import schema
 
 STUDY = "study.json"
 TRIALS = "trials.jsonl"
 LEDGER = "ledger.db"
-_PART = ".part"
+LOCK = ".lock"
 STAGES = ("broad", "refined", "confirm")
 
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
@@ -52,7 +53,9 @@ def open_study(folder, study: dict) -> dict:
     formats.check_study(study, "This study")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _created_or_checked(folder, study)
+        _check_empty(folder)
+        with files.lock(folder / LOCK):
+            return _created_or_checked(folder, study)
     except OSError as error:
         raise StudyError(
             f"{folder}: cannot be used as the study's folder: "
@@ -72,14 +75,23 @@ def _created_or_checked(folder, study):
         study = {**there, "margin": study["margin"], "seeds": seeds}
         if study == there:
             return study
-    elif strange := [p.name for p in folder.iterdir() if p.suffix != _PART]:
+    files.write_text(folder / STUDY, json.dumps(study, indent=2) + "\n")
+    return study
+
+
+def _check_empty(folder):
+    """Refuses a folder of other things, before anything is put there."""
+    strange = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix != files.PART and path.name not in (LOCK, STUDY)
+    )
+    # In this order: another process may write it meanwhile, as its first file.
+    if strange and not (folder / STUDY).exists():
         raise StudyError(
             f"{folder} is not empty and holds no study: there is "
-            f"{sorted(strange)[0]}, and no {STUDY}. Choose another "
-            "--output_dir."
+            f"{strange[0]}, and no {STUDY}. Choose another --output_dir."
         )
-    write_atomically(folder / STUDY, json.dumps(study, indent=2) + "\n")
-    return study
 
 
 def read(folder) -> dict:
@@ -205,7 +217,7 @@ def export(folder, study: dict, records: list[dict]) -> None:
         for record in canonical(study, records)
     ]
     try:
-        write_atomically(path, "".join(lines))
+        files.write_text(path, "".join(lines))
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be written: {error.strerror}."
@@ -223,16 +235,3 @@ def canonical(study: dict, records: list[dict]) -> list[dict]:
             record["index"],
         ),
     )
-
-
-def write_atomically(path, text: str) -> None:
-    """Replaces a file at once: no reader sees half of it."""
-    part = pathlib.Path(f"{path}.{os.getpid()}{_PART}")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

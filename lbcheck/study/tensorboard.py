@@ -9,9 +9,9 @@ of a confirmed point make one group, which the page averages.
 
 import importlib.util
 import pathlib
-import shutil
 
 from lbcheck import event_file
+from lbcheck.support import files
 
 FOLDER = "tensorboard"
 
@@ -21,12 +21,16 @@ _PARTS = ("validation", "training")
 def write(folder, records: list[dict]) -> None:
     """Writes the trials that TensorBoard's folder has not; no TensorFlow.
 
-    Each run appears whole or not at all, so that many calls, as trials end,
-    write each trial once. Does nothing where tensorboard is not installed.
+    Each run appears whole or not at all, so that many calls, as trials end
+    and of several processes, write each trial once. Does nothing where
+    tensorboard is not installed.
 
     Args:
         folder: Folder of the study.
         records: Trial records.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
     if importlib.util.find_spec("tensorboard") is None:
         return
@@ -41,13 +45,10 @@ def _write_run(folder, run, fill):
     if final.exists():
         return
     # Not below the log directory, where TensorBoard would take it for a run.
-    part = folder / f".{FOLDER}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    file = event_file.EventFile(part)
-    fill(file)
-    file.close()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part.rename(final)
+    with files.making_folder(final, beside=folder) as part:
+        file = event_file.EventFile(part)
+        fill(file)
+        file.close()
 
 
 def _write_trial(file, record):

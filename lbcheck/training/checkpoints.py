@@ -7,7 +7,6 @@ that was cut short or damaged is noticed when it is read.
 
 import json
 import logging
-import os
 import pathlib
 import re
 import zipfile
@@ -15,18 +14,10 @@ import zlib
 
 import numpy as np
 
+from lbcheck.support import files
+
 _NAME = re.compile(r"step-(\d{9})\.npz")
 _DESCRIPTION = "description"
-
-
-def write_atomically(path: pathlib.Path, write) -> None:
-    """Calls `write(file)`, a binary file that becomes `path` when whole."""
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 class Checkpoints:
@@ -47,12 +38,10 @@ class Checkpoints:
         description = json.dumps({"step": step, "names": list(arrays)})
         numbered = {f"array_{i}": a for i, a in enumerate(arrays.values())}
         numbered[_DESCRIPTION] = np.array(description)
-        write_atomically(
-            self._folder / f"step-{step:09d}.npz",
-            lambda file: np.savez(file, **numbered),
-        )
+        with files.replacing(self._folder / f"step-{step:09d}.npz") as file:
+            np.savez(file, **numbered)
         for old in self._paths()[self._keep :]:
-            old.unlink()
+            old.unlink(missing_ok=True)
 
     def newest(self):
         """(step, {name: array}) of the newest whole checkpoint, or None."""

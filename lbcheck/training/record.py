@@ -23,6 +23,7 @@ import subprocess
 import sys
 
 import lbcheck
+from lbcheck.support import files
 from lbcheck.training import checkpoints
 
 FLAGS = "flags.txt"
@@ -131,7 +132,7 @@ class Record:
         elif self.folder.exists() and (
             not self.folder.is_dir()
             or any(
-                p.suffix != ".part" and p.name != "lock"
+                p.suffix != files.PART and p.name != "lock"
                 for p in self.folder.iterdir()
             )
         ):
@@ -141,9 +142,7 @@ class Record:
             )
 
     def _write(self, name, text):
-        checkpoints.write_atomically(
-            self.folder / name, lambda file: file.write(text.encode())
-        )
+        files.write_text(self.folder / name, text)
 
 
 def describe_start(step: int, devices: list[str]) -> dict:
