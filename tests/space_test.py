@@ -725,3 +725,63 @@ def test_bad_arguments():
     wide = {f"p{i}": {"values": list(range(50))} for i in range(4)}
     with pytest.raises(ValueError, match="6250000 points.*halton"):
         Space.from_dict({"points": "grid", "parameters": wide})
+
+
+def test_a_value_has_one_type_at_any_seed():
+    """Of the published spaces and of lists and grids that begin whole."""
+    own = Space.from_dict(
+        {
+            "points": "grid",
+            "parameters": {
+                "a": {"values": [2, 0.5]},
+                "b": {"min": 1, "max": 10, "scale": "log", "count": 3},
+                "c": {"values": [3, 1]},
+                "d": {"values": [True, False]},
+                "e": {"values": ["x", "y"]},
+                "f": {"values": [1, 2], "of": "a"},
+            },
+        }
+    )
+    loaded = [Space.load(path) for path in sorted(FOLDER.glob("*.json"))]
+    assert len(loaded) >= 17
+    for space in [own, *loaded]:
+        found = {name: set() for name in space.parameters}
+        for seed in range(0, 501, 12):
+            count = 4 if space.size is None else min(4, space.size)
+            for point in space.points(seed, 0, count, steps=100):
+                for name, value in point.items():
+                    found[name].add(type(value))
+        assert all(len(types) == 1 for types in found.values()), found
+    point = own.points(0, 0, 1, 10)[0]
+    kinds = [type(point[name]) for name in "abcdef"]
+    assert kinds == [float, float, int, bool, str, float]
+
+
+def test_numbers_of_numpy_are_python_s():
+    space = Space.from_dict(
+        {
+            "points": "halton",
+            "parameters": {
+                "a": {"values": np.float32([0.5, 2.0])},
+                "b": {"values": (np.int64(3), np.int64(4))},
+                "c": {"min": np.float32(0.25), "max": 1, "scale": "linear"},
+            },
+        }
+    )
+    point = space.points(0, 0, 1, 10)[0]
+    assert [type(x) for x in point.values()] == [float, int, float]
+    assert json.loads(json.dumps(space.to_dict())) == space.to_dict()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"values": [1, 10**400]},
+        {"value": -(2**53) - 1},
+        {"min": 1, "max": 10**400, "scale": "log"},
+    ],
+)
+def test_whole_numbers_that_no_variable_holds(spec):
+    described = {"points": "halton", "parameters": {"a": spec}}
+    with pytest.raises(ValueError, match="a: .*whole number of [0-9]+ bits"):
+        Space.from_dict(described)

@@ -5,7 +5,6 @@ Importing this module imports no framework.
 
 import dataclasses
 import importlib
-import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Collection
@@ -22,6 +21,7 @@ from lbcheck.settings import schedule as families
 from lbcheck.settings.optimizer import CLASSES
 from lbcheck.study import arguments
 from lbcheck.study import space as spaces
+from lbcheck.support import schema
 
 _FOLDER = pathlib.Path(__file__).parent / "arms"
 
@@ -111,7 +111,7 @@ class Arm:
             self._definition or self.optimizer,
             fallback and getattr(definitions, CLASSES[fallback]),
         )
-        self.fixed = dict(fixed)
+        self.fixed = spaces.plain(fixed)
         self._check_names()
 
     def _checked(self, argument, value, choices):
@@ -398,10 +398,8 @@ def load(text: str) -> Arm:
 
 
 def _read(path):
+    described = schema.read(path, dict[str, Any])
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(described, dict):
-            raise ValueError(f"expected an object, received {described!r}.")
         return Arm.from_dict(path.stem, described)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

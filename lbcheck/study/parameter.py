@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from lbcheck.support import schema
+
 _FORMS = {
     "a range": frozenset({"min", "max", "scale"}),
     "a grid": frozenset({"min", "max", "scale", "count"}),
@@ -10,7 +12,10 @@ _FORMS = {
     "a constant": frozenset({"value"}),
 }
 _SWITCHES = ("one_minus", "integer")
+_MOST_VALUES = 10_000
 STEPS = "steps"
+_LARGEST = 2**53
+"""Of whole numbers; above it, floating numbers skip some."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Parameter:
             ValueError: Says what is wrong with the object.
         """
         if not isinstance(spec, dict):
-            raise ValueError(f"must be an object, received {spec!r}.")
+            raise ValueError(f"must be an object, received {_shown(spec)}.")
         form = frozenset(spec) - {*_SWITCHES, "of"}
         if form not in _FORMS.values():
             expected = "; ".join(
@@ -73,19 +78,21 @@ class Parameter:
             if not isinstance(spec.get(switch, False), bool):
                 raise ValueError(
                     f"{switch} must be true or false, received "
-                    f"{spec[switch]!r}."
+                    f"{_shown(spec[switch])}."
                 )
         if not isinstance(spec.get("of", ""), str):
-            raise ValueError(f"of must be a name, received {spec['of']!r}.")
+            raise ValueError(
+                f"of must be a name, received {_shown(spec['of'])}."
+            )
         choices, ends = (), {}
         if "value" in spec:
             choices = (spec["value"],)
         elif "values" in spec:
-            choices = _checked_list(spec["values"])
+            choices = _alike(_checked_list(spec["values"]))
         else:
             ends = _checked_range(spec)
             if "count" in spec:
-                choices = _spaced(**ends, count=spec["count"])
+                choices = _alike(_spaced(**ends, count=spec["count"]))
         parameter = cls(
             choices,
             **ends,
@@ -100,21 +107,21 @@ class Parameter:
         numeric = self.one_minus or self.integer or self.of
         for number in self.choices or (self.min, self.max):
             if not isinstance(number, (bool, int, float, str)) or (
-                isinstance(number, float) and not math.isfinite(number)
+                _is_number(number) and not _is_in_reach(number)
             ):
                 raise ValueError(
-                    "must be a finite number, a text, true or false, received "
-                    f"{number!r}."
+                    "must be a finite number (a whole one of at most 2**53), "
+                    f"a text, true or false, received {_shown(number)}."
                 )
             if numeric and not _is_number(number):
                 raise ValueError(
                     "with one_minus, integer or of it must be a number, "
-                    f"received {number!r}."
+                    f"received {_shown(number)}."
                 )
             if self.within_one and not 0 <= number <= 1:
                 raise ValueError(
                     "with one_minus, or of the steps, it must be in [0, 1], "
-                    f"received {number!r}."
+                    f"received {_shown(number)}."
                 )
 
     @property
@@ -203,25 +210,60 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_in_reach(number):
+    if isinstance(number, int):
+        return abs(number) <= _LARGEST
+    return math.isfinite(number)
+
+
+def _shown(value):
+    """As Python writes it, but not all digits of a huge number."""
+    if isinstance(value, int) and not _is_in_reach(value):
+        return f"a whole number of {value.bit_length()} bits"
+    return schema.shown(value)
+
+
+def _alike(choices):
+    """The choices, all floating numbers if one of several numbers is.
+
+    A value that a training step holds as a variable has one type.
+    """
+    if not all(map(_is_number, choices)):
+        return choices
+    if not all(map(_is_in_reach, choices)):
+        return choices  # refused later
+    if any(isinstance(number, float) for number in choices):
+        return tuple(map(float, choices))
+    return choices
+
+
 def _checked_list(values):
     if not isinstance(values, list) or not values:
-        raise ValueError(f"values must be a list, received {values!r}.")
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise ValueError(f"values has {twice[0]!r} twice.")
+        raise ValueError(f"values must be a list, received {_shown(values)}.")
+    if len(values) > _MOST_VALUES:
+        raise ValueError(
+            f"values must be at most {_MOST_VALUES:,}, received {len(values):,}."
+        )
+    seen = set()
+    for value in values:
+        # What is no number or text is refused later.
+        if isinstance(value, (bool, int, float, str)):
+            if value in seen:
+                raise ValueError(f"values has {_shown(value)} twice.")
+            seen.add(value)
     return tuple(values)
 
 
 def _checked_range(spec):
     ends = {end: spec[end] for end in ("min", "max")}
     for end, number in ends.items():
-        if not _is_number(number) or not math.isfinite(number):
+        if not _is_number(number) or not _is_in_reach(number):
             raise ValueError(
-                f"{end} must be a finite number, received {number!r}."
+                f"{end} must be a finite number, received {_shown(number)}."
             )
     if spec["scale"] not in ("log", "linear"):
         raise ValueError(
-            f'scale must be "log" or "linear", received {spec["scale"]!r}.'
+            f'scale must be "log" or "linear", received {_shown(spec["scale"])}.'
         )
     if not ends["min"] < ends["max"]:
         raise ValueError(
@@ -231,13 +273,21 @@ def _checked_range(spec):
         raise ValueError(
             f"min of a log scale must be above 0, received {ends['min']}."
         )
+    width = Parameter(**ends, scale=spec["scale"]).width
+    if not math.isfinite(width):
+        raise ValueError(
+            "the range is wider than a number can be, received "
+            f"{ends['min']} to {ends['max']}."
+        )
     return {**ends, "scale": spec["scale"]}
 
 
 def _spaced(min, max, scale, count):
-    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
+    is_whole = isinstance(count, int) and not isinstance(count, bool)
+    if not is_whole or not 2 <= count <= _MOST_VALUES:
         raise ValueError(
-            f"count must be a whole number from 2, received {count!r}."
+            f"count must be a whole number from 2 to {_MOST_VALUES:,}, "
+            f"received {_shown(count)}."
         )
     line = Parameter(min=min, max=max, scale=scale)
     inner = (line.value(i / (count - 1)) for i in range(1, count - 1))

@@ -18,15 +18,21 @@ _COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
 
 def variable(name: str, value, guarded: bool):
     """A scalar variable: int64 for a Python int, else float32."""
-    dtype = tf.int64 if isinstance(value, int) else tf.float32
+    dtype = _dtype(value)
     make = _guarded() if guarded else tf.Variable
     return make(value, trainable=False, dtype=dtype, name=name)
 
 
 def fits(scalar, value) -> bool:
-    """Whether `value` answers what was asked of `scalar` in the same way."""
+    """Whether `value` has the type of `scalar` and answers alike."""
     questions = getattr(scalar, "questions", ())
-    return all(ask(value) == answer for ask, answer in questions)
+    return scalar.dtype == _dtype(value) and all(
+        ask(value) == answer for ask, answer in questions
+    )
+
+
+def _dtype(value):
+    return tf.int64 if isinstance(value, int) else tf.float32
 
 
 def release(scalar) -> None:

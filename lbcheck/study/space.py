@@ -17,14 +17,13 @@ optimizer, of the schedule family, `fallback_*` of the fallback's, or of
 
 import copy
 import dataclasses
-import json
 import math
-import pathlib
 
 import numpy as np
 
 from lbcheck.study.parameter import STEPS
 from lbcheck.study.parameter import Parameter
+from lbcheck.support import schema
 
 SEQUENCES = ("halton", "sobol", "grid")
 _FACTS = ("source", "trials", "steps", "batch_size", "note", "parent")
@@ -73,12 +72,7 @@ class Space:
             OSError: The file cannot be read.
             ValueError: Names the file, the parameter and what is wrong.
         """
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-        try:
-            described = json.loads(text, object_pairs_hook=_without_repeats)
-        except ValueError as error:
-            raise ValueError(f"{path}: not a JSON file: {error}") from error
-        return cls.from_dict(described, origin=str(path))
+        return cls.from_dict(schema.read(path), origin=str(path))
 
     @classmethod
     def from_dict(cls, described: dict, origin: str = "space") -> "Space":
@@ -93,9 +87,9 @@ class Space:
         """
         if not isinstance(described, dict):
             raise ValueError(
-                f"{origin}: must be an object, received {described!r}."
+                f"{origin}: must be an object, received {schema.shown(described)}."
             )
-        described = copy.deepcopy(described)
+        described = plain(described)
         unknown = set(described) - {"points", "parameters", *_FACTS}
         if unknown:
             raise ValueError(
@@ -106,12 +100,12 @@ class Space:
         if not isinstance(specs, dict) or not specs:
             raise ValueError(
                 f"{origin}: parameters must be an object of at least one "
-                f"parameter, received {specs!r}."
+                f"parameter, received {schema.shown(specs)}."
             )
         if described.get("points") not in SEQUENCES:
             raise ValueError(
                 f"{origin}: points must be one of {', '.join(SEQUENCES)}, "
-                f"received {described.get('points')!r}."
+                f"received {schema.shown(described.get('points'))}."
             )
         parameters = {}
         for name, spec in specs.items():
@@ -303,10 +297,12 @@ class Space:
         return Space.from_dict(described, f"{self.origin}, refined")
 
 
-def _without_repeats(pairs):
-    found = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} stands twice.")
-        found[key] = value
-    return found
+def plain(value):
+    """A copy with Python's numbers and lists for those of NumPy."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return value
