@@ -61,7 +61,8 @@ def test_split():
     assert split.fallback == {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-6}
     assert split.model == {"label_smoothing": 0.1}
     with pytest.raises(
-        ValueError, match="Arm lamb: `label_smoothing` is not an argument.*width"
+        ValueError,
+        match="Arm lamb: `label_smoothing` is not an argument.*width",
     ):
         arm.resolve(point, model_arguments=["width"])
 
@@ -102,6 +103,127 @@ def test_refused(arguments, message):
     given = dict(optimizer="lars", space={"learning_rate": RATE})
     with pytest.raises(ValueError, match=message):
         arms.Arm("mine", **given | arguments)
+
+
+def described(optimizer, fixed, **searched):
+    """An arm as its JSON file has it."""
+    space = {"learning_rate": RATE, **searched}
+    return {"optimizer": optimizer, "space": space, "fixed": fixed}
+
+
+@pytest.mark.parametrize(
+    "arm, message",
+    [
+        (
+            described("adamw", dict(dialect="keras", bias_correction=False)),
+            "keras.*bias_correction=True.*received bias_correction=False",
+        ),
+        (
+            described(
+                "lars",
+                {"dialect": "optax"},
+                denominator={"values": ["joint", "sum"]},
+            ),
+            "optax.*denominator='joint'.*received denominator='sum'",
+        ),
+        (
+            described(
+                "adamw",
+                {"bias_correction": True},
+                dialect={"values": ["paper", "keras", "bert_original"]},
+            ),
+            "bert_original.*bias_correction=False.*=True",
+        ),
+        (
+            described(
+                "adamw",
+                {},
+                dialect={"values": ["paper", "tfa"]},
+                epsilon_hat={"values": [True, False]},
+            ),
+            "tfa.*epsilon_hat=True.*received epsilon_hat=False",
+        ),
+        (
+            described(
+                "lars", {"dialect": "mlperf"}, epsilon={"values": [1e-3, 0.0]}
+            ),
+            "mlperf.*epsilon=1e-07.*received epsilon=0.0",
+        ),
+        (
+            described("lamb", {"dialect": "nvlamb"}) | {"fallback": "adamw"},
+            "`fallback`.*none here",
+        ),
+        (
+            described(
+                "lamb",
+                dict(fallback_dialect="keras", fallback_epsilon_hat=False),
+            )
+            | {"fallback": "adamw"},
+            "AdamW.dialect='keras'.*epsilon_hat=True",
+        ),
+        (described("nesterov", {"nesterov": False}), "Nesterov computes"),
+        (
+            described("momentum", {}, momentum={"values": [0.9, 1.0]}),
+            r"`momentum` must lie in \[0, 1\), received 1.0",
+        ),
+        (
+            described(
+                "lamb", {}, beta_1={"min": 0.5, "max": 1.2, "scale": "linear"}
+            ),
+            r"`beta_1` must lie in \[0, 1\), received 1.1999",
+        ),
+        (
+            described("adamw", {}, global_clipnorm={"values": [1.0, 0.0]}),
+            "`global_clipnorm` must be.*above 0, received 0.0",
+        ),
+        (
+            described("lamb", {"exclude_from_weight_decay": [""]}),
+            "matches the empty text",
+        ),
+        (described("lamb", {"weight_decay": "0.1"}), "must be a number"),
+    ],
+)
+def test_values_that_no_trial_could_have_are_refused(arm, message, tmp_path):
+    """When the arm is read, not at its first trial."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(arm))
+    with pytest.raises((TypeError, ValueError), match=f"Arm mine: .*{message}"):
+        arms.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "arm, computed",
+    [
+        (
+            described("adamw", dict(dialect="tfa", epsilon_hat=True)),
+            dict(epsilon_hat=True, decay_times_rate=False),
+        ),
+        (
+            described(
+                "lars", {"dialect": "mlperf"}, nesterov={"values": [True]}
+            ),
+            dict(nesterov=True, epsilon=1e-7),
+        ),
+        (
+            described("lamb", {}, bias_correction={"values": [False]}),
+            dict(bias_correction=False),
+        ),
+        (
+            described(
+                "momentum",
+                {},
+                momentum={"min": 0, "max": 1, "scale": "linear"},
+            ),
+            dict(nesterov=False),
+        ),
+    ],
+)
+def test_what_an_arm_and_its_dialect_agree_on_is_computed(arm, computed):
+    made = arms.Arm.from_dict("mine", arm)
+    (point,) = made.space.points(0, 0, 1, STEPS)
+    made.check(point, STEPS)
+    config = made.make("keras3", point, STEPS).get_config()
+    assert {name: config[name] for name in computed} == computed
 
 
 def test_an_optimizer_without_a_rate():
