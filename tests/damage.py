@@ -153,7 +153,13 @@ def _places(root):
 
 
 def _damage(draw, inside, key, raw):
-    match draw(st.sampled_from("value value raw delete key many".split())):
+    kinds = "near near near value value raw delete key many".split()
+    match draw(st.sampled_from(kinds)):
+        case "near" if _is_number(inside[key]):
+            inside[key] = draw(st.sampled_from(_near(inside[key])))
+        case "near" if isinstance(inside[key], str):
+            texts = [text for text in _VALUES if isinstance(text, str)]
+            inside[key] = draw(st.sampled_from(texts))
         case "delete" if isinstance(inside, dict):
             inside.pop(key, None)
         case "key" if isinstance(inside, dict):
@@ -166,6 +172,18 @@ def _damage(draw, inside, key, raw):
             raw.append(draw(st.sampled_from(_RAW_VALUES)))
         case _:
             inside[key] = copy.deepcopy(draw(st.sampled_from(_VALUES)))
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _near(number):
+    """Numbers of the same type that a reader may well accept."""
+    if isinstance(number, int):
+        return [0, 1, 2, number - 1, number + 1, 10 * number, -number]
+    factors = (1e-300, 1e-12, 1e6, 1e99, -1.0)
+    return [0.0, 5e-324, 1e100, *(factor * number for factor in factors)]
 
 
 def try_reader(

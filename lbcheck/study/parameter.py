@@ -242,7 +242,8 @@ def _checked_list(values):
         raise ValueError(f"values must be a list, received {_shown(values)}.")
     if len(values) > _MOST_VALUES:
         raise ValueError(
-            f"values must be at most {_MOST_VALUES:,}, received {len(values):,}."
+            f"values must be at most {_MOST_VALUES:,}, received "
+            f"{len(values):,}."
         )
     seen = set()
     for value in values:
@@ -263,7 +264,8 @@ def _checked_range(spec):
             )
     if spec["scale"] not in ("log", "linear"):
         raise ValueError(
-            f'scale must be "log" or "linear", received {_shown(spec["scale"])}.'
+            'scale must be "log" or "linear", received '
+            f"{_shown(spec['scale'])}."
         )
     if not ends["min"] < ends["max"]:
         raise ValueError(

@@ -87,7 +87,8 @@ class Space:
         """
         if not isinstance(described, dict):
             raise ValueError(
-                f"{origin}: must be an object, received {schema.shown(described)}."
+                f"{origin}: must be an object, received "
+                f"{schema.shown(described)}."
             )
         described = plain(described)
         unknown = set(described) - {"points", "parameters", *_FACTS}
