@@ -1,5 +1,6 @@
 """SQuAD's data: files, windows, answers from logits, the official metric."""
 
+import bz2
 import collections
 import gzip
 import json
@@ -86,7 +87,9 @@ def test_version_2(tmp_path):
     path = write(tmp_path / "a.json", [context], version="v2.0")
     dataset = squad_data.read(path, version_2=True)
     assert [q.impossible for q in dataset.questions] == [False, True, True]
-    with pytest.raises(ValueError, match="a.json: a file of version v2.0, and"):
+    with pytest.raises(
+        ValueError, match="an impossible question, as in v2.0"
+    ):
         squad_data.read(path)
     path = write(tmp_path / "a.json", [context])
     message = r"a.json: data\[0\].paragraphs\[0\].qas\[1\]: an impossible quest"
@@ -94,7 +97,7 @@ def test_version_2(tmp_path):
         squad_data.read(path)
     context["qas"].pop(1)
     path = write(tmp_path / "a.json", [context])
-    message = r"qas\[1\]: 0 answers to a question that is possible"
+    message = r"qas\[1\]: no answers, which only --mode=predict does without"
     with pytest.raises(ValueError, match=message):
         squad_data.read(path)
     context["qas"][1]["is_impossible"] = False
@@ -121,12 +124,77 @@ def test_answers_that_are_elsewhere_are_counted(tmp_path):
     dataset = squad_data.read(path)
     assert len(dataset.problems) == 4
     assert dataset.problems[0] == (
-        f"{path}: data[0].paragraphs[0].qas[1] (q1): the answer 'Bo' is not "
+        f"{path}: data[0].paragraphs[0].qas[1] ('q1'): the answer 'Bo' is not "
         "at 9, there is 'o.'."
     )
     assert len(dataset.questions) == 5
     with pytest.raises(ValueError, match="4 answers do not stand.*'o.'"):
         squad_data.read(path, strict=True)
+
+
+@pytest.mark.parametrize("asked", [{}, {"answers": []}, {"answers": None}])
+def test_own_questions_need_no_answers(tmp_path, asked):
+    """Of users' files: ids are numbers, and nothing else is there."""
+    qas = [{"id": n, "question": f"{n}?", **asked} for n in (7, 8.0, 2**60)]
+    path = write(tmp_path / "own.json", [{"context": "水車は", "qas": qas}])
+    dataset = squad_data.read(path, answered=False)
+    assert [q.id for q in dataset.questions] == ["7", "8", str(2**60)]
+    assert not any(q.answers or q.impossible for q in dataset.questions)
+    assert not any(
+        q.impossible
+        for q in squad_data.read(path, True, answered=False).questions
+    )
+    with pytest.raises(ValueError, match=r"own.*qas\[0\]: no answers, which"):
+        squad_data.read(path)
+    assert all(q.impossible for q in squad_data.read(path, True).questions)
+
+
+def test_questions_with_their_contexts(tmp_path):
+    """Layouts of Hugging Face's datasets, each the same questions."""
+    contexts = ["Bo met Ann.", "Cy ran."]
+    rows = [
+        {"id": n, "question": "Who?", "context": contexts[n // 2], "title": "t"}
+        for n in range(3)
+    ]
+    for row, answer in zip(rows, ["Ann", "Bo", "Cy"]):
+        start = row["context"].index(answer)
+        row["answers"] = {"text": [answer], "answer_start": [float(start)]}
+    nested = [
+        {
+            "context": context,
+            "qas": [r for r in rows if r["context"] == context],
+        }
+        for context in contexts
+    ]
+    path = write(tmp_path / "nested.json", nested)
+    expected = squad_data.read(path)
+    assert [q.context for q in expected.questions] == [0, 0, 1]
+    assert [q.answers[0].start for q in expected.questions] == [7, 0, 0]
+    lines = "\r\n".join(map(json.dumps, rows)).encode() + b"\n\n"
+    for content in (
+        b"\xef\xbb\xbf" + json.dumps({"data": rows}, indent=1).encode(),
+        json.dumps(rows).encode(),
+        lines,
+        bz2.compress(lines),
+    ):
+        flat = tmp_path / "flat"
+        flat.write_bytes(content)
+        assert squad_data.read(str(flat)) == expected._replace(origin=str(flat))
+    flat.write_text(json.dumps(rows[0]))
+    assert len(squad_data.read(str(flat)).questions) == 1
+    flat.write_bytes(lines + b'{"id": 9, "question": "x"}\n')
+    with pytest.raises(ValueError, match="flat:5: .*`context`"):
+        squad_data.read(str(flat))
+    rows[1]["answers"]["text"] *= 2
+    flat.write_text(json.dumps(rows))
+    with pytest.raises(
+        ValueError, match=r"flat: \[1\].*2 texts and 1 answer"
+    ):
+        squad_data.read(str(flat))
+    rows[1]["answers"] = "Bo"
+    flat.write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=r"flat: \[1\].answers: expected"):
+        squad_data.read(str(flat))
 
 
 PLACE = r"bad.json: data\[0\].paragraphs\[0\]"
@@ -136,36 +204,38 @@ MISSING = object()
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data", MISSING, "bad.json: no 'data'; there is nothing"),
-        (
-            "paragraphs",
-            MISSING,
-            r"bad.json: data\[0\]: no 'paragraphs'; .*title",
-        ),
-        ("context", MISSING, PLACE + ": no 'context'; there is qas"),
-        ("qas", MISSING, PLACE + ": no 'qas'"),
-        ("id", MISSING, PLACE + r".qas\[0\]: no 'id'"),
-        ("question", MISSING, PLACE + r".qas\[0\]: no 'question'"),
-        ("answers", MISSING, PLACE + r".qas\[0\]: no 'answers'"),
-        ("text", MISSING, PLACE + r".qas\[0\].answers\[0\]: no 'text'"),
-        ("answer_start", MISSING, r"answers\[0\]: no 'answer_start'"),
+        ("data", MISSING, r"bad.json: expected SQuAD's .* received \[{}\]"),
+        ("paragraphs", MISSING, "bad.json: expected SQuAD's .*'paragraphs'"),
+        ("context", MISSING, PLACE + ".*missing required field `context`"),
+        ("qas", MISSING, PLACE + ".*missing required field `qas`"),
+        ("id", MISSING, PLACE + r".qas\[0\]: .*missing required field `id`"),
+        ("question", MISSING, PLACE + r".qas\[0\]: .*field `question`"),
+        ("answers", MISSING, PLACE + r".qas\[0\]: no answers, which only"),
+        ("text", MISSING, PLACE + r".qas\[0\].answers\[0\]: .*field `text`"),
+        ("answer_start", MISSING, r"answers\[0\]: .*field `answer_start`"),
         ("data", [], "bad.json: no questions in it"),
-        ("data", 3, "bad.json: 'data' must be a list, received a number"),
-        ("data", ["x"], r"data\[0\]: expected an object with 'paragraphs'"),
-        ("context", " \n\t", PLACE + ": an empty context"),
-        ("context", None, "'context' must be a string, received null"),
-        ("qas", {}, "'qas' must be a list, received an object"),
-        ("id", 7, "'id' must be a string, received a number"),
-        ("id", "twin", r"qas\[1\]: the id 'twin' is that of an earlier quest"),
-        ("answer_start", "7", "'answer_start' must be a number, received a st"),
-        ("answer_start", True, "must be a number, received true"),
-        ("answer_start", 7.5, "must be a number, received 7.5"),
-        ("is_impossible", 0, "must be true or false, received a number"),
+        ("data", 3, "bad.json: expected SQuAD's .*received {'data': 3}"),
+        ("data", ["x"], "bad.json: expected SQuAD's .*received {'data'"),
+        ("context", " \n\t", PLACE + r".qas\[0\]: an empty context"),
+        ("context", None, ".context: expected `str`, got `null`"),
+        ("qas", {}, ".qas: expected `array`, got `object`"),
+        ("id", None, ".id: expected `float | str`, got `null`"),
+        ("id", "7", r"qas\[1\]: the id '7' is that of an earlier quest"),
+        ("answer_start", "7", ".answer_start: expected `float`, got `str`"),
+        ("answer_start", True, ".answer_start: expected `float`, got `bool`"),
+        ("answer_start", 7.5, "must be a whole number, received 7.5"),
+        ("answer_start", 1e305, ".answer_start: expected `float` <= 1e"),
+        ("text", "Ann\udc9e", "half of a surrogate pair, after .*Ann'"),
+        (
+            "is_impossible",
+            0,
+            ".is_impossible: expected `bool | null`",
+        ),
     ],
 )
 def test_bad_files_are_refused(tmp_path, key, value, message):
     question = entry("1", is_impossible=False)
-    paragraph = {"context": "Ann.", "qas": [question, entry("twin")]}
+    paragraph = {"context": "Ann.", "qas": [question, entry(7)]}
     article = {"title": "t", "paragraphs": [paragraph]}
     content = {"data": [article]}
     answer = question["answers"][0]
@@ -183,13 +253,17 @@ def test_bad_files_are_refused(tmp_path, key, value, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"data": [\n{]', "bad, line 2, column 2: not JSON"),
-        (b"", "bad, line 1, column 1: not JSON"),
-        (b'{"data": "caf\xe9"}', "bad: not UTF-8 at byte 13"),
+        (b'{"data": [\n{]', "bad: not JSON: .*line 2, column 2"),
+        (b"", "bad: not JSON"),
+        (b'{"data": "caf\xe9"}', "bad: not UTF-8"),
         (gzip.compress(b"{}" * 999, mtime=0)[:-9], "bad: damaged gzip"),
         (b"\x1f\x8bno gzip", "bad: damaged gzip"),
-        (b"[" * 10**6, "bad: JSON nested too deeply"),
-        (b"[1]", "bad: expected .*received a list"),
+        (bz2.compress(b"{}" * 999)[:-9], "bad: damaged bzip2"),
+        (b"[" * 10**6, "bad: nested too deep"),
+        (b"[1]", "bad: expected "),
+        ('{"a": 1}'.encode("utf-16"), "bad: is in UTF-16.*iconv"),
+        (b"PAR1\0\0", "bad: is a Parquet table"),
+        (gzip.compress(b" " * (2**28 + 1), 1), "bad: has more than 268,435"),
     ],
 )
 @pytest.mark.parametrize("read", [squad_data.read, squad_data.read_predictions])

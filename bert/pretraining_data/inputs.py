@@ -143,9 +143,26 @@ def lines(path: str, opener, longest: int) -> Iterator[bytes]:
 
 
 def _no_text(head: bytes) -> str | None:
-    """Why a file that begins so is not plain text, as the end of a sentence.
+    """Why a file that begins so is no text to train on; see `binary`."""
+    what = binary(head)
+    if what:
+        return what
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for begin, what in _MARKUP.items():
+        if start.startswith(begin):
+            return f"is {what}, expected plain text without markup."
+    if b"\r" in head and b"\n" not in head:
+        return (
+            "has lines that end with a carriage return alone, expected a line "
+            "feed."
+        )
+    return None
 
-    >>> _no_text(b"%PDF-1.7")
+
+def binary(head: bytes) -> str | None:
+    """Why a file that begins so is not UTF-8, as the end of a sentence.
+
+    >>> binary(b"%PDF-1.7")
     'is a PDF document, expected plain text in UTF-8.'
     """
     for mark, name in _UTF_MARKS:
@@ -163,14 +180,5 @@ def _no_text(head: bytes) -> str | None:
         return (
             "has many NUL bytes, as of UTF-16 without its mark or of a binary "
             "file; expected plain text in UTF-8."
-        )
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for begin, what in _MARKUP.items():
-        if start.startswith(begin):
-            return f"is {what}, expected plain text without markup."
-    if b"\r" in head and b"\n" not in head:
-        return (
-            "has lines that end with a carriage return alone, expected a line "
-            "feed."
         )
     return None

@@ -1,13 +1,22 @@
 """Files of SQuAD v1.1 and v2.0, and of predictions, read and checked."""
 
-import gzip
-import json
-import pathlib
-import zlib
+import io
+from collections.abc import Iterator
+from typing import Any
 from typing import NamedTuple
+from typing import NotRequired
+from typing import TypedDict
 
-_GZIP = b"\x1f\x8b"
-_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a number"}
+from bert.pretraining_data import inputs
+from lbcheck.support import schema
+
+_LARGEST = 2**28
+"""Bytes of a file's JSON; SQuAD has 2**25."""
+_LAYOUT = (
+    "expected SQuAD's {'data': [{'paragraphs': [{'context', 'qas'}]}]}, or "
+    "objects with 'id', 'question', 'context' and 'answers' in a list or one "
+    "a line"
+)
 
 
 class Answer(NamedTuple):
@@ -58,48 +67,86 @@ class Dataset(NamedTuple):
     problems: list[str]
 
 
-def read(path: str, version_2: bool = False, strict: bool = False) -> Dataset:
-    """Reads SQuAD JSON, plain or gzip.
+class _Answer(TypedDict):
+    text: str
+    answer_start: schema.Number  # 30.0 where a table was in between
+
+
+class _Columns(TypedDict):
+    """Answers of a question as Hugging Face's datasets hold them."""
+
+    text: list[str]
+    answer_start: list[schema.Number]
+
+
+class _Entry(TypedDict):
+    id: schema.Number | str
+    question: str
+    answers: NotRequired[list[_Answer] | _Columns | None]
+    is_impossible: NotRequired[bool | None]
+
+
+class _Row(_Entry):
+    """A question with its context, as Hugging Face's datasets have them."""
+
+    context: str
+
+
+class _Paragraph(TypedDict):
+    context: str
+    qas: list[_Entry]
+
+
+class _Article(TypedDict):
+    paragraphs: list[_Paragraph]
+
+
+class _Articles(TypedDict):
+    data: list[_Article]
+
+
+class _Rows(TypedDict):
+    data: list[_Row]
+
+
+def read(
+    path: str,
+    version_2: bool = False,
+    strict: bool = False,
+    answered: bool = True,
+) -> Dataset:
+    """Reads SQuAD JSON, or a JSON object a question a line; also compressed.
 
     Args:
         path: The file.
         version_2: It is v2.0, some questions have no answer.
         strict: Refuse answers that do not stand at their offset; they are
             in `problems` otherwise.
+        answered: Refuse questions without an answer that are not said to be
+            impossible; nothing but a prediction can do with them.
 
     Raises:
         ValueError: No JSON, a missing key or a value of another kind, an
             empty context, an id that occurs twice, a question without an
-            answer or a v2.0 file where `version_2` is false; names the file
-            and the place.
+            answer or an impossible one where `version_2` is false; names the
+            file and the place.
         OSError: The file cannot be read.
     """
-    content = _json(path)
-    version = content.get("version") if isinstance(content, dict) else None
-    if not version_2 and str(version).lower().startswith(("2", "v2")):
-        raise ValueError(
-            f"{path}: a file of version {version}, and v1.1 was asked for; "
-            "read it as v2.0 (--version_2_with_negative)."
-        )
     dataset = Dataset(path, version_2, [], [], [])
     seen = set()
-    for a, article in _items(content, "data", path):
-        where = f"{path}: data[{a}]"
-        for p, paragraph in _items(article, "paragraphs", where):
-            place = f"{where}.paragraphs[{p}]"
-            context = _get(paragraph, "context", str, place)
-            if not context.strip():
-                raise ValueError(f"{place}: an empty context.")
+    for where, context, entry in _entries(path):
+        if not context.strip():
+            raise ValueError(f"{where}: an empty context.")
+        if not dataset.contexts or dataset.contexts[-1] != context:
             dataset.contexts.append(context)
-            for q, entry in _items(paragraph, "qas", place):
-                question = _question(entry, dataset, f"{place}.qas[{q}]")
-                if question.id in seen:
-                    raise ValueError(
-                        f"{place}.qas[{q}]: the id {question.id!r} is that of "
-                        "an earlier question."
-                    )
-                seen.add(question.id)
-                dataset.questions.append(question)
+        question = _question(entry, dataset, answered, where)
+        if question.id in seen:
+            raise ValueError(
+                f"{where}: the id {schema.shown(question.id)} is that of an "
+                "earlier question."
+            )
+        seen.add(question.id)
+        dataset.questions.append(question)
     if not dataset.questions:
         raise ValueError(f"{path}: no questions in it.")
     if strict and dataset.problems:
@@ -111,23 +158,23 @@ def read(path: str, version_2: bool = False, strict: bool = False) -> Dataset:
 
 
 def read_predictions(path: str) -> dict[str, str]:
-    """Reads {question id: answer} from JSON, plain or gzip.
+    """Reads {question id: answer} from JSON, plain or compressed.
 
     Raises:
         ValueError: Not such a file; names the place.
         OSError: The file cannot be read.
     """
-    content = _json(path)
+    content = schema.parse(_bytes(path), Any, path)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected {{question id: answer}}, received "
-            f"{_kind(content)}."
+            f"{schema.shown(content)}."
         )
     for name, answer in content.items():
         if not isinstance(answer, str):
             raise ValueError(
-                f"{path}: the prediction for {name!r} must be a string, "
-                f"received {_kind(answer)}."
+                f"{path}: the prediction for {schema.shown(name)} must be a "
+                f"string, received {schema.shown(answer)}."
             )
     return content
 
@@ -141,35 +188,107 @@ def stands(answer: Answer, context: str) -> bool:
     )
 
 
-def _question(entry, dataset: Dataset, where: str) -> Question:
-    name = _get(entry, "id", str, where)
-    text = _get(entry, "question", str, where)
-    answers = []
-    for i, answer in _items(entry, "answers", where):
-        place = f"{where}.answers[{i}]"
-        given = _get(answer, "text", str, place)
-        answers.append(Answer(given, _get(answer, "answer_start", int, place)))
-    impossible = entry.get("is_impossible", dataset.version_2 and not answers)
-    if not isinstance(impossible, bool):
+def _entries(path: str) -> Iterator[tuple[str, str, _Entry]]:
+    """(its place, its context, the question) of each question of a file."""
+    text = _bytes(path)
+    if text.partition(b"\n")[0].rstrip().endswith(b"}"):
+        lines = enumerate(text.splitlines(), 1)
+        rows = [(f"{path}:{n}", line) for n, line in lines if line.strip()]
+        if len(rows) > 1:
+            yield from _of_lines(rows)
+            return
+    content = schema.parse(text, Any, path)
+    if isinstance(content, dict) and "data" not in content:
+        content = [content]
+    entries = content["data"] if isinstance(content, dict) else content
+    first = entries[0] if isinstance(entries, list) and entries else {}
+    keys = first.keys() if isinstance(first, dict) else ()
+    if entries != [] and not {"context", "paragraphs"} & set(keys):
         raise ValueError(
-            f"{where}: 'is_impossible' must be true or false, received "
-            f"{_kind(impossible)}."
+            f"{path}: {_LAYOUT}, received {schema.shown(content)}."
         )
+    flat = "context" in keys
+    if entries is content:
+        schema.check(content, list[_Row if flat else _Article], path)
+    else:
+        schema.check(content, _Rows if flat else _Articles, path)
+    for index, item in enumerate(entries):
+        where = f"{path}: {'' if entries is content else 'data'}[{index}]"
+        if flat:
+            yield where, item["context"], item
+        else:
+            yield from _of_article(item, where)
+
+
+def _of_lines(rows):
+    for where, line in rows:
+        row = schema.parse(line, _Row, where)
+        yield where, row["context"], row
+
+
+def _of_article(article: _Article, where: str):
+    for p, paragraph in enumerate(article["paragraphs"]):
+        for q, entry in enumerate(paragraph["qas"]):
+            place = f"{where}.paragraphs[{p}].qas[{q}]"
+            yield place, paragraph["context"], entry
+
+
+def _question(entry, dataset: Dataset, answered: bool, where: str) -> Question:
+    answers = tuple(_answers(entry.get("answers") or [], where))
+    impossible = entry.get("is_impossible")
+    if impossible is None:
+        impossible = dataset.version_2 and answered and not answers
     if impossible and not dataset.version_2:
         raise ValueError(
             f"{where}: an impossible question, as in v2.0, and v1.1 was asked "
             "for; read it as v2.0 (--version_2_with_negative)."
         )
-    if impossible == bool(answers):
+    if impossible and answers:
         raise ValueError(
-            f"{where}: {len(answers)} answers to a question that is "
-            f"{'impossible' if impossible else 'possible'}."
+            f"{where}: {len(answers)} answers to a question that is impossible "
+            "(is_impossible)."
+        )
+    if answered and not answers and not impossible:
+        raise ValueError(
+            f"{where}: no answers, which only --mode=predict does without; "
+            "questions that have none are v2.0's (is_impossible is true, "
+            "--version_2_with_negative)."
         )
     question = Question(
-        name, text, len(dataset.contexts) - 1, tuple(answers), impossible
+        _text(entry["id"]),
+        entry["question"],
+        len(dataset.contexts) - 1,
+        answers,
+        impossible,
     )
     dataset.problems.extend(_problems(question, dataset.contexts[-1], where))
     return question
+
+
+def _text(name) -> str:
+    """An id as text: 262 and 262.0 are "262"."""
+    whole = isinstance(name, float) and name.is_integer()
+    return str(int(name) if whole else name)
+
+
+def _answers(given, where: str) -> Iterator[Answer]:
+    if isinstance(given, dict):
+        texts, starts = given["text"], given["answer_start"]
+        if len(texts) != len(starts):
+            raise ValueError(
+                f"{where}.answers: {len(texts)} texts and {len(starts)} "
+                "answer_start."
+            )
+    else:
+        texts = [answer["text"] for answer in given]
+        starts = [answer["answer_start"] for answer in given]
+    for text, start in zip(texts, starts):
+        if start != int(start):
+            raise ValueError(
+                f"{where}.answers: answer_start must be a whole number, "
+                f"received {start!r}."
+            )
+        yield Answer(text, int(start))
 
 
 def _problems(question: Question, context: str, where: str):
@@ -178,53 +297,25 @@ def _problems(question: Question, context: str, where: str):
             continue
         there = context[start : start + len(text)] if start >= 0 else ""
         yield (
-            f"{where} ({question.id}): the answer {text!r} is not at "
-            f"{start}, there is {there!r}."
+            f"{where} ({schema.shown(question.id)}): the answer "
+            f"{schema.shown(text)} is not at {start}, there is "
+            f"{schema.shown(there)}."
         )
 
 
-def _json(path: str):
-    content = pathlib.Path(path).read_bytes()
-    try:
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-        return json.loads(content.decode("utf-8-sig"))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip ({error}).") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 at byte {error.start} ({error.reason})."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {error.lineno}, column {error.colno}: not JSON "
-            f"({error.msg})."
-        ) from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: JSON nested too deeply.") from error
-
-
-def _items(parent, key: str, where: str):
-    return enumerate(_get(parent, key, list, where))
-
-
-def _get(parent, key: str, kind: type, where: str):
-    if not isinstance(parent, dict):
-        raise ValueError(
-            f"{where}: expected an object with {key!r}, received "
-            f"{_kind(parent)}."
-        )
-    if key not in parent:
-        raise ValueError(
-            f"{where}: no {key!r}; there is {', '.join(parent) or 'nothing'}."
-        )
-    value = parent[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(
-            f"{where}: {key!r} must be {_KINDS[kind]}, received {_kind(value)}."
-        )
-    return value
-
-
-def _kind(value) -> str:
-    return _KINDS.get(type(value)) or json.dumps(value)
+def _bytes(path: str) -> bytes:
+    """What a file holds when it is unpacked."""
+    content = schema.read_bytes(path)
+    name, opener = inputs.compression(path)
+    if name:
+        try:
+            with opener(io.BytesIO(content)) as file:
+                content = file.read(_LARGEST + 1)
+        except inputs.BROKEN as error:
+            raise ValueError(f"{path}: damaged {name} ({error}).") from error
+    if len(content) > _LARGEST:
+        raise ValueError(f"{path}: has more than {_LARGEST:,} bytes.")
+    what = inputs.binary(content[:4096])
+    if what:
+        raise ValueError(f"{path}: {what}")
+    return content

@@ -137,8 +137,10 @@ def check(value: Any, kind, where: str) -> Any:
         # no number such as 1e999.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeError as error:
+        before = error.object[max(0, error.start - 30) : error.start]
         raise ValueError(
-            f"{where}: a text has half of a surrogate pair."
+            f"{where}: a text has half of a surrogate pair, after "
+            f"{shown(before)}."
         ) from error
     except msgspec.ValidationError as error:
         message = _message(str(error), value, kind)
