@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from bert import schedule
 from bert import settings
 from lbcheck.settings import optimizer
 from lbcheck.settings import program
 from lbcheck.training import checkpoints
 
 _MOMENTS = {"first_moment": "beta_1", "second_moment": "beta_2"}
-_AT_ONCE = 2**20
 _OF_THE_RUN = ("bert_config", "clip", "mixed_precision", "output_dir", "seed")
 
 
@@ -89,7 +89,7 @@ def table(first, second, steps: tuple[int, int], rates) -> str:
             (name, *(f"{value:.6g}" for value in values))
             for name, values in (
                 ("rate of the first update", [rate(0) for rate in rates]),
-                ("highest rate", map(_highest, rates, steps)),
+                ("highest rate", map(schedule.highest, rates, steps)),
                 (
                     "rate of the last update",
                     [rate(count - 1) for rate, count in zip(rates, steps)],
@@ -104,12 +104,6 @@ def table(first, second, steps: tuple[int, int], rates) -> str:
         for row in rows
     )
     return "\n".join(["Hand-over:", *(f"  {n.rstrip()}" for n in lines)])
-
-
-def _highest(rate, count):
-    """The highest rate of so many updates; not all in memory at once."""
-    cuts = range(0, count, _AT_ONCE)
-    return max(rate(np.arange(k, min(k + _AT_ONCE, count))).max() for k in cuts)
 
 
 def _differences(first, second):

@@ -4,9 +4,12 @@
       --total_steps=14063 --output_dir=figures
 
 prints by how much each drops when warm-up ends and draws the contrast, which
-is Figure 2 of "A Large Batch Optimizer Reality Check" (Nado et al. 2021).
+is Figure 2 of "A Large Batch Optimizer Reality Check" (Nado et al. 2021);
+--format=json prints the same numbers as JSON. Exit codes: 0 done, 2 refused.
 Every function returns a schedule of `lbcheck.schedules`.
 """
+
+import json
 
 import numpy as np
 from absl import app
@@ -19,6 +22,29 @@ from lbcheck.schedules import PolynomialWarmupDecay
 from lbcheck.schedules import Schedule
 from lbcheck.schedules import Warmup
 from lbcheck.schedules import figures
+from lbcheck.settings import program
+from lbcheck.support import command
+from lbcheck.support import exit_codes
+
+FLAGS = flags.FlagValues()
+
+_AT_ONCE = 2**20  # updates
+_DRAWN = 2000
+
+_own = {"flag_values": FLAGS, "module_name": "bert.schedule"}
+flags.DEFINE_float("peak", None, "Rate at the end of warm-up.", 0.0, **_own)
+flags.DEFINE_integer("warmup_steps", None, "Updates of warm-up.", 0, **_own)
+flags.DEFINE_integer(
+    "total_steps",
+    None,
+    "Updates of the run, 1 to 10 million.",
+    1,
+    10**7,
+    **_own,
+)
+flags.DEFINE_float("power", 1.0, "Power of warm-up and decay.", 0.0, **_own)
+flags.DEFINE_string("output_dir", "figures", "Folder of the figures.", **_own)
+command.define_format(FLAGS)
 
 
 def _over_decay(
@@ -296,6 +322,26 @@ def drop_at_boundary(schedule: Schedule, warmup_steps: int) -> float:
     return 0.0 if target in (None, 0) else 100.0 * (1.0 - after / target)
 
 
+def highest(schedule: Schedule, total_steps: int) -> float:
+    """The highest rate of a run; not all of it is in memory at once.
+
+    >>> highest(fixed(1.0, 781, 1562), 1562)
+    1.0
+    """
+    ends = np.arange(0, total_steps, _AT_ONCE) + _AT_ONCE
+    return max(
+        float(schedule(np.arange(end - _AT_ONCE, min(end, total_steps))).max())
+        for end in ends
+    )
+
+
+def _drawn(warmup_steps, total_steps):
+    """The steps of a figure, those around the end of warm-up included."""
+    steps = np.linspace(0, total_steps - 1, min(total_steps, _DRAWN))
+    boundary = [max(warmup_steps - 1, 0), min(warmup_steps, total_steps - 1)]
+    return np.union1d(steps.round().astype(np.int64), boundary)
+
+
 def figure_2(peak_rate, warmup_steps, total_steps, folder, power=1.0):
     """Writes Figure 2, the original schedule against the fixed one.
 
@@ -314,7 +360,7 @@ def figure_2(peak_rate, warmup_steps, total_steps, folder, power=1.0):
     figure, axes = figures.new_axes(
         "BERT's schedule (Nado et al. 2021, Figure 2)", "learning rate"
     )
-    steps = np.arange(total_steps)
+    steps = _drawn(warmup_steps, total_steps)
     for name in ("original", "fixed"):
         schedule = VARIANTS[name](
             peak_rate, warmup_steps, total_steps, power=power
@@ -346,7 +392,7 @@ def bias_correction_figure(
         f"Adam's implicit warm-up, beta_1={beta_1:g}, beta_2={beta_2:g}",
         "learning rate",
     )
-    steps = np.arange(total_steps)
+    steps = _drawn(warmup_steps, total_steps)
     constant = Linear(peak_rate, total_steps, final_rate=peak_rate)
     implicit = implicit_warmup(constant, beta_1, beta_2)
     axes.plot(steps, implicit(steps), label="constant, bias correction")
@@ -356,38 +402,55 @@ def bias_correction_figure(
     return figures.save_both(figure, folder, "bias_correction")
 
 
-def main(argv) -> None:
-    """Prints the drop of every variant and writes the figures."""
-    if len(argv) > 1:
-        raise app.UsageError(f"No arguments are taken, received {argv[1:]}.")
-    values = flags.FLAGS
-    shape = (values.peak, values.warmup_steps, values.total_steps)
-    try:
-        variants = {
-            name: make(*shape, power=values.power)
-            if name in POWERED
-            else make(*shape)
-            for name, make in VARIANTS.items()
+def contrast(
+    peak_rate: float, warmup_steps: int, total_steps: int, power: float = 1
+) -> dict[str, dict]:
+    """The highest rate of every variant, that at w, and the drop there.
+
+    Args:
+        peak_rate: Rate at the end of warm-up, at least 0.
+        warmup_steps: w, updates of warm-up, 0 to total_steps - 1.
+        total_steps: Updates of the run, at least 1.
+        power: Power of warm-up and decay, at least 0, where a variant has one.
+
+    Returns:
+        {name: {"highest": rate, "at_w": rate, "drop_percent": number}}.
+
+    Raises:
+        TypeError, ValueError: If an argument is outside its range.
+    """
+    shape = (peak_rate, warmup_steps, total_steps)
+    found = {}
+    for name, make in VARIANTS.items():
+        schedule = make(*shape, *([power] if name in POWERED else []))
+        found[name] = {
+            "highest": highest(schedule, total_steps),
+            "at_w": float(schedule(warmup_steps)),
+            "drop_percent": drop_at_boundary(schedule, warmup_steps),
         }
-    except (TypeError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
+    return found
+
+
+def main() -> int:
+    """Prints the contrast and writes the figures; returns the exit code."""
+    for name in ("peak", "warmup_steps", "total_steps"):
+        if FLAGS[name].value is None:
+            raise app.UsageError(f"--{name} is needed.")
+    shape = (FLAGS.peak, FLAGS.warmup_steps, FLAGS.total_steps)
+    found = contrast(*shape, FLAGS.power)
+    paths = figure_2(*shape, FLAGS.output_dir, FLAGS.power)
+    paths += bias_correction_figure(*shape, FLAGS.output_dir)
+    if FLAGS.format == "json":
+        drawn = [str(path) for path in paths]
+        print(json.dumps({"schedules": found, "figures": drawn}, indent=2))
+        return exit_codes.FINISHED
     print(f"{'schedule':26}{'highest':>12}{'at w':>12}{'drop':>9}")
-    for name, schedule in variants.items():
-        highest = schedule(np.arange(values.total_steps)).max()
-        after = schedule(values.warmup_steps)
-        drop = drop_at_boundary(schedule, values.warmup_steps)
-        print(f"{name:26}{highest:12.6g}{after:12.6g}{drop:7.1f} %")
-    paths = figure_2(*shape, values.output_dir, values.power)
-    paths += bias_correction_figure(*shape, values.output_dir)
-    for path in paths:
-        print(path)
+    for name, row in found.items():
+        peak, after, drop = row.values()
+        print(f"{name:26}{peak:12.6g}{after:12.6g}{drop:7.1f} %")
+    print(*paths, sep="\n")
+    return exit_codes.FINISHED
 
 
 if __name__ == "__main__":
-    flags.DEFINE_float("peak", None, "Rate at the end of warm-up.")
-    flags.DEFINE_integer("warmup_steps", None, "Updates of warm-up.")
-    flags.DEFINE_integer("total_steps", None, "Updates of the run.")
-    flags.DEFINE_float("power", 1.0, "Power of warm-up and decay.")
-    flags.DEFINE_string("output_dir", "figures", "Folder of the figures.")
-    flags.mark_flags_as_required(["peak", "warmup_steps", "total_steps"])
-    app.run(main)
+    program.start(main, FLAGS, __doc__)

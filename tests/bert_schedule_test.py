@@ -1,5 +1,6 @@
 """BERT's schedules against the formulas of the code that they come from."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -187,13 +188,53 @@ class CommandTest(parameterized.TestCase, tf.test.TestCase):
             png = start == b"\x89PNG\r\n\x1a\n"
             self.assertEqual(png, path.suffix == ".png")
 
-    def test_bad_input_is_one_clear_line(self):
+    def test_json_has_the_numbers_of_the_text(self):
+        folder = self.make_folder()
         done = self.run_module(
-            "bert.schedule", "--peak=1", "--warmup_steps=9", "--total_steps=5"
+            "bert.schedule",
+            "--peak=2e-3",
+            "--warmup_steps=10",
+            "--total_steps=40",
+            "--format=json",
+            f"--output_dir={folder}",
         )
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn("`warmup_steps` must be at most", done.stderr)
-        self.assertNotIn("Traceback", done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = json.loads(done.stdout)
+        self.assertEqual(set(found["schedules"]), set(bert_schedule.VARIANTS))
+        self.assertEqual(
+            found["schedules"]["original"],
+            {"highest": 1.8e-3, "at_w": 1.5e-3, "drop_percent": 25.0},
+        )
+        self.assertTrue(
+            all(pathlib.Path(p).is_file() for p in found["figures"])
+        )
+
+    @parameterized.parameters(
+        ("--warmup_steps=9000", "`warmup_steps` must be at most"),
+        ("--peak=nan", "--peak=nan: expected a finite number"),
+        ("--power=inf", "--power=inf: expected a finite number"),
+        ("--peak=-0.1", "--peak=-0.1"),
+        ("--total_steps=3000000000", "--total_steps=3000000000"),
+        ("--output_dir=/proc/none/figures", "/proc/none"),
+        ("--output_dir=/dev/null", "/dev/null"),
+    )
+    def test_bad_input_is_one_clear_line(self, argument, message):
+        done = self.run_module(
+            "bert.schedule",
+            "--peak=1",
+            "--warmup_steps=2",
+            "--total_steps=5",
+            argument,
+        )
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(message, done.stderr)
+        self.assertLen(done.stderr.splitlines(), 1)
+        self.assertEqual(done.stdout, "")
+
+    def test_the_highest_rate_of_a_long_run_is_that_of_every_update(self):
+        late = schedules.Warmup(schedules.Constant(1.0), 3_000_000)
+        found = bert_schedule.highest(late, 2_500_000)
+        self.assertEqual(found, late(2_499_999))
 
 
 if __name__ == "__main__":

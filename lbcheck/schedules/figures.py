@@ -10,6 +10,7 @@ from absl import app
 from absl import flags
 
 from lbcheck.schedules.warmup_decay import PolynomialWarmupDecay
+from lbcheck.support import files
 
 LARS = PolynomialWarmupDecay(
     initial_rate=0.0,
@@ -55,7 +56,8 @@ def save_both(figure, folder, stem: str) -> list[pathlib.Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in paths:
-        figure.savefig(path, dpi=150)
+        with files.replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=150)
     return paths
 
 
