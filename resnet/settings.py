@@ -9,16 +9,20 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training
 from lbcheck.settings import usage
+from lbcheck.support import schema
 from resnet import data
 from resnet import models
 from resnet.data import augmentation
+from resnet.data import missing
 
 _enum = flags.DEFINE_enum
 _text = flags.DEFINE_string
 _real = functools.partial(flags.DEFINE_float, lower_bound=0.0)
 _part = functools.partial(_real, upper_bound=1.0)
-_count = functools.partial(flags.DEFINE_integer, lower_bound=0)
-_positive = functools.partial(flags.DEFINE_integer, lower_bound=1)
+_count = functools.partial(
+    flags.DEFINE_integer, lower_bound=0, upper_bound=schema.COUNT
+)
+_positive = functools.partial(_count, lower_bound=1)
 
 _RESNETS = tuple(name for name in models.NAMES if name.startswith("resnet"))
 _NORMED = (*_RESNETS, "davidnet")
@@ -41,13 +45,15 @@ _MODEL = {
         _NORMED,
     ),
     "final_gamma": (
-        flags.DEFINE_float,
-        "Initial gamma of the last norm of each residual block.",
+        functools.partial(
+            flags.DEFINE_float, lower_bound=-10.0, upper_bound=10.0
+        ),
+        "Initial gamma of each residual block's last norm, -10 to 10.",
         _RESNETS,
     ),
     "padding": (
         functools.partial(_enum, enum_values=["paper", "same", "symmetric"]),
-        "Of strided convolutions: see resnet.models.build.",
+        "Padding of strided convolutions: see resnet.models.build.",
         _RESNETS,
     ),
     "resnet_version": (
@@ -75,8 +81,8 @@ _DATA = {
         ("cifar10", "imagenet"),
     ),
     "image_size": (
-        _positive,
-        "Height and width in pixels, >= 1.",
+        functools.partial(_positive, upper_bound=4096),
+        "Height and width in pixels, 1 to 4096.",
         ("imagenet",),
     ),
     "preprocessing": (
@@ -103,7 +109,12 @@ def define(flag_values: flags.FlagValues) -> None:
     _enum("model", "resnet_small", models.NAMES, "Network.", **own)
     for name, (kind, text, _) in (_MODEL | _DATA).items():
         kind(name, None, help=text, **own)
-    _part("label_smoothing", 0.0, help="Of the loss, in [0, 1).", **own)
+    _part(
+        "label_smoothing",
+        0.0,
+        help="Label smoothing of the loss, in [0, 1).",
+        **own,
+    )
     _real("l2", 0.0, help="Coefficient of l2/2 |w|^2 in the loss, >= 0.", **own)
     _enum(
         "l2_on",
@@ -143,6 +154,19 @@ def load(flag_values: flags.FlagValues):
         seed=flag_values["seed"].value,
         **usage.given(flag_values, _DATA),
     )
+
+
+def load_or_published(flag_values: flags.FlagValues):
+    """The source, or the data set as published where there are no files.
+
+    Raises:
+        ValueError: A file is broken; the message names it.
+    """
+    try:
+        return load(flag_values)
+    except missing.Missing as error:
+        size = flag_values["image_size"].value or data.IMAGE_SIZE
+        return missing.published(flag_values["data"].value, size, str(error))
 
 
 def model(flag_values: flags.FlagValues, keras, source):

@@ -56,7 +56,8 @@ def build(source, rate, keras, optimizers):
 def main():
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
-    source = settings.load(FLAGS)
+    load = settings.load_or_published if FLAGS.dry_run else settings.load
+    source = load(FLAGS)
     options = training_flags.options(FLAGS, source.num_train)
     rate = schedule.make(FLAGS, options.total_steps)
     workload = functools.partial(build, source, rate)

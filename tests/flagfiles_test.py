@@ -84,7 +84,7 @@ OURS = {
     + "final_gamma=0.4138 label_smoothing=0.15 l2=1e-4 learning_rate=0.2 "
     "warmup_power=2",
     r"resnet/imagenet_sample": (
-        "learning_rate=0.5 warmup_steps=2 train_steps=5 batch_size=512 "
+        "learning_rate=0.5 warmup_steps=2 train_steps=5 batch_size=128 "
         "microbatch_size=64 seed=0 log_every=1 checkpoint_every=5"
     ),
     r"resnet/cifar10_davidnet": (

@@ -1,7 +1,12 @@
 """How every command and program starts, and how it ends."""
 
+import io
+import math
 import os
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,6 +15,7 @@ from absl import flags
 
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import flagfiles
 
 
 def run(name: str, main: Callable[[], int]) -> NoReturn:
@@ -23,21 +29,78 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
         name: Stands before the message.
         main: The command; its value is the exit code.
     """
-    sys.stdout = _Pipe(sys.stdout)
+    sys.stdout, sys.stderr = _Pipe(sys.stdout), _Pipe(sys.stderr)
     try:
         with errors.explained():
             code = main()
+            sys.stdout.flush()
     except (flags.Error, app.UsageError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         code = exit_codes.REFUSED
+    except errors.Unavailable as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        code = exit_codes.UNAVAILABLE
     except FloatingPointError as error:
         print(f"{name}: {error}", file=sys.stderr)
         code = exit_codes.DIVERGED
     except KeyboardInterrupt:
+        _end_at_once_when_interrupted()
         print(f"{name}: interrupted.", file=sys.stderr)
         code = exit_codes.INTERRUPTED
+    _end_at_once_when_interrupted()
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _end_at_once_when_interrupted():
+    """From here on Ctrl-C ends the process without a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def parse(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Parses a command line, flagfiles included.
+
+    Args:
+        flag_values: The flags of the command, not yet parsed.
+        argv: The command and its arguments.
+
+    Returns:
+        The arguments that are no flags.
+
+    Raises:
+        flags.Error, app.UsageError: An unknown flag, with what may be meant;
+            a bad value, such as nan; a flagfile that cannot be read. Names
+            the flagfile and its line.
+    """
+    expanded = flagfiles.expanded(argv[1:])
+    try:
+        rest = flag_values([argv[0], *(argument for argument, _ in expanded)])
+        _check_finite(flag_values)
+    except (flags.Error, ValueError) as error:
+        where = _origin(error, expanded)
+        raise app.UsageError(f"{where}{error}") from error
+    return rest[1:]
+
+
+def _check_finite(flag_values):
+    for name in flag_values:
+        value = flag_values[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"flag --{name}={value}: expected a finite number")
+
+
+def _origin(error, expanded):
+    """ "file:line: " if the flag that an error is about is of a flagfile."""
+    named = getattr(error, "flagname", None)
+    if named is None:
+        found = re.search(r"--?([\w-]+)", str(error))
+        named = found[1] if found else ""
+    for argument, where in reversed(expanded):
+        name = argument.lstrip("-").partition("=")[0]
+        if where and name in (named, f"no{named}"):
+            return f"{where}: "
+    return ""
 
 
 def define_format(flag_values: flags.FlagValues) -> flags.FlagHolder:
@@ -52,9 +115,17 @@ def define_format(flag_values: flags.FlagValues) -> flags.FlagHolder:
 
 
 class _Pipe:
-    """A stream whose reader may leave; what is written then is dropped."""
+    """A stream whose reader may leave; what is written then is dropped.
+
+    A stream that is closed from the start drops everything, and what its
+    encoding cannot say is escaped.
+    """
 
     def __init__(self, stream):
+        if stream is None:
+            stream = open(os.devnull, "w")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         self._stream = stream
 
     def __getattr__(self, name):
@@ -70,8 +141,11 @@ class _Pipe:
     def flush(self):
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError as error:
             self._drop()
+            if not isinstance(error, BrokenPipeError):
+                name = getattr(self._stream, "name", "output")
+                raise OSError(error.errno, error.strerror, name) from error
 
     def _drop(self):
         # What is buffered goes there, now and when the interpreter ends.

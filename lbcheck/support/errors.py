@@ -32,6 +32,23 @@ _GRAPH = re.compile(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*|\x1b\[\d*m", re.DOTALL)
 """TensorFlow's names for where it was, and Keras's colours."""
 
 
+_FILE = re.compile(r'\n?\s*File "([^"]+)", line (\d+).*\n( {8}.*\n)*')
+"""A place in an account that a message holds, with the line of code."""
+
+_ACCOUNTS = (
+    "Graph execution error",
+    "Detected at node",
+    "<stack traces",
+    "in user code",
+    "[[",
+)
+_NAMED = re.compile(r"\w+(Error|Exception): ")
+
+
+class Unavailable(Exception):
+    """Another worker or the storage is not there; the message says which."""
+
+
 @contextlib.contextmanager
 def explained():
     """Errors within become refusals that say where they came from.
@@ -47,6 +64,23 @@ def explained():
         if message is None:
             raise
         raise app.UsageError(message) from error
+
+
+@contextlib.contextmanager
+def named(what: str):
+    """Errors of code that is not ours become one sentence about `what`.
+
+    Raises:
+        ValueError: Says what failed, where in the user's code, and how.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        message = sentence(error)
+        if frames[-1].filename.startswith(_OURS) or message is None:
+            raise
+        raise ValueError(f"{what} failed: {message}") from error
 
 
 def sentence(error: Exception) -> str | None:
@@ -67,9 +101,14 @@ def sentence(error: Exception) -> str | None:
             f"{error.filename}:{error.lineno}: {type(error).__name__}: "
             f"{error.msg}"
         )
-    if theirs and not raised_here:
-        where = f"{theirs[-1].filename}:{theirs[-1].lineno}: "
-        return f"{where}{type(error).__name__}: {cleaned(error)}"
+    told = [
+        f"{name}:{line}: "
+        for name, line, _ in _FILE.findall(str(error))
+        if not name.startswith(_NOT_THEIRS)
+    ]
+    if (theirs or told) and not raised_here:
+        where = f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+        return (told[-1] if told else where) + _typed(error)
     if isinstance(error, OSError):
         return of_system(error)
     if raised_here:
@@ -80,7 +119,15 @@ def sentence(error: Exception) -> str | None:
     if ours:
         name = pathlib.Path(ours[-1].filename).relative_to(_LBCHECK.parent)
         at = f" (in {name}:{ours[-1].lineno})"
-    return f"{type(error).__name__}: {cleaned(error)}{at}"
+    return f"{_typed(error)}{at}"
+
+
+def _typed(error):
+    """The message after the type; TensorFlow's type says nothing of Python's."""
+    message = cleaned(error)
+    if hasattr(error, "node_def") and _NAMED.match(message):
+        return message
+    return f"{type(error).__name__}: {message}"
 
 
 def of_system(error: OSError) -> str:
@@ -102,4 +149,9 @@ def of_system(error: OSError) -> str:
 def cleaned(error: Exception) -> str:
     """The message without TensorFlow's and Keras's accounts of the graph."""
     text = _GRAPH.sub("", str(error)).partition("\n\nArguments received")[0]
-    return text.strip()
+    if not any(account in text for account in _ACCOUNTS):
+        return text.strip()
+    text = text.partition("\nTraceback (most recent call last)")[0]
+    lines = [line.strip() for line in _FILE.split(text)[-1].splitlines()]
+    said = [line for line in lines if line and not line.startswith(_ACCOUNTS)]
+    return " ".join(said).removeprefix(f"{type(error).__name__}: ")

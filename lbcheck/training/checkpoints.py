@@ -9,15 +9,21 @@ import json
 import logging
 import pathlib
 import re
-import zipfile
-import zlib
+from typing import TypedDict
 
 import numpy as np
 
 from lbcheck.support import files
+from lbcheck.support import npz
+from lbcheck.support import schema
 
 _NAME = re.compile(r"step-(\d{9})\.npz")
 _DESCRIPTION = "description"
+
+
+class _Description(TypedDict):
+    step: schema.Index
+    names: list[str]
 
 
 class Checkpoints:
@@ -43,27 +49,29 @@ class Checkpoints:
         for old in self._paths()[self._keep :]:
             old.unlink(missing_ok=True)
 
-    def newest(self):
-        """(step, {name: array}) of the newest whole checkpoint, or None."""
+    def newest(self, usable=lambda step: True):
+        """(step, {name: array}) of the newest whole checkpoint, or None.
+
+        Args:
+            usable: Which to look at, by the number of updates.
+        """
         for path in self._paths():
+            if not usable(_step(path)):
+                continue
             try:
                 return _read(path)
-            except (
-                EOFError,
-                KeyError,
-                NotImplementedError,
-                OSError,
-                RuntimeError,
-                ValueError,
-                zipfile.BadZipFile,
-                zlib.error,
-            ) as error:
+            except (OSError, ValueError) as error:
                 logging.warning(
                     "Checkpoint %s is damaged (%s); the one before it is used.",
                     path,
                     error,
                 )
         return None
+
+    def oldest_step(self) -> int | None:
+        """Updates before the oldest checkpoint; None without any."""
+        paths = self._paths()
+        return _step(paths[-1]) if paths else None
 
     def _paths(self):
         if not self._folder.is_dir():
@@ -77,12 +85,24 @@ def of(output_dir) -> Checkpoints:
     return Checkpoints(pathlib.Path(output_dir) / "checkpoints")
 
 
+def _step(path):
+    return int(_NAME.fullmatch(path.name)[1])
+
+
 def _read(path):
-    with np.load(path) as stored:
-        description = json.loads(str(stored[_DESCRIPTION]))
-        names = description["names"]
-        arrays = [stored[f"array_{i}"] for i in range(len(names))]
-    return description["step"], dict(zip(names, arrays))
+    arrays = npz.read(path)
+    if _DESCRIPTION not in arrays:
+        raise ValueError(f"{path}: no checkpoint: it has no {_DESCRIPTION!r}.")
+    text = str(arrays.pop(_DESCRIPTION))
+    found = schema.parse(text, _Description, f"{path}: {_DESCRIPTION}")
+    names = found["names"]
+    expected = [f"array_{index}" for index in range(len(names))]
+    if sorted(arrays) != sorted(expected) or found["step"] != _step(path):
+        raise ValueError(
+            f"{path}: its description tells of {len(expected)} arrays after "
+            f"{found['step']} updates, but it has {len(arrays)}."
+        )
+    return found["step"], {n: arrays[e] for n, e in zip(names, expected)}
 
 
 def assign(variables: dict, arrays: dict[str, np.ndarray], where) -> None:

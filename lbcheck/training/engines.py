@@ -80,6 +80,19 @@ def evaluation_size(options, divided: Layout) -> int:
     return size
 
 
+def check_data(options, source) -> None:
+    """Refuses a batch that would have examples twice.
+
+    Raises:
+        ValueError: The training data are fewer than a batch.
+    """
+    if options.batch_size > source.num_train:
+        raise ValueError(
+            f"batch_size={options.batch_size} is more than the "
+            f"{source.num_train} training examples."
+        )
+
+
 def parts(source) -> tuple[str, ...]:
     """What of a source is evaluated; see `lbcheck.training.run`."""
     return getattr(source, "parts", ("validation",))

@@ -1,15 +1,18 @@
 """`run`: from options, a workload and data to a finished record."""
 
+import contextlib
 import json
 import pathlib
 import re
+import shutil
 import signal
 import sys
 import tempfile
-import traceback
 
 import lbcheck
+from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import files
 from lbcheck.training import engines
 from lbcheck.training.conductor import Conductor
 from lbcheck.training.conductor import Diverged
@@ -28,6 +31,8 @@ _GRAPH = re.compile(
     re.DOTALL,
 )
 """TensorFlow's own names for where it was."""
+
+_WEIGHTS = "model.weights.h5"
 
 __all__ = ["Workload", "evaluate", "plan", "run"]
 
@@ -72,7 +77,7 @@ def plan(options: Options, source, flagfile: str) -> dict:
             another run.
     """
     record = Record(options.output_dir, flagfile)
-    newest = record.checkpoints.newest()
+    newest = record.resumable(options.log_every, options.total_steps)
     engine = engines.make(options)
     found = {
         "record": f"goes on after {newest[0]} updates" if newest else "new",
@@ -86,6 +91,10 @@ def plan(options: Options, source, flagfile: str) -> dict:
     if source is not None:
         examples = options.total_steps * options.batch_size
         found["epochs"] = examples / source.num_train
+        try:
+            engines.check_data(options, source)
+        except ValueError as error:
+            found["refused without --dry_run"] = str(error)
     return found
 
 
@@ -144,17 +153,22 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
         settings: Resolved settings for the record, as JSON takes them.
 
     Returns:
-        An exit code of `lbcheck.training`.
+        An exit code of `lbcheck.support.exit_codes`.
 
     Raises:
-        ValueError: Before anything is written: the folder holds another run,
-            the batch does not divide, or the data cannot be read.
+        OSError, ValueError: Before anything is written: the folder holds
+            another run or cannot be written to, the batch does not divide, or
+            the data cannot be read.
+        errors.Unavailable: Another worker does not come.
     """
+    engines.check_data(options, source)
     record = Record(options.output_dir, flagfile)
     if record.status().get("status") == "finished":
         print(f"{options.output_dir}: finished before; nothing to do.")
-        print(json.dumps(record.measurements()[-1]))
+        for line in record.measurements()[-1:]:
+            print(json.dumps(line))
         return exit_codes.FINISHED
+    record.check_place()
     engine = engines.make(options)
     engine.build(build)
     with Interruption() as interruption:
@@ -211,11 +225,14 @@ class _Run:
         except Exception as error:
             return self._failed(error)
         finally:
-            self._conductor.close()
+            with contextlib.suppress(OSError):  # a full disk, said before
+                self._conductor.close()
             self._record.release()
 
     def _resume(self):
-        found = self._record.checkpoints.newest()
+        found = self._record.resumable(
+            self._options.log_every, self._options.total_steps
+        )
         step, metrics = 0, {}
         if found:
             step = found[0]
@@ -261,15 +278,19 @@ class _Run:
         self._begun = True
 
     def _finish(self):
-        with tempfile.TemporaryDirectory() as unused:
+        with tempfile.TemporaryDirectory() as folder:
             # Reading takes all workers, so the others write a copy too.
-            writes = self._engine.writes
-            folder = self._record.folder if writes else pathlib.Path(unused)
-            self._engine.model.save_weights(folder / "model.weights.h5")
-        if not writes:
-            return
-        if not self._begun:
-            self._begin()  # killed between the last checkpoint and the end
+            weights = pathlib.Path(folder, _WEIGHTS)
+            self._engine.model.save_weights(weights)
+            if not self._engine.writes:
+                return
+            if not self._begun:
+                self._begin()  # killed between the last checkpoint and the end
+            with (
+                open(weights, "rb") as whole,
+                files.replacing(self._record.folder / _WEIGHTS) as file,
+            ):
+                shutil.copyfileobj(whole, file)
         self._record.tabulate()
         self._record.set_status("finished", step=self._options.total_steps)
 
@@ -298,8 +319,6 @@ class _Run:
         message = self._named(error)
         if not self._begun:
             raise ValueError(message) from error
-        if isinstance(error, ValueError):  # perhaps a fault
-            traceback.print_exc()
         return self._end(exit_codes.REFUSED, "refused", message)
 
     def _named(self, error):
@@ -315,16 +334,25 @@ class _Run:
     def _end(self, code, status, message, **details):
         print(message, file=sys.stderr, flush=True)
         if self._engine.writes and self._begun:
-            self._record.tabulate()
-            self._record.set_status(
-                status, step=self._conductor.step, message=message, **details
-            )
+            with contextlib.suppress(OSError):  # a full disk, said before
+                self._record.set_status(
+                    status,
+                    step=self._conductor.step,
+                    message=message,
+                    **details,
+                )
+                self._record.tabulate()
         return code
 
 
 def _is_refusal(error) -> bool:
     """Whether the error is about the input rather than about this code."""
-    names = ("InvalidArgumentError", "DataLossError", "NotFoundError")
+    names = (
+        "InvalidArgumentError",
+        "DataLossError",
+        "NotFoundError",
+        "ResourceExhaustedError",
+    )
     return isinstance(error, (ValueError, OSError)) or (
         type(error).__name__ in names
     )
@@ -344,6 +372,8 @@ def _is_lost_worker(error) -> bool:
 
 def brief(error) -> str:
     """The message without TensorFlow's traces and listings of the graph."""
+    if isinstance(error, OSError):
+        return errors.of_system(error)
     text = str(getattr(error, "message", "") or error)
     if text.startswith("in user code:"):
         *_, text = _RAISED.split(text)

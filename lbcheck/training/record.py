@@ -12,24 +12,44 @@ tensorboard/         event files
 model.weights.h5     Keras weights, when finished
 """
 
+import contextlib
 import csv
-import fcntl
+import errno
 import importlib.metadata
 import io
 import json
+import os
 import pathlib
 import platform
 import subprocess
 import sys
+from typing import TypedDict
 
 import lbcheck
 from lbcheck.support import files
+from lbcheck.support import schema
 from lbcheck.training import checkpoints
 
 FLAGS = "flags.txt"
 STATUS = "status.json"
+_RUN = "run.json"
 _MEASUREMENTS = "measurements.jsonl"
 _TIMING = "timing.jsonl"
+_LOCK = "lock"
+_FOLDERS = ("checkpoints", "tensorboard")
+_LARGEST_FLAGFILE = 2**20
+
+
+class _Run(TypedDict):
+    starts: list[dict]
+
+
+class _Status(TypedDict):
+    status: schema.Name
+
+
+class _Line(TypedDict):
+    step: schema.Count
 
 
 class Record:
@@ -47,7 +67,7 @@ class Record:
         self.folder = pathlib.Path(folder)
         self._flagfile = flagfile
         self.checkpoints = checkpoints.of(self.folder)
-        self._lock = None
+        self._held = contextlib.ExitStack()
         self._check_owner()
 
     def begin(self, settings: dict, start: dict, selection: str) -> None:
@@ -62,24 +82,23 @@ class Record:
             ValueError: Another process has begun and not ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held.enter_context(
+                files.lock(self.folder / _LOCK, wait=False)
+            )
         except BlockingIOError as error:
             raise ValueError(
                 f"{self.folder}: another process is writing this record."
             ) from error
         self._write(FLAGS, self._flagfile)
-        run = self.folder / "run.json"
-        starts = json.loads(run.read_text())["starts"] if run.exists() else []
-        self._write(run.name, _json({**settings, "starts": [*starts, start]}))
+        starts = [*self._starts(), start]
+        self._write(_RUN, _json({**settings, "starts": starts}))
         self._write("selection.txt", selection + "\n")
         self.set_status("running")
 
     def release(self) -> None:
         """Lets another process write; the last call."""
-        if self._lock:
-            self._lock.close()
+        self._held.close()
 
     def set_status(self, status: str, **details) -> None:
         """Replaces status.json."""
@@ -87,20 +106,68 @@ class Record:
 
     def status(self) -> dict:
         """What status.json says; {} before `begin`."""
-        try:
-            return json.loads((self.folder / STATUS).read_text())
-        except FileNotFoundError:
-            return {}
+        path = self.folder / STATUS
+        return schema.read(path, _Status) if path.exists() else {}
 
     def measurements(self) -> list[dict]:
         """All lines of measurements so far."""
         return _lines(self.folder / _MEASUREMENTS)
 
+    def resumable(self, every: int, total: int):
+        """The newest whole checkpoint whose measurements are all there.
+
+        Where the last line is cut short, the checkpoint before it; the
+        updates in between give the line again.
+
+        Args:
+            every: Updates between two lines.
+            total: Updates of the run, after which is the last line.
+
+        Returns:
+            (step, {name: array}), or None.
+
+        Raises:
+            ValueError: Lines are missing that no checkpoint can give again.
+        """
+        lines = self.measurements()
+        measured = lines[-1]["step"] if lines else 0
+
+        def usable(step):
+            last_line = step if step == total else step // every * every
+            return last_line <= measured
+
+        oldest = self.checkpoints.oldest_step()
+        if oldest is not None and not usable(oldest):
+            raise ValueError(
+                f"{self.folder / _MEASUREMENTS} ends after {measured} updates, "
+                f"the oldest checkpoint is after {oldest}: lines are missing. "
+                "Choose another --output_dir."
+            )
+        return self.checkpoints.newest(usable)
+
+    def check_place(self) -> None:
+        """Refuses a folder in which nothing can be written.
+
+        Raises:
+            OSError: It is no folder or read-only.
+        """
+        place = self.folder.absolute()
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            reason = os.strerror(errno.ENOTDIR)
+            raise NotADirectoryError(errno.ENOTDIR, reason, str(place))
+        if not os.access(place, os.W_OK | os.X_OK):
+            reason = "cannot be written to"
+            raise PermissionError(errno.EACCES, reason, str(place))
+
     def measure(self, line: dict, timing: dict) -> None:
-        """Adds one interval's numbers."""
+        """Adds one interval's numbers; they stay if the machine fails."""
         for name, numbers in ((_MEASUREMENTS, line), (_TIMING, timing)):
             with open(self.folder / name, "a") as file:
                 file.write(json.dumps(numbers) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     def forget_after(self, step: int) -> None:
         """Drops what was measured later than a checkpoint that is resumed."""
@@ -119,10 +186,15 @@ class Record:
         writer.writerows(lines)
         self._write("measurements.csv", table.getvalue())
 
+    def _starts(self):
+        path = self.folder / _RUN
+        return schema.read(path, _Run)["starts"] if path.exists() else []
+
     def _check_owner(self):
         flags = self.folder / FLAGS
         if flags.exists():
-            theirs, ours = flags.read_text(), self._flagfile
+            self._check_contents()
+            theirs, ours = _text(flags), self._flagfile
             if _identity(theirs) != _identity(ours):
                 raise ValueError(
                     f"{self.folder} holds another run; it differs in "
@@ -132,7 +204,7 @@ class Record:
         elif self.folder.exists() and (
             not self.folder.is_dir()
             or any(
-                p.suffix != files.PART and p.name != "lock"
+                p.suffix != files.PART and p.name != _LOCK
                 for p in self.folder.iterdir()
             )
         ):
@@ -140,6 +212,17 @@ class Record:
                 f"{self.folder} is not empty and holds no record of a run "
                 f"(no {FLAGS}). Choose another --output_dir."
             )
+
+    def _check_contents(self):
+        """Refuses a damaged record before anything is computed."""
+        for name in _FOLDERS:
+            path = self.folder / name
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"{path}: expected a folder.")
+        self.status()
+        self._starts()
+        for name in (_MEASUREMENTS, _TIMING):
+            _lines(self.folder / name)
 
     def _write(self, name, text):
         files.write_text(self.folder / name, text)
@@ -209,9 +292,22 @@ def _json(value):
     return json.dumps(value, indent=2, default=str) + "\n"
 
 
+def _text(path):
+    """A flagfile; one that is damaged is another run's."""
+    content = schema.read_bytes(path, _LARGEST_FLAGFILE)
+    try:
+        return content.decode()
+    except UnicodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error.reason}.") from error
+
+
 def _lines(path):
-    """The whole lines of a JSONL file; one cut short by a kill is left out."""
+    """The lines of a JSONL file; of one that a kill cut short, the rest is
+    missing."""
     if not path.exists():
         return []
-    whole = path.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    lines = schema.read_bytes(path).split(b"\n")
+    return [
+        schema.parse(line, _Line, f"{path}:{number}")
+        for number, line in enumerate(lines[:-1], 1)
+    ]

@@ -1,25 +1,16 @@
 """tf.distribute strategies by name."""
 
-import json
-import os
+from typing import NoReturn
 
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
 
+from lbcheck.support import errors
+from lbcheck.training import cluster
 
-def workers() -> int:
-    """Number of workers that TF_CONFIG names, the chief included; 1 without.
-
-    Raises:
-        ValueError: TF_CONFIG is not JSON.
-    """
-    text = os.environ.get("TF_CONFIG") or "{}"
-    try:
-        cluster = json.loads(text).get("cluster", {})
-    except (AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"TF_CONFIG is not a JSON object ({error}): {text!r}"
-        ) from error
-    return max(1, sum(len(cluster.get(job, ())) for job in ("chief", "worker")))
+_REGISTER_SECONDS = 60
+"""How long all workers may take to start once each has seen the others."""
 
 
 def make(distribution: str, tpu: str | None = None):
@@ -32,7 +23,8 @@ def make(distribution: str, tpu: str | None = None):
 
     Raises:
         ValueError: A TPU is named for another distribution or not there, or
-            several workers are asked for without TF_CONFIG.
+            TF_CONFIG is not right or misses.
+        errors.Unavailable: Another worker does not come.
     """
     if distribution == "auto":
         distribution = _decide(tpu)
@@ -43,14 +35,8 @@ def make(distribution: str, tpu: str | None = None):
     if distribution == "tpu":
         return _tpu(tpu or "local")
     if distribution == "multi_worker":
-        if not os.environ.get("TF_CONFIG"):
-            raise ValueError(
-                "distribution='multi_worker' needs the environment variable "
-                'TF_CONFIG, for instance {"cluster": {"worker": '
-                '["host1:2222", "host2:2222"]}, "task": {"type": "worker", '
-                '"index": 0}}.'
-            )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        cluster.check_several()
+        return _multi_worker(cluster.read())
     if distribution == "mirrored":
         devices = tf.config.list_logical_devices("GPU")
         devices = devices or tf.config.list_logical_devices("CPU")
@@ -77,11 +63,43 @@ def is_multi_worker(strategy) -> bool:
 def _decide(tpu):
     if tpu is not None:
         return "tpu"
-    if workers() > 1:
+    if cluster.read().others:
         return "multi_worker"
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return "mirrored"
     return "one_device"
+
+
+def _multi_worker(workers):
+    with cluster.signals_end():
+        cluster.meet(workers)
+        _limit_registration(workers.jobs)
+        with cluster.signals_wait():
+            try:
+                return tf.distribute.MultiWorkerMirroredStrategy()
+            except tf.errors.OpError as error:
+                _refuse(workers, error)
+
+
+def _limit_registration(jobs):
+    """TensorFlow would wait for an hour; it has no public name for this."""
+    context.context().configure_coordination_service(
+        "standalone",
+        service_leader=f"/job:{min(jobs)}/replica:0/task:0",
+        cluster_register_timeout_in_ms=1000 * _REGISTER_SECONDS,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=number)
+            for job, number in jobs.items()
+        ],
+    )
+
+
+def _refuse(workers, error) -> NoReturn:
+    raise errors.Unavailable(
+        f"{workers.own} and {', '.join(workers.others)} answered, but did not "
+        f"all start as workers within {_REGISTER_SECONDS} s "
+        f"({error.message.partition(chr(10))[0]})."
+    ) from error
 
 
 def _tpu(address):

@@ -28,6 +28,7 @@ import os
 
 NAMES = ("digits", "mnist", "cifar10", "imagenet")
 TFDS = "tfds"
+IMAGE_SIZE = 224
 _FOLDERS = {
     "mnist": "mnist",
     "cifar10": "cifar10",
@@ -40,7 +41,7 @@ def load(
     *,
     data_dir=None,
     seed=0,
-    image_size=224,
+    image_size=IMAGE_SIZE,
     preprocessing="paper",
     augment=None,
     max_bad_records=0,

@@ -44,6 +44,7 @@ class ArraySource:
 
     def __init__(self, name, train, validation, num_classes, seed, augment):
         for split in (train, validation):
+            _check(split, train.images.shape[1:])
             check_labels(split.labels, num_classes, split.origin)
         if augment not in augmentation.NAMES:
             raise ValueError(
@@ -62,6 +63,11 @@ class ArraySource:
         self.num_validation = len(validation.labels)
         self.image_shape = train.images.shape[1:]
         self.mean, self.standard_deviation = _statistics(train.images)
+        if not self.standard_deviation.all():
+            raise ValueError(
+                f"{train.origin}: all pixels of a channel are equal in the "
+                "training images, so that they cannot be standardised."
+            )
         self._train = train
         self._validation = validation
         self._seed = seed
@@ -117,6 +123,26 @@ class ArraySource:
                 ("validation", self._validation),
             )
         ]
+
+
+def _check(split, shape):
+    """Raises unless it has images of the shape and a label for each."""
+    images, labels = split.images, split.labels
+    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+        raise ValueError(
+            f"{split.origin}: expected images as bytes of (examples, height, "
+            f"width, channels), received {images.shape} of {images.dtype}."
+        )
+    if images.shape[1:] != shape:
+        raise ValueError(
+            f"{split.origin}: has images of {images.shape[1:]}, expected those "
+            f"of training, {shape}."
+        )
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{split.origin}: expected {len(images)} whole numbers as labels, "
+            f"received {labels.shape} of {labels.dtype}."
+        )
 
 
 def check_labels(labels, num_classes, origin):

@@ -7,7 +7,10 @@ import pickle
 
 import numpy as np
 
+from lbcheck.support import npz
+from lbcheck.support import schema
 from resnet.data import arrays
+from resnet.data import missing
 from resnet.data import tfds
 
 _SHAPE = (32, 32, 3)
@@ -48,7 +51,7 @@ def _read(folder, max_bad_records):
                     for names in (_TRAIN, _TEST)
                 ]
     state = "holds none" if os.path.isdir(folder) else "is no folder; expected"
-    raise ValueError(
+    raise missing.Missing(
         f"cifar10: {folder} {state} of: {_JPEG}; data_batch_1 to data_batch_5 "
         "and test_batch (or a folder cifar-10-batches-py with them); the same "
         "names with .bin (or a folder cifar-10-batches-bin with them)."
@@ -60,7 +63,7 @@ def _join(folder, names, read):
     for name in names:
         path = os.path.join(folder, name)
         if not os.path.isfile(path):
-            raise ValueError(f"cifar10: {folder} has no {name}.")
+            raise missing.Missing(f"cifar10: {folder} has no {name}.")
         pixels, labels = read(path)
         if pixels.shape != (len(labels), int(np.prod(_SHAPE))):
             raise ValueError(
@@ -74,7 +77,8 @@ def _join(folder, names, read):
     return arrays.Split(np.ascontiguousarray(images), labels, folder)
 
 
-class _Unpickler(pickle.Unpickler):
+# The one in Python: the one in C allocates what a damaged file promises.
+class _Unpickler(pickle._Unpickler):
     """Reads arrays and plain values only: a pickle can run any code."""
 
     _ALLOWED = ("ndarray", "dtype", "_reconstruct", "_frombuffer", "encode")
@@ -88,13 +92,18 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_pickle(path):
+    content = schema.read_bytes(path)
     try:
-        with open(path, "rb") as file:
-            content = _Unpickler(file, encoding="bytes").load()
-        return content[b"data"], np.array(content[b"labels"])
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels, labels = found[b"data"], np.array(found[b"labels"])
+        if pixels.dtype != np.uint8 or labels.dtype.kind not in "iu":
+            raise TypeError(f"holds {pixels.dtype} and {labels.dtype}")
+        return pixels, labels
+    except Exception as error:  # a damaged pickle may raise any
+        what = schema.shown(str(error))
         raise ValueError(
-            f"{path}: not a batch of the official Python version: {error!r}"
+            f"{path}: not a batch of the official Python version: "
+            f"{type(error).__name__}({what})."
         ) from error
 
 
@@ -112,33 +121,64 @@ def _read_binary(path):
 
 def _read_jpegs(path, max_bad_records):
     """Both splits of a file of JPEGs; at most max_bad_records are left out."""
-    from PIL import Image
-
+    content = npz.read(path)
     bad = []
     splits = []
-    with np.load(path) as content:
-        for kind in ("train", "test"):
-            stream, offsets, labels = (
-                content[f"{kind}_{name}"]
-                for name in ("jpeg", "offsets", "labels")
-            )
-            images = np.empty((len(labels), *_SHAPE), np.uint8)
-            kept = np.ones(len(labels), bool)
-            for index, (begin, end) in enumerate(zip(offsets, offsets[1:])):
-                encoded = io.BytesIO(stream[begin:end].tobytes())
-                try:
-                    with Image.open(encoded) as image:
-                        images[index] = image.convert("RGB")
-                except (OSError, SyntaxError, ValueError) as error:
-                    kept[index] = False
-                    bad.append(f"{path}: {kind} record {index}: {error}")
-                    if len(bad) > max_bad_records:
-                        raise ValueError(
-                            f"{bad[-1]}. That is broken JPEG number "
-                            f"{len(bad)}; max_bad_records is "
-                            f"{max_bad_records}."
-                        ) from error
-                    logging.warning("left out a broken JPEG: %s", bad[-1])
-            origin = f"{path} ({kind})"
-            splits.append(arrays.Split(images[kept], labels[kept], origin))
+    for kind in ("train", "test"):
+        stream, offsets, labels = _packed(path, content, kind)
+        images = np.empty((len(labels), *_SHAPE), np.uint8)
+        kept = np.ones(len(labels), bool)
+        for index, (begin, end) in enumerate(zip(offsets, offsets[1:])):
+            try:
+                images[index] = _decode(stream[begin:end].tobytes())
+            except Exception as error:  # a damaged JPEG may raise any
+                kept[index] = False
+                bad.append(f"{path}: {kind} record {index}: {error}")
+                if len(bad) > max_bad_records:
+                    raise ValueError(
+                        f"{bad[-1]}. That is broken JPEG number {len(bad)}; "
+                        f"max_bad_records is {max_bad_records}."
+                    ) from error
+                logging.warning("left out a broken JPEG: %s", bad[-1])
+        origin = f"{path} ({kind})"
+        splits.append(arrays.Split(images[kept], labels[kept], origin))
     return splits
+
+
+def _packed(path, content, kind):
+    """(bytes of all JPEGs, where each begins and the last ends, labels)."""
+    names = [f"{kind}_{part}" for part in ("jpeg", "offsets", "labels")]
+    for name in names:
+        if name not in content:
+            raise ValueError(
+                f"{path}: has no array {name!r}, only "
+                f"{schema.shown(sorted(content))}."
+            )
+        if content[name].ndim != 1 or content[name].dtype.kind not in "iu":
+            raise ValueError(
+                f"{path}: {name}: expected a row of whole numbers, received "
+                f"{content[name].shape} of {content[name].dtype}."
+            )
+    stream, offsets, labels = (content[name] for name in names)
+    if stream.dtype != np.uint8 or len(offsets) != len(labels) + 1:
+        raise ValueError(
+            f"{path}: expected {names[0]} in bytes and one of {names[1]} more "
+            f"than labels, received {stream.dtype}, {len(offsets)} and "
+            f"{len(labels)}."
+        )
+    ordered = (offsets[:-1] <= offsets[1:]).all()
+    if offsets[0] != 0 or offsets[-1] != len(stream) or not ordered:
+        raise ValueError(
+            f"{path}: {names[1]}: expected to rise from 0 to the "
+            f"{len(stream)} bytes of {names[0]}."
+        )
+    return stream, offsets, labels
+
+
+def _decode(encoded):
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
+        if image.size != _SHAPE[:2]:
+            raise ValueError(f"has {image.size} pixels, expected 32x32")
+        return image.convert("RGB")

@@ -34,6 +34,19 @@ _CLASSES = 1000
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 _PADDING = np.int64(-1)
 _PARALLEL = tf.data.AUTOTUNE
+_WHOLE = 1_281_167
+"""Training images of ILSVRC 2012."""
+_CHECKED = 256
+"""Records of each split that `check` decodes."""
+_FORMATS = {
+    b"\x89PNG": "a PNG",
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"RIFF": "a WebP",
+    b"II*\0": "a TIFF",
+    b"MM\0*": "a TIFF",
+}
+_JPEG = b"\xff\xd8"
 
 
 class Layout(NamedTuple):
@@ -88,9 +101,9 @@ def source(
     else:
         paths = records.find(data_dir, "train")
         counted = num_train_examples is None
-        train = Split(paths, tfrecords.count(paths) if counted else None)
+        train = Split(paths, _count(paths) if counted else None)
         paths = records.find(data_dir, "validation")
-        validation = Split(paths, tfrecords.count(paths))
+        validation = Split(paths, _count(paths))
         layout = _STANDARD
     return ImageNet(
         data_dir,
@@ -103,6 +116,14 @@ def source(
         max_bad_records,
         num_train_examples,
     )
+
+
+def _count(paths):
+    counts = tfrecords.count(paths)
+    for path, number in zip(paths, counts):
+        if not number:
+            raise ValueError(f"{path}: holds no record.")
+    return counts
 
 
 class ImageNet:
@@ -209,29 +230,55 @@ class ImageNet:
         )
 
     def check(self):
-        """What was found; reads all record lengths and one record a split."""
+        """What was found; reads all record lengths and some images."""
         lines = []
         for kind, split, examples in (
             ("train", self._train, self.num_train),
             ("validation", self._validation, self.num_validation),
         ):
-            found = sum(tfrecords.count(split.paths))
+            found = sum(_count(split.paths))
             if found != examples:
                 raise ValueError(
                     f"{self._data_dir}: the {kind} files hold {found} "
                     f"records, expected {examples}."
                 )
-            first = tf.data.TFRecordDataset(split.paths[0]).take(1)
-            for example in first.as_numpy_iterator():
-                name = f"{split.paths[0]}: record 0"
-                reason = self._examine(name, example)
-                if reason is not None:
-                    self._count_broken(name, reason)
+            decoded = self._check_images(split.paths)
             lines.append(
                 f"imagenet {kind}: {examples} records in {len(split.paths)} "
-                f"files, from {self._data_dir}"
+                f"files, from {self._data_dir}; the first {decoded} were "
+                "decoded"
+            )
+        if self.num_train != _WHOLE:
+            lines.append(
+                f"These {self.num_train:,} training records are not the "
+                f"{_WHOLE:,} of ImageNet: epochs below are passes over "
+                "them, and no published result can be expected."
             )
         return lines
+
+    def verify(self):
+        """Reads all files with their checksums; see `lbcheck.training.run`."""
+        for path in (*self._train.paths, *self._validation.paths):
+            tfrecords.read_whole(path)
+
+    def _check_images(self, paths):
+        """How many records were decoded, of the first files."""
+        number = 0
+        for path in paths:
+            found = tf.data.TFRecordDataset(path).take(_CHECKED - number)
+            try:
+                for record, example in enumerate(found.as_numpy_iterator()):
+                    name = f"{path}: record {record}"
+                    reason = self._examine(name, example)
+                    if reason is not None:
+                        self._count_broken(name, reason)
+                    number += 1
+            except tf.errors.DataLossError:
+                tfrecords.read_whole(path)
+                raise
+            if number == _CHECKED:
+                break
+        return number
 
     def _shard_size(self, shard, num_shards):
         if num_shards == 1:
@@ -377,7 +424,7 @@ class ImageNet:
             ValueError: The record is wrong otherwise.
         """
         try:
-            encoded, label, _ = self._parse(example)
+            encoded, label, boxes = self._parse(example)
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{name}: not a tf.train.Example with the features "
@@ -390,8 +437,13 @@ class ImageNet:
                 f"{name} has label {label + first}, expected {first} to "
                 f"{first + _CLASSES - 1}."
             )
+        content = encoded.numpy()
+        if not content.startswith(_JPEG):
+            found = (n for m, n in _FORMATS.items() if content.startswith(m))
+            return f"is {next(found, 'no image')}, expected a JPEG"
         try:
-            tf.image.decode_jpeg(encoded, channels=3)
+            self._chain.train(encoded, boxes, tf.constant([0, 0]), self._size)
+            self._chain.evaluate(encoded, self._size)
         except tf.errors.OpError as error:
             return error.message
         return None

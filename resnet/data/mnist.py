@@ -4,11 +4,16 @@ import gzip
 import math
 import os
 import struct
+import zlib
 
 import numpy as np
 
 from resnet.data import arrays
+from resnet.data import missing
 from resnet.data import tfds
+
+_LARGEST = 2**28
+"""Bytes of a file; MNIST's have at most 47 million."""
 
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -49,7 +54,7 @@ def _find(folder, name):
         if os.path.isfile(path):
             return path
     state = "has no" if os.path.isdir(folder) else "is no folder; expected"
-    raise ValueError(
+    raise missing.Missing(
         f"mnist: {folder} {state} {name} or {name}.gz. Expected the four "
         f"idx files {', '.join(sum(_FILES.values(), ()))} there, plain or .gz."
     )
@@ -70,24 +75,37 @@ def read_idx(path, dimensions):
 
     Source: LeCun, Cortes, Burges, "The MNIST database", format of the files.
     """
+    opener = gzip.open if path.endswith(".gz") else open
     try:
-        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-            content = file.read()
-    except (EOFError, OSError) as error:
+        with opener(path, "rb") as file:
+            shape = _shape(path, file, dimensions)
+            expected = math.prod(shape)
+            content = file.read(expected + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: broken gzip file: {error}") from error
-    header = 4 + 4 * dimensions
-    magic = bytes([0, 0, 8, dimensions])
-    if content[:4] != magic:
-        raise ValueError(
-            f"{path}: starts with {content[:4].hex()}, expected "
-            f"{magic.hex()}: an idx file of bytes with {dimensions} axes."
-        )
-    padded = content.ljust(header, b"\0")
-    shape = struct.unpack_from(f">{dimensions}I", padded, offset=4)
-    expected = header + math.prod(shape)
     if len(content) != expected:
+        size = "more" if len(content) > expected else f"{len(content):,}"
         raise ValueError(
-            f"{path}: has {len(content)} bytes, expected {expected} by its "
-            f"header {shape}: cut short or padded."
+            f"{path}: has {size} bytes after its header, expected "
+            f"{expected:,} by its shape {shape}: cut short or padded."
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _shape(path, file, dimensions):
+    magic, wanted = file.read(4), bytes([0, 0, 8, dimensions])
+    if magic != wanted:
+        raise ValueError(
+            f"{path}: starts with {magic.hex()!r}, expected {wanted.hex()}: "
+            f"an idx file of bytes with {dimensions} axes."
+        )
+    header = file.read(4 * dimensions)
+    if len(header) < 4 * dimensions:
+        raise ValueError(f"{path}: its header is cut short.")
+    shape = struct.unpack(f">{dimensions}I", header)
+    if math.prod(shape) > _LARGEST:
+        raise ValueError(
+            f"{path}: its header promises {math.prod(shape):,} bytes, expected "
+            f"at most {_LARGEST:,}."
+        )
+    return shape

@@ -100,8 +100,9 @@ def _train_mlperf(encoded, boxes, key, size):
 
 
 def _evaluate_mlperf(encoded, size):
+    # Of a JPEG only, while `decode_jpeg` takes other formats too.
+    sides = tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.float32)
     image = tf.image.decode_jpeg(encoded, channels=3)
-    sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = round(size * _SMALLER_SIDE) / tf.reduce_min(sides)
     height, width = tf.unstack(tf.cast(sides * scale, tf.int32))
     image = _resize_mlperf(image, height, width)

@@ -3,6 +3,8 @@
 import os
 import re
 
+from resnet.data.missing import Missing
+
 _NAME = re.compile(r".*-(\d{5})-of-(\d{5})")
 
 
@@ -23,10 +25,10 @@ def find(folder, split):
 
     expected = f"TFRecord files named {split}-00000-of-00008 and so on"
     if not tf.io.gfile.isdir(folder):
-        raise ValueError(f"{folder} is no folder; expected {expected} there.")
+        raise Missing(f"{folder} is no folder; expected {expected} there.")
     paths = sorted(tf.io.gfile.glob(os.path.join(folder, f"{split}-*-of-*")))
     if not paths:
-        raise ValueError(f"{folder} has no {split} files; expected {expected}.")
+        raise Missing(f"{folder} has no {split} files; expected {expected}.")
     matches = [_NAME.fullmatch(path) for path in paths]
     numbers = [match and tuple(map(int, match.groups())) for match in matches]
     wanted = [(number, len(paths)) for number in range(len(paths))]

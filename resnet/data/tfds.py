@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from resnet.data import arrays
+from resnet.data import missing
 
 _PREFIX = "tfds"
 
@@ -31,7 +32,14 @@ def builder(name, data_dir):
     Raises:
         ValueError: It is not prepared there.
     """
-    import tensorflow_datasets
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise missing.Missing(
+            f"{name}: give the folder of the files as data_dir or the folder "
+            "above it as the environment variable LBCHECK_DATA; TFDS's data "
+            "need the package tensorflow-datasets."
+        ) from error
 
     _, _, path = data_dir.partition(":")
     path = os.path.expanduser(path)
@@ -44,7 +52,7 @@ def builder(name, data_dir):
         return found
     found = tensorflow_datasets.builder(name, data_dir=path or None)
     if not found.is_prepared():
-        raise ValueError(
+        raise missing.Missing(
             f"{found.data_path} holds no data set prepared by TFDS. Run `tfds "
             f"build {name}`, or give the folder of the files as data_dir or "
             "the folder above it as the environment variable LBCHECK_DATA."
