@@ -17,7 +17,9 @@ from resnet.data import missing
 
 _enum = flags.DEFINE_enum
 _text = flags.DEFINE_string
-_real = functools.partial(flags.DEFINE_float, lower_bound=0.0)
+_real = functools.partial(
+    flags.DEFINE_float, lower_bound=0.0, upper_bound=usage.LARGEST
+)
 _part = functools.partial(_real, upper_bound=1.0)
 _count = functools.partial(
     flags.DEFINE_integer, lower_bound=0, upper_bound=schema.COUNT

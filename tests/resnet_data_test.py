@@ -21,6 +21,7 @@ from resnet.data import arrays
 from resnet.data import augmentation
 from resnet.data import preprocessing
 from resnet.data import records
+from tests import damage
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SIZE = 24
@@ -509,7 +510,11 @@ def spoil(folder, name, change):
 @pytest.mark.parametrize(
     "name, change, message",
     [
-        ("train-labels-idx1-ubyte", lambda c: c[:-1], "has 19 bytes, exp.* 20"),
+        (
+            "train-labels-idx1-ubyte",
+            lambda c: c[:-1],
+            "has 11 bytes after its header, expected 12",
+        ),
         ("t10k-images-idx3-ubyte", lambda c: c[:10], "cut short"),
         ("train-images-idx3-ubyte", lambda c: b"GIF8" + c[4:], "47494638"),
         ("t10k-labels-idx1-ubyte", lambda c: c[:-1] + b"\x0b", "label 11"),
@@ -600,6 +605,168 @@ def test_bad_settings(settings, message):
 def test_bad_part_of_a_stream(part, message):
     with pytest.raises(ValueError, match=message):
         numbered().train(**part)
+
+
+def small(shape, dtype=np.uint8, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 10, shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (small((0, 4, 4, 1)), small(0), "received .0, 4, 4, 1. of uint8"),
+        (small((5, 4, 0, 1)), small(5), "received .5, 4, 0, 1."),
+        (small((5, 4, 4)), small(5), "received .5, 4, 4. of uint8"),
+        (small((5, 4, 4, 1), float), small(5), "of float64"),
+        (small((5, 3, 4, 1)), small(5), "images of .3, 4, 1., expected those"),
+        (small((5, 4, 4, 1)), small(4), "expected 5 whole numbers .* .4,."),
+        (small((5, 4, 4, 1)), small((5, 1)), "5 whole numbers .* .5, 1."),
+        (small((5, 4, 4, 1)), small(5, float), "whole numbers .* of float64"),
+    ],
+)
+def test_arrays_that_are_no_images(images, labels, message):
+    good = arrays.Split(small((6, 4, 4, 1)), small(6), "good")
+    bad = arrays.Split(images, labels, "bad")
+    with pytest.raises(ValueError, match=f"bad: .*{message}"):
+        arrays.ArraySource("x", good, bad, 10, 0, "none")
+
+
+def test_one_grey_cannot_be_standardised():
+    flat = arrays.Split(np.full((3, 2, 2, 1), 9, np.uint8), small(3), "flat")
+    with pytest.raises(ValueError, match="flat: all pixels of a channel are"):
+        arrays.ArraySource("x", flat, flat, 10, 0, "none")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda c: c.pop("test_labels"),
+            "has no array 'test_labels', only",
+        ),
+        (
+            lambda c: c.update(train_offsets=c["train_offsets"][::-1]),
+            "train_offsets: expected to rise from 0 to",
+        ),
+        (
+            lambda c: c.update(train_offsets=c["train_offsets"] * 10**9),
+            "train_offsets: expected to rise",
+        ),
+        (
+            lambda c: c.update(test_labels=c["test_labels"][:-1]),
+            "one of test_offsets more than labels, received uint8, 6 and 4",
+        ),
+        (
+            lambda c: c.update(test_jpeg=c["test_jpeg"].astype(float)),
+            "test_jpeg: expected a row of whole numbers, .* of float64",
+        ),
+        (
+            lambda c: c.update(test_labels=np.array([[1, 2, 3, 4, 5]])),
+            "test_labels: expected a row",
+        ),
+        (
+            lambda c: c.update(test_labels=np.array(list("abcde"), object)),
+            "test_labels.npy holds Python objects",
+        ),
+    ],
+)
+def test_bad_cifar10_npz(tmp_path, change, message):
+    write_cifar_jpegs(tmp_path)
+    path = tmp_path / "cifar10_jpeg.npz"
+    content = dict(np.load(path))
+    change(content)
+    np.savez(path, **content)
+    with pytest.raises(ValueError, match=f"cifar10_jpeg.npz: {message}"):
+        data.load("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "size"])
+def test_other_images_in_cifar10(tmp_path, form):
+    write_cifar_jpegs(tmp_path)
+    path = tmp_path / "cifar10_jpeg.npz"
+    content = dict(np.load(path))
+    side = 16 if form == "size" else 32
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(
+        buffer, "JPEG" if form == "size" else form
+    )
+    encoded = np.frombuffer(buffer.getvalue(), np.uint8)
+    content["test_jpeg"] = encoded
+    content["test_offsets"] = np.array([0, len(encoded)])
+    content["test_labels"] = np.array([3])
+    np.savez(path, **content)
+    with pytest.raises(ValueError, match="cifar10_jpeg.npz: test record 0: "):
+        data.load("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00v\x00{"])
+def test_what_is_no_npz(tmp_path, content):
+    (tmp_path / "cifar10_jpeg.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="cifar10_jpeg.npz: no whole .npz"):
+        data.load("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"cnothing.there\nname\n.", "UnpicklingError"),
+        (b"cnumpy.nowhere\nndarray\n.", "ModuleNotFoundError"),
+        (pickle.dumps({b"data": 1, b"labels": [1]}), "'int' object"),
+        (pickle.dumps({b"data": np.zeros((1, 3072)), b"labels": [1]}), "float"),
+        (pickle.dumps([1, 2]), "TypeError"),
+        (b"r\xff\xff\xff\x7f.", "test_batch"),  # a memo of 2**31 entries
+        (b"\x8e" + b"\xff" * 7 + b"\x0f", "test_batch"),  # 2**60 bytes
+    ],
+)
+def test_other_pickles(tmp_path, content, message):
+    folder = write_cifar(tmp_path, "py")
+    spoil(folder, "test_batch", lambda _: content)
+    with damage.limited():
+        with pytest.raises(ValueError, match=f"test_batch: .*{message}"):
+            data.load("cifar10", data_dir=folder)
+
+
+def test_a_header_that_promises_much(tmp_path):
+    """Neither the file nor what it promises is read into memory."""
+    folder = write_mnist(tmp_path, gzip.open, ".gz")
+    path = os.path.join(folder, "train-images-idx3-ubyte.gz")
+    for shape in ((2**31, 2**31, 28), (12, 28, 28)):
+        with gzip.open(path, "wb", 1) as file:
+            file.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape))
+            for _ in range(2**9):
+                file.write(bytes(2**21))
+        with damage.limited():
+            with pytest.raises(ValueError, match="idx3-ubyte.gz: (its|has)"):
+                data.load("mnist", data_dir=folder)
+
+
+SMALL_FILES = {
+    "mnist": ("train-images-idx3-ubyte", lambda f: write_mnist(f)),
+    "mnist gz": (
+        "t10k-images-idx3-ubyte.gz",
+        lambda f: write_mnist(f, gzip.open, ".gz"),
+    ),
+    "cifar10": ("cifar10_jpeg.npz", write_cifar_jpegs),
+    "cifar10 bin": ("data_batch_2.bin", lambda f: write_cifar(f, "bin")),
+    "cifar10 py": ("data_batch_2", lambda f: write_cifar(f, "py")),
+}
+
+
+@damage.EXAMPLES
+@pytest.mark.parametrize("kind", SMALL_FILES)
+def test_damaged_small_sets(tmp_path, kind, examples):
+    name, write = SMALL_FILES[kind]
+    folder = write(tmp_path)
+    path = tmp_path / name
+
+    def read(_):
+        source = data.load(kind.split()[0], data_dir=folder)
+        source.check()
+        next(source.train(2))
+
+    damaged = damage.damaged_bytes(path.read_bytes())
+    damage.try_reader(read, path, damaged, examples)
 
 
 # ImageNet.
@@ -962,6 +1129,139 @@ def test_bad_record_is_named(tmp_path, bad, message):
     pattern = f"train-00000-of-00004: {message}"
     with pytest.raises(tf.errors.InvalidArgumentError, match=pattern):
         take(source.train(8), 4)
+
+
+OTHER_FORMATS = {
+    "PNG": "is a PNG",
+    "GIF": "is a GIF",
+    "BMP": "is a BMP",
+    "WEBP": "is a WebP",
+    "TIFF": "is a TIFF",
+    "text": "is no image",
+    "empty": "is no image",
+}
+
+
+def in_format(form):
+    """Bytes of an image in it, or of none."""
+    if form in ("text", "empty"):
+        return b"<html>404 Not Found</html>" if form == "text" else b""
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 60), (200, 30, 90)).save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("chain", preprocessing.CHAINS)
+@pytest.mark.parametrize("form", OTHER_FORMATS)
+def test_other_formats_are_named_everywhere(tmp_path, form, chain):
+    content = in_format(form)
+    bad = {("train", 6): 7, ("validation", 8): 9}
+
+    def change(split, index, whole):
+        label = bad.get((split, index))
+        return example(content, label) if label else whole
+
+    source = imagenet(write_imagenet(tmp_path, change), preprocessing=chain)
+    train = f"train-00001-of-00004: record 1: .*{OTHER_FORMATS[form]}, exp"
+    with pytest.raises(ValueError, match=train):
+        source.check()
+    source = imagenet(str(tmp_path), preprocessing=chain)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=train):
+        take(source.train(8), 4)
+    source = imagenet(str(tmp_path), preprocessing=chain)
+    validation = "validation-00001-of-00002: record 2: "
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=f"{validation}.*{OTHER_FORMATS[form]}, expected a JPEG",
+    ):
+        list(source.validation(8))
+
+
+@pytest.mark.parametrize("chain", preprocessing.CHAINS)
+@pytest.mark.parametrize(
+    "form", [{"mode": "CMYK"}, {"mode": "L"}, {"progressive": True}]
+)
+def test_every_kind_of_jpeg_is_read(tmp_path, form, chain):
+    settings = dict(form)
+    image = Image.fromarray(small((64, 70, 3)) * 25)
+    buffer = io.BytesIO()
+    image.convert(settings.pop("mode", "RGB")).save(buffer, "JPEG", **settings)
+
+    def change(split, index, whole):
+        return example(buffer.getvalue(), 1) if index == 3 else whole
+
+    source = imagenet(write_imagenet(tmp_path, change), preprocessing=chain)
+    source.check()
+    take(source.train(8), 3)
+    assert sum(weights.sum() for _, _, weights in source.validation(8)) == 13
+
+
+@pytest.mark.parametrize("label", [2**32 + 1, -(2**32) + 1, 2**63 - 1])
+def test_labels_beyond_32_bits(tmp_path, label):
+    place = write_imagenet(
+        tmp_path,
+        lambda split, index, content: (
+            example(picture(0), label) if index == 3 else content
+        ),
+    )
+    pattern = f"record 3 has label {label}, expected 1 to 1000"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=pattern):
+        take(imagenet(place).train(8), 4)
+
+
+def test_a_file_without_records_is_named(tmp_path):
+    place = write_imagenet(tmp_path)
+    spoil(place, "train-00002-of-00004", lambda content: b"")
+    with pytest.raises(ValueError, match="train-00002-of-00004: holds no rec"):
+        imagenet(place)
+    with pytest.raises(ValueError, match="train-00002-of-00004: holds no rec"):
+        imagenet(place, num_train_examples=16).check()
+
+
+def test_a_damaged_checksum_is_named(tmp_path):
+    place = write_imagenet(tmp_path)
+    name = "train-00003-of-00004"
+    spoil(place, name, lambda c: c[:-900] + bytes([c[-900] ^ 1]) + c[-899:])
+    with pytest.raises(ValueError, match=f"{name}: record 3 is .* damaged"):
+        imagenet(place).check()
+    with pytest.raises(ValueError, match=f"{name}: record 3 is .* damaged"):
+        imagenet(place).verify()
+
+
+@damage.EXAMPLES
+def test_damaged_tfrecords(tmp_path, examples):
+    for split in ("train", "validation"):
+        path = tmp_path / f"{split}-00000-of-00001"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for index in range(2):
+                writer.write(example(picture(index), index + 1, BOXES))
+    path = tmp_path / "train-00000-of-00001"
+
+    def read(_):
+        imagenet(str(tmp_path), preprocessing="mlperf").check()
+
+    damaged = damage.damaged_bytes(path.read_bytes())
+    damage.try_reader(read, path, damaged, examples)
+
+
+@damage.EXAMPLES
+def test_damaged_examples_in_whole_records(tmp_path, examples):
+    """Past the checksums."""
+    for split in ("train", "validation"):
+        path = tmp_path / f"{split}-00000-of-00001"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(example(picture(1), 5, BOXES))
+
+    def read(path):
+        record = tmp_path / "train-00000-of-00001"
+        with tf.io.TFRecordWriter(str(record)) as writer:
+            writer.write(path.read_bytes())
+        imagenet(str(tmp_path), preprocessing="mlperf").check()
+
+    damaged = damage.damaged_bytes(example(picture(1), 5, BOXES))
+    # The message names the file of records.
+    path = tmp_path / "00000-of-00001"
+    damage.try_reader(read, path, damaged, examples)
 
 
 def test_truncated_file_is_named(tmp_path):

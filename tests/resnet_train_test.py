@@ -335,6 +335,12 @@ def test_every_file_names_its_source_and_result():
 
 # --- the program ----------------------------------------------------------
 
+RUN = (
+    "--optimizer=lars --weight_decay=1e-4 --schedule=warmup_polynomial "
+    "--learning_rate=5 --warmup_steps=4 --batch_size=256 --train_steps=12 "
+    "--microbatch_size=64 --log_every=4 --output_dir=record --noprogress"
+).split()
+
 NEEDS_DATA = pytest.mark.skipif(
     "LBCHECK_DATA" not in os.environ,
     reason="needs MNIST, CIFAR-10 and ImageNet files: LBCHECK_DATA is unset",
@@ -364,6 +370,11 @@ def _case(name):
     marks = [] if name.startswith("digits") else [NEEDS_DATA]
     marks += [] if name in QUICK else [pytest.mark.slow]
     return pytest.param(name, marks=marks)
+
+
+def _case_without_data(name):
+    slow = [] if name in QUICK | {"cifar10_davidnet"} else [pytest.mark.slow]
+    return pytest.param(name, marks=slow)
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in FILES])
@@ -419,14 +430,93 @@ def test_the_memory_estimate_counts_by_hand(program_run):
         assert f"  {line}: {size * 4 / 2**20:.1f} MiB" in text, text
 
 
-def test_an_imagenet_row_without_data_is_refused(program_run, tmp_path):
-    for extra in ([], ["--dry_run"]):
-        code, text = program_run(
-            f"--flagfile={FOLDER}/lars.flags", "--data_dir=nowhere", *extra
-        )
-        assert code == 2
-        assert "nowhere" in text and "Traceback" not in text
-        assert not list(tmp_path.iterdir())
+def test_a_row_without_data_is_refused(program_run, tmp_path):
+    code, text = program_run(
+        f"--flagfile={FOLDER}/lars.flags", "--data_dir=nowhere"
+    )
+    assert code == 2
+    assert "nowhere" in text and "Traceback" not in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [_case_without_data(n) for n in FILES])
+def test_dry_run_of_every_file_without_data(
+    name, program_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LBCHECK_DATA", str(tmp_path / "nowhere"))
+    code, text = program_run(f"--flagfile={FOLDER / name}.flags", "--dry_run")
+    assert code == 0, text
+    values = of_file(name)
+    for line in (FOLDER / f"{name}.flags").read_text().splitlines():
+        flag = line.partition("=")[0]
+        if flag.startswith("--"):
+            assert f"  {flag}" in text
+    if values.data != "digits":
+        assert "missing: " in text and f"{tmp_path}/nowhere" in text
+    number = {"mnist": 60_000, "cifar10": 50_000, "imagenet": IMAGENET}.get(
+        values.data, 1437
+    )
+    steps = training.options(values, number).total_steps
+    epochs = steps * values.batch_size / number
+    assert f"  epochs: {epochs}\n" in text
+    assert not list(tmp_path.iterdir()), "a dry run writes nothing"
+
+
+def test_damaged_data_are_refused_by_a_dry_run_too(program_run, tmp_path):
+    (tmp_path / "cifar10_jpeg.npz").write_bytes(b"PK\3\4 and no more")
+    code, text = program_run(
+        f"--flagfile={FOLDER}/cifar10_davidnet.flags",
+        f"--data_dir={tmp_path}",
+        "--dry_run",
+    )
+    assert code == 2 and "cifar10_jpeg.npz: no whole .npz file" in text, text
+
+
+@NEEDS_DATA
+def test_a_sample_is_not_taken_for_imagenet(program_run):
+    code, text = program_run(f"--flagfile={FOLDER}/lars.flags", "--dry_run")
+    assert code == 0, text
+    assert "These 160 training records are not the 1,281,167 of" in text
+    assert "batch_size=32768 is more than the 160 training examples" in text
+
+
+def test_a_batch_beyond_the_data(program_run, tmp_path):
+    batch = [f"--flagfile={FOLDER}/digits_nesterov.flags", "--batch_size=1440"]
+    said = "batch_size=1440 is more than the 1437 training examples"
+    code, text = program_run(*batch)
+    assert (code, "Traceback" in text) == (2, False), text
+    assert said in text
+    assert not list(tmp_path.iterdir())
+    code, text = program_run(*batch, "--dry_run")
+    assert code == 0 and f"refused without --dry_run: {said}" in text, text
+
+
+NUMBERS = [
+    name
+    for name in train.FLAGS
+    if train.FLAGS[name].flag_type() in ("float", "int")
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-11", "1" + 12 * "0"])
+def test_numbers_that_make_no_sense(name, value, program_run, tmp_path):
+    code, text = program_run(*RUN, "--dry_run", f"--{name}={value}")
+    assert code == 2, text
+    assert name in text and "Traceback" not in text, text
+    assert len(text.splitlines()) < 4, text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "place", ["/proc/x", "/dev/null", "/dev/null/x", "/sys/kernel/x"]
+)
+def test_places_where_nothing_can_be_written(place, program_run):
+    code, text = program_run(*RUN, f"--output_dir={place}")
+    assert (code, "Traceback" in text) == (2, False), text
+    assert place.rpartition("/")[0] in text
+    refusal = [line for line in text.splitlines() if place[:5] in line]
+    assert len(refusal) == 1, text
 
 
 @pytest.mark.parametrize(
@@ -438,8 +528,14 @@ def test_an_imagenet_row_without_data_is_refused(program_run, tmp_path):
         ("--preprocessing=paper", "only imagenet uses it"),
         ("--augment=mirror", "should be one of <none|davidnet>"),
         ("--l2=0", "--l2_on=kernels has no use: --l2 is 0"),
-        ("--optimizer=lamb", "only lars, momentum and nesterov use it (received 0.9)"),
-        ("--schedule=cosine", "--warmup_steps does not apply to --schedule=cosine"),
+        (
+            "--optimizer=lamb",
+            "only lars, momentum and nesterov use it (received 0.9)",
+        ),
+        (
+            "--schedule=cosine",
+            "--warmup_steps does not apply to --schedule=cosine",
+        ),
         ("--batch_sise=8", "mean: batch_size"),
         ("--microbatch_size=100", "100 does not divide"),
         ("--momentum=1", "momentum"),
@@ -459,12 +555,6 @@ def test_refusals(arguments, expected, program_run, tmp_path):
 
 
 # --- end to end -----------------------------------------------------------
-
-RUN = (
-    "--optimizer=lars --weight_decay=1e-4 --schedule=warmup_polynomial "
-    "--learning_rate=5 --warmup_steps=4 --batch_size=256 --train_steps=12 "
-    "--microbatch_size=64 --log_every=4 --output_dir=record --noprogress"
-).split()
 
 
 def _started(folder, *arguments):

@@ -11,16 +11,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from lbcheck import training
+from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
+from lbcheck.training import cluster
 from lbcheck.training import engines
 from lbcheck.training import record
+from tests import damage
 from tests import training_worker
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -353,20 +357,21 @@ def test_keras3_resumes(folder, backend, microbatch):
     assert_same_run(whole, parts)
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 def two_workers(folder, *arguments):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            ports.append(free.getsockname()[1])
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    workers = [f"localhost:{free_port()}" for _ in range(2)]
     return [
         start(
             f"--output_dir={folder}",
             "--distribution=multi_worker",
             *arguments,
             cluster={
-                "cluster": cluster,
+                "cluster": {"worker": workers},
                 "task": {"type": "worker", "index": index},
             },
         )
@@ -458,29 +463,150 @@ def test_strategies_by_name(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("config", "count"),
+    ("config", "others"),
     [
-        (None, 1),
-        ('{"cluster": {"worker": ["a:1"]}}', 1),
-        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}', 3),
-        ('{"task": {"type": "worker", "index": 0}}', 1),
+        (None, ()),
+        ('{"cluster": {"worker": ["a:1"]}}', ()),
+        (
+            '{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, '
+            '"task": {"type": "worker", "index": 1}}',
+            ("a:1", "b:1"),
+        ),
+        ('{"task": {"type": "worker", "index": 0}}', ()),
+        (
+            '{"cluster": {"worker": ["a:1", "[::1]:65535"]}, "environment": '
+            '"cloud", "task": {"type": "worker", "index": 0, "trial": "1"}}',
+            ("[::1]:65535",),
+        ),
     ],
 )
-def test_workers_are_counted(monkeypatch, config, count):
-    from lbcheck.training import strategy
-
+def test_workers_of_tf_config(monkeypatch, config, others):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if config:
         monkeypatch.setenv("TF_CONFIG", config)
-    assert strategy.workers() == count
+    assert cluster.read().others == others
 
 
-def test_tf_config_that_is_no_json(monkeypatch):
-    from lbcheck.training import strategy
+def of_two(**task):
+    """TF_CONFIG of two workers and a task."""
+    cluster = {"worker": ["localhost:2001", "[::1]:2002"]}
+    return json.dumps({"cluster": cluster, "task": task})
 
-    monkeypatch.setenv("TF_CONFIG", "worker0:2222")
-    with pytest.raises(ValueError, match="TF_CONFIG is not a JSON object"):
-        strategy.make("auto")
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("worker0:2222", "TF_CONFIG: not JSON"),
+        ("[]", "TF_CONFIG: expected `object`, got `array`"),
+        ('"worker"', "TF_CONFIG: expected `object`, got `str`"),
+        ('{"cluster": ["a:1"]}', "cluster: expected `object`, got `array`"),
+        ('{"cluster": {"worker": 2}}', "cluster.*expected `array`, got `int`"),
+        ('{"cluster": {"worker": "a:1"}}', "expected `array`, got `str`"),
+        ('{"cluster": {"worker": [7]}}', r"\[0\]: expected `str`, got `int`"),
+        ('{"cluster": {"worker": [""]}}', r"\[0\]: expected `str` of length"),
+        ('{"cluster": {"worker": []}}', "cluster.worker: expected an address"),
+        ('{"cluster": {"worker": ["a"]}}', r"worker\[0\]: expected host:port"),
+        ('{"cluster": {"worker": ["a:70000"]}}', "port of 1 to 65535.*'a:7000"),
+        ('{"cluster": {"worker": ["a:0"]}}', "port of 1 to 65535"),
+        ('{"cluster": {"worker": ["a:"]}}', "expected host:port"),
+        ('{"cluster": {"worker": ["http://a:1"]}}', "expected host:port"),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "'a:1' stands there twice"),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}}', "twice"),
+        ('{"cluster": {"chief": ["a:1", "b:1"]}}', "chief: expected one addr"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "cluster.ps: exp"),
+        ('{"cluster": {"evaluator": ["b:1"]}}', "cluster.evaluator: expected"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "task is missing"),
+        (of_two(), "task: object missing required field `type`"),
+        (of_two(type="worker"), "missing required field `index`"),
+        (of_two(type="ps", index=0), "task.type: expected one of 'chief', 'wo"),
+        (of_two(type="chief", index=0), "task.type: .*jobs 'worker', received"),
+        (of_two(type="worker", index=-1), "task.index: expected `int` >= 0"),
+        (of_two(type="worker", index=2), "task.index: expected 0 to 1"),
+        (of_two(type="worker", index="1"), "task.index: expected `int`, got"),
+        (of_two(type="worker", index=0.5), "task.index: expected `int`, got"),
+        ('{"cluster": ' + "[" * 99999, "TF_CONFIG: nested too deep"),
+    ],
+)
+def test_tf_config_that_is_not_right(monkeypatch, config, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=message) as refused:
+        cluster.read()
+    assert "TF_CONFIG" in str(refused.value)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def two_on_this_machine(monkeypatch, other="localhost"):
+    """TF_CONFIG of this worker and one that is not there."""
+    addresses = [f"localhost:{free_port()}", f"{other}:{free_port()}"]
+    config = {
+        "cluster": {"worker": addresses},
+        "task": {"type": "worker", "index": 0},
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    return addresses
+
+
+@pytest.mark.parametrize("other", ["localhost", "no-such-host.invalid"])
+def test_a_worker_says_for_whom_it_waits_and_ends(monkeypatch, capsys, other):
+    own, missing = two_on_this_machine(monkeypatch, other)
+    monkeypatch.setattr(cluster, "WAITING_SECONDS", 5)
+    with pytest.raises(errors.Unavailable, match=f"{missing} .* for 5 s"):
+        cluster.meet(cluster.read())
+    assert f"{own} waits for {missing} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_a_worker_that_waits(monkeypatch, number):
+    two_on_this_machine(monkeypatch)
+    before = signal.getsignal(number)
+    threading.Timer(1, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(KeyboardInterrupt), cluster.signals_end():
+        cluster.meet(cluster.read())
+    assert signal.getsignal(number) == before
+
+
+def test_workers_that_come_late_meet(monkeypatch):
+    own, other = two_on_this_machine(monkeypatch)
+    port = int(other.partition(":")[2])
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        met = pool.submit(cluster.meet, cluster.read())
+        time.sleep(1)
+        assert not met.done()
+        with socket.create_server(("localhost", port)):
+            # What answers to it while it waits.
+            where = ("localhost", int(own.partition(":")[2]))
+            socket.create_connection(where, 5).close()
+            met.result(10)
+
+
+def test_a_port_that_is_taken_is_said(monkeypatch):
+    own, _ = two_on_this_machine(monkeypatch)
+    port = int(own.partition(":")[2])
+    with socket.create_server(("", port)):
+        with pytest.raises(ValueError, match=f"TF_CONFIG: port {port} of th"):
+            cluster.meet(cluster.read())
+
+
+def test_sigterm_ends_a_program_that_waits_for_a_worker(folder):
+    config = {
+        "cluster": {"worker": [f"localhost:{free_port()}" for _ in range(2)]},
+        "task": {"type": "worker", "index": 1},
+    }
+    process = start(
+        f"--output_dir={folder / 'alone'}",
+        "--distribution=multi_worker",
+        cluster=config,
+    )
+    for line in process.stdout:
+        if "waits for" in line:
+            break
+    assert f"waits for {config['cluster']['worker'][0]}" in line
+    process.terminate()
+    code, output = finish(process)
+    assert code == exit_codes.INTERRUPTED, output
+    assert "training_worker: interrupted." in output
+    assert "Traceback" not in output
+    assert not (folder / "alone").exists()
 
 
 @pytest.mark.parametrize(
@@ -527,6 +653,183 @@ def test_whose_folder_it_is(tmp_path):
     (tmp_path / "theirs" / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="holds no record of a run"):
         record.Record(tmp_path / "theirs", "--a=1\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("status.json", b"[1]", "status.json: expected `object`"),
+        ("status.json", b'{"status": 3}', "status.json: status: expected"),
+        ("status.json", b"", "status.json: not JSON"),
+        ("run.json", b'{"seed": 0}', "run.json: .*required field `starts`"),
+        ("run.json", b'{"starts": {}}', "run.json: starts: expected `array`"),
+        ("measurements.jsonl", b'{"step": 1}\n[]\n', "measurements.jsonl:2: "),
+        ("measurements.jsonl", b'{"step": -1}\n', "measurements.jsonl:1: step"),
+        ("measurements.jsonl", b"\xff\n", "measurements.jsonl:1: not UTF-8"),
+        ("timing.jsonl", b'{"loss": 1}\n', "timing.jsonl:1: .*`step`"),
+        ("flags.txt", b"\x89PNG\xff", "flags.txt: not UTF-8"),
+        ("checkpoints", b"a file", "checkpoints: expected a folder"),
+        ("tensorboard", b"a file", "tensorboard: expected a folder"),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path, name, content, message):
+    kept = begun(tmp_path)
+    kept.measure({"step": 1}, {"step": 1})
+    kept.release()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{tmp_path}/{message}"):
+        record.Record(tmp_path, "--a=1\n")
+
+
+def test_places_where_no_record_can_be(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    os.symlink(tmp_path / "loop", tmp_path / "loop")
+    os.symlink("/nowhere/at/all", tmp_path / "dangling")
+    for name in ("file/x", "loop", "loop/x", "dangling/x"):
+        place = record.Record(tmp_path / name, "--a=1\n")
+        with pytest.raises(NotADirectoryError) as refused:
+            place.check_place()
+        assert str(tmp_path / name.partition("/")[0]) in str(refused.value)
+    record.Record(tmp_path / "new" / "folders", "--a=1\n").check_place()
+    assert not (tmp_path / "new").exists()
+
+
+def checkpointed(folder, steps, measured):
+    """A record with checkpoints and lines after these updates."""
+    kept = begun(folder)
+    for step in steps:
+        kept.checkpoints.save(step, {"a": np.arange(step)})
+    for step in measured:
+        kept.measure({"step": step}, {"step": step})
+    kept.release()
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("steps", "measured", "found"),
+    [
+        ((10, 20), (10, 20), 20),
+        ((10, 20), (10,), 10),  # the line after 20 updates was cut short
+        ((10, 23), (10, 20), 23),  # a signal in the middle of an interval
+        ((20, 25), (10, 20), 20),  # 25 is the end, which has a line
+        ((20, 25), (10, 20, 25), 25),
+        ((7,), (), 7),
+        ((), (), None),
+    ],
+)
+def test_what_is_resumed_has_all_its_lines(tmp_path, steps, measured, found):
+    kept = checkpointed(tmp_path, steps, measured)
+    with open(tmp_path / "measurements.jsonl", "a") as file:
+        file.write('{"step": 99')
+    resumed = kept.resumable(every=10, total=25)
+    assert (resumed and resumed[0]) == found
+
+
+def test_lines_that_no_checkpoint_gives_again_are_missed(tmp_path):
+    kept = checkpointed(tmp_path, (10, 20), ())
+    with pytest.raises(ValueError, match="jsonl ends after 0 updates, .* 10:"):
+        kept.resumable(every=10, total=40)
+
+
+def test_a_line_that_was_cut_comes_back(folder, reference):
+    run = folder / "cut-line"
+    train(run, "--terminate_at=35", "--pause=0.05")
+    path = run / "measurements.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    code, output = train(run)
+    assert code == exit_codes.FINISHED, output
+    assert path.read_bytes() == (reference / path.name).read_bytes()
+
+
+class Unpickled:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self._path,)
+
+
+def test_a_checkpoint_is_never_unpickled(tmp_path):
+    stored = checkpoints.of(tmp_path)
+    stored.save(1, {"a": np.arange(3)})
+    trace = tmp_path / "unpickled"
+    stored.save(2, {"a": np.array([Unpickled(str(trace))], object)})
+    assert stored.newest()[0] == 1
+    assert not trace.exists()
+
+
+@damage.EXAMPLES
+def test_damaged_checkpoints(tmp_path, examples, caplog):
+    stored = checkpoints.of(tmp_path)
+    arrays = {"model/0": np.arange(200.0), "optimizer/0": np.ones((3, 2), "f4")}
+    stored.save(7, arrays)
+    path = tmp_path / "checkpoints" / "step-000000007.npz"
+
+    def read(_):
+        found = stored.newest()
+        assert found is None or found[0] == 7
+
+    damaged = damage.damaged_bytes(path.read_bytes())
+    damage.try_reader(read, path, damaged, examples)
+    assert "is damaged" in caplog.text
+
+
+RECORDED = {
+    "status.json": {"status": "interrupted", "step": 20, "message": "by you"},
+    "run.json": {"seed": 0, "settings": {"a": 1}, "starts": [{"after": 0}]},
+}
+LINES = [{"step": 10, "loss": 1.5, "epoch": 0.1}, {"step": 20, "loss": 1.25}]
+
+
+@damage.EXAMPLES
+@pytest.mark.parametrize(
+    "name", [*RECORDED, "measurements.jsonl", "timing.jsonl", "flags.txt"]
+)
+def test_damaged_records(tmp_path, name, examples):
+    checkpointed(tmp_path, (10, 20), (10, 20))
+    if name in RECORDED:
+        damaged = damage.damaged_json(RECORDED[name])
+    elif name == "flags.txt":
+        damaged = damage.damaged_bytes(b"--a=1\n--output_dir=there\n")
+    else:
+        damaged = damage.damaged_lines(LINES)
+
+    def read(path):
+        try:
+            kept = record.Record(tmp_path, "--a=1\n")
+        except ValueError as error:
+            if "another run" not in str(error):
+                raise
+            return
+        kept.status()
+        kept.resumable(10, 40)
+
+    damage.try_reader(read, tmp_path / name, damaged, examples)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_full_disk(folder, reference):
+    disk = folder / "disk"
+    disk.mkdir()
+    size = ["-o", "size=200k"]
+    subprocess.run(["mount", "-t", "tmpfs", *size, "tmpfs", disk], check=True)
+    try:
+        code, output = train(disk / "run")
+        assert code == exit_codes.REFUSED, output
+        assert output.count("No space left on device") == 1, output
+        assert "Traceback" not in output, output
+        left = checkpoints.of(disk / "run").newest()
+        more = ["-o", "remount,size=20m"]
+        subprocess.run(["mount", *more, disk], check=True)
+        code, output = train(disk / "run")
+        assert code == exit_codes.FINISHED, output
+        assert ("Goes on after" in output) == (left is not None)
+        assert_same_run(disk / "run", reference)
+        assert not [p for p in disk.rglob("*") if p.name.endswith(".part")]
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_half_a_line_is_forgotten(tmp_path):

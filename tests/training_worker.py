@@ -21,6 +21,7 @@ from absl import flags
 
 from lbcheck import schedules
 from lbcheck import training
+from lbcheck.support import command
 from resnet import data
 from resnet import ghost_batch_norm
 
@@ -231,12 +232,10 @@ def main():
     build = builder(
         "LARS", {"learning_rate": _RATE.value}, dropout=_DROPOUT.value
     )
-    sys.exit(
-        training.run(
-            options, build, Source(), f"--rate={_RATE.value}\n", {"rule": 1}
-        )
+    return training.run(
+        options, build, Source(), f"--rate={_RATE.value}\n", {"rule": 1}
     )
 
 
 if __name__ == "__main__":
-    main()
+    command.run("training_worker", main)

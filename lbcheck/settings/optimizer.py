@@ -12,6 +12,7 @@ from lbcheck import keras_choice
 from lbcheck.optimizers import definitions
 from lbcheck.optimizers.core import SAME
 from lbcheck.settings import usage
+from lbcheck.support import schema
 
 CLASSES = {name.lower(): name for name in keras_choice.OPTIMIZERS}
 """{value of --optimizer: class name in lbcheck.tf_keras and lbcheck.keras3}."""
@@ -22,9 +23,13 @@ _DEFINITIONS = {
     name: getattr(definitions, title) for name, title in CLASSES.items()
 }
 
-_real = functools.partial(flags.DEFINE_float, lower_bound=0.0)
+_real = functools.partial(
+    flags.DEFINE_float, lower_bound=0.0, upper_bound=usage.LARGEST
+)
 _below_one = functools.partial(_real, upper_bound=1.0)
-_count = functools.partial(flags.DEFINE_integer, lower_bound=0)
+_count = functools.partial(
+    flags.DEFINE_integer, lower_bound=0, upper_bound=schema.COUNT
+)
 
 
 def _enum(*values):

@@ -16,6 +16,7 @@ from lbcheck import naming
 from lbcheck import schedules
 from lbcheck.schedules import base
 from lbcheck.settings import usage
+from lbcheck.support import schema
 
 
 def warmup_polynomial(
@@ -166,9 +167,13 @@ def define(
         if not used_by:
             continue
         if name in _REALS:
-            flags.DEFINE_float(name, None, _REALS[name], 0.0, **own)
+            flags.DEFINE_float(
+                name, None, _REALS[name], 0.0, usage.LARGEST, **own
+            )
         elif name in _COUNTS:
-            flags.DEFINE_integer(name, None, _COUNTS[name], 0, **own)
+            flags.DEFINE_integer(
+                name, None, _COUNTS[name], 0, schema.COUNT, **own
+            )
         else:
             flags.DEFINE_list(name, None, _LISTS[name], **own)
 

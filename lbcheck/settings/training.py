@@ -6,6 +6,7 @@ from absl import app
 from absl import flags
 
 from lbcheck import schedules
+from lbcheck.support import schema
 from lbcheck.training import options as room
 
 _CHOICES = {
@@ -43,9 +44,7 @@ def define(flag_values: flags.FlagValues) -> None:
             name, default[name], choices, text, flag_values=flag_values
         )
     for name, text in _COUNTS.items():
-        flags.DEFINE_integer(
-            name, default[name], text, lower_bound=1, flag_values=flag_values
-        )
+        _count(name, default[name], text, flag_values)
     for name, text in _SWITCHES.items():
         flags.DEFINE_bool(name, default[name], text, flag_values=flag_values)
     for name, text in _TEXTS.items():
@@ -53,26 +52,38 @@ def define(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "seed",
         default["seed"],
-        "Of data order, weights and augmentation, >= 0.",
+        "Seed of data order, weights and augmentation, 0 to 2^32 - 1.",
         lower_bound=0,
+        upper_bound=2**32 - 1,
         flag_values=flag_values,
     )
     _define_length(flag_values)
 
 
-def _define_length(flag_values):
+def _count(name, default, text, flag_values):
     flags.DEFINE_integer(
+        name,
+        default,
+        text,
+        lower_bound=1,
+        upper_bound=schema.COUNT,
+        flag_values=flag_values,
+    )
+
+
+def _define_length(flag_values):
+    _count(
         "train_steps",
         None,
         "Updates of the run, >= 1; or give --train_epochs.",
-        lower_bound=1,
-        flag_values=flag_values,
+        flag_values,
     )
     flags.DEFINE_float(
         "train_epochs",
         None,
         "Passes over the data, > 0; or give --train_steps.",
         lower_bound=0.0,
+        upper_bound=1e6,
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
@@ -115,6 +126,11 @@ def total_steps(flag_values: flags.FlagValues, num_train: int) -> int:
         raise app.UsageError(
             f"--train_epochs={epochs} of {num_train} examples is less than "
             f"one update of --batch_size={batch}."
+        )
+    if steps > schema.COUNT:
+        raise app.UsageError(
+            f"--train_epochs={epochs} of {num_train} examples are {steps:,} "
+            f"updates, expected at most {schema.COUNT:,}."
         )
     return steps
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from absl import app
 from absl import flags
 
+LARGEST = 1e9
+"""A rate, a decay or an epsilon beyond this is a mistake."""
+
 
 def check(
     flag_values: flags.FlagValues,

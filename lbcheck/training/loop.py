@@ -13,6 +13,7 @@ import lbcheck
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import files
+from lbcheck.training import cluster
 from lbcheck.training import engines
 from lbcheck.training.conductor import Conductor
 from lbcheck.training.conductor import Diverged
@@ -169,8 +170,9 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
             print(json.dumps(line))
         return exit_codes.FINISHED
     record.check_place()
-    engine = engines.make(options)
-    engine.build(build)
+    with cluster.signals_end():  # nothing is there to save yet
+        engine = engines.make(options)
+        engine.build(build)
     with Interruption() as interruption:
         return _Run(
             options, engine, record, source, settings, interruption

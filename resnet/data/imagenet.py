@@ -324,7 +324,7 @@ class ImageNet:
             if annotated
             else tf.constant(chains.WHOLE_IMAGE)
         )
-        label = tf.cast(found[layout.label] - layout.first_label, tf.int32)
+        label = found[layout.label] - layout.first_label
         return found[layout.image], label, boxes[None]
 
     def _decode(self, batches, paths, prepare, substitute):
@@ -341,6 +341,8 @@ class ImageNet:
             def decode(slot, example):
                 encoded, label, boxes = self._parse(example)
                 position = number * batch_size + slot
+                # Clipped: a cast would make a class of 2**32.
+                label = tf.cast(tf.clip_by_value(label, -1, _CLASSES), tf.int32)
                 return slot, prepare(encoded, boxes, position), label
 
             slots = tf.range(batch_size, dtype=tf.int64)
