@@ -4,25 +4,78 @@ Of arrays, the batch of step t is the t-th slice of `lbcheck.epochs`. It
 depends on (seed, t) only: all arms see the same batches.
 """
 
+import functools
 import hashlib
-import warnings
+import inspect
+import itertools
+import numbers
 
 import numpy as np
 
 from lbcheck import epochs
-from lbcheck import tf_data
+from lbcheck.study import content
+from lbcheck.study import stream
 
 _INDICES = 2**22
 """Most indices that are on the device at a time."""
 _DIGEST_BYTES = 2**26
+_STRETCH = 256
+"""Updates of sparse matrices whose examples are chosen at a time."""
 
 
-def make(data, batch_size: int, name: str, keras, on_tensorflow: bool):
+def of_seed(data, name: str):
+    """(function seed -> data, whether it depends on the seed).
+
+    Args:
+        data: Data, or a function of the seed or of nothing that returns them.
+        name: What errors call it.
+
+    Raises:
+        TypeError: A function of something else.
+    """
+    if not callable(data) or stream.is_stream(data):
+        return (lambda seed: data), False
+    try:
+        parameters = inspect.signature(data).parameters.values()
+    except ValueError:  # some functions in C have none
+        return data, True
+    needed = [
+        p
+        for p in parameters
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) > 1 or any(
+        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    ):
+        raise TypeError(
+            f"`{name}`: a function that gives data takes the seed or nothing, "
+            f"received one of {', '.join(p.name for p in parameters)}."
+        )
+    if needed:
+        return data, True
+    if any(p.name == "seed" for p in parameters):
+        return (lambda seed: data(seed=seed)), True
+    return (lambda seed: data()), False
+
+
+def make(
+    function,
+    by_seed: bool,
+    seed: int,
+    batch_size: int,
+    name: str,
+    keras,
+    on_tensorflow: bool,
+):
     """The feed of what a workload calls `train` or `validation`.
 
     Args:
-        data: (x, y) or (x, y, sample_weight), each an array, a list or dict
-            of arrays, or None; or a tf.data.Dataset.
+        function: Seed -> (x, y) or (x, y, sample_weight), each an array, a
+            matrix of SciPy, a list or dict of them, or None; or a
+            tf.data.Dataset, PyDataset, generator or loader of batches.
+        by_seed: Whether the data depend on the seed.
+        seed: Of arrays.
         batch_size: Examples of an update.
         name: What errors call it.
         keras: The Keras module of the model.
@@ -32,55 +85,148 @@ def make(data, batch_size: int, name: str, keras, on_tensorflow: bool):
         TypeError, ValueError: If it is none of these, or arrays are of
             unequal lengths.
     """
-    if hasattr(data, "element_spec"):
-        return Stream(data, batch_size, name)
-    feed = Resident if on_tensorflow else Arrays
-    return feed(data, batch_size, name, keras.backend.floatx())
+    data = function(seed)
+    floatx = keras.backend.floatx()
+    if stream.is_stream(data):
+        return stream.Stream(function, by_seed, batch_size, name, floatx)
+    if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
+        raise TypeError(
+            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays, "
+            "a tf.data.Dataset, a PyDataset, a loader or a function that "
+            f"makes a generator of batches, received {type(data).__name__}."
+        )
+    convert = functools.partial(_converted, name=name, floatx=floatx)
+    data = content.tree_map(convert, data)
+    special = [x for x in content.leaves(data) if not _is_array(x)]
+    if special and not on_tensorflow:
+        raise TypeError(
+            f"`{name}`: sparse matrices and ragged tensors are for Keras on "
+            f"TensorFlow, received {type(special[0]).__name__}."
+        )
+    if any(hasattr(leaf, "tocsr") for leaf in special):
+        feed = Sparse
+    else:
+        feed = Resident if on_tensorflow else Arrays
+    return feed(data, batch_size, name)
+
+
+def _is_array(leaf):
+    return isinstance(leaf, np.ndarray)
+
+
+def _converted(leaf, name, floatx):
+    """A leaf as an array; a ragged tensor, or a matrix of SciPy in CSR."""
+    if hasattr(leaf, "nrows") and hasattr(leaf, "flat_values"):
+        return leaf
+    if hasattr(leaf, "dense_shape"):
+        leaf = _matrix(leaf, name)
+    if hasattr(leaf, "tocsr"):
+        rows = leaf.tocsr()
+        return rows.astype(floatx) if rows.dtype.kind == "f" else rows
+    if hasattr(leaf, "detach"):
+        leaf = leaf.detach().cpu()
+    array = np.asarray(leaf)
+    if array.ndim == 0:
+        raise TypeError(
+            f"`{name}` must hold arrays of examples, received {leaf!r}; lists "
+            "of numbers become one by np.asarray."
+        )
+    if array.dtype.kind == "O":
+        array = _without_objects(array, name)
+    if array.dtype.kind in "mMV":
+        raise TypeError(
+            f"`{name}` must hold numbers or texts, received an array of "
+            f"{array.dtype}."
+        )
+    return (
+        array.astype(floatx, copy=False) if array.dtype.kind == "f" else array
+    )
+
+
+def _matrix(tensor, name):
+    from scipy import sparse
+
+    if len(tensor.dense_shape) != 2:
+        raise TypeError(
+            f"`{name}`: a sparse tensor must be a matrix, received one of "
+            f"{len(tensor.dense_shape)} dimensions."
+        )
+    rows, columns = np.asarray(tensor.indices).T
+    values, shape = np.asarray(tensor.values), np.asarray(tensor.dense_shape)
+    return sparse.csr_matrix((values, (rows, columns)), shape=tuple(shape))
+
+
+def _without_objects(array, name):
+    """An array of Python objects, as pandas may give, as what they are."""
+    kinds = {type(x) for x in array.ravel()}
+    if kinds <= {str, bytes, np.str_, np.bytes_}:
+        return array
+    if all(issubclass(kind, numbers.Number) for kind in kinds):
+        return array.astype(np.float64)
+    raise TypeError(
+        f"`{name}` must hold numbers or texts, received an array of Python "
+        f"objects ({', '.join(sorted(kind.__name__ for kind in kinds))})."
+    )
 
 
 class Arrays:
     """Examples in memory; see `make`."""
 
-    def __init__(self, data, batch_size, name, floatx):
-        if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
-            raise TypeError(
-                f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays, "
-                f"or a tf.data.Dataset, received {type(data).__name__}."
-            )
-
-        def convert(leaf):
-            array = np.asarray(leaf)
-            if array.ndim == 0:
-                raise TypeError(
-                    f"`{name}` must hold arrays of examples, received {leaf!r}."
-                )
-            floating = np.issubdtype(array.dtype, np.floating)
-            return array.astype(floatx, copy=False) if floating else array
-
-        self._data = _tree_map(convert, data)
+    def __init__(self, data, batch_size, name):
+        self._data = data
         self._batch_size = batch_size
-        lengths = {len(leaf) for leaf in _leaves(self._data)}
+        self._name = name
+        self._look = 2
+        lengths = content.sizes(data)
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(
                 f"`{name}`: x, y and weights must have one number of examples, "
                 f"at least 1; received {sorted(lengths)}."
             )
         (self.count,) = lengths
-        self._warn_of_non_finite(name)
+        seen = content.Content(name)
+        seen.add(data)
+        seen.check()
 
-    def _warn_of_non_finite(self, name):
-        bad = np.zeros(self.count, bool)
-        for leaf in _leaves(self._data):
-            if np.issubdtype(leaf.dtype, np.floating):
-                finite = np.isfinite(leaf)
-                bad |= ~finite.all(axis=tuple(range(1, leaf.ndim)))
-        if bad.any():
-            warnings.warn(
-                f"`{name}`: {bad.sum()} of {self.count} examples have numbers "
-                f"that are not finite, first example {bad.argmax()} (counted "
-                "from 0); most models diverge on them.",
-                stacklevel=2,
+    def check_updates(self) -> None:
+        """Refuses data of which no update can be made.
+
+        Raises:
+            ValueError: Fewer examples than an update takes.
+        """
+        if self.count < self._batch_size:
+            raise ValueError(
+                f"Workload: batch_size={self._batch_size} is more than the "
+                f"{self.count} examples of `{self._name}`."
             )
+
+    def keep_size(self) -> None:
+        """From now on all batches have `batch_size` examples.
+
+        Raises:
+            ValueError: They are no multiple of it.
+        """
+        self._look = self._batch_size
+
+    @property
+    def _keeps_size(self):
+        return self._look == self._batch_size
+
+    def total(self) -> int:
+        """How many examples are evaluated, all of them.
+
+        Raises:
+            ValueError: The last batch would be one that the model does not
+                take.
+        """
+        rest = self.count % self._batch_size
+        if self._keeps_size and rest:
+            raise ValueError(
+                f"Workload: the model takes batches of {self._batch_size} "
+                f"examples only, the last one of `{self._name}` has {rest}; "
+                f"leave out {rest} of its {self.count} examples."
+            )
+        return self.count
 
     def indices(self, seed: int, first: int, count: int):
         """Examples of the updates from `first` on, (count, batch)."""
@@ -99,36 +245,54 @@ class Arrays:
         for chosen in self.indices(seed, first, count):
             yield self._part(chosen)
 
-    def batches(self, count: int | None = None):
-        """The first `count` examples in batches; the last may be shorter."""
-        count = self.count if count is None else min(count, self.count)
-        for start in range(0, count, self._batch_size):
-            yield self._part(slice(start, min(start + self._batch_size, count)))
+    def batches(self):
+        """All examples in batches; the last may be shorter."""
+        for start in range(0, self.count, self._batch_size):
+            yield self._part(slice(start, start + self._batch_size))
+
+    def sample(self, count: int, seed: int):
+        """Batches of a random subset, the same for every trial.
+
+        Args:
+            count: How many examples, unless there are fewer.
+            seed: Of the trial; not of the subset.
+        """
+        del seed
+        if self._keeps_size:
+            count = max(1, count // self._batch_size) * self._batch_size
+        chosen = np.random.default_rng(0).permutation(self.count)[:count]
+        chosen.sort()
+        for start in range(0, len(chosen), self._batch_size):
+            part = chosen[start : start + self._batch_size]
+            yield self._part(part.astype(np.int32))
 
     def example(self):
-        """Two examples."""
-        return self._part(slice(2))
+        """Two examples, or a whole batch where the model takes no other."""
+        return self._part(slice(self._look))
 
     def _part(self, chosen):
-        return _tree_map(lambda array: array[chosen], self._data)
+        return content.tree_map(lambda array: array[chosen], self._data)
 
     def describe(self) -> list:
         """Shape, dtype and a digest of every array."""
         return [
-            [list(array.shape), str(np.dtype(array.dtype)), _digest(array)]
-            for array in _leaves(self._data)
+            [list(leaf.shape), str(np.dtype(array.dtype)), _digest(array)]
+            for leaf in content.leaves(self._data)
+            for array in [content.dense(leaf)]
         ]
 
 
 class Resident(Arrays):
     """Arrays on TensorFlow's device; batches are gathered there."""
 
-    def __init__(self, data, batch_size, name, floatx):
+    def __init__(self, data, batch_size, name):
         import tensorflow as tf
 
-        super().__init__(data, batch_size, name, floatx)
+        super().__init__(data, batch_size, name)
         self._digests = super().describe()
-        self._data = _tree_map(tf.constant, self._data)
+        self._data = content.tree_map(
+            lambda x: tf.constant(x) if _is_array(x) else x, self._data
+        )
 
     def describe(self):
         return self._digests
@@ -136,12 +300,24 @@ class Resident(Arrays):
     @property
     def batch_signature(self):
         """The TensorFlow type of a batch of any length."""
+        length = self._batch_size if self._keeps_size else None
+        return self._specs(length)
+
+    def _specs(self, length):
         import tensorflow as tf
 
         def spec(tensor):
-            return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
+            shape = length, *tensor.shape[1:]
+            if isinstance(tensor, tf.RaggedTensor):
+                return tf.RaggedTensorSpec(
+                    shape,
+                    tensor.dtype,
+                    tensor.ragged_rank,
+                    tensor.row_splits.dtype,
+                )
+            return tf.TensorSpec(shape, tensor.dtype)
 
-        return _tree_map(spec, self._data)
+        return content.tree_map(spec, self._data)
 
     @property
     def signature(self):
@@ -149,7 +325,7 @@ class Resident(Arrays):
         import tensorflow as tf
 
         indices = tf.TensorSpec((None, self._batch_size), tf.int32)
-        return self.batch_signature, indices
+        return self._specs(None), indices
 
     def source(self, seed: int, first: int, count: int):
         """What a traced function takes for these updates."""
@@ -160,110 +336,81 @@ class Resident(Arrays):
     @staticmethod
     def take(source, step):
         """The batch of the step-th of these updates, in a traced function."""
-        import tensorflow as tf
-
         data, indices = source
-        return _tree_map(lambda array: tf.gather(array, indices[step]), data)
+        return _gathered(data, indices[step])
+
+    def _part(self, chosen):
+        if isinstance(chosen, slice):
+            return super()._part(chosen)
+        return _gathered(self._data, chosen)
 
 
-class Stream:
-    """A batched tf.data.Dataset, which every trial begins anew.
+class Sparse(Arrays):
+    """Arrays and matrices of SciPy, whose batches are gathered by SciPy."""
 
-    In which order it then comes is its own affair: one that shuffles gives
-    every trial another order. A function of the seed that returns a dataset
-    is the way to give all arms the same.
-    """
-
-    count = None
-    longest = 2**30
-
-    def __init__(self, dataset, batch_size: int, name: str):
-        import tensorflow as tf
-
-        endless = dataset
-        if dataset.cardinality() != tf.data.INFINITE_CARDINALITY:
-            endless = dataset.repeat()
-        try:
-            updates = endless.rebatch(batch_size, drop_remainder=True)
-        except ValueError as error:
-            raise ValueError(
-                f"`{name}`: a tf.data.Dataset must be batched: {error}"
-            ) from error
-        self._dataset = tf_data.untuned(dataset)
-        self._updates = tf_data.untuned(updates.prefetch(2))
-        self._batch_size = batch_size
+    def __init__(self, data, batch_size, name):
+        super().__init__(data, batch_size, name)
         self._iterator = None
 
     @property
     def batch_signature(self):
-        """The TensorFlow type of a batch of the dataset."""
-        return self._dataset.element_spec
+        """The TensorFlow type of a batch of any length."""
+        import tensorflow as tf
+
+        length = self._batch_size if self._keeps_size else None
+
+        def spec(leaf):
+            shape = length, *leaf.shape[1:]
+            kind = tf.TensorSpec if _is_array(leaf) else tf.SparseTensorSpec
+            return kind(shape, tf.as_dtype(leaf.dtype))
+
+        return content.tree_map(spec, self._data)
 
     @property
     def signature(self):
         """The TensorFlow type of `source`."""
         import tensorflow as tf
 
-        return tf.data.IteratorSpec(self._updates.element_spec)
+        return tf.data.IteratorSpec(self.batch_signature)
 
     def source(self, seed: int, first: int, count: int):
-        """What a traced function takes for the updates that come next."""
-        del seed, count
+        """What a traced function takes for these updates, in order."""
+        import tensorflow as tf
+
         if first == 0:
-            self._iterator = iter(self._updates)
+            endless = functools.partial(self._endless, seed)
+            updates = tf.data.Dataset.from_generator(
+                endless, output_signature=self.batch_signature
+            )
+            self._iterator = iter(updates.prefetch(2))
         return self._iterator
 
-    @staticmethod
-    def take(source, step):
-        """The next batch, in a traced function."""
-        del step
-        return next(source)
+    def _endless(self, seed):
+        for first in itertools.count(0, _STRETCH):
+            yield from self.updates(seed, first, _STRETCH)
 
-    def updates(self, seed: int, first: int, count: int):
-        """Yields the batches of the updates that come next."""
-        source = self.source(seed, first, count)
-        for _ in range(count):
-            yield next(source)
+    take = staticmethod(stream.Stream.take)
 
-    def batches(self, count: int | None = None):
-        """The dataset, or updates of at most `count` examples, at least one."""
-        if count is None:
-            return self._dataset
-        return self._updates.take(max(1, count // self._batch_size))
+    def _part(self, chosen):
+        def part(leaf):
+            if _is_array(leaf):
+                return leaf[chosen]
+            return stream.sparse_tensor(leaf[chosen], leaf.dtype)
 
-    def example(self):
-        """A batch."""
-        return next(iter(self._dataset))
-
-    def describe(self) -> list:
-        """The type of its elements and the number of its batches."""
-        number = int(self._dataset.cardinality())
-        return [str(self._dataset.element_spec), number]
+        return content.tree_map(part, self._data)
 
 
-def _tree_map(function, structure):
-    """The function of every leaf of lists, tuples and dicts; None stays."""
-    if structure is None:
-        return None
-    if isinstance(structure, dict):
-        return {k: _tree_map(function, v) for k, v in structure.items()}
-    if isinstance(structure, (list, tuple)):
-        return type(structure)(_tree_map(function, part) for part in structure)
-    return function(structure)
+def _gathered(data, chosen):
+    import tensorflow as tf
 
-
-def _leaves(structure) -> list:
-    """The leaves of `_tree_map`, in order."""
-    found = []
-    _tree_map(found.append, structure)
-    return found
+    return content.tree_map(lambda array: tf.gather(array, chosen), data)
 
 
 def _digest(array) -> str:
     """Of the whole array or, beyond 64 MiB, of evenly spaced examples."""
-    part = array[:: -(-array.nbytes // _DIGEST_BYTES)]
+    part = array[:: -(-array.nbytes // _DIGEST_BYTES) or 1]
     if part.dtype.kind in "OU":
-        content = "\0".join(map(str, part.ravel())).encode()
+        held = "\0".join(map(str, part.ravel())).encode()
     else:
-        content = np.ascontiguousarray(part).tobytes()
-    return hashlib.sha256(content).hexdigest()[:16]
+        held = np.ascontiguousarray(part).tobytes()
+    return hashlib.sha256(held).hexdigest()[:16]

@@ -176,8 +176,8 @@ def _data(feed):
     """Of arrays digests of all; of a stream what its batches hold."""
     if feed.count is not None:
         return {"arrays": feed.describe()}
-    first = feed.example()
-    if not _equal(first, feed.example()):
+    first, again = (next(iter(feed.batches())) for _ in range(2))
+    if not _equal(first, again):
         return {"sample": _sample(feed)}
     return {"first": _batch(first), **_end(feed)}
 

@@ -5,9 +5,15 @@ Nothing here knows a backend.
 
 import importlib
 
+import numpy as np
+
 from lbcheck import keras_choice
 from lbcheck.optimizers import selection
 from lbcheck.study import random_state
+from lbcheck.support import errors
+
+_LARGEST_METRIC = 1_000
+"""Most numbers of one metric."""
 
 
 def build(workload, arguments, seed: int, example):
@@ -29,13 +35,8 @@ def build(workload, arguments, seed: int, example):
 def create(workload, arguments, seed: int):
     """What build_model returns; the first half of `build`."""
     random_state.begin(seed)
-    try:
+    with errors.named("`build_model`"):
         model = workload.build_model(**arguments)
-    except Exception as error:
-        raise ValueError(
-            "Workload: `build_model` failed with "
-            f"{type(error).__name__}: {error}"
-        ) from error
     if not hasattr(model, "train_step"):
         raise TypeError(
             "Workload: `build_model` must return a Keras model, received "
@@ -66,18 +67,76 @@ def ready(workload, model, example):
     return model
 
 
-def look(model, example) -> list[str]:
-    """Evaluates one batch; the names of what is reported, loss first."""
-    if on_tensorflow(model):
-        return list(model.test_step(example))
+def look(model, example) -> dict[str, float]:
+    """Evaluates one batch; what is reported, as `flat`, loss first."""
+    if is_traced(model):
+        return flat(model.test_step(example))
     model.evaluate((batch for batch in [example]), verbose=0)
-    return list(model.get_metrics_result())
+    return flat(model.get_metrics_result())
+
+
+def flat(logs) -> dict[str, float]:
+    """Numbers by name, of metrics that may be vectors or dicts.
+
+    A dict stands for its items, as in Keras; the numbers of a vector are
+    called `f1_score_0`, `f1_score_1`, those of a matrix `matrix_0_1`.
+    """
+    found = {}
+    for name, value in logs.items():
+        if isinstance(value, dict):
+            parts = flat(value)
+        else:
+            parts = _numbers(name, np.asarray(value))
+        for part, number in parts.items():
+            found[f"{name}_{part}" if part in found else part] = number
+    return found
+
+
+def _numbers(name, values):
+    if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+        raise TypeError(
+            f"Workload: the metric {name!r} must be numbers, received "
+            f"{values.dtype}."
+        )
+    if values.size > _LARGEST_METRIC:
+        raise ValueError(
+            f"Workload: the metric {name!r} has {values.size:,} numbers, of "
+            f"which every trial would record all; at most {_LARGEST_METRIC:,}."
+        )
+    return {
+        "_".join([name, *map(str, place)]): float(value)
+        for place, value in np.ndenumerate(values)
+    }
 
 
 def keras_of(model):
     """The Keras module of a model."""
     name = keras_choice.of(model)
     return importlib.import_module({"keras3": "keras"}.get(name, name))
+
+
+def is_traced(model) -> bool:
+    """Whether its steps can be traced by TensorFlow."""
+    return on_tensorflow(model) and not model.run_eagerly
+
+
+def keeps_size(model, batch_size: int) -> bool:
+    """Whether it takes batches of `batch_size` examples only.
+
+    Raises:
+        ValueError: It takes batches of another size only.
+    """
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs} - {None}
+    if sizes - {batch_size}:
+        raise ValueError(
+            f"Workload: the model takes batches of {max(sizes)} examples, "
+            f"received batch_size={batch_size}."
+        )
+    return bool(sizes) or any(
+        getattr(layer, "stateful", False) and hasattr(layer, "return_sequences")
+        for layer in model._flatten_layers()
+    )
 
 
 def on_tensorflow(model) -> bool:

@@ -288,18 +288,13 @@ class Program:
             return int(taken), ""
         return int(taken), models.path(self._watched[finite.argmin()])
 
-    def evaluate(self, feed, count: int | None = None) -> dict[str, float]:
-        """What test_step reports.
-
-        Args:
-            feed: The examples.
-            count: How many of the first ones; None for all.
-        """
+    def evaluate(self, batches) -> dict[str, float]:
+        """What test_step reports on these batches, at least one."""
         before = _read(self._variables)
         self.model.reset_metrics()
-        for batch in feed.batches(count):
+        for batch in batches:
             logs = self._test(batch)
-        logs = {name: float(value) for name, value in logs.items()}
+        logs = models.flat(logs)
         self._set(before)
         return logs
 

@@ -35,10 +35,7 @@ def begin(seed: int) -> None:
     process, in tf_keras with `enable_tf_random_generator()` before it; call
     it within `kept`.
     """
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+    begin_python(seed)
     if "tensorflow" in sys.modules:
         tf = sys.modules["tensorflow"]
         # Also lets stateful kernels of an earlier build begin anew.
@@ -55,6 +52,14 @@ def begin(seed: int) -> None:
         for name in _KERAS3:
             _keras3().set_global_attribute(name, None)
         _keras3().set_global_attribute("global_random_seed", seed)
+
+
+def begin_python(seed: int) -> None:
+    """The part of `begin` that Python, NumPy and torch draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 def _keep_python(later):

@@ -1,4 +1,5 @@
-"""Trials of Keras 3 on the jax and torch backends: a new model for each.
+"""Trials with a new model for each: of the jax and torch backends of Keras 3,
+and of models with `run_eagerly`, whose step cannot be traced.
 
 There a number that is no argument of the compiled step is a constant of it,
 so that other numbers are another step in any case; Keras compiles it.
@@ -6,7 +7,6 @@ so that other numbers are another step in any case; Keras compiles it.
 
 import math
 
-import keras
 import numpy as np
 
 from lbcheck.study import model as models
@@ -36,25 +36,26 @@ class Rebuilt:
         """As `Program.train`, but statistics are looked at in the end only."""
         healthy, taken = True, 0
         for data in feed.updates(seed, first, count):
+            data = data if isinstance(data, tuple) else (data,)
             logs = self.model.train_on_batch(*data, return_dict=True)
             healthy = math.isfinite(float(logs.get("loss", 0.0)))
             taken += 1
             if not healthy:
                 break
         for variable in models.floating(self.model):
-            array = keras.ops.convert_to_numpy(variable).astype("float32")
+            array = variable.numpy().astype("float32")
             if not np.isfinite(array).all():
                 return taken, models.path(variable)
         return taken, None if healthy else ""
 
-    def evaluate(self, feed, count=None) -> dict[str, float]:
+    def evaluate(self, batches) -> dict[str, float]:
         """As `Program.evaluate`."""
         state = self.model.non_trainable_variables
-        before = [keras.ops.convert_to_numpy(v) for v in state]
+        before = [variable.numpy() for variable in state]
         with random_state.kept():
             logs = self.model.evaluate(
-                feed.batches(count), return_dict=True, verbose=0
+                (batch for batch in batches), return_dict=True, verbose=0
             )
         for variable, value in zip(state, before):
             variable.assign(value)
-        return logs
+        return models.flat(logs)

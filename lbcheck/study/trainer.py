@@ -8,10 +8,13 @@ from lbcheck.study import feed as feeds
 from lbcheck.study import formats
 from lbcheck.study import learning_rates
 from lbcheck.study import model as models
+from lbcheck.study import processes
 from lbcheck.study import random_state
+from lbcheck.support import errors
 
 _TRAINING_EXAMPLES = 10_000
-"""Most examples that the training metrics are of."""
+"""Most examples that the training metrics are of: no more than validation has,
+of arrays a random subset, of a stream the first."""
 
 
 class Trainer:
@@ -63,18 +66,34 @@ class Trainer:
         model = models.create(workload, self._arguments(), 0)
         self._keras = models.keras_of(model)
         self._on_tensorflow = models.on_tensorflow(model)
-        self._validation = self._feed(workload.validation, "validation")
+        self._keeps_size = models.keeps_size(model, workload.batch_size)
+        function, by_seed = feeds.of_seed(workload.validation, "validation")
+        if by_seed:
+            raise TypeError(
+                "`validation` must be the same for every trial: a function "
+                "that makes it takes no argument."
+            )
+        self._validation = self._feed(function, False, 0, "validation")
+        self._train_of, self._by_seed = feeds.of_seed(workload.train, "train")
         train = self._training_data(0)
-        models.ready(workload, model, train.example())
-        names = models.look(model, train.example())
-        self.metric, self.mode = workload.judged_by(names)
+        with errors.named("The model"):
+            models.ready(workload, model, train.example())
+            logs = models.look(model, train.example())
+        self._is_traced = models.is_traced(model)
+        self.metric, self.mode = workload.judged_by(logs)
         trained = model.trainable_variables
+        if not trained:
+            raise ValueError(
+                "Workload: the model has no weights to train; all of its "
+                "layers are frozen, or it has none with weights."
+            )
+        self._num_validation = self._validation.total()
         self._facts = {
             "keras": keras_choice.of(model),
             "backend": models.backend(model),
             "parameters": sum(math.prod(v.shape) for v in trained),
             "num_train": train.count,
-            "num_validation": self._validation.count,
+            "num_validation": self._num_validation,
             "metric": self.metric,
             "mode": self.mode,
             "model": [[models.path(v), list(v.shape)] for v in trained],
@@ -98,7 +117,7 @@ class Trainer:
         return model, train, self._validation
 
     def _make_runners(self):
-        if not self._on_tensorflow:
+        if not self._is_traced:
             from lbcheck.study.rebuild import Rebuilt
 
             return {
@@ -113,28 +132,31 @@ class Trainer:
             for name, arm in self._arms.items()
         }
 
-    def _feed(self, data, name):
-        return feeds.make(
-            data,
+    def _feed(self, function, by_seed, seed, name):
+        feed = feeds.make(
+            function,
+            by_seed,
+            seed,
             self._workload.batch_size,
             name,
             self._keras,
             self._on_tensorflow,
         )
+        if self._keeps_size:
+            feed.keep_size()
+        return feed
 
     def _training_data(self, seed):
-        """The feed of a seed; kept for the last one."""
-        train = self._workload.train
-        of_seed = callable(train) and not hasattr(train, "element_spec")
-        if self._train is None or (of_seed and seed != self._train_seed):
-            self._train = self._feed(train(seed) if of_seed else train, "train")
+        """The feed of a seed; arrays are kept for the last one."""
+        known = self._train is not None and (
+            not self._by_seed or self._train.count is None
+        )
+        if not known and seed != self._train_seed:
+            self._train = self._feed(
+                self._train_of, self._by_seed, seed, "train"
+            )
             self._train_seed = seed
-            count, size = self._train.count, self._workload.batch_size
-            if count is not None and count < size:
-                raise ValueError(
-                    f"Workload: batch_size={size} is more than the {count} "
-                    "examples of `train`."
-                )
+            self._train.check_updates()
         return self._train
 
     @property
@@ -199,7 +221,7 @@ class Trainer:
             schedule = self._schedule(arm, task["hyperparameters"])
         if not self.audit(task["arm"]):
             diagnostics_every = 0
-        with random_state.kept():
+        with random_state.kept(), errors.named(f"{arm}"):
             feed = self._training_data(task["seed"])
             runner = self._runners[task["arm"]]
             runner.begin(
@@ -231,6 +253,7 @@ class Trainer:
         stops = {*evaluate_at, *looks, *range(0, steps, feed.longest), steps}
         curve, diagnostics, metrics, bad, done = [], [], None, None, 0
         for stop in sorted(stop for stop in stops if 0 < stop <= steps):
+            processes.check_interrupted()
             taken, bad = runner.train(feed, seed, done, stop - done)
             done += taken
             if bad is not None:
@@ -243,7 +266,7 @@ class Trainer:
                     runner.model.trainable_variables
                 )
             if stop in evaluate_at or stop == steps:
-                metrics = self._evaluate(runner, feed)
+                metrics = self._evaluate(runner, feed, seed)
             if stop in evaluate_at:
                 curve.append({"step": stop, **metrics})
         finished = bad is None and all(
@@ -267,17 +290,26 @@ class Trainer:
             ),
         }
 
-    def _evaluate(self, runner, feed):
+    def _evaluate(self, runner, feed, seed):
         """Metrics on the validation examples and on as many others."""
-        count = self._validation.count or _TRAINING_EXAMPLES
-        count = min(count, _TRAINING_EXAMPLES)
+        count = min(self._num_validation, _TRAINING_EXAMPLES)
         return {
-            part: {name: _finite(value) for name, value in found.items()}
-            for part, found in (
-                ("validation", runner.evaluate(self._validation)),
-                ("training", runner.evaluate(feed, count)),
+            part: self._judged(runner.evaluate(batches))
+            for part, batches in (
+                ("validation", self._validation.batches()),
+                ("training", feed.sample(count, seed)),
             )
         }
+
+    def _judged(self, found):
+        """Metrics as a record has them, None for what is no number.
+
+        Where the loss is NaN, so are predictions, of which a metric may
+        still make a number.
+        """
+        if math.isnan(found.get("loss", 0.0)):
+            found = found | {self.metric: math.nan}
+        return {name: _finite(value) for name, value in found.items()}
 
 
 def _table(recorded, assignments) -> dict:

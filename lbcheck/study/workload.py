@@ -17,6 +17,9 @@ from lbcheck import naming
 _BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice"
 _BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
 
+_LISTED = 20
+"""Most names of metrics in a message."""
+
 
 class Workload(NamedTuple):
     """A model and its data.
@@ -26,10 +29,11 @@ class Workload(NamedTuple):
             A compiled model keeps its loss and metrics, its optimizer is
             replaced. Hyperparameters that a search space calls as one of its
             arguments are passed as scalars.
-        train: (x, y) or (x, y, sample_weight) with arrays, or lists or dicts
-            of arrays; a tf.data.Dataset that is batched as for `fit`; or a
-            function seed -> one of these.
-        validation: The same, without the function.
+        train: (x, y) or (x, y, sample_weight) with arrays, sparse matrices of
+            SciPy, or lists or dicts of them; a tf.data.Dataset, PyDataset or
+            loader that is batched as for `fit`; or a function of the seed or
+            of nothing that gives one of these or a generator of batches.
+        validation: The same, with an end; not a function of the seed.
         batch_size: Examples of one update, at least 1.
         steps: Updates of one trial, at least 1.
         metric: Name of what trials are judged by; None for the first metric
@@ -105,8 +109,10 @@ class Workload(NamedTuple):
         own = [name for name in names if not name.endswith("loss")]
         metric = self.metric or (own[0] if own else "loss")
         if metric not in names:
+            listed = ", ".join([*names][:_LISTED])
+            more = ", ..." if len(names) > _LISTED else ""
             raise ValueError(
-                f"Workload: the model reports {', '.join(names)}, but no "
+                f"Workload: the model reports {listed}{more}, but no "
                 f"{metric!r}; set `metric` to one of them."
             )
         return metric, self.mode or mode_of(metric)

@@ -123,7 +123,7 @@ def sentence(error: Exception) -> str | None:
 
 
 def _typed(error):
-    """The message after the type; TensorFlow's type says nothing of Python's."""
+    """The message after the type, Python's before TensorFlow's for it."""
     message = cleaned(error)
     if hasattr(error, "node_def") and _NAMED.match(message):
         return message

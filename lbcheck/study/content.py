@@ -1,0 +1,128 @@
+"""What data hold, looked at once: numbers that are not finite, labels."""
+
+import warnings
+
+import numpy as np
+
+
+class Content:
+    """What the batches hold that were shown to it.
+
+    Args:
+        name: What messages call the data.
+
+    Attributes:
+        count: Examples that were shown.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+        self.count = 0
+        self._bad = 0
+        self._first_bad = None
+        self._finite = {}
+        self._labels = {}
+
+    def add(self, batch) -> None:
+        """Looks at (x, y, ...), at leaves of NumPy arrays or tensors."""
+        size = sizes(batch)[0]
+        bad = np.zeros(size, bool)
+        for place, leaf in enumerate(leaves(batch)):
+            values = dense(leaf)
+            if values.dtype.kind != "f":
+                continue
+            finite = np.isfinite(values)
+            known = self._finite.get(place, False)
+            self._finite[place] = known or bool(finite.any())
+            if len(values) == size and not finite.all():
+                bad |= ~finite.all(axis=tuple(range(1, values.ndim)))
+        if bad.any() and self._first_bad is None:
+            self._first_bad = self.count + int(bad.argmax())
+        self._bad += int(bad.sum())
+        self.count += size
+        if isinstance(batch, tuple) and len(batch) > 1:
+            self._add_labels(leaves(batch[1]))
+
+    def _add_labels(self, labels):
+        for place, leaf in enumerate(labels):
+            values = dense(leaf)
+            if not len(values) or values.ndim > 2:
+                continue
+            first = self._labels.setdefault(place, values[0])
+            same = first is not None and np.shape(first) == values.shape[1:]
+            if not same or not (values == first).all():
+                self._labels[place] = None
+
+    def check(self) -> None:
+        """Refuses what nothing can be said of; warns of what is odd.
+
+        Raises:
+            ValueError: No example, or nothing but NaN and infinity.
+        """
+        if not self.count:
+            raise ValueError(f"`{self._name}` has no example.")
+        if not all(self._finite.values()):
+            raise ValueError(
+                f"`{self._name}`: x, y or the weights hold no finite number, "
+                "nothing but NaN or infinity, so that nothing can be measured."
+            )
+        if self._bad:
+            warnings.warn(
+                f"`{self._name}`: {self._bad} of {self.count} examples have "
+                "numbers that are not finite, first example "
+                f"{self._first_bad} (counted from 0); most models diverge on "
+                "them.",
+                stacklevel=2,
+            )
+        constant = [x for x in self._labels.values() if x is not None]
+        if constant and self.count > 1:
+            warnings.warn(
+                f"`{self._name}`: all {self.count} labels are the same, so "
+                "that a model that always says so is perfect.",
+                stacklevel=2,
+            )
+
+
+def tree_map(function, structure):
+    """The function of every leaf of lists, tuples and dicts; None stays."""
+    if structure is None:
+        return None
+    if isinstance(structure, dict):
+        return {k: tree_map(function, v) for k, v in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        parts = [tree_map(function, part) for part in structure]
+        if hasattr(structure, "_fields"):
+            return type(structure)(*parts)
+        return type(structure)(parts)
+    return function(structure)
+
+
+def leaves(structure) -> list:
+    """The leaves of `tree_map`, in order."""
+    found = []
+    tree_map(found.append, structure)
+    return found
+
+
+def sizes(batch) -> list[int]:
+    """The numbers of examples of the leaves, each once; [0] without any."""
+    found = dict.fromkeys(map(size, leaves(batch)))
+    return list(found) or [0]
+
+
+def size(leaf) -> int:
+    """Examples of an array, or of a ragged or sparse tensor."""
+    if hasattr(leaf, "dense_shape"):
+        return int(leaf.dense_shape[0])
+    return int(leaf.nrows()) if hasattr(leaf, "nrows") else int(leaf.shape[0])
+
+
+def dense(leaf) -> np.ndarray:
+    """The array of a leaf; of a ragged or sparse one what it stores."""
+    if hasattr(leaf, "nrows"):
+        leaf = leaf.flat_values
+    elif hasattr(leaf, "dense_shape"):
+        leaf = leaf.values
+    elif hasattr(leaf, "tocsr"):
+        leaf = leaf.data
+    return np.asarray(leaf)
