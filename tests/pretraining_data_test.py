@@ -1,5 +1,6 @@
 """BERT's pretraining data: tokens, pairs, masks, records, resume, refusals."""
 
+import bz2
 import collections
 import contextlib
 import functools
@@ -7,13 +8,17 @@ import gzip
 import hashlib
 import itertools
 import json
+import lzma
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import tracemalloc
 import unicodedata
 
 import hypothesis
@@ -21,11 +26,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from absl import app
+from absl import flags
 from hypothesis import strategies
 from official.nlp.data import create_pretraining_data as reference
 from official.nlp.data import pretrain_dataloader
 from official.nlp.tools import tokenization as reference_tokenization
 
+from bert import create_pretraining_data
 from bert import text
 from bert import tokenization
 from bert.pretraining_data import documents
@@ -35,6 +43,8 @@ from bert.pretraining_data import production
 from bert.pretraining_data import records
 from bert.pretraining_data import shards
 from bert.pretraining_data import workers
+from lbcheck.settings import program
+from tests import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -789,6 +799,209 @@ def test_lines_are_numbered_across_blocks(tmp_path, vocab_file, monkeypatch):
     (tmp_path / "b.txt").write_bytes(good + b"first\n" * 999)
     with pytest.raises(ValueError, match=r"b.txt, line \d+: no blank line"):
         make(tmp_path / "out", tmp_path / "[ab].txt", settings(vocab_file))
+
+
+KINDS = {
+    # What files of these kinds begin with, by their specifications.
+    "zip": (b"PK\x03\x04" + bytes(26) + b"a.txt", "is a zip archive"),
+    "zst": (b"\x28\xb5\x2f\xfd\x24\x05", "is Zstandard-compressed"),
+    "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "is a 7z archive"),
+    "rar": (b"Rar!\x1a\x07\x01\x00", "is a RAR archive"),
+    "pdf": (b"%PDF-1.4\n%\xe2\xe3", "is a PDF document"),
+    "rtf": (b"{\\rtf1\\ansi hello}", "is an RTF document"),
+    "doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Office document"),
+    "parquet": (b"PAR1\x15\x04\x15", "is a Parquet table"),
+    "arrow": (b"ARROW1\x00\x00", "is an Arrow table"),
+    "h5": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+    "npy": (b"\x93NUMPY\x01\x00v\x00", "is a NumPy array"),
+    "json": (b'\n {"text": "hello"}\n', "is JSON"),
+    "html": (b"<!DOCTYPE html>\n<p>a", "is HTML"),
+    "xml": (b"<mediawiki xmlns=", "is a MediaWiki dump"),
+    "wiki": (b'<doc id="1" url="">\nA\n', "WikiExtractor"),
+    "mac": (b"one line\rtwo\r\rthree\r", "carriage return"),
+    "16": ("caf\xe9 au lait\n".encode("utf-16"), "is in UTF-16"),
+    "32": ("caf\xe9 au lait\n".encode("utf-32"), "is in UTF-32"),
+    "16be": ("plain words\n\n".encode("utf-16-be"), "many NUL bytes"),
+    "gz.gz": (gzip.compress(b"\x1f\x8b\x08\x00", mtime=0), "compressed twice"),
+    "xml.bz2": (bz2.compress(b"<mediawiki>\n"), "is a MediaWiki dump"),
+    "bz2": (bz2.compress(b"a\n\nb\n" * 99)[:-9], "cut short"),
+    "xz": (lzma.compress(b"a\n\nb\n" * 99)[:-9], "cut short"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_text_is_said(tmp_path, vocab_file, kind):
+    content, message = KINDS[kind]
+    path = tmp_path / f"wiki.{kind}"
+    path.write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=message) as refusal:
+        make(tmp_path / "out", path, settings(vocab_file))
+    assert str(path) in str(refusal.value)
+    assert "iconv" not in str(refusal.value) or kind in ("16", "32")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_tar_archive_is_said_packed_or_not(tmp_path, vocab_file):
+    (tmp_path / "a.txt").write_text("some words\n\n")
+    for name, mode in (("t.tar", "w"), ("t.tgz", "w:gz"), ("t.txz", "w:xz")):
+        with tarfile.open(tmp_path / name, mode) as archive:
+            archive.add(tmp_path / "a.txt", "a.txt")
+        with pytest.raises(ValueError, match=f"{name}: is a tar archive"):
+            make(tmp_path / "out", tmp_path / name, settings(vocab_file))
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+def test_packed_text_is_text(tmp_path, vocab_file, compress):
+    path = write_text(tmp_path / "plain.txt", corpus(9, seed=4))
+    packed = tmp_path / "packed"
+    packed.write_bytes(compress(pathlib.Path(path).read_bytes()))
+    found, _ = make(tmp_path / "1", packed, settings(vocab_file))
+    plain, _ = make(tmp_path / "2", path, settings(vocab_file))
+    assert [*contents(found).values()] == [*contents(plain).values()]
+
+
+def test_marks_nuls_and_long_lines_are_text(tmp_path, vocab_file):
+    """A byte order mark, a NUL here and there and a line longer than a read."""
+    found = corpus(8)
+    long = [["first ba last " * 2_000], *found[1:]]
+    plain = "".join("\n".join([*document, "", ""]) for document in long)
+    odd = "\ufeff" + plain.replace("first", "fi\0rst", 1)
+    (tmp_path / "plain").write_text(plain)
+    (tmp_path / "odd").write_text(odd)
+    both = [
+        make(tmp_path / f"of_{name}", tmp_path / name, settings(vocab_file))[0]
+        for name in ("plain", "odd")
+    ]
+    assert [*contents(both[0]).values()] == [*contents(both[1]).values()]
+
+
+def test_a_line_without_end_is_not_read_into_memory(
+    tmp_path, vocab_file, monkeypatch
+):
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 10_000)
+    packed = tmp_path / "zeros.gz"
+    packed.write_bytes(gzip.compress(b"word " * 10_000_000))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="zeros.gz, line 1: no blank line"):
+        make(tmp_path / "out", packed, settings(vocab_file))
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_names_that_are_no_files_are_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one, two.txt", "plain.txt"):
+        pathlib.Path(name).write_text("word\n\nother\n")
+    pathlib.Path("folder/inner").mkdir(parents=True)
+    pathlib.Path("folder/inner/x.txt").write_text("word\n\nother\n")
+    os.mkfifo("pipe")
+    for names, message in (
+        (["one", "two.txt"], "one, two.txt has one in its name: .* one. two"),
+        (["plain.txt", "one", "two.txt"], "A comma separates files"),
+        (["a", "b"], "--input=a: there is no such file.$"),
+        (["none*"], "no file matches this pattern"),
+        (["folder"], "folder is a folder; .*folder/\\*"),
+        (["folder/*"], "folder/inner is a folder"),
+        (["pipe"], "pipe is no regular file"),
+        (["/dev/zero"], "/dev/zero is no regular file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            documents.sources(names)
+    found = documents.sources(["folder/**", "one? two.txt", "embedded"])
+    assert [source.name for source in found] == [
+        "folder/inner/x.txt",
+        "one, two.txt",
+        "embedded",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(masked_lm_prob="nan"), "--masked_lm_prob=nan: expected a finite"),
+        (dict(short_seq_prob="-nan"), "--short_seq_prob=nan: expected"),
+        (dict(masked_lm_prob="0"), "masked_lm_prob=0.0: expected more"),
+        (dict(masked_lm_prob="1.01"), "--masked_lm_prob=1.01"),
+        (dict(max_seq_length=2_000_000_000), "--max_seq_length=2000000000"),
+        (dict(max_predictions_per_seq=62), "=62: of max_seq_length=64 .* 61"),
+        (dict(dupe_factor=10**12), "--dupe_factor=1000000000000"),
+        (dict(num_shards=100_000), "--num_shards=100000"),
+        (dict(num_workers=99_999), "--num_workers=99999: this machine has"),
+        (dict(seed=2**64), "--seed=18446744073709551616"),
+        (dict(vocab_file="/proc/none"), "No such file .*/proc/none"),
+        (dict(output_prefix="/proc/none/a"), "No such file .*/proc/none"),
+        (dict(output_prefix="/dev/null/a"), "/dev/null: expected a folder"),
+        (dict(output_prefix="/tmp"), "--output_prefix=/tmp is a folder"),
+    ],
+)
+def test_numbers_and_places_without_sense(
+    tmp_path, vocab_file, change, message
+):
+    path = write_text(tmp_path / "text.txt", corpus(20))
+    given = arguments(path, vocab_file, tmp_path / "out" / "a")
+    given += [f"--{name}={value}" for name, value in change.items()]
+    flag_values = create_pretraining_data.FLAGS
+    flag_values.unparse_flags()
+    refusals = (app.UsageError, flags.Error, ValueError, OSError)
+    with pytest.raises(refusals, match=message):
+        program.parse(flag_values, ["make", *given])
+        create_pretraining_data._check()
+        create_pretraining_data._run()
+    assert not list(tmp_path.glob("out/*"))
+
+
+@damage.EXAMPLES
+def test_damaged_state_is_refused_or_made_anew(tmp_path, vocab_file, examples):
+    path = write_text(tmp_path / "text.txt", corpus(6))
+    prefix, done = make(tmp_path, path, settings(vocab_file))
+    wanted = contents(prefix)
+    record = tmp_path / "shards.json"
+
+    def read(_):
+        shutil.rmtree(f"{prefix}.work", ignore_errors=True)
+        try:
+            make(tmp_path, path, settings(vocab_file))
+        finally:
+            assert contents(prefix) == wanted
+
+    damage.try_reader(read, record, damage.damaged_json(done), examples // 2)
+    damage.try_reader(
+        read, record, damage.damaged_bytes(record.read_bytes()), examples // 2
+    )
+
+
+@damage.EXAMPLES
+def test_damaged_state_of_a_stopped_job(tmp_path, vocab_file, examples):
+    """What PREFIX.work holds: a block's counts and a shard's."""
+    path = write_text(tmp_path / "text.txt", corpus(6))
+    prefix, done = make(tmp_path, path, settings(vocab_file))
+    wanted = contents(prefix)
+    record, work = tmp_path / "shards.json", tmp_path / "shards.work"
+    record.unlink()
+    counts = {"block-00000": done["text"], "shard-00000": done["shards"][0]}
+
+    def read(damaged):
+        content = damaged.read_bytes()
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        (work / damaged.name).write_bytes(content)
+        try:
+            make(tmp_path, path, settings(vocab_file))
+        finally:
+            record.unlink(missing_ok=True)
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+        assert contents(prefix) == wanted
+
+    work.mkdir()
+    for name, valid in counts.items():
+        damage.try_reader(
+            read,
+            work / f"{name}.json",
+            damage.damaged_json(valid),
+            examples // 2,
+        )
 
 
 def test_other_refusals(tmp_path, vocab_file):
