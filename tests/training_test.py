@@ -587,6 +587,27 @@ def test_a_port_that_is_taken_is_said(monkeypatch):
             cluster.meet(cluster.read())
 
 
+def test_a_start_that_hangs_in_c_ends_with_its_code():
+    script = (
+        "import ctypes\n"
+        "from lbcheck.training import cluster\n"
+        "cluster.STARTING_SECONDS = 1\n"
+        "with cluster.starting():\n"
+        "    pass\n"
+        "holds_the_lock = ctypes.PyDLL(None).sleep\n"
+        "holds_the_lock(2)\n"
+        "print('the first timer is gone')\n"
+        "with cluster.starting():\n"
+        "    holds_the_lock(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-uc", script], capture_output=True, text=True
+    )
+    assert done.returncode == exit_codes.UNAVAILABLE, done.stderr
+    assert done.stdout == "the first timer is gone\n"
+    assert "does not start within 1 s ends them with code 69" in done.stderr
+
+
 def test_sigterm_ends_a_program_that_waits_for_a_worker(folder):
     config = {
         "cluster": {"worker": [f"localhost:{free_port()}" for _ in range(2)]},

@@ -6,6 +6,7 @@ Importing this module imports no TensorFlow.
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -17,10 +18,13 @@ from typing import NamedTuple
 from typing import TypedDict
 
 from lbcheck.support import errors
+from lbcheck.support import exit_codes
 from lbcheck.support import schema
 
 WAITING_SECONDS = 600
 """How long a worker looks for the others."""
+STARTING_SECONDS = 120
+"""How long they may take to start once each has seen the others."""
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -30,6 +34,22 @@ _ADDRESS = re.compile(r"(\[[^\[\]\s/]+\]|[^\[\]\s:/]+):([0-9]{1,5})")
 _PAUSE_SECONDS = 0.5
 _SAID_AFTER_SECONDS = 3
 _CONNECT_SECONDS = 2
+
+
+_SIGEV_THREAD = 2
+
+
+class _Sigevent(ctypes.Structure):
+    """`struct sigevent` of Linux with 64 bits: function(value) in a thread."""
+
+    _fields_ = [
+        ("value", ctypes.c_void_p),
+        ("signal", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("function", ctypes.c_void_p),
+        ("attributes", ctypes.c_void_p),
+        ("reserved", ctypes.c_char * 32),
+    ]
 
 
 class _Task(TypedDict):
@@ -116,6 +136,36 @@ def signals_wait():
         for number in numbers:
             signal.signal(number, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@contextlib.contextmanager
+def starting():
+    """Within it TensorFlow starts on all workers; where one does not, it
+    waits for ever, and nothing of Python runs: a timer of the C library ends
+    the process with code 69 after `STARTING_SECONDS`.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "timer_create"):  # not on Linux
+        yield
+        return
+    print(
+        f"All workers answer; one that does not start within "
+        f"{STARTING_SECONDS} s ends them with code {exit_codes.UNAVAILABLE}.",
+        file=sys.stderr,
+        flush=True,
+    )
+    event = _Sigevent(exit_codes.UNAVAILABLE, 0, _SIGEV_THREAD)
+    event.function = ctypes.cast(libc._exit, ctypes.c_void_p)
+    timer = ctypes.c_void_p()
+    clock = time.CLOCK_MONOTONIC
+    if libc.timer_create(clock, ctypes.byref(event), ctypes.byref(timer)):
+        raise OSError(ctypes.get_errno(), "a timer cannot be made")
+    after = (ctypes.c_long * 4)(0, 0, STARTING_SECONDS, 0)
+    libc.timer_settime(timer, 0, after, None)
+    try:
+        yield
+    finally:
+        libc.timer_delete(timer)
 
 
 def meet(cluster: Cluster) -> None:

@@ -1,16 +1,9 @@
 """tf.distribute strategies by name."""
 
-from typing import NoReturn
-
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-from tensorflow.python.eager import context
 
 from lbcheck.support import errors
 from lbcheck.training import cluster
-
-_REGISTER_SECONDS = 60
-"""How long all workers may take to start once each has seen the others."""
 
 
 def make(distribution: str, tpu: str | None = None):
@@ -73,33 +66,14 @@ def _decide(tpu):
 def _multi_worker(workers):
     with cluster.signals_end():
         cluster.meet(workers)
-        _limit_registration(workers.jobs)
-        with cluster.signals_wait():
+        with cluster.signals_wait(), cluster.starting():
             try:
                 return tf.distribute.MultiWorkerMirroredStrategy()
             except tf.errors.OpError as error:
-                _refuse(workers, error)
-
-
-def _limit_registration(jobs):
-    """TensorFlow would wait for an hour; it has no public name for this."""
-    context.context().configure_coordination_service(
-        "standalone",
-        service_leader=f"/job:{min(jobs)}/replica:0/task:0",
-        cluster_register_timeout_in_ms=1000 * _REGISTER_SECONDS,
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=number)
-            for job, number in jobs.items()
-        ],
-    )
-
-
-def _refuse(workers, error) -> NoReturn:
-    raise errors.Unavailable(
-        f"{workers.own} and {', '.join(workers.others)} answered, but did not "
-        f"all start as workers within {_REGISTER_SECONDS} s "
-        f"({error.message.partition(chr(10))[0]})."
-    ) from error
+                raise errors.Unavailable(
+                    f"{workers.own} and {', '.join(workers.others)} answered, "
+                    f"but did not start together: {error.message}"
+                ) from error
 
 
 def _tpu(address):
