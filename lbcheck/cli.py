@@ -4,7 +4,6 @@ import importlib
 import sys
 
 import lbcheck
-from lbcheck.support import command
 
 COMMANDS = {
     "audit": (
@@ -61,29 +60,42 @@ def usage() -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        sys.exit(0)
-    name, *rest = arguments
-    if name == "--version":
-        print(lbcheck.__version__)
-        sys.exit(0)
+    try:
+        from lbcheck.support import command
+    except KeyboardInterrupt:
+        sys.exit("lbcheck: interrupted.")
+    name, *arguments = sys.argv[1:] or ["--help"]
+    known = name if name in COMMANDS else ""
+    command.run(f"lbcheck {known}".strip(), lambda: _run(name, arguments))
+
+
+def _run(name, arguments):
+    if name in ("-h", "--help", "help", "--version"):
+        print(lbcheck.__version__ if name == "--version" else usage())
+        return 0
     if name not in COMMANDS:
-        print(
-            f"lbcheck: unknown command {name!r}\n\n{usage()}", file=sys.stderr
-        )
-        sys.exit(2)
+        raise ValueError(f"unknown command {name!r}; {_meant(name)}")
+    from lbcheck.support import command
+
     module = importlib.import_module(COMMANDS[name][0])
-    if "--help" in rest or "-h" in rest:
-        print(module.__doc__)
-        print(module.FLAGS.get_help())
-        sys.exit(0)
-    command.run(
-        f"lbcheck {name}",
-        lambda: module.main(module.FLAGS([f"lbcheck {name}", *rest])[1:]),
-    )
+    if "--help" in arguments or "-h" in arguments:
+        print(f"{module.__doc__}\n{module.FLAGS.get_help()}")
+        return 0
+    line = [f"lbcheck {name}", *arguments]
+    return module.main(command.parse(module.FLAGS, line))
+
+
+def _meant(name):
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    if close:
+        return f"did you mean `lbcheck {close[0]}`?"
+    return f"expected one of {', '.join(COMMANDS)}."
 
 
 if __name__ == "__main__":
+    # Python puts the working folder first, which may be a study's.
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]
     main()

@@ -794,7 +794,7 @@ def run(*arguments):
 
 def test_command_says_what_is_wrong(tmp_path):
     for arguments, message in (
-        ([], "takes the folder of one study"),
+        ([], "expected the folder of one study"),
         ([str(tmp_path)], "holds no study: there is no study.json"),
         ([str(tmp_path / "no")], "no such folder"),
     ):

@@ -27,7 +27,7 @@ def main(argv):
     """Writes the report and prints where."""
     if len(argv) != 1:
         raise app.UsageError(
-            f"lbcheck report takes the folder of one study; received {argv}."
+            f"expected the folder of one study, received {argv}."
         )
     path = report.write(argv[0])
     if FLAGS.format == "json":

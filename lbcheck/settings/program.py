@@ -1,6 +1,5 @@
 """What every program does: parse, answer --help, refuse cleanly, exit."""
 
-import math
 import pathlib
 import sys
 from collections.abc import Callable
@@ -25,11 +24,11 @@ def start(
         flag_values: The program's flags, not yet parsed.
         manual: Printed above the flags by --help.
     """
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(f"{manual}\n{flag_values.get_help()}")
-        sys.exit(0)
 
     def program():
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            print(f"{manual}\n{flag_values.get_help()}")
+            return 0
         parse(flag_values, sys.argv)
         return main()
 
@@ -40,26 +39,13 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
     """Parses all arguments, flagfiles included.
 
     Raises:
-        flags.Error: An unknown flag, with what may be meant; a bad value; a
-            flagfile that cannot be read.
-        app.UsageError: An argument that is no flag, an unknown flag in a
-            flagfile, or a number that is nan or infinite.
+        app.UsageError: As of `command.parse`; or an argument that is no flag.
     """
-    try:
-        rest = flag_values(argv)[1:]
-    except flags.UnrecognizedFlagError as error:
-        if any(error.flagname in argument for argument in argv):
-            raise
-        files = [argument for argument in argv if "flagfile" in argument]
-        raise app.UsageError(f"{' '.join(files)}: {error}") from error
+    rest = command.parse(flag_values, argv)
     if rest:
         raise app.UsageError(
             f"Arguments must be flags such as --seed=1, received {rest}."
         )
-    for name in flag_values:
-        value = flag_values[name].value
-        if isinstance(value, float) and not math.isfinite(value):
-            raise app.UsageError(f"--{name}={value}: expected a finite number.")
 
 
 _OF_THE_CALL = ("dry_run", "mode", "progress")

@@ -89,7 +89,7 @@ def main(argv):
     """Prints the status of one study."""
     if len(argv) != 2 or argv[0] != "status":
         raise app.UsageError(
-            f"lbcheck study takes `status` and a folder; received {argv}."
+            f"expected `status` and the folder of a study, received {argv}."
         )
     found = status(argv[1])
     print(

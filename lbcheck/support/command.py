@@ -1,5 +1,6 @@
 """How every command and program starts, and how it ends."""
 
+import contextlib
 import io
 import math
 import os
@@ -79,6 +80,8 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
         _check_finite(flag_values)
     except (flags.Error, ValueError) as error:
         where = _origin(error, expanded)
+        if not where and isinstance(error, flags.Error):
+            raise
         raise app.UsageError(f"{where}{error}") from error
     return rest[1:]
 
@@ -97,7 +100,7 @@ def _origin(error, expanded):
         found = re.search(r"--?([\w-]+)", str(error))
         named = found[1] if found else ""
     for argument, where in reversed(expanded):
-        name = argument.lstrip("-").partition("=")[0]
+        name = re.sub("^--?", "", argument).partition("=")[0]
         if where and name in (named, f"no{named}"):
             return f"{where}: "
     return ""
@@ -132,15 +135,18 @@ class _Pipe:
         return getattr(self._stream, name)
 
     def write(self, text):
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._drop()
-            return len(text)
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self):
-        try:
+        with self._dropping():
             self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self):
+        try:
+            yield
         except OSError as error:
             self._drop()
             if not isinstance(error, BrokenPipeError):

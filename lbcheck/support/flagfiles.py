@@ -1,0 +1,102 @@
+"""Command lines with their flagfiles, read as data.
+
+A flagfile has one flag a line, empty lines, and comments that begin with # or
+//. What it names, another flagfile or an arm's JSON file, may lie beside it.
+"""
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+from absl import app
+
+from lbcheck.support import errors
+from lbcheck.support import schema
+
+_LARGEST = 2**20
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""What no line can hold."""
+_DIRECTIVE = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
+
+Arguments = list[tuple[str, str | None]]
+"""(argument, "file:line" if it is of a flagfile)."""
+
+
+def expanded(arguments: Sequence[str]) -> Arguments:
+    """The arguments with those of flagfiles in the place of --flagfile.
+
+    Args:
+        arguments: Of a command line, without the program.
+
+    Raises:
+        app.UsageError: A flagfile that cannot be read, is no flagfile or
+            includes itself; names the file, and the line that includes it.
+    """
+    found, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*found, *((text, None) for text in (argument, *rest))]
+        directive = _DIRECTIVE.fullmatch(argument)
+        if not directive:
+            found.append((argument, None))
+            continue
+        name = directive[1] or (rest.pop(0) if rest else "")
+        if not name.strip():
+            raise app.UsageError(f"{argument}: expected the name of a file.")
+        found += _read(pathlib.Path(name.strip()).expanduser(), ())
+    return found
+
+
+def _read(path, including):
+    """The arguments in a flagfile that those in `including` include."""
+    inside = (*including, path.resolve())
+    if inside[-1] in including:
+        chain = " -> ".join(entry.name for entry in inside)
+        raise app.UsageError(f"{path}: the flagfile includes itself: {chain}.")
+    try:
+        text = schema.read_bytes(path, _LARGEST).decode("utf-8-sig")
+    except UnicodeError as error:
+        raise app.UsageError(
+            f"{path}: expected a flagfile, which has one flag a line; this is "
+            f"no UTF-8 text ({error.reason})."
+        ) from error
+    except OSError as error:
+        raise app.UsageError(
+            f"--flagfile: {errors.of_system(error)}."
+        ) from error
+    except ValueError as error:
+        raise app.UsageError(f"--flagfile: {error}") from error
+    found = []
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
+        line, where = line.strip(), f"{path}:{number}"
+        if line and not line.startswith(("#", "//")):
+            found += _arguments(line, where, path.parent, inside)
+    return found
+
+
+def _arguments(line, where, folder, inside):
+    if not line.startswith("-") or CONTROL.search(line):
+        raise app.UsageError(
+            f"{where}: expected a flag such as --seed=1, received "
+            f"{schema.shown(line)}."
+        )
+    directive = _DIRECTIVE.fullmatch(line)
+    if directive:
+        if not directive[1]:
+            raise app.UsageError(f"{where}: expected --flagfile=FILE.")
+        name = pathlib.Path(_beside(directive[1], folder)).expanduser()
+        return _read(name, inside)
+    name, equals, value = line.partition("=")
+    items = [
+        _beside(item, folder) if item.endswith(".json") else item
+        for item in value.split(",")
+    ]
+    return [(f"{name}{equals}{','.join(items)}", where)]
+
+
+def _beside(name, folder):
+    """The file of that name here, else beside the flagfile."""
+    if pathlib.Path(name).exists() or not (folder / name).exists():
+        return name
+    return str(folder / name)
