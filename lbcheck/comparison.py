@@ -85,6 +85,7 @@ def compare(
     seed: int = 0,
     output_dir: str = "lbcheck_study",
     storage: str | None = None,
+    threads: int | None = None,
     loss=None,
     metrics=None,
     name: str | None = None,
@@ -122,6 +123,9 @@ def compare(
         output_dir: Folder of the study and its report.
         storage: URL of a database that workers share; None: a file in
             `output_dir`.
+        threads: That each worker computes with, at least 1; the same numbers
+            need the same. None: as many as this process does. TensorFlow
+            takes another number before its first operation only.
         loss: For `compile`, where build_model returns an uncompiled model.
         metrics: For `compile`, too.
         name: What the report calls the study.
@@ -133,6 +137,8 @@ def compare(
         TypeError, ValueError: What cannot be used, before anything is
             written; the folder or storage holds another study.
         FloatingPointError: Every trial of every arm diverged.
+        lbcheck.support.errors.Unavailable: The storage, or another worker,
+            is gone; the same call goes on.
 
     Example:
 
@@ -145,6 +151,7 @@ def compare(
     from lbcheck.study import arm
     from lbcheck.study import progress
     from lbcheck.study import session
+    from lbcheck.study import storage as storages
     from lbcheck.study.settings import Settings
     from lbcheck.study.workload import Workload
 
@@ -156,6 +163,7 @@ def compare(
         target=target,
         selection=selection,
         seed=seed,
+        threads=threads,
     )
     name = name or getattr(build_model, "__qualname__", "model")
     workload = Workload(
@@ -177,7 +185,10 @@ def compare(
         {
             "name": name,
             "workload": name,
-            "command": [sys.executable, *sys.argv],
+            "command": [
+                sys.executable,
+                *storages.without_credentials(sys.argv, storage),
+            ],
             "flagfile": None,
         },
     )

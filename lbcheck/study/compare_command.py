@@ -9,12 +9,14 @@ answer is the first line of the report in the output folder. --dry_run says
 before what it takes. The same command goes on where it was stopped; given on
 other machines with the same --storage, they share the work.
 
-Exit codes: 0 finished, 2 refused, 3 every trial diverged, 75 interrupted.
+Exit codes: 0 finished, 2 refused, 3 every trial diverged, 69 the storage or
+another worker is gone, 75 interrupted; after these two the same command goes
+on.
 """
 
 import contextlib
 import dataclasses
-import re
+import os
 import sys
 
 from absl import app
@@ -24,6 +26,8 @@ from lbcheck.comparison import Comparison
 from lbcheck.settings import program
 from lbcheck.study import processes
 from lbcheck.study import progress
+from lbcheck.study import storage
+from lbcheck.study import threads
 from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
 from lbcheck.support import errors
@@ -53,10 +57,11 @@ _COUNTS = {
     ),
     "seeds": (Settings.seeds, 1, "Runs of each arm's best point."),
     "seed": (Settings.seed, 0, "Of points, weights and the data's order."),
-    "num_workers": (
+    "num_workers": (1, 1, "Processes on this machine."),
+    "threads": (
         1,
         1,
-        "Processes on this machine; they share its cores.",
+        "Threads of each process, on which the last bits of sums depend.",
     ),
 }
 _REALS = {
@@ -109,21 +114,22 @@ flags.DEFINE_list(
 def main(argv):
     """Does what the flags ask for; returns the exit code."""
     if argv:
+        words = storage.without_credentials(argv, FLAGS.storage)
         raise app.UsageError(
-            f"lbcheck compare takes flags only, received {argv}."
+            f"lbcheck compare takes flags only, received {words}."
         )
     if FLAGS.workload is None:
         raise app.UsageError("--workload=module:function is needed.")
-    processes.share_machine(FLAGS.num_workers)
+    threads.limit(FLAGS.threads)
+    if FLAGS.num_workers > 1:
+        # TensorFlow takes all of a GPU's memory otherwise.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         with processes.interruptible(), errors.explained():
             return _run()
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on.", file=sys.stderr)
         return exit_codes.INTERRUPTED
-    except FloatingPointError as error:
-        print(f"lbcheck compare: {error}", file=sys.stderr)
-        return exit_codes.DIVERGED
 
 
 def _given(names):
@@ -147,12 +153,7 @@ def _run():
         try:
             _work(session)
         except KeyboardInterrupt:
-            done, total = len(session.export()), session.protocol.total
-            print(
-                f"Interrupted after {done} of {total} trials; the same "
-                "command goes on.",
-                file=sys.stderr,
-            )
+            print(session.interrupted(), file=sys.stderr)
             return exit_codes.INTERRUPTED
         session.publish()
         news = session.news()
@@ -165,6 +166,8 @@ def _session():
     from lbcheck.study import session
     from lbcheck.study import workload as workloads
 
+    if FLAGS.storage:
+        storage.readable(FLAGS.storage)  # refused before it is written down
     settings = Settings(
         **_given(field.name for field in dataclasses.fields(Settings))
     )
@@ -175,18 +178,19 @@ def _session():
     origin = {
         "name": workload.name,
         "workload": FLAGS.workload,
-        "command": _without_passwords(["lbcheck", *sys.argv[1:]]),
-        "flagfile": "".join(
-            _without_passwords(
-                program.flagfile(FLAGS, _OF_THE_CALL).splitlines(True)
-            )
-        ),
+        "command": [
+            "lbcheck",
+            *storage.without_credentials(sys.argv[1:], FLAGS.storage),
+        ],
+        "flagfile": _flagfile(),
     }
     return session.Session(workload, arms, settings, origin)
 
 
-def _without_passwords(texts):
-    return [re.sub(r"(://[^/:@]*):[^/@]*@", r"\1:***@", t) for t in texts]
+def _flagfile():
+    lines = program.flagfile(FLAGS, _OF_THE_CALL).splitlines()
+    lines = storage.without_credentials(lines, FLAGS.storage)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _work(session):

@@ -86,6 +86,7 @@ class Study(TypedDict):
     batch_size: Count
     steps: Count
     seed: Whole
+    threads: NotRequired[Annotated[int, Meta(ge=1, le=100_000)]]
     metric: Judged
     selection: Literal["validation", "training"]
     margin: Annotated[float, Meta(gt=0, le=LARGEST)] | None

@@ -11,13 +11,20 @@ import contextlib
 import datetime
 import json
 import random
+import sys
 import threading
+import time
 
 from lbcheck.study import protocol
 from lbcheck.study import records as study_records
 from lbcheck.study import storage
 from lbcheck.study import trials
 from lbcheck.study.records import StudyError
+from lbcheck.support.errors import Unavailable
+
+_GONE = (StudyError, Unavailable)
+_PAUSE = 0.5
+"""Seconds between calls of a storage that is away."""
 
 
 class Ledger:
@@ -32,6 +39,11 @@ class Ledger:
         study: As `records.open_study` returned it.
         heartbeat: Seconds between signs of life of a running trial; silent
             for five times as long, it is given to another worker.
+
+    Attributes:
+        url: Of the storage, to be shown: without password.
+        patience: Seconds for which the storage may be away. Each method
+            waits so long for it, and then raises `Unavailable`.
 
     Raises:
         StudyError: The storage cannot be reached, or holds a study of this
@@ -49,15 +61,21 @@ class Ledger:
         self.heartbeat = heartbeat
         self._study = study
         self._queue = {}  # arm -> waiting trials when last looked at
+        self._url = url
         self.url = storage.readable(url)
-        with storage.errors(self.url):
-            self.storage = storage.connect(url, heartbeat)
-            self._places = {
-                (arm, stage): self._open(arm, stage)
-                for arm in study["arms"]
-                for stage in study_records.STAGES
-                if stage != "refined" or study["refined_trials"]
-            }
+        self.patience = storage.OUTAGE
+        self._last_outage = -float("inf")
+        try:
+            with self.errors():
+                self.storage = storage.connect(url, heartbeat)
+                self._places = {
+                    (arm, stage): self._open(arm, stage)
+                    for arm in study["arms"]
+                    for stage in study_records.STAGES
+                    if stage != "refined" or study["refined_trials"]
+                }
+        except Unavailable as error:
+            raise StudyError(str(error)) from None
 
     def add(self, tasks: list[dict]) -> int:
         """Puts tasks on the waiting list that are not in the ledger yet.
@@ -67,7 +85,10 @@ class Ledger:
         Returns:
             The number of tasks put.
         """
-        with storage.errors(self.url):
+        return self.patiently(self._add, tasks)
+
+    def _add(self, tasks):
+        with self.errors():
             self._fail_stale()
             added = 0
             # In any order, so that workers that add at the same time seldom
@@ -83,7 +104,10 @@ class Ledger:
 
     def claim(self, prefer_arm: str | None = None) -> "Claim | None":
         """Takes a waiting task, of this arm if it has any; None if none."""
-        with storage.errors(self.url):
+        return self.patiently(self._claim, prefer_arm)
+
+    def _claim(self, prefer_arm):
+        with self.errors():
             if not self._queue.get(prefer_arm):
                 self._queue = self._waiting()
             for arm in sorted(self._queue, key=lambda arm: arm != prefer_arm):
@@ -102,13 +126,26 @@ class Ledger:
         """When the done trials ended, in the storage's time, sorted."""
         return sorted(trial.datetime_complete for trial in self._done())
 
+    def running(self) -> dict[str, datetime.datetime]:
+        """What is being trained, here and elsewhere, and since when."""
+        return {
+            "{arm} {stage} {index}".format(**trial.user_attrs["task"]): (
+                trial.datetime_start
+            )
+            for trial in self.patiently(self._trials)
+            if trial.state.name == "RUNNING"
+        }
+
     def _done(self):
-        with storage.errors(self.url):
+        found = self.patiently(self._trials)
+        return [trial for trial in found if trial.state.is_finished()]
+
+    def _trials(self):
+        with self.errors():
             return [
                 trial
                 for standing in self._standing().values()
                 for trial in standing.values()
-                if trial.state.is_finished()
             ]
 
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
@@ -119,13 +156,12 @@ class Ledger:
             "RUNNING": "running",
             "WAITING": "waiting",
         }
-        counts = {}
-        with storage.errors(self.url):
-            for place, standing in self._standing().items():
-                states = [trial.state.name for trial in standing.values()]
-                counts[place] = {
-                    name: states.count(state) for state, name in names.items()
-                }
+        counts = {
+            place: dict.fromkeys(names.values(), 0) for place in self._places
+        }
+        for trial in self.patiently(self._trials):
+            task = trial.user_attrs["task"]
+            counts[task["arm"], task["stage"]][names[trial.state.name]] += 1
         return counts
 
     def checked(self, task: dict, record: dict) -> tuple[float | None, str]:
@@ -152,7 +188,7 @@ class Ledger:
         """Takes the study out of its storage, trials and all."""
         import optuna
 
-        with storage.errors(self.url), storage.quiet():
+        with self.errors(), storage.quiet():
             for place in self._places.values():
                 optuna.delete_study(
                     study_name=place.study_name, storage=self.storage
@@ -162,6 +198,45 @@ class Ledger:
         """Closes the connections."""
         self.storage.remove_session()
         self.storage.engine.dispose()
+
+    @contextlib.contextmanager
+    def errors(self):
+        """Remembers outages of the storage; see `storage.errors`."""
+        try:
+            with storage.errors(self._url):
+                yield
+        except Unavailable:
+            self._last_outage = time.monotonic()
+            raise
+
+    def patiently(self, function, *arguments):
+        """Calls the function again until the storage is back.
+
+        Raises:
+            Unavailable: It stays away.
+        """
+        gone = None
+        while True:
+            try:
+                result = function(*arguments)
+            except Unavailable as error:
+                now = time.monotonic()
+                if gone is None and self.patience:
+                    gone = now
+                    self._say(f"{error} Trying for {self.patience} seconds.")
+                if not self.patience or now - gone > self.patience:
+                    raise Unavailable(
+                        f"{error} The same command goes on with the study "
+                        "when it is back."
+                    ) from None
+                time.sleep(_PAUSE)
+            else:
+                if gone is not None:
+                    self._say(f"{self.url}: the ledger is back.")
+                return result
+
+    def _say(self, text):
+        print(text, file=sys.stderr, flush=True)
 
     def _open(self, arm, stage):
         import optuna
@@ -234,6 +309,10 @@ class Ledger:
     def _fail_stale(self):
         import optuna
 
+        # While the storage was away nobody could give a sign of life.
+        silence = storage.SILENT_BEATS * self.heartbeat
+        if time.monotonic() - self._last_outage < silence:
+            return
         with storage.quiet():
             for place in self._places.values():
                 optuna.storages.fail_stale_trials(place)
@@ -272,22 +351,32 @@ class Claim:
                 selects, or has numbers that are not finite.
         """
         value, text = self._ledger.checked(self.task, record)
-        attributes = trials.attributes(text)
+        state, values = "COMPLETE", [value]
         if value is None:
-            return self._end("PRUNED", None, attributes)
-        return self._end("COMPLETE", [value], attributes)
+            state, values = "PRUNED", None
+        attributes = trials.attributes(text)
+        try:
+            return self._ledger.patiently(
+                self._write, state, values, attributes
+            )
+        finally:
+            self._end()
 
     def abandon(self) -> None:
-        """Gives the task back."""
-        self._end("FAIL", None, {})
+        """Gives the task back; a storage that is away does so by itself."""
+        try:
+            with contextlib.suppress(*_GONE):
+                self._write("FAIL", None, {})
+        finally:
+            self._end()
 
-    def _end(self, state, values, attributes):
+    def _write(self, state, values, attributes):
         from optuna import exceptions
         from optuna.trial import TrialState
 
         database = self._ledger.storage
         try:
-            with storage.errors(self._ledger.url):
+            with self._ledger.errors():
                 for key, value in attributes.items():
                     database.set_trial_user_attr(self._id, key, value)
                 return database.set_trial_state_values(
@@ -295,19 +384,16 @@ class Claim:
                 )
         except exceptions.UpdateFinishedTrialError:
             return False
-        finally:
-            self._ended.set()
-            self._heart.join()
+
+    def _end(self):
+        self._ended.set()
+        self._heart.join(self._ledger.heartbeat)
 
     def _beat(self):
         database = self._ledger.storage
         while not self._ended.wait(self._ledger.heartbeat):
-            # If the storage stays away, the trial goes to another worker and
-            # `finish` says so.
-            with (
-                contextlib.suppress(StudyError),
-                storage.errors(self._ledger.url),
-            ):
+            # If the storage stays away, `finish` says so.
+            with contextlib.suppress(*_GONE), self._ledger.errors():
                 database.record_heartbeat(self._id)
         database.remove_session()  # this thread's connection
 

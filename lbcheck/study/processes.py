@@ -7,45 +7,27 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from lbcheck.support.exit_codes import INTERRUPTED
 
 _PATIENCE = 10
 """Seconds that a process has to end what it does."""
+_STARTS = 3
+"""How often a helper is started that ends before the study does."""
+_SAME_REQUEST = 1
+"""Seconds in which several signals are one request, as `timeout` sends it."""
 
-
-def share_machine(workers: int) -> None:
-    """Divides this machine among workers that have not begun to compute.
-
-    Sets what frameworks read when they start, unless it is set already: the
-    number of threads, and GPU memory as it is needed rather than all of it.
-
-    Args:
-        workers: Processes that will run at the same time, at least 1.
-    """
-    if workers == 1:
-        return
-    threads = str(max(1, len(_cores()) // workers))
-    for name in (
-        "OMP_NUM_THREADS",
-        "TF_NUM_INTRAOP_THREADS",
-        "TF_NUM_INTEROP_THREADS",
-    ):
-        os.environ.setdefault(name, threads)
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-
-
-def _cores():
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return range(os.cpu_count() or 1)
+_requested = None
+"""When the last signal came that asked this process to end."""
 
 
 class Helpers:
     """Processes that work on the study of this one; a context.
 
-    They end when the study is done; when this process leaves the context, or
-    dies, their standard input ends, and with it they.
+    One that ends before the study is done is reported and started again, a
+    few times. They end when the study is done; when this process leaves the
+    context, or dies, their standard input ends, and with it they.
 
     Args:
         command: What to run.
@@ -54,39 +36,71 @@ class Helpers:
 
     def __init__(self, command: list[str], count: int):
         self._command = command
-        self._count = count
-        self._running = []
+        self._ending = threading.Event()
+        self._starting = threading.Lock()
+        self._running = [None] * count
+        self._threads = [
+            threading.Thread(target=self._look_after, args=(i,), daemon=True)
+            for i in range(count)
+        ]
 
     def __enter__(self):
-        for _ in range(self._count):
-            errors = tempfile.TemporaryFile()
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for the first process
-            )
-            self._running.append((process, errors))
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *unused):
-        for process, _ in self._running:
-            process.stdin.close()
-        for process, errors in self._running:
-            try:
-                process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
+        with self._starting:
+            self._ending.set()
+        running = [process for process in self._running if process]
+        try:
+            for process in running:
+                process.stdin.close()
+            for thread in self._threads:
+                thread.join(_PATIENCE)
+        finally:
+            for process in running:
                 process.kill()  # the ledger gives its trial to another
-                continue
-            errors.seek(0)
-            if process.returncode not in (0, INTERRUPTED):
-                lines = errors.read().decode(errors="replace").splitlines()
-                print(
-                    f"A worker ended with code {process.returncode}: "
-                    f"{' '.join(lines[-1:])}",
-                    file=sys.stderr,
-                )
+
+    def _look_after(self, which):
+        for start in range(1, _STARTS + 1):
+            with tempfile.TemporaryFile() as errors:
+                with self._starting:
+                    if self._ending.is_set():
+                        return
+                    process = self._start(errors)
+                    self._running[which] = process
+                code = process.wait()
+                if self._ending.is_set() or code in (0, INTERRUPTED):
+                    return
+                reason = _reason(code, errors)
+            then = "It is started again."
+            if start == _STARTS:
+                then = f"It ended {start} times; the others go on without it."
+            print(
+                f"Worker {which + 2} ended: {reason} {then}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _start(self, errors):
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for the first process
+        )
+
+
+def _reason(code, errors):
+    """Why a process ended: its last words, or the signal."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}."
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").split("\n")
+    words = [line.strip() for line in lines if line.strip()][-1:]
+    return " ".join([*words, f"(exit code {code})."])
 
 
 def stop_with_parent() -> None:
@@ -103,16 +117,18 @@ def stop_with_parent() -> None:
 
 @contextlib.contextmanager
 def interruptible():
-    """SIGTERM and SIGINT raise one KeyboardInterrupt, and no second one.
+    """SIGTERM and SIGINT raise KeyboardInterrupt, each that comes.
 
-    What is then cleaned up is not interrupted again.
+    A library may swallow it: see `check_interrupted`. An error that leaves
+    this context after a signal counts as its consequence.
     """
-    requested = False
+    global _requested
+    _requested = None
 
     def interrupt(number, frame):
-        nonlocal requested
-        if not requested:
-            requested = True
+        global _requested
+        last, _requested = _requested, time.monotonic()
+        if last is None or _requested - last > _SAME_REQUEST:
             raise KeyboardInterrupt
 
     before = {
@@ -121,6 +137,20 @@ def interruptible():
     }
     try:
         yield
+    except Exception as error:
+        if _requested is None:
+            raise
+        raise KeyboardInterrupt from error
     finally:
+        _requested = None
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check_interrupted() -> None:
+    """Raises the KeyboardInterrupt that a library has swallowed.
+
+    Called wherever a study can stop: between trials and between their parts.
+    """
+    if _requested is not None:
+        raise KeyboardInterrupt

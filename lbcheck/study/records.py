@@ -197,12 +197,17 @@ def storage_url(folder) -> str:
     """The default storage: an SQLite file in the study's folder.
 
     For processes of one machine; many machines need a server's database.
+
+    Raises:
+        StudyError: No URL can hold the folder's name.
     """
     path = pathlib.Path(folder).resolve() / LEDGER
-    if "?" in str(path):
-        raise StudyError(f"{folder}: a folder's name cannot have a '?'.")
-    # Optuna fills in braces.
-    return "sqlite:///" + str(path).replace("{", "{{").replace("}", "}}")
+    if "?" in str(path) or not str(path).isprintable():
+        raise StudyError(
+            f"{str(folder)!r}: the name of a study's folder cannot have a '?' "
+            "or control characters. Choose another --output_dir."
+        )
+    return f"sqlite:///{path}"
 
 
 def export(folder, study: dict, records: list[dict]) -> None:

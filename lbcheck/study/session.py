@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import json
 import pathlib
+import sys
 import time
 
 import lbcheck
@@ -14,9 +15,12 @@ from lbcheck.study import ledger
 from lbcheck.study import protocol
 from lbcheck.study import records
 from lbcheck.study import tensorboard
+from lbcheck.study import threads
 from lbcheck.study import trainer
 from lbcheck.study import worker
 from lbcheck.study.settings import Settings
+from lbcheck.support import errors
+from lbcheck.support import files
 from lbcheck.training.record import describe_start
 
 _EXPORT_SECONDS = 10
@@ -40,6 +44,8 @@ class Session:
     def __init__(self, workload, arms, settings: Settings, origin: dict):
         self.arms = _by_name(arms)
         self.workload = workload
+        if settings.threads is not None:
+            threads.limit(settings.threads)
         self.trainer = trainer.Trainer(workload, self.arms)
         facts = self.trainer.facts()
         self.study = {
@@ -50,6 +56,7 @@ class Session:
             "batch_size": workload.batch_size,
             "steps": workload.steps,
             "seed": settings.seed,
+            "threads": threads.in_force(facts["backend"], settings.threads),
             "metric": {"name": facts["metric"], "mode": facts["mode"]},
             "selection": settings.selection,
             "margin": settings.margin,
@@ -82,23 +89,26 @@ class Session:
         """
         self.folder = pathlib.Path(folder)
         is_new = not (self.folder / records.STUDY).exists()
+        url = storage or records.storage_url(self.folder)
         if storage:
             # First, since a folder without its ledger would be half a study.
             as_read = json.loads(json.dumps(self.study))
-            self._ledger = ledger.Ledger(storage, as_read)
+            self._ledger = ledger.Ledger(url, as_read)
         self.study = records.open_study(self.folder, self.study)
         self.protocol = protocol.Protocol(self.study)
         if not storage:
-            url = records.storage_url(self.folder)
             self._ledger = ledger.Ledger(url, self.study)
-        self._exported = time.monotonic()
+        self._exported, self._warned = time.monotonic(), False
         self._earlier = self._ledger.ends()
         try:
             yield
         except Exception:
             if is_new:
                 # A storage that failed cannot say more than it has.
-                with contextlib.suppress(records.StudyError):
+                self._ledger.patience = 0
+                with contextlib.suppress(
+                    records.StudyError, errors.Unavailable
+                ):
                     self._take_back()
             raise
         finally:
@@ -112,8 +122,9 @@ class Session:
         self._ledger.delete()
         self._ledger.close()
         for path in self.folder.glob(f"{records.LEDGER}*"):
-            path.unlink()
+            path.unlink(missing_ok=True)
         (self.folder / records.STUDY).unlink()
+        (self.folder / records.LOCK).unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -127,7 +138,7 @@ class Session:
         def after(record):
             progress(self._ledger.counts())
             if time.monotonic() - self._exported > _EXPORT_SECONDS:
-                self.export()
+                self._export_meanwhile()
 
         progress(self._ledger.counts())
         worker.work(self._ledger, self.protocol, self.trainer, after)
@@ -146,11 +157,48 @@ class Session:
         )
 
     def export(self) -> list[dict]:
-        """Writes into the folder what the ledger holds; the records."""
+        """Writes into the folder what the ledger holds; the records.
+
+        Raises:
+            OSError, StudyError: The folder cannot be written.
+        """
+        with files.lock(self.folder / records.LOCK):
+            return self._export()
+
+    def interrupted(self) -> str:
+        """Exports what is done, waits for nothing, and says how much it is."""
+        self._ledger.patience = 0
+        self._export_meanwhile()
+        after = ""
+        with contextlib.suppress(errors.Unavailable):
+            done = len(self._ledger.ends())
+            after = f" after {done} of {self.protocol.total} trials"
+        return f"Interrupted{after}; the same command goes on."
+
+    def _export_meanwhile(self):
+        """Exports, if nobody else does; what fails only warns, and once."""
+        self._exported = time.monotonic()
+        try:
+            with files.lock(self.folder / records.LOCK, wait=False):
+                self._export()
+        except BlockingIOError:
+            pass
+        except (OSError, records.StudyError, errors.Unavailable) as error:
+            if not self._warned:
+                why = str(error)
+                if isinstance(error, OSError):
+                    why = f"{errors.of_system(error)}."
+                print(
+                    f"{why} Training goes on; the records are in the ledger.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._warned = True
+
+    def _export(self):
         done = self._ledger.records()
         records.export(self.folder, self.study, done)
         tensorboard.write(self.folder, done)
-        self._exported = time.monotonic()
         return done
 
     def publish(self) -> pathlib.Path:
@@ -158,6 +206,7 @@ class Session:
 
         Raises:
             FloatingPointError: If every trial of every arm diverged.
+            OSError, StudyError: The folder cannot be written.
         """
         done = self.export()
         path = pathlib.Path(report.write(self.folder))

@@ -22,6 +22,8 @@ class Settings:
             `SELECTIONS`.
         seed: Of the points, the weights and the order of the data; at least
             0.
+        threads: That each worker computes with, at least 1; None: as many as
+            this process does.
 
     Raises:
         ValueError: A number out of range or an unknown choice.
@@ -34,6 +36,7 @@ class Settings:
     target: float | None = None
     selection: str = "validation"
     seed: int = 0
+    threads: int | None = None
 
     def __post_init__(self):
         for name, least in (
@@ -41,8 +44,11 @@ class Settings:
             ("refined_trials", 0),
             ("seeds", 1),
             ("seed", 0),
+            ("threads", 1),
         ):
             value = getattr(self, name)
+            if name == "threads" and value is None:
+                continue
             if not _is_number(value, numbers.Integral) or value < least:
                 raise ValueError(
                     f"{name} must be a whole number of at least {least}, "

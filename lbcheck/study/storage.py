@@ -1,16 +1,35 @@
 """Optuna's storage, as a ledger needs it: atomic claims, plain errors."""
 
 import contextlib
+import re
 import sqlite3
 import time
+import urllib.parse
 import warnings
 
 from lbcheck.study.records import StudyError
+from lbcheck.support.errors import Unavailable
+
+OUTAGE = 300
+"""Seconds for which a storage may be away before a worker ends."""
 
 _PATIENCE = 60
 """Seconds to wait while other processes write to an SQLite file."""
-_SILENT_BEATS = 5
+SILENT_BEATS = 5
 """After so many heartbeats left out, a worker is taken for dead."""
+
+_FILES = ("sqlite", "sqlite+pysqlite")
+_MEMORY = (None, "", ":memory:")
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
+"""Where they are not called as their modules."""
+_PLACE = re.compile(r"[\w.\-/:,\[\]]*")
+_HIDDEN = "***"
+"""Stands for a host and database in which parts of a password may be."""
+_LOGIN = re.compile(r":.*@")
 
 
 def connect(url, heartbeat):
@@ -18,7 +37,7 @@ def connect(url, heartbeat):
     import optuna
     import sqlalchemy
 
-    is_file = sqlalchemy.engine.make_url(url).get_backend_name() == "sqlite"
+    is_file = _parsed(url).get_backend_name() == "sqlite"
     options = {"pool_pre_ping": True}
     if is_file:
         options["connect_args"] = {
@@ -26,15 +45,21 @@ def connect(url, heartbeat):
             "isolation_level": None,
             "timeout": _PATIENCE,
         }
-    with quiet():
-        storage = _made_once(
-            lambda: optuna.storages.RDBStorage(
-                url,
-                engine_kwargs=options,
-                heartbeat_interval=heartbeat,
-                grace_period=_SILENT_BEATS * heartbeat,
+    try:
+        with quiet():
+            storage = _made_once(
+                lambda: optuna.storages.RDBStorage(
+                    # Optuna fills in braces.
+                    url.replace("{", "{{").replace("}", "}}"),
+                    engine_kwargs=options,
+                    heartbeat_interval=heartbeat,
+                    grace_period=SILENT_BEATS * heartbeat,
+                )
             )
-        )
+    except (TypeError, ValueError) as error:  # the driver's, of odd URLs
+        raise StudyError(
+            f"{readable(url)}: no storage: {_message(url, error)}"
+        ) from None
     if is_file:
         sqlalchemy.event.listen(storage.engine, "begin", _begin_writing)
     return storage
@@ -80,13 +105,16 @@ def _begin_writing(connection):
 
 @contextlib.contextmanager
 def errors(url: str):
-    """Says of a storage's error which storage it was.
+    """Says of a storage's error which storage it was; a context.
+
+    The message holds no password, and the error no other that might.
 
     Args:
-        url: As `readable` gives it.
+        url: The storage's.
 
     Raises:
-        StudyError: In place of SQLAlchemy's and Optuna's errors.
+        Unavailable: The storage does not answer, which may pass.
+        StudyError: In place of all other errors of SQLAlchemy and Optuna.
     """
     import optuna
     import sqlalchemy.exc
@@ -101,10 +129,24 @@ def errors(url: str):
         cause = error
         if isinstance(error, optuna.exceptions.StorageInternalError):
             cause = error.__cause__ or error
-        message = str(getattr(cause, "orig", None) or cause).strip()
-        raise StudyError(
-            f"{url}: the ledger cannot be used: {message}{_advice(message)}"
-        ) from error
+        kind = Unavailable if _may_pass(cause) else StudyError
+        raise kind(
+            f"{readable(url)}: the ledger cannot be used: "
+            f"{_message(url, cause)}"
+        ) from None
+
+
+def _may_pass(cause):
+    import sqlalchemy.exc
+
+    passing = (
+        sqlalchemy.exc.InterfaceError,
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.TimeoutError,
+    )
+    return isinstance(cause, passing) or getattr(
+        cause, "connection_invalidated", False
+    )
 
 
 @contextlib.contextmanager
@@ -124,27 +166,129 @@ def quiet():
         optuna.logging.set_verbosity(verbosity)
 
 
-def readable(url):
-    """The URL without its password."""
+def readable(url: str) -> str:
+    """The URL without credentials and options; an SQLite file's as it is.
+
+    Raises:
+        StudyError: It is none; what was received is not shown, since it may
+            hold a password.
+    """
+    parsed = _parsed(url)
+    if parsed.drivername in _FILES and parsed.host is parsed.username is None:
+        return url
+    _, _, rest = url.partition("://")
+    place, _, options = rest.partition("?")
+    place = place.rpartition("@")[2]
+    if "@" in options or not _PLACE.fullmatch(place):
+        place = _HIDDEN
+    return f"{parsed.drivername}://{place}"
+
+
+def without_credentials(texts: list[str], url: str | None) -> list[str]:
+    """Words of a command line, to be written down.
+
+    Args:
+        texts: The words.
+        url: The storage's URL, which may stand in any of them, as may its
+            password; None without a storage.
+    """
+    return [_without_credentials(text, url) for text in texts]
+
+
+def _without_credentials(text, url):
+    if url and url in text:
+        text = text.replace(url, readable(url))
+    elif url:
+        text = _without_secrets(text, url, whole=3)
+    if text.startswith("-") and "=" in text:
+        flag, _, value = text.partition("=")
+        return f"{flag}={_without_credentials(value, None)}"
+    if "://" not in text and not _LOGIN.search(text):
+        return text
+    try:
+        return readable(text)
+    except StudyError:
+        return "***"
+
+
+def _parsed(url):
     import sqlalchemy
 
-    try:
-        return sqlalchemy.engine.make_url(url).render_as_string()
-    except sqlalchemy.exc.ArgumentError as error:
+    parsed = None
+    if isinstance(url, str) and url == url.strip() and url.isprintable():
+        # Also their messages show parts of the URL.
+        with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):
+            parsed = sqlalchemy.engine.make_url(url)
+    if parsed is None:
         raise StudyError(
-            f"{url!r} is no storage: expected a URL such as "
-            "sqlite:///folder/ledger.db or postgresql://user@host/database."
-        ) from error
+            "The storage is no URL: expected one such as "
+            "sqlite:////folder/ledger.db or postgresql://user@host/database. "
+            "What was received is not shown, since it may hold a password."
+        )
+    if "@" in (parsed.host or ""):
+        raise StudyError(
+            "The storage's URL has an '@' in its user name or password: "
+            "write %40 for it. The URL is not shown."
+        )
+    if parsed.drivername in _FILES and parsed.database in _MEMORY:
+        raise StudyError(
+            f"{parsed.drivername}:// names no file: expected a URL such as "
+            "sqlite:////folder/ledger.db."
+        )
+    return parsed
 
 
-def _advice(message):
-    """What to do about the commonest of a database's complaints."""
+def _message(url, error):
+    """A database's complaint without secrets, and what to do about it."""
+    if isinstance(error, ImportError):
+        driver = getattr(error.__cause__, "name", None) or "database driver"
+        package = _PACKAGES.get(driver, driver)
+        return f"{driver} is not installed: pip install '{package}'."
+    if readable(url).endswith(_HIDDEN):
+        return (
+            "its host or database has signs that belong into a password, "
+            "where % and two digits stand for each; the database's own "
+            "message is not shown."
+        )
+    message = str(getattr(error, "orig", None) or error).strip()
+    message = " ".join(_without_secrets(message, url).split())
     for words, advice in (
-        ("locked", f"; another program has held it for {_PATIENCE} seconds"),
-        ("readonly", "; it must be writable"),
-        ("unable to open", "; its folder must exist and be writable"),
-        ("No module named", "; install this driver of the database"),
+        ("locked", f"another program has held it for {_PATIENCE} seconds"),
+        ("readonly", "it must be writable"),
+        ("unable to open", "its folder must exist and be writable"),
+        ("dialects:postgres", "PostgreSQL's URLs begin with postgresql://"),
     ):
-        if words in message:
-            return advice + "."
-    return ""
+        if re.search(rf"{words}\b", message):
+            return f"{message}; {advice}."
+    return message if message.endswith((".", "?")) else f"{message}."
+
+
+def _without_secrets(text, url, whole=0):
+    """A text without the URL's password and options, in any spelling.
+
+    Args:
+        whole: Secrets of so many characters or fewer are the text or not in
+            it.
+    """
+    parsed = _parsed(url)
+    if parsed.drivername in _FILES:
+        return text
+    raw = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    secrets = {raw, parsed.password or ""}
+    for value in parsed.query.values():
+        secrets |= {value} if isinstance(value, str) else set(value)
+    spelled = {
+        spelling
+        for secret in secrets
+        for spelling in (
+            secret,
+            urllib.parse.quote(secret, safe=""),
+            urllib.parse.quote_plus(secret),
+            urllib.parse.unquote(secret),
+            urllib.parse.unquote_plus(secret),
+        )
+    }
+    for secret in sorted(spelled - {""}, key=len, reverse=True):
+        if text == secret or len(secret) > whole:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return text

@@ -1,9 +1,19 @@
 """A worker: trains the waiting trials of a ledger until the study is done."""
 
+import sys
 import time
+
+from lbcheck.study import processes
+from lbcheck.support import errors
 
 _PAUSE = 1
 """Seconds between looks at a ledger in which all is with other workers."""
+_QUIET = 60
+"""Seconds of waiting after which a worker says for whom it waits."""
+_LONGEST = 3600
+_TIMES = 10
+"""A trial that takes longer than _LONGEST seconds and than so many times the
+longest one yet is waited for no more."""
 
 
 def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
@@ -18,11 +28,14 @@ def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
             others.
 
     Raises:
-        StudyError: The storage is gone. Anything that the trainer raises: the
-            trial is then given back.
+        Unavailable: The storage is gone, or another worker's trial does not
+            end. Anything that the trainer raises: the trial is then given
+            back.
+        StudyError: The storage cannot be used.
     """
-    arm = None
+    arm, waiting = None, _Waiting()
     while True:
+        processes.check_interrupted()
         # The same arm as before, whose training step is already traced.
         claim = ledger.claim(prefer_arm=arm)
         if claim:
@@ -35,9 +48,52 @@ def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
             if counted:
                 progress(record)
             continue
-        tasks = protocol.next_tasks(ledger.records())
+        records = ledger.records()
+        tasks = protocol.next_tasks(records)
         if not tasks:
             return
         if not ledger.add(tasks):
+            waiting.look(ledger.running(), records)
             progress(None)
             time.sleep(_PAUSE)
+
+
+class _Waiting:
+    """For whom a worker waits, and since when."""
+
+    def __init__(self):
+        self._trials = None
+
+    def look(self, running, records):
+        """Says after a while what is waited for, and gives up at last.
+
+        Args:
+            running: {trial: since when} of what others train.
+            records: Of all done trials.
+        """
+        now = time.monotonic()
+        if running != self._trials:
+            self._trials, self._since, self._told = running, now, False
+        waited = now - self._since
+        longest = max((record["seconds"] for record in records), default=0)
+        limit = max(_LONGEST, _TIMES * longest)
+        if waited > limit:
+            raise errors.Unavailable(
+                f"Waited {waited / 60:.0f} minutes for {self._names()}, which "
+                "another worker trains and does not end. Stop that worker; "
+                "the same command goes on."
+            )
+        if waited > _QUIET and not self._told:
+            self._told = True
+            print(
+                f"Waiting for {self._names()}, which another worker trains, "
+                f"for {limit / 60:.0f} minutes at most.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _names(self):
+        return ", ".join(
+            f"{trial} (since {begun:%Y-%m-%d %H:%M:%S})"
+            for trial, begun in self._trials.items()
+        )
