@@ -68,7 +68,11 @@ class Helpers:
                 with self._starting:
                     if self._ending.is_set():
                         return
-                    process = self._start(errors)
+                    try:
+                        process = self._start(errors)
+                    except OSError as error:
+                        self._say(which, f"{error.strerror}.")
+                        return
                     self._running[which] = process
                 code = process.wait()
                 if self._ending.is_set() or code in (0, INTERRUPTED):
@@ -77,11 +81,10 @@ class Helpers:
             then = "It is started again."
             if start == _STARTS:
                 then = f"It ended {start} times; the others go on without it."
-            print(
-                f"Worker {which + 2} ended: {reason} {then}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(which, f"{reason} {then}")
+
+    def _say(self, which, text):
+        print(f"Worker {which + 2} ended: {text}", file=sys.stderr, flush=True)
 
     def _start(self, errors):
         return subprocess.Popen(

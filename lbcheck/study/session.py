@@ -5,8 +5,10 @@ import importlib
 import importlib.metadata
 import json
 import pathlib
+import re
 import sys
 import time
+import unicodedata
 
 import lbcheck
 from lbcheck import report
@@ -21,9 +23,11 @@ from lbcheck.study import worker
 from lbcheck.study.settings import Settings
 from lbcheck.support import errors
 from lbcheck.support import files
+from lbcheck.support import schema
 from lbcheck.training.record import describe_start
 
 _EXPORT_SECONDS = 10
+_NAME = re.compile(r"(?=\w)[\w .+=(),-]{0,99}[\w)+=]")
 
 
 class Session:
@@ -219,9 +223,28 @@ def _by_name(arms):
     names = [arm.name for arm in arms]
     if len(arms) < 2:
         raise ValueError(f"A comparison takes two arms or more, not {names}.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"Several arms are called {', '.join(twice)}.")
+    found = {}
+    for name in names:
+        if (
+            not isinstance(name, str)
+            or not _NAME.fullmatch(name)
+            or len(name.encode()) > 200
+        ):
+            raise ValueError(
+                f"An arm's name is up to 100 letters, digits and the signs "
+                "'_ .+-=(),' and begins with a letter or digit, since folders "
+                f"are called so; received {schema.shown(name)}."
+            )
+        # As disks that do not tell a from A, or one form of e-acute from the
+        # other.
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        if found.setdefault(plain, name) != name:
+            raise ValueError(
+                f"Arms are called {found[plain]} and {name}, which some disks "
+                "do not tell apart."
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"Several arms are called {name}.")
     return dict(zip(names, arms))
 
 
