@@ -689,7 +689,7 @@ class CommandTest(parameterized.TestCase, tf.test.TestCase):
         done = self.run_command(
             "my_module:bug",
             "--total_steps=1562",
-            "--json",
+            "--format=json",
             "--figure=figure.png",
         )
         self.assertEqual(done.returncode, 1)

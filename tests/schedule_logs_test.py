@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lbcheck import schedules
+from lbcheck.schedules import log_files
 from lbcheck.schedules import sampling
 
 
@@ -30,7 +31,7 @@ def write(tmp_path, text, name="log.csv"):
 def test_columns_are_found_by_name(tmp_path, header, row):
     lines = [row.format(step=s, rate=0.1 * (9 - s)) for s in range(9)]
     path = write(tmp_path, "\n".join(filter(None, [header, *lines])))
-    found = sampling.read_csv(path)
+    found = log_files.read(path)
     np.testing.assert_array_equal(found.steps, np.arange(9))
     np.testing.assert_allclose(found.rates, 0.1 * (9 - np.arange(9)))
 
@@ -38,14 +39,17 @@ def test_columns_are_found_by_name(tmp_path, header, row):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("step,lr_0,lr_1\n0,1,1\n1,1,1\n2,1,1\n", "cannot tell.*lr_0.*lr_1"),
+        (
+            "step,lr_0,lr_1\n0,1,2\n1,1,1\n2,1,1\n3,1,1\n",
+            "cannot tell.*lr_0.*lr_1",
+        ),
         ("step,loss\n0,1\n1,1\n2,1\n", "learning_rate or lr"),
         (b"step,lr\n0,\xff\n", "log.csv.*UTF-8"),
     ],
 )
 def test_columns_that_cannot_be_told(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
-        sampling.read_csv(write(tmp_path, text))
+        log_files.read(write(tmp_path, text))
 
 
 def test_bias_correction_in_float32():

@@ -23,6 +23,7 @@ def examine(
     *,
     steps_per_epoch: int | None = None,
     phase_starts: tuple[int, ...] = (),
+    column: str | None = None,
 ) -> findings.Examination:
     """Examines a schedule over a run of `total_steps` updates.
 
@@ -31,16 +32,19 @@ def examine(
     say, else what the schedule itself shows.
 
     Args:
-        schedule: A schedule of lbcheck, Keras 3, tf_keras or optax, any
-            other function of the step, the rates themselves, or the path of
-            a CSV file with the columns step and rate.
-        total_steps: T, updates of the run, at least 4. May be left out for a
-            log, which then ends with the run.
+        schedule: A schedule of lbcheck, Keras 3, tf_keras or optax, an
+            optimizer that has one, any other function of the step, the rates
+            themselves, or the path of a log: CSV, JSON, JSON lines or
+            TensorBoard's event files, as loggers write them.
+        total_steps: T, updates of the run, 4 to 10,000,000. May be left out
+            for a log, which then ends with the run.
         peak_rate: The rate that is meant to be reached, if known; positive.
         warmup_steps: Updates of warm-up that are meant, 0 to T, if known.
         steps_per_epoch: Updates of one epoch, at least 1, if known; finds
-            epochs taken for steps with certainty.
+            epochs taken for steps with certainty, and turns a log's epochs
+            into steps.
         phase_starts: Steps at which a new phase should warm up again.
+        column: Name of the column of the rate, in a log with several.
 
     Returns:
         The examination: `.findings`, `.errors`, text by `str()`,
@@ -61,6 +65,7 @@ def examine(
     Source: Nado et al. 2021, Section 3 and Appendix B, Figure 2, for the
     jump; the others are bugs of public code.
     """
+    schedule = sampling.unwrapped(schedule)
     total_steps, peak_rate, warmup_steps = _check(
         total_steps, peak_rate, warmup_steps, schedule
     )
@@ -72,7 +77,7 @@ def examine(
         base.check_count("examine", "phase_starts", start, 1)
         for start in phase_starts
     )
-    samples = sampling.sample(schedule, total_steps)
+    samples = sampling.sample(schedule, total_steps, column, steps_per_epoch)
     if total_steps is None:
         total_steps = int(samples.steps[-1]) + 1
         _check_warmup(warmup_steps, total_steps)
@@ -187,17 +192,25 @@ def _configured_peak(schedule):
     Only from a warm-up around another schedule: elsewhere the initial rate
     need not be the highest.
     """
-    get_config = getattr(schedule, "get_config", None)
-    if get_config is None or isinstance(schedule, base.Schedule):
+    if isinstance(schedule, base.Schedule):
         return None
-    config = get_config()
+    config = _config(schedule)
     if "warmup_steps" not in config:
         return None
     for inner in config.values():
-        inner = getattr(inner, "get_config", lambda inner=inner: inner)()
-        if isinstance(inner, dict):
-            inner = inner.get("config", inner)
-            rate = inner.get("initial_learning_rate")
-            if isinstance(rate, (int, float)) and rate > 0:
-                return float(rate)
+        inner = inner if isinstance(inner, dict) else _config(inner)
+        inner = inner.get("config", inner)
+        rate = isinstance(inner, dict) and inner.get("initial_learning_rate")
+        if isinstance(rate, (int, float)) and rate > 0:
+            return float(rate)
     return None
+
+
+def _config(schedule):
+    """What `get_config` gives; empty where it is not there or raises."""
+    try:
+        config = schedule.get_config()
+    except Exception:
+        # Keras's own raises, and many schedules do without.
+        return {}
+    return config if isinstance(config, dict) else {}

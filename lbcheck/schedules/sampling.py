@@ -1,9 +1,12 @@
-"""The rates of anybody's schedule, or of a training log, at given steps."""
+"""The rates of a schedule, whatever it is: asked, given, or read from a log."""
 
-import csv
+import decimal
 import functools
+import inspect
+import itertools
 import numbers
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -12,6 +15,12 @@ import numpy as np
 
 from lbcheck.schedules import arrays
 from lbcheck.schedules import base
+from lbcheck.schedules import log_files
+from lbcheck.support import errors
+from lbcheck.support import schema
+
+LONGEST = 10**7
+"""Updates of the longest run whose every rate is asked for."""
 
 
 class Samples(NamedTuple):
@@ -30,14 +39,19 @@ class Samples(NamedTuple):
     resumed: tuple[int, ...] = ()
 
 
-def sample(schedule: Any, total_steps: int) -> Samples:
+def sample(
+    schedule: Any,
+    total_steps: int | None,
+    column: str | None = None,
+    steps_per_epoch: int | None = None,
+) -> Samples:
     """The rates of every update of a run, or of those that a log holds.
 
     Args:
-        schedule: A schedule of lbcheck, Keras 3, tf_keras or optax, any
-            other callable of one step, the path of a CSV file, or the
-            sequence of the rates of updates 0, 1, 2, ...
-        total_steps: Updates of the run.
+        schedule: What `examine` takes.
+        total_steps: Updates of the run; None for a log.
+        column: Column of a log that holds the rate; None finds it.
+        steps_per_epoch: Updates of an epoch, for a log that counts epochs.
 
     Returns:
         The samples.
@@ -47,23 +61,116 @@ def sample(schedule: Any, total_steps: int) -> Samples:
             returns no number.
     """
     if isinstance(schedule, (str, os.PathLike)):
-        return read_csv(schedule)
-    if isinstance(schedule, (list, tuple, np.ndarray)):
-        rates = np.asarray(schedule, np.float64)
-        if rates.ndim != 1 or not rates.size:
-            raise ValueError(
-                "examine: a sequence of rates must have one number for each "
-                f"update, received shape {rates.shape}."
-            )
-        return Samples(np.arange(len(rates)), rates, None)
-    if not callable(schedule):
-        raise TypeError(
-            "examine: `schedule` must be a schedule, a function of the step, "
-            f"a sequence of rates or a CSV file, received {schedule!r}."
+        return _of_log(schedule, total_steps, column, steps_per_epoch)
+    if column is not None:
+        raise ValueError(
+            f"examine: `column`={column!r} goes with a log, received "
+            f"{schema.shown(schedule)}."
+        )
+    if not callable(schedule) and hasattr(schedule, "__iter__"):
+        return _given(schedule)
+    _check_callable(schedule)
+    _check_parameters(schedule)
+    if total_steps > LONGEST:
+        raise ValueError(
+            f"examine: `total_steps` must be at most {LONGEST:,}, since the "
+            f"rate of every update is looked at, received {total_steps:,}; "
+            "examine the same schedule over a shorter run."
         )
     evaluate = evaluator(schedule)
     steps = np.arange(total_steps)
     return Samples(steps, evaluate(steps), evaluate)
+
+
+def _of_log(path, total_steps, column, steps_per_epoch):
+    log = log_files.read(path, column, steps_per_epoch)
+    last = int(log.steps[-1])
+    if log.epochs and total_steps and total_steps > 4 * (last + 1):
+        raise ValueError(
+            f"{path}: counts epochs, {last} at the end, and total_steps="
+            f"{total_steps} counts updates; give steps_per_epoch as well."
+        )
+    return Samples(log.steps, log.rates, None, log.resumed)
+
+
+def _given(rates):
+    """The samples of a sequence of rates."""
+    listed = list(itertools.islice(rates, LONGEST))
+    try:
+        found = np.array([_number(rate) for rate in listed])
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size:
+        raise ValueError(
+            "examine: a sequence of rates must have one number for each "
+            f"update, received {schema.shown(rates)}."
+        )
+    return Samples(np.arange(len(found)), found, None)
+
+
+def _check_callable(schedule):
+    """Refuses what is no function of the step; says what would be."""
+    if callable(schedule) and not isinstance(schedule, type):
+        return
+    cure = ""
+    if isinstance(schedule, type):
+        cure = ", a class: call it first"
+    elif hasattr(schedule, "get_last_lr"):
+        cure = ", which gives no rate for a step: pass the list of its rates"
+    elif hasattr(schedule, "on_epoch_begin"):
+        cure = ", which counts epochs: pass the list of its rates"
+    raise TypeError(
+        "examine: `schedule` must be a schedule, a function of the step, a "
+        f"sequence of rates or the file of a log, received {schedule!r}{cure}."
+    )
+
+
+def unwrapped(schedule: Any) -> Any:
+    """The schedule that an optimizer, or a model's optimizer, goes by.
+
+    Raises:
+        ValueError: The optimizer has none.
+    """
+    if hasattr(schedule, "trainable_variables"):
+        schedule = getattr(schedule, "optimizer", None) or schedule
+    schedule = getattr(schedule, "inner_optimizer", schedule)
+    if not hasattr(schedule, "apply_gradients"):
+        return schedule
+    rate = getattr(schedule, "_learning_rate", None)
+    if rate is None or not callable(rate):
+        raise ValueError(
+            f"examine: the optimizer {type(schedule).__name__} has a constant "
+            "learning rate and no schedule to examine."
+        )
+    return rate
+
+
+def _check_parameters(schedule):
+    """Refuses what needs more than the step: its rates are of something else.
+
+    Raises:
+        ValueError: Says what it takes.
+    """
+    try:
+        parameters = inspect.signature(schedule).parameters.values()
+    except (TypeError, ValueError):
+        return
+    needed = [
+        p.name
+        for p in parameters
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        of_callback = (
+            "; a function of a LearningRateScheduler gives a rate for each "
+            "epoch: pass the list of its rates"
+        )
+        raise ValueError(
+            "examine: the schedule must take the number of completed updates "
+            f"alone, received a function of {', '.join(needed)}"
+            f"{of_callback if needed[0] == 'epoch' else ''}."
+        )
 
 
 def evaluator(schedule) -> Callable[[np.ndarray], np.ndarray]:
@@ -72,41 +179,99 @@ def evaluator(schedule) -> Callable[[np.ndarray], np.ndarray]:
     for exact in (schedule, inner):
         if isinstance(exact, base.Schedule):
             return exact
-    root = arrays.root(_one(schedule, 0))
+    kind = _kind(schedule)
+    root = arrays.root(_called(schedule, 0, kind))
     if root == "tensorflow":
-        return _on_tensorflow(schedule)
+        return _on_tensorflow(schedule, kind)
     if root == "jax":
-        return _on_jax(schedule)
-    return functools.partial(_one_by_one, schedule)
+        return _on_jax(schedule, kind)
+    return functools.partial(_one_by_one, schedule, kind)
 
 
-def _one(schedule, step: int):
+def _tensor(step):
+    return sys.modules["tensorflow"].constant(step, "int64")
+
+
+def _float_tensor(step):
+    return sys.modules["tensorflow"].constant(step, "float32")
+
+
+def _jax(step):
+    return sys.modules["jax"].numpy.asarray(step)
+
+
+_KINDS = {
+    int: "",
+    float: "",
+    np.int64: "",
+    _tensor: "tensorflow",
+    _float_tensor: "tensorflow",
+    _jax: "jax",
+}
+"""What a step may be given as, and the module that must be there for it."""
+
+
+def _kind(schedule):
+    """The first of `_KINDS` that a schedule takes."""
+    refused = None
+    for kind, module in _KINDS.items():
+        if module and module not in sys.modules:
+            continue
+        try:
+            _one(schedule, 0, kind)
+            _one(schedule, 1, kind)
+            return kind
+        except ValueError as error:
+            refused = refused or error
+    raise refused
+
+
+def _called(schedule, step: int, kind):
     try:
-        value = schedule(step)
-    except Exception as error:
+        return schedule(kind(step))
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"examine: the schedule raised {type(error).__name__} at step "
-            f"{step}: {error}. It must take the number of completed updates, "
-            "from 0, and return the rate."
+            f"{step}: {errors.cleaned(error)}. It must take the number of "
+            "completed updates, from 0, and return the rate."
         ) from error
-    if arrays.root(value):
-        return value
-    if isinstance(value, np.ndarray) and value.size == 1:
-        return value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+
+
+def _one(schedule, step: int, kind=int) -> float:
+    value = _called(schedule, step, kind)
+    try:
+        return _number(value)
+    except (TypeError, ValueError):
         raise ValueError(
             "examine: the schedule must return one number, received "
-            f"{value!r} at step {step}."
-        )
-    return value
+            f"{schema.shown(value)} at step {step}."
+        ) from None
 
 
-def _one_by_one(schedule, steps):
-    return np.array([float(_one(schedule, int(step))) for step in steps])
+def _number(value) -> float:
+    """A number, or an array of one element of any framework, as a float."""
+    if isinstance(value, (numbers.Real, decimal.Decimal)):
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    try:
+        array = np.asarray(arrays.unwrap(value))
+    except RuntimeError as error:  # a torch tensor with a gradient
+        raise TypeError from error
+    # bfloat16 is of kind V.
+    if array.size != 1 or array.dtype.kind not in "fiuV":
+        raise TypeError
+    return float(array.astype(np.float64).reshape(()))
 
 
-def _on_tensorflow(schedule):
+def _one_by_one(schedule, kind, steps):
+    return np.array([_one(schedule, int(step), kind) for step in steps])
+
+
+def _on_tensorflow(schedule, kind):
     import tensorflow as tf
+
+    dtype = tf.float32 if kind in (float, _float_tensor) else tf.int64
 
     @tf.function
     def together(steps):
@@ -122,9 +287,9 @@ def _on_tensorflow(schedule):
 
     def evaluate(steps):
         try:
-            rates = together(tf.constant(steps, tf.int64)).numpy()
+            rates = together(tf.constant(steps, dtype)).numpy()
             probe = np.unique(np.linspace(0, len(steps) - 1, 64).astype(int))
-            exact = _one_by_one(schedule, steps[probe])
+            exact = _one_by_one(schedule, kind, steps[probe])
             # Only a schedule that is elementwise may take all at once.
             if rates.shape == steps.shape and np.allclose(
                 rates[probe], exact, rtol=1e-6, atol=0.0, equal_nan=True
@@ -133,15 +298,15 @@ def _on_tensorflow(schedule):
         except Exception:
             pass  # it takes single steps only; its own error comes below
         try:
-            return in_turn(tf.constant(steps, tf.int64)).numpy()
+            return in_turn(tf.constant(steps, dtype)).numpy()
         except Exception:
             # Not traceable, for instance a Python `if` on the step.
-            return _one_by_one(schedule, steps)
+            return _one_by_one(schedule, kind, steps)
 
     return evaluate
 
 
-def _on_jax(schedule):
+def _on_jax(schedule, kind):
     import jax
 
     together = jax.jit(jax.vmap(schedule))
@@ -150,100 +315,7 @@ def _on_jax(schedule):
         try:
             rates = together(jax.numpy.asarray(steps, jax.numpy.int32))
         except Exception:
-            return _one_by_one(schedule, steps)
+            return _one_by_one(schedule, kind, steps)
         return np.asarray(rates, np.float64).reshape(len(steps))
 
     return evaluate
-
-
-def read_csv(path) -> Samples:
-    """The samples of a CSV file with the columns step and rate.
-
-    Columns are found by their names: step, global_step or update; then
-    learning_rate, lr, rate or, as TensorBoard exports it, value. Without
-    names the first two columns are taken. Lines that start with # are left
-    out. A step may occur again after a resume; its last rate counts.
-
-    Raises:
-        ValueError: If the file is not there or a line is not two numbers.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [
-                row
-                for row in csv.reader(file)
-                if row and not row[0].startswith("#")
-            ]
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no UTF-8 text: {error}.") from error
-    columns, first = _columns(path, rows)
-    found, resumed = {}, []
-    for number, row in enumerate(rows[first:], first + 1):
-        step, rate = _numbers(path, number, row, columns)
-        before = found.get(step, rate)
-        if abs(before - rate) > 1e-4 * max(abs(before), abs(rate)):
-            resumed.append(step)
-        found[step] = rate
-    if len(found) < 3:
-        raise ValueError(
-            f"{path}: must hold at least 3 steps with their rates, received "
-            f"{len(found)}."
-        )
-    steps = np.array(sorted(found))
-    rates = np.array([found[step] for step in steps])
-    return Samples(steps, rates, None, tuple(resumed))
-
-
-_STEP = (("step", "global_step", "update"), "step", "update", "iter")
-_RATE = (("learning_rate", "lr", "rate"), "learning", "lr", "rate", "value")
-"""What a column may be called: in full, or by a part, best first."""
-
-
-def _columns(path, rows):
-    """((column of the step, of the rate), first row of numbers)."""
-    names = [name.strip().lower() for name in rows[0]] if rows else []
-    try:
-        [float(name) for name in names[:2]]
-        return (0, 1), 0
-    except ValueError:
-        pass
-    step = _column(path, names, _STEP, None)
-    return (step, _column(path, names, _RATE, step)), 1
-
-
-def _column(path, names, wanted, taken):
-    """The one column with the best of the names wanted."""
-    full, *parts = wanted
-    free = [i for i in range(len(names)) if i != taken]
-    for match in (full, *parts):
-        hits = [
-            i
-            for i in free
-            if (match in names[i] if match in parts else names[i] in match)
-        ]
-        if len(hits) == 1:
-            return hits[0]
-        if hits:
-            raise ValueError(
-                f"{path}: cannot tell which column is meant, "
-                f"{[names[i] for i in hits]}; leave the right one."
-            )
-    raise ValueError(
-        f"{path}: must have a column named {' or '.join(full)}, received "
-        f"{names}."
-    )
-
-
-def _numbers(path, line, row, columns):
-    try:
-        step, rate = (float(row[column]) for column in columns)
-        if step < 0 or step != int(step):
-            raise ValueError
-    except (ValueError, IndexError, OverflowError):
-        raise ValueError(
-            f"{path}, line {line}: must be a whole step of at least 0 and a "
-            f"rate, received {','.join(row)!r}."
-        ) from None
-    return int(step), rate

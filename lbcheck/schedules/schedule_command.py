@@ -3,27 +3,35 @@
     lbcheck schedule my.module:make_schedule --total_steps=14063
     lbcheck schedule my.module:rate --total_steps=1562 --warmup_steps=781
     lbcheck schedule training_log.csv --total_steps=1562
+    lbcheck schedule trainer_state.json --peak_rate=5e-5 --format=json
 
-What is named is a schedule, a function of the step, or a function without
-arguments that returns either. Exit code 0: nothing is wrong; 1: an error is
-found; 2: bad input.
+What is named is a schedule, a function of the step, an optimizer with a
+schedule, or a function without arguments that returns one of them; or a log:
+CSV, JSON, JSON lines or TensorBoard's event files. Exit code 0: nothing is
+wrong; 1: an error is found; 2: bad input.
 """
 
+import contextlib
 import inspect
 import numbers
 import pathlib
+import sys
 
 from absl import app
 from absl import flags
 
 from lbcheck.naming import load
 from lbcheck.schedules import doctor
+from lbcheck.schedules import log_files
+from lbcheck.support import command
+from lbcheck.support import errors
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 _TOTAL = flags.DEFINE_integer(
     "total_steps",
     None,
-    "Updates of the run; needed unless a CSV is given.",
+    "Updates of the run; needed unless a log is given.",
     flag_values=FLAGS,
 )
 _PEAK = flags.DEFINE_float(
@@ -41,9 +49,13 @@ _PHASES = flags.DEFINE_list(
     "Steps at which a new phase warms up again.",
     flag_values=FLAGS,
 )
-_JSON = flags.DEFINE_bool(
-    "json", False, "Print JSON instead of text.", flag_values=FLAGS
+_COLUMN = flags.DEFINE_string(
+    "column",
+    None,
+    "Column of a log that holds the rate, where several differ.",
+    flag_values=FLAGS,
 )
+_FORMAT = command.define_format(FLAGS)
 _FIGURE = flags.DEFINE_string(
     "figure",
     None,
@@ -53,17 +65,20 @@ _FIGURE = flags.DEFINE_string(
 
 
 def find_schedule(name: str):
-    """The schedule that a command line names: a CSV path or module:name."""
-    if name.lower().endswith(".csv"):
-        return pathlib.Path(name)
+    """The schedule that a command line names: a log's path or module:name."""
+    path = pathlib.Path(name)
+    if path.exists() or name.lower().endswith(log_files.SUFFIXES):
+        return path
+    if ":" not in name:
+        raise app.UsageError(
+            f"{name!r} must be module:function, for instance "
+            "my_module:make_schedule, or the file of a log; there is no such "
+            "file."
+        )
     found = load(name)
     if isinstance(found, type) or (callable(found) and not _needs_step(found)):
-        try:
+        with errors.named(name):
             made = found()
-        except Exception as error:
-            raise ValueError(
-                f"{name!r} raised {type(error).__name__}: {error}"
-            ) from error
         # A function of step=0 is a schedule, and no maker of one.
         return found if isinstance(made, numbers.Number) else made
     return found
@@ -82,25 +97,36 @@ def _needs_step(function) -> bool:
     )
 
 
+def _phase_starts():
+    try:
+        return tuple(int(step) for step in _PHASES.value)
+    except ValueError:
+        raise app.UsageError(
+            "--phase_starts: expected whole numbers of updates with commas "
+            f"between, received {','.join(_PHASES.value)!r}."
+        ) from None
+
+
 def main(argv):
     """Prints the findings; exit code 1 where an error is found."""
     if len(argv) != 1:
         raise app.UsageError(
-            "lbcheck schedule takes one schedule, as module:function or a "
-            f"CSV file; received {argv}."
+            "lbcheck schedule takes one schedule, as module:function or the "
+            f"file of a log; received {argv}."
         )
-    try:
+    # What a user's code prints is no part of the result.
+    with contextlib.redirect_stdout(sys.stderr):
         examination = doctor.examine(
             find_schedule(argv[0]),
             _TOTAL.value,
             peak_rate=_PEAK.value,
             warmup_steps=_WARMUP.value,
             steps_per_epoch=_EPOCH.value,
-            phase_starts=tuple(int(step) for step in _PHASES.value),
+            phase_starts=_phase_starts(),
+            column=_COLUMN.value,
         )
         if _FIGURE.value:
             examination.save_figure(_FIGURE.value)
-    except (OSError, TypeError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
-    print(examination.to_json() if _JSON.value else examination)
-    return 1 if examination.errors else 0
+    json_wanted = _FORMAT.value == "json"
+    print(examination.to_json() if json_wanted else examination)
+    return exit_codes.FINDING if examination.errors else exit_codes.FINISHED
