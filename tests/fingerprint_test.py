@@ -158,12 +158,13 @@ def test_an_edited_stream_is_noticed(part, edit, expected):
     assert expected.format(part) in between(before, after)
 
 
-def test_a_random_stream_is_compared_by_its_statistics():
-    before = taken(train=stream(shuffled=True))
-    for _ in range(5):
-        again = taken(train=stream(shuffled=True))
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_random_stream_is_compared_by_its_statistics(part):
+    before = taken(**{part: stream(shuffled=True)})
+    for _ in range(3):
+        again = taken(**{part: stream(shuffled=True)})
         assert between(before, again) is None
-    after = taken(train=stream(scale=3.0, shuffled=True))
+    after = taken(**{part: stream(scale=3.0, shuffled=True)})
     assert "deviation" in between(before, after)
 
 

@@ -19,6 +19,7 @@ from lbcheck.study import stream
 _INDICES = 2**22
 """Most indices that are on the device at a time."""
 _DIGEST_BYTES = 2**26
+_ENDS = 64
 _STRETCH = 256
 """Updates of sparse matrices whose examples are chosen at a time."""
 
@@ -407,8 +408,14 @@ def _gathered(data, chosen):
 
 
 def _digest(array) -> str:
-    """Of the whole array or, beyond 64 MiB, of evenly spaced examples."""
-    part = array[:: -(-array.nbytes // _DIGEST_BYTES) or 1]
+    """Of the whole array or, beyond 64 MiB, of evenly spaced examples.
+
+    With the first and the last ones, which an edit most often changes.
+    """
+    step = -(-array.nbytes // _DIGEST_BYTES) or 1
+    part = array
+    if step > 1:
+        part = np.concatenate([array[:_ENDS], array[::step], array[-_ENDS:]])
     if part.dtype.kind in "OU":
         held = "\0".join(map(str, part.ravel())).encode()
     else:

@@ -48,12 +48,12 @@ def of(trainer, seed: int) -> dict:
     """
     with random_state.kept():
         model, train, validation = trainer.fresh(seed)
-        example = validation.example()
+        example = _first(validation)
         layers = _layers(model)
         numbers = _numbers(model, example)
         # What the seed does not decide says nothing.
         again, *_ = trainer.fresh(seed)
-        example = validation.example()
+        example = _first(validation)
         return {
             "layers": layers,
             "numbers": _agreed(numbers, _numbers(again, example)),
@@ -176,10 +176,15 @@ def _data(feed):
     """Of arrays digests of all; of a stream what its batches hold."""
     if feed.count is not None:
         return {"arrays": feed.describe()}
-    first, again = (next(iter(feed.batches())) for _ in range(2))
+    first, again = _first(feed), _first(feed)
     if not _equal(first, again):
         return {"sample": _sample(feed)}
     return {"first": _batch(first), **_end(feed)}
+
+
+def _first(feed):
+    """The first batch; of a stream read anew, which may be random."""
+    return feed.example() if feed.count else next(iter(feed.batches()))
 
 
 def _end(feed):
