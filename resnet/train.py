@@ -59,6 +59,8 @@ def main():
     load = settings.load_or_published if FLAGS.dry_run else settings.load
     source = load(FLAGS)
     options = training_flags.options(FLAGS, source.num_train)
+    if not FLAGS.dry_run:
+        training.check_data(options, source)
     rate = schedule.make(FLAGS, options.total_steps)
     workload = functools.partial(build, source, rate)
     flagfile = program.flagfile(FLAGS)

@@ -487,7 +487,7 @@ def test_a_batch_beyond_the_data(program_run, tmp_path):
     assert (code, "Traceback" in text) == (2, False), text
     assert said in text
     assert not list(tmp_path.iterdir())
-    code, text = program_run(*batch, "--dry_run")
+    code, text = program_run(*batch, "--dry_run", "--warmup_steps=2")
     assert code == 0 and f"refused without --dry_run: {said}" in text, text
 
 

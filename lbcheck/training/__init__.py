@@ -5,6 +5,7 @@ source of data; both Kerases train here, tf_keras also over many replicas.
 Importing this package imports no framework.
 """
 
+from lbcheck.training.engines import check_data
 from lbcheck.training.loop import Workload
 from lbcheck.training.loop import evaluate
 from lbcheck.training.loop import plan
@@ -14,6 +15,7 @@ from lbcheck.training.options import Options
 __all__ = [
     "Options",
     "Workload",
+    "check_data",
     "evaluate",
     "plan",
     "run",

@@ -23,6 +23,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 from typing import TypedDict
 
 import lbcheck
@@ -157,9 +158,11 @@ class Record:
         if not place.is_dir():
             reason = os.strerror(errno.ENOTDIR)
             raise NotADirectoryError(errno.ENOTDIR, reason, str(place))
-        if not os.access(place, os.W_OK | os.X_OK):
-            reason = "cannot be written to"
-            raise PermissionError(errno.EACCES, reason, str(place))
+        try:
+            tempfile.TemporaryDirectory(dir=place, prefix=".").cleanup()
+        except OSError as error:
+            what = f"nothing can be written there ({error.strerror})"
+            raise OSError(error.errno, what, str(place)) from error
 
     def measure(self, line: dict, timing: dict) -> None:
         """Adds one interval's numbers; they stay if the machine fails."""
