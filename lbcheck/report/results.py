@@ -150,5 +150,12 @@ def to_csv(results: dict[str, Any]) -> str:
             keys = [table, *(row.get(key, "") for key in _KEYS[1:])]
             for name, value in row.items():
                 if name not in _KEYS and value is not None:
-                    writer.writerow([*keys, name, value])
+                    writer.writerow(map(_cell, [*keys, name, value]))
     return file.getvalue()
+
+
+def _cell(value):
+    """The value; a text that a spreadsheet would compute is quoted."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
+        return f"'{value}"
+    return value
