@@ -1078,6 +1078,26 @@ class BadInputTest(tf.test.TestCase, parameterized.TestCase):
         del config["learning_rate"]  # tf_keras itself gives NumPy's
         json.dumps(config)
 
+    @parameterized.named_parameters(*BOTH)
+    def test_rate_assigned_later_is_checked_too(self, kind):
+        optimizer = room(kind).LAMB(0.25)
+        for bad, error in [
+            (float("nan"), ValueError),
+            (tf.constant(-1.0), ValueError),
+            ("0.1", TypeError),
+            (lambda step: 0.1, TypeError),
+        ]:
+            with self.assertRaisesRegex(error, "^LAMB: .*`learning_rate`"):
+                optimizer.learning_rate = bad
+        self.assertAllClose(optimizer.learning_rate, 0.25)
+        optimizer.learning_rate = np.float32(0.5)
+        self.assertAllClose(optimizer.learning_rate, 0.5)
+        optimizer.learning_rate = lbcheck.schedules.Constant(0.125)
+        optimizer.apply_gradients(
+            [(tf.constant([1.0]), make_variable(kind, [1.0], "bias"))]
+        )
+        self.assertAllClose(optimizer.learning_rate, 0.125)
+
     @parameterized.parameters(("keras3", "tf_keras"), ("tf_keras", "keras3"))
     def test_schedule_of_the_other_keras(self, kind, other):
         schedule = KERAS[other].optimizers.schedules.PolynomialDecay(0.1, 10)

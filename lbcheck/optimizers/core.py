@@ -391,6 +391,17 @@ class Core:
             )
 
     @property
+    def learning_rate(self):
+        """The rate now, as this Keras has it."""
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate):
+        if not base.is_live(base.plain(rate)):
+            rate = self._checked_rate(rate)
+        super(Core, type(self)).learning_rate.fset(self, rate)
+
+    @property
     def weight_decay(self):
         """The rule's decay coefficient; fixed when the optimizer is made."""
         return self.rule.weight_decay
@@ -508,7 +519,7 @@ class Core:
         ):
             return self._learning_rate
         now, given = self._rate_variable(), self._given_rate
-        if now != np.float32(given):  # assigned since
+        if np.float32(now) != np.float32(given):  # assigned since
             return now
         return None if isinstance(given, DefaultRate) else given
 

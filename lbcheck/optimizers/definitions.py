@@ -31,8 +31,8 @@ exclude_from_weight_decay: List of regular expressions, searched
 _ADAPTATION = """
 exclude_from_layer_adaptation: The same kind of list for the trust ratio,
     or "same" as `exclude_from_weight_decay`. None (default): the dialect's,
-    () of those that adapt every variable, {everything}, and "same" of the
-    others.
+    which is "same", or () where every variable has a ratio:
+    {everything}.
 fallback: An lbcheck optimizer for the variables without trust ratio, with
     its own hyperparameters and lists. It takes this optimizer's rate or
     schedule unless it was given one itself. None (default):

@@ -75,7 +75,7 @@ def is_finite(value) -> bool:
     return abs(value) <= sys.float_info.max
 
 
-def _is_live(value) -> bool:
+def is_live(value) -> bool:
     """Whether it is a scalar number that only a step knows."""
     kind = str(getattr(value, "dtype", ""))
     return getattr(value, "shape", None) == () and (
@@ -86,7 +86,7 @@ def _is_live(value) -> bool:
 def check_number(owner: str, name: str, value, bound: Bound) -> None:
     """Refuses a Python value outside `bound`, and what is no scalar."""
     if not is_number(value):
-        if _is_live(value):
+        if is_live(value):
             return
         raise TypeError(
             f"{owner}: `{name}` must be a number, received "
