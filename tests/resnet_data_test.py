@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from PIL import Image
 
 from lbcheck import tfrecords
@@ -108,12 +109,13 @@ def test_a_stream_of_tensorflow_feeds_the_replicas_in_turn():
 def test_no_thread_tunes_what_fit_and_trials_read():
     source = numbered()
     of_tensorflow = tf.data.Dataset.from_tensors((np.zeros(8), np.zeros(8)))
-    trial = feed.make(of_tensorflow, 8, "train", None, on_tensorflow=True)
+    trial = feed.make(
+        lambda seed: of_tensorflow, False, 0, 8, "train", tf_keras, True
+    )
     for read in (
         streams.dataset(source.train, 4, 0),
         streams.dataset(source.validation, 4),
         trial.batches(),
-        trial.batches(8),
     ):
         assert read.options().autotune.enabled is False
 
