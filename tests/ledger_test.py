@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import datetime
 import json
 import logging
 import multiprocessing
@@ -9,6 +10,7 @@ import os
 import pathlib
 import sqlite3
 import tempfile
+import threading
 import time
 import wsgiref.util
 
@@ -556,3 +558,120 @@ def test_export(tmp_path):
     with pytest.raises(ValueError):
         records.export(tmp_path, study, [{**done[0], "seconds": float("inf")}])
     assert [p.name for p in tmp_path.iterdir()] == [records.TRIALS]
+
+
+def scalars(run):
+    """{tag: [value]} of a TensorBoard run, by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing import event_file_loader
+
+    [file] = run.iterdir()
+    found = {}
+    for event in event_file_loader.EventFileLoader(str(file)).Load():
+        for value in event.summary.value:
+            if value.tensor.float_val:
+                found.setdefault(value.tag, []).append(
+                    value.tensor.float_val[0]
+                )
+    return found
+
+
+def test_eight_processes_export_at_once(tmp_path):
+    """Each run holds its own trial, and every file is whole."""
+    study = make_study(trials=12)
+    done = [make_record(task) for task in first_tasks(study)]
+    with concurrent.futures.ProcessPoolExecutor(8, _PROCESSES) as pool:
+        futures = [
+            pool.submit(ledger_worker.export_often, tmp_path, study, done, 200)
+            for _ in range(8)
+        ]
+        for future in futures:
+            future.result()
+    lines = (tmp_path / records.TRIALS).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == done
+    assert len(list((tmp_path / "tensorboard").glob("*/*/*"))) == len(done)
+    for record in done:
+        run = tmp_path / "tensorboard" / "{arm}/{stage}".format(**record)
+        found = scalars(run / f"{record['index']:04d}")
+        expected = {
+            f"{part}/{name}": [pytest.approx(value, rel=1e-6)]
+            for part, metrics in (record["metrics"] or {}).items()
+            for name, value in metrics.items()
+        }
+        assert found == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "tensorboard",
+        records.TRIALS,
+    ]
+
+
+def test_many_open_one_new_folder(tmp_path):
+    """None sees half a study, and the largest number of seeds stays."""
+    with concurrent.futures.ProcessPoolExecutor(6, _PROCESSES) as pool:
+        for turn in range(20):
+            folder = tmp_path / str(turn)
+            futures = [
+                pool.submit(
+                    ledger_worker.open_new, folder, make_study(seeds=seeds)
+                )
+                for seeds in range(3, 9)
+            ]
+            for future in futures:
+                assert isinstance(future.result(), dict), future.result()
+            assert records.read(folder)["seeds"] == 8
+
+
+def test_storage_that_comes_back(tmp_path, capsys):
+    """What was trained meanwhile is kept, and nobody takes it away."""
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    tasks = first_tasks(study, 1)
+    shared.add(tasks)
+    away = tmp_path / "away"
+    with shared.claim() as claim:
+        shared.storage.engine.dispose()
+        (tmp_path / records.LEDGER).rename(away)
+        (tmp_path / records.LEDGER).mkdir()  # which no database can be
+
+        def back():
+            time.sleep(2)
+            (tmp_path / records.LEDGER).rmdir()
+            away.rename(tmp_path / records.LEDGER)
+
+        returning = threading.Thread(target=back)
+        returning.start()
+        record = make_record(claim.task)
+        assert claim.finish(record)
+        returning.join()
+    assert shared.records() == [record]
+    told = capsys.readouterr().err.splitlines()
+    assert "ledger.db: the ledger cannot be used: " in told[0]
+    assert told[-1].endswith("the ledger is back.")
+    shared.storage.engine.dispose()
+    (tmp_path / records.LEDGER).rename(away)
+    (tmp_path / records.LEDGER).mkdir()
+    shared.patience = 0.1
+    with pytest.raises(errors.Unavailable, match="The same command goes on"):
+        shared.records()
+
+
+def test_a_worker_says_for_whom_it_waits(tmp_path, capsys, monkeypatch):
+    study = make_study(trials=2)
+    busy, shared = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    busy.add(first_tasks(study, 1))
+    claim = busy.claim()
+    monkeypatch.setattr(worker, "_PAUSE", 0.05)
+    monkeypatch.setattr(worker, "_QUIET", 0.1)
+    monkeypatch.setattr(worker, "_LONGEST", 0.5)
+    with pytest.raises(errors.Unavailable) as raised:
+        worker.work(shared, One(study), ledger_worker.Trainer())
+    claim.abandon()
+    trial = f"nesterov broad 0 (since {datetime.date.today():%Y-}"
+    assert f"for {trial}" in str(raised.value)
+    assert capsys.readouterr().err.count(f"Waiting for {trial}") == 1
+
+
+class One(protocol.Protocol):
+    """A study of nothing but its first trial."""
+
+    def next_tasks(self, records):
+        return super().next_tasks(records)[:1]

@@ -2,11 +2,15 @@
 
 import os
 import random
+import sys
 import time
+import types
 
 from lbcheck.study import ledger
 from lbcheck.study import protocol
 from lbcheck.study import records
+from lbcheck.study import records as study_records
+from lbcheck.study import tensorboard
 from lbcheck.study import worker
 
 RATES = {"min": 0.01, "max": 10.0, "scale": "log"}
@@ -145,3 +149,26 @@ def claim_all(folder, study, workers):
         claim.finish(make_record(claim.task))
     shared.close()
     return [claim.task for claim in claims]
+
+
+def export_often(folder, study, records, times):
+    """Exports again and again, as a session does, at each turn new trials.
+
+    Args:
+        records: Of which each turn exports some more.
+        times: How often.
+    """
+    # TensorBoard's own sign that it shall do without TensorFlow.
+    sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+    for turn in range(times):
+        done = records[: len(records) * (turn + 1) // times]
+        study_records.export(folder, study, done)
+        tensorboard.write(folder, done)
+
+
+def open_new(folder, study):
+    """Opens the folder of a study as one of many; what is said of it."""
+    try:
+        return study_records.open_study(folder, study)
+    except study_records.StudyError as error:
+        return str(error)
