@@ -115,7 +115,7 @@ def test_lamb_tables_4_and_5_at_every_batch_size(batch):
         4 / (2**exponent * 1e2), rel=1e-12
     )
     assert imagenet.warmup == 0.3125 * 2 ** (math.log2(batch) - 9)
-    assert imagenet.total_steps == 90 * 1_281_167 // batch
+    assert imagenet.total_steps == -(-90 * 1_281_167 // batch)
     for setting in (bert, imagenet):
         row = (0.0, setting.peak_rate, 0.0, *setting[1:3], 1.0, 1.0)
         schedule = PolynomialWarmupDecay(*row)
@@ -212,9 +212,9 @@ def test_goyal_at_every_step(initial):
     )
 
     def oracle(t):
-        if t < 781:
-            return initial + (3.2 - initial) * t / 781
-        return 3.2 * 0.1 ** sum(t >= b for b in (4691, 9383, 12511))
+        if t < 782:
+            return initial + (3.2 - initial) * t / 782
+        return 3.2 * 0.1 ** sum(t >= b for b in (4692, 9384, 12512))
 
     assert error_against(schedule, oracle, setting.total_steps) < 1e-12
 
@@ -244,6 +244,8 @@ def test_epochs_to_steps_gives_the_published_numbers():
     assert steps(72, 32768) == 2815
     assert steps(25, 32768) == 977
     assert steps(0.1, 10, examples=1000) == 10
+    for recipe in (schedules.lamb_imagenet, schedules.goyal_imagenet):
+        assert recipe(16_384).total_steps == 7038
 
 
 def test_square_root_and_linear_rules():

@@ -348,7 +348,8 @@ def phases(case: Case) -> list[Finding]:
             continue
         window = case.rates[index : index + max(8, len(case.rates) // 50)]
         ended = len(case.rates) - _zero_tail(case)
-        if np.max(window) > 1.01 * window[0]:
+        # A short warm-up lies between two rows of a log.
+        if np.max(window) > 1.01 * min(window[0], case.rates[index - 1]):
             continue
         if not np.any(window) and abs(ended - index) <= 1:
             # The zeros up to the end of the run are reported there.

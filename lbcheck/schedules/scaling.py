@@ -10,7 +10,7 @@ IMAGENET_EXAMPLES = 1_281_167
 """Training images of ImageNet, ILSVRC 2012."""
 
 _BERT_EXAMPLES = 32_768 * 15_625
-_RULES = ("floor", "mlperf4")
+_RULES = ("floor", "ceil", "mlperf4")
 
 
 class Settings(NamedTuple):
@@ -96,19 +96,20 @@ def epochs_to_steps(
     examples: int = IMAGENET_EXAMPLES,
     rule: str = "floor",
 ) -> int:
-    """Updates of a number of epochs, by the two rules of the papers.
+    """Updates of a number of epochs, by the three rules of the papers.
 
         floor:   floor(epochs * examples / batch_size)
+        ceil:    ceil(epochs * examples / batch_size)
         mlperf4: floor(epochs / 4 * ceil(4 * examples / batch_size))
 
-    The second counts four epochs, the interval of MLPerf's evaluations, as a
+    The third counts four epochs, the interval of MLPerf's evaluations, as a
     whole number of updates.
 
     Args:
         epochs: Passes over the data, at least 0.
         batch_size: Examples of one update, at least 1.
         examples: Examples of one epoch, at least 1.
-        rule: "floor" or "mlperf4".
+        rule: "floor", "ceil" or "mlperf4".
 
     Returns:
         The updates.
@@ -121,9 +122,12 @@ def epochs_to_steps(
         2512
         >>> [epochs_to_steps(n, 32768) for n in (68, 72)]
         [2658, 2815]
+        >>> epochs_to_steps(90, 16384, rule="ceil")
+        7038
 
     Source: Nado et al. 2021: 2,512 (Table 5) by "mlperf4", 2,658 and 2,815
-    (Tables 9 to 19) by "floor"; the rules are inferred from the numbers.
+    (Tables 9 to 19) by "floor"; You et al. 2019: 7,038 (Tables 9 to 25) by
+    "ceil"; the rules are inferred from the numbers.
     """
     owner = "epochs_to_steps"
     base.check_real(owner, "epochs", epochs)
@@ -137,7 +141,8 @@ def epochs_to_steps(
     epochs = fractions.Fraction(str(epochs))
     if rule == "mlperf4":
         return math.floor(epochs * -(-4 * count // batch) / 4)
-    return math.floor(epochs * count / batch)
+    updates = epochs * count / batch
+    return math.ceil(updates) if rule == "ceil" else math.floor(updates)
 
 
 def lamb_bert(batch_size: int) -> Settings:
@@ -177,7 +182,7 @@ def lamb_bert(batch_size: int) -> Settings:
     )
 
 
-def lamb_imagenet(batch_size: int, rule: str = "floor") -> Settings:
+def lamb_imagenet(batch_size: int, rule: str = "ceil") -> Settings:
     """LAMB's rate and warm-up for ResNet-50, 90 epochs of ImageNet.
 
         peak = 4e-2 sqrt(B / 32768),    warm-up = 20 B / 32768 epochs
@@ -194,7 +199,7 @@ def lamb_imagenet(batch_size: int, rule: str = "floor") -> Settings:
 
     Example:
         >>> lamb_imagenet(8192)[:3], lamb_imagenet(8192).warmup
-        ((0.02, 781, 14075), 5.0)
+        ((0.02, 782, 14076), 5.0)
 
     Source: You et al. 2019, Section 4.2 and Table 5.
     """
@@ -213,7 +218,7 @@ def lamb_imagenet(batch_size: int, rule: str = "floor") -> Settings:
     )
 
 
-def goyal_imagenet(batch_size: int, rule: str = "floor") -> Settings:
+def goyal_imagenet(batch_size: int, rule: str = "ceil") -> Settings:
     """Goyal's linear rule for ResNet-50, 90 epochs of ImageNet.
 
         peak = 0.1 B / 256,    warm-up = 5 epochs, x0.1 at 30, 60 and 80
@@ -231,7 +236,7 @@ def goyal_imagenet(batch_size: int, rule: str = "floor") -> Settings:
     Example:
         >>> goyal = goyal_imagenet(8192)
         >>> goyal.peak_rate, goyal.warmup_steps, goyal.boundaries
-        (3.2, 781, (4691, 9383, 12511))
+        (3.2, 782, (4692, 9384, 12512))
 
     Source: Goyal et al. 2017, Sections 2.1, 2.2 and 5.1.
     """

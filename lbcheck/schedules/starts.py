@@ -195,7 +195,11 @@ def peak(case: Case) -> list[Finding]:
         not known and (not low or case.rise is None)
     ):
         return []
-    if low and (_between_updates(case, meant) or ratio > 1 - _unseen(case)):
+    if low and (
+        _between_updates(case, meant)
+        or _between_rows(case, meant)
+        or ratio > 1 - _unseen(case)
+    ):
         return []
     return [
         Finding(
@@ -234,10 +238,25 @@ def _next(case) -> float:
     return limit or 0.0
 
 
+def _between_rows(case, meant) -> bool:
+    """Whether warm-up, at its pace, reaches the peak between rows of a log."""
+    if not case.is_log or case.gap == 1 or not case.warmup:
+        return False
+    before = np.flatnonzero(case.steps < case.warmup)
+    if not before.size or case.steps[before[-1]] == 0:
+        return bool(case.rates.argmax() <= 1)
+    last = before[-1]
+    pace = case.rates[last] * case.warmup / case.steps[last]
+    return case.warmup not in case.steps and pace > 0.999 * meant
+
+
 def _unseen(case) -> float:
     """By which part the peak may be higher, between two rows of a log."""
     if not case.is_log or case.gap == 1:
         return 0.0
+    if case.warmup and case.warmup in case.steps:
+        # That row is at the peak, or one update off.
+        return 2 / case.warmup
     top = int(np.argmax(case.rates))
     beside = np.abs(np.diff(case.rates[max(top - 1, 0) : top + 2]))
     return 2 * float(beside.max()) / case.highest
