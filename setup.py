@@ -67,6 +67,7 @@ setuptools.setup(
             "jax>=0.4.30",
             "optax>=0.2.3",
             "optuna-dashboard>=0.21",
+            "psycopg[binary]>=3.1",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.8",

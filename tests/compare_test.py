@@ -86,6 +86,20 @@ def finished(tmp_path_factory):
 # --- the command ----------------------------------------------------------
 
 
+def test_command_prints_json(finished):
+    folder, _ = finished
+    result = run(folder.parent, *ARGUMENTS, "--format=json")
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads(result.stdout)
+    written = json.loads((folder / "results.json").read_text())
+    assert found["finished"] is True
+    for key in ("answer", "more_seeds", "sentence"):
+        assert found[key] == written["verdict"][key]
+    assert found["arms"] == written["tables"]["arms"]
+    assert found["report"] == "study/report.html"
+    assert found["news"].startswith("0 of 24 trials were run now")
+
+
 def test_command_prints_the_answer_and_the_report(finished):
     folder, result = finished
     answer = json.loads((folder / "results.json").read_text())["verdict"]
@@ -432,9 +446,13 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         (["--output_dir=a_file"], "a_file"),
         (["--output_dir=a_file/study"], "a_file"),
         (["--output_dir=."], "holds no study"),
-        (["--storage=nonsense"], "'nonsense' is no storage"),
+        (["--storage=nonsense"], "The storage is no URL"),
+        (["--output_dir=what?"], "cannot have a '?'"),
         (["--storage=sqlite:////no/such/folder/x.db"], "/no/such/folder"),
-        (["--storage=mysql://me:secret@127.0.0.1:1/x"], "mysql://me:***@"),
+        (
+            ["--storage=mysql://me:secret@127.0.0.1:1/x"],
+            "mysql://127.0.0.1:1/x",
+        ),
     ],
 )
 def test_refused_and_nothing_written(here, arguments, message):
@@ -446,11 +464,10 @@ def test_refused_and_nothing_written(here, arguments, message):
     assert [path.name for path in here.iterdir()] == ["a_file"]
 
 
-def test_all_diverged(here, capsys):
-    code = command(*SHORT, f"--workload={WORKLOAD}:not_a_number")
-    assert code == 3
-    printed = capsys.readouterr().err
-    assert "All 4 trials diverged, the first at update 0" in printed
+def test_all_diverged(here):
+    with pytest.raises(FloatingPointError) as raised:
+        command(*SHORT, f"--workload={WORKLOAD}:not_a_number")
+    assert "All 4 trials diverged, the first at update 0" in str(raised.value)
     statuses = {r["status"] for r in records_of(here / "lbcheck_study")}
     assert statuses == {"diverged"}
     assert (here / "lbcheck_study" / "report.html").exists()
@@ -478,9 +495,28 @@ def test_dry_run_writes_nothing(here, capsys):
     assert not (here / "lbcheck_study").exists()
 
 
-def test_passwords_are_not_recorded():
-    from lbcheck.study import compare_command
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:se/cret@host/x",
+        "postgresql://host/x?password=se/cret",
+        "postgresql://me:se%2Fcret@host/x",
+        "postgresql://me:se%2fcret@host/x?sslmode=require",
+    ],
+)
+def test_passwords_are_not_recorded(url):
+    from lbcheck.study import storage
 
-    assert compare_command._without_passwords(
-        ["--storage=postgresql://me:secret@host/x", "--seed=1"]
-    ) == ["--storage=postgresql://me:***@host/x", "--seed=1"]
+    for words in (
+        [f"--storage={url}", "--seed=1"],
+        ["-storage", url, "--seed=1"],
+        [f"--storage={url.replace('host', 'old')}", f"--storage={url}"],
+        ["--storage=postgresql:/me:se/cret@host", f"--storage={url}"],
+        ["train.py", f"db='{url}'", "--password", "se/cret"],
+        ["train.py", "--password=se%2Fcret"],
+    ):
+        kept = storage.without_credentials(words, url)
+        assert not any(re.search("cret", word) for word in kept)
+        assert [w for w in kept if "1" in w] == [w for w in words if "1" in w]
+    words = ["lbcheck", "--storage=sqlite:////me@home/l.db", "--workload=a:b"]
+    assert storage.without_credentials(words, words[1][10:]) == words

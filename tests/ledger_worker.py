@@ -116,6 +116,16 @@ def run_study(folder, study, heartbeat, trainer):
     shared.close()
 
 
+def run_in_storage(folder, study, url, seconds):
+    """The same with a storage apart from the folder."""
+    study = records.open_study(folder, study)
+    shared = ledger.Ledger(url, study)
+    trainer = Trainer(lambda: seconds)
+    worker.work(shared, protocol.Protocol(study), trainer)
+    records.export(folder, study, shared.records())
+    shared.close()
+
+
 def run_process(folder, study, heartbeat, flags, seconds):
     """The same in a process of its own.
 
