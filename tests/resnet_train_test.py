@@ -127,7 +127,11 @@ ROWS_6000 = {
         14.18,
         "LARS",
         PIPELINE
-        | dict(weight_decay=5.278e-5, exclude_from_layer_adaptation=[]),
+        | dict(
+            weight_decay=5.278e-5,
+            exclude_from_weight_decay=[],
+            exclude_from_layer_adaptation=[],
+        ),
         0.0,
     ),
     "table4_adam_epsilon_1e-8": (

@@ -181,7 +181,7 @@ class Core:
     """
 
     _rule_class: type[rules.Rule]
-    _optional: ClassVar[frozenset[str]]
+    _optional: ClassVar[frozenset[str]] = frozenset()
     """Arguments that are None where they are left to the dialect."""
     _fixed: ClassVar[dict[str, Any]] = {}
     """Switches that the class itself sets, whatever the dialect."""
