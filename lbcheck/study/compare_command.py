@@ -30,6 +30,7 @@ from lbcheck.study import storage
 from lbcheck.study import threads
 from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
+from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 
@@ -89,8 +90,9 @@ _SWITCHES = {
         "Only work on a study that another process has begun and reports.",
     ),
 }
-_OF_THE_CALL = ("dry_run", "join", "num_workers", "progress")
+_OF_THE_CALL = ("dry_run", "format", "join", "num_workers", "progress")
 
+command.define_format(FLAGS)
 for _name, (_default, _text) in _TEXTS.items():
     flags.DEFINE_string(_name, _default, _text, flag_values=FLAGS)
 for _name, (_default, _least, _text) in _COUNTS.items():
@@ -118,6 +120,8 @@ def main(argv):
         raise app.UsageError(
             f"lbcheck compare takes flags only, received {words}."
         )
+    if FLAGS.dry_run and FLAGS.format == "json":
+        raise app.UsageError("--format=json: a dry run prints text only.")
     if FLAGS.workload is None:
         raise app.UsageError("--workload=module:function is needed.")
     threads.limit(FLAGS.threads)
@@ -157,7 +161,8 @@ def _run():
             return exit_codes.INTERRUPTED
         session.publish()
         news = session.news()
-    print(Comparison(session.folder, news))
+    comparison = Comparison(session.folder, news)
+    print(comparison.to_json() if FLAGS.format == "json" else comparison)
     return exit_codes.FINISHED
 
 

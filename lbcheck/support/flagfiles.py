@@ -77,9 +77,11 @@ def _read(path, including):
 
 def _arguments(line, where, folder, inside):
     if not line.startswith("-") or CONTROL.search(line):
+        # Not all of it, which may hold a password.
+        begins = schema.shown(re.split(r"[=:\s]", line)[0])
         raise app.UsageError(
-            f"{where}: expected a flag such as --seed=1, received "
-            f"{schema.shown(line)}."
+            f"{where}: expected a flag such as --seed=1, received a line that "
+            f"begins with {begins}."
         )
     directive = _DIRECTIVE.fullmatch(line)
     if directive:
