@@ -4,6 +4,8 @@ import dataclasses
 import math
 import numbers
 
+from lbcheck.study import formats
+
 SELECTIONS = ("validation", "training")
 
 
@@ -39,20 +41,21 @@ class Settings:
     threads: int | None = None
 
     def __post_init__(self):
-        for name, least in (
-            ("trials", 1),
-            ("refined_trials", 0),
-            ("seeds", 1),
-            ("seed", 0),
-            ("threads", 1),
+        for name, least, most in (
+            ("trials", 1, formats.MOST_POINTS),
+            ("refined_trials", 0, formats.MOST_POINTS),
+            ("seeds", 1, formats.MOST_SEEDS),
+            ("seed", 0, 2**63 - 1),
+            ("threads", 1, 1024),
         ):
             value = getattr(self, name)
             if name == "threads" and value is None:
                 continue
-            if not _is_number(value, numbers.Integral) or value < least:
+            is_whole = _is_number(value, numbers.Integral)
+            if not is_whole or not least <= value <= most:
                 raise ValueError(
-                    f"{name} must be a whole number of at least {least}, "
-                    f"received {value!r}."
+                    f"{name} must be a whole number of at least {least} and "
+                    f"at most {most:,}, received {value!r}."
                 )
         for name in ("margin", "target"):
             value = getattr(self, name)
