@@ -132,9 +132,16 @@ def _lengths(path):
     if missing:
         raise ValueError(
             f"{path}: record 0: no pretraining record, it lacks "
-            f"{', '.join(missing)}; it has {', '.join(sorted(features))}."
+            f"{', '.join(missing)}; it has {_shown(features)}."
         )
     return _checked_lengths(path, features)
+
+
+def _shown(names) -> str:
+    """Names that a file gives, for a message; some of them are enough."""
+    found = sorted(names)
+    more = ", ..." if len(found) > 12 else ""
+    return ", ".join(ascii(name[:40])[1:-1] for name in found[:12]) + more
 
 
 def _checked_lengths(path, features):
@@ -225,6 +232,24 @@ def parser(records: Records, paths: list[str], settings: dict):
         return inputs, {name: found[name] for name in labels}
 
     return parse
+
+
+def verify(records: Records) -> None:
+    """Reads the files whole, with their checksums and as tf.train.Examples.
+
+    Raises:
+        ValueError: Names the file and the record that is damaged.
+    """
+    for path in records.paths:
+        tfrecords.read_whole(path)
+        found = tf.data.TFRecordDataset(path).as_numpy_iterator()
+        for number, data in enumerate(found):
+            try:
+                tf.train.Example.FromString(data)
+            except message.DecodeError as error:
+                raise ValueError(
+                    f"{path}: record {number}: no tf.train.Example ({error})."
+                ) from error
 
 
 def arrays(records: Records, settings: dict):

@@ -190,14 +190,13 @@ class Source:
         return lines
 
     def verify(self) -> None:
-        """Reads all files with their checksums.
+        """Reads all files with their checksums and records.
 
         Raises:
             ValueError: Names the file and the record that is damaged.
         """
         for records in filter(None, (self._train, self._validation)):
-            for path in records.paths:
-                tfrecords.read_whole(path)
+            pretraining_records.verify(records)
 
     def _read_all(self, records):
         counts = tfrecords.count(records.paths)
@@ -213,10 +212,8 @@ class Source:
                 self._parser(records, records.paths), _PARALLEL
             ):
                 pass
-        except tf.errors.OpError as error:
-            if isinstance(error, tf.errors.DataLossError):
-                self.verify()
-            raise ValueError(loop.brief(error)) from error
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            raise ValueError(loop.named(error, self)) from error
 
 
 def _add_weight_per_example(inputs, labels):

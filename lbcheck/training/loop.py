@@ -318,20 +318,10 @@ class _Run:
             return exit_codes.UNAVAILABLE
         if not _is_refusal(error):
             raise error
-        message = self._named(error)
+        message = named(error, self._source)
         if not self._begun:
             raise ValueError(message) from error
         return self._end(exit_codes.REFUSED, "refused", message)
-
-    def _named(self, error):
-        """The message; TensorFlow does not say which file is damaged."""
-        verify = getattr(self._source, "verify", None)
-        if type(error).__name__ == "DataLossError" and verify:
-            try:
-                verify()
-            except ValueError as found:
-                return str(found)
-        return brief(error)
 
     def _end(self, code, status, message, **details):
         print(message, file=sys.stderr, flush=True)
@@ -370,6 +360,21 @@ def _is_lost_worker(error) -> bool:
         "FailedPreconditionError",
     )
     return type(error).__name__ in names
+
+
+def named(error, source) -> str:
+    """The message; TensorFlow does not say which file is damaged.
+
+    Its message of a damaged record may hold bytes that are no text, which
+    arrives here as a UnicodeDecodeError.
+    """
+    kinds = ("DataLossError", "UnicodeDecodeError")
+    if type(error).__name__ in kinds and hasattr(source, "verify"):
+        try:
+            source.verify()
+        except ValueError as found:
+            return str(found)
+    return brief(error)
 
 
 def brief(error) -> str:
