@@ -393,9 +393,11 @@ class Sparse(Arrays):
     take = staticmethod(stream.Stream.take)
 
     def _part(self, chosen):
+        import tensorflow as tf
+
         def part(leaf):
             if _is_array(leaf):
-                return leaf[chosen]
+                return tf.constant(leaf[chosen])
             return stream.sparse_tensor(leaf[chosen], leaf.dtype)
 
         return content.tree_map(part, self._data)

@@ -179,6 +179,8 @@ class Program:
             )
         known = _by_handle([*decided, *self._scalars.values()])
         touched = _by_handle(v for graph in graphs for v in graph.variables)
+        # Fused kernels take handles of slots, of which a graph says nothing.
+        touched |= _by_handle(map(_native, self.optimizer.variables))
         others = [v for key, v in touched.items() if key not in known]
         self._clean = _read(others)
         self._variables = [*decided, *others]

@@ -36,8 +36,10 @@ class Rebuilt:
         """As `Program.train`, but statistics are looked at in the end only."""
         healthy, taken = True, 0
         for data in feed.updates(seed, first, count):
-            data = data if isinstance(data, tuple) else (data,)
-            logs = self.model.train_on_batch(*data, return_dict=True)
+            if models.on_tensorflow(self.model):
+                logs = self.model.train_step(data)
+            else:
+                logs = self.model.train_on_batch(*data, return_dict=True)
             healthy = math.isfinite(float(logs.get("loss", 0.0)))
             taken += 1
             if not healthy:

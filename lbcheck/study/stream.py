@@ -94,6 +94,12 @@ class Stream:
 
         example = self.example()
         specs = tf.nest.flatten(self.batch_signature)
+        if any(spec.shape.rank is None for spec in specs):
+            raise ValueError(
+                f"`{self._name}`: TensorFlow does not know how many dimensions "
+                "its elements have; say so after a function of Python, such as "
+                "by tf.ensure_shape(x, (None, 28, 28))."
+            )
         rank_0 = [s for s in specs if s.shape.rank == 0]
         if rank_0 or len(content.sizes(example)) != 1:
             raise ValueError(
@@ -210,10 +216,10 @@ class Stream:
         if len(shapes) == 1 and None not in shapes:
             return True
         raise ValueError(
-            f"`{self._name}`: its batches have {_range(found)} examples whose "
-            f"shapes differ, and batch_size={self._batch_size} asks for that "
-            "many; set batch_size to theirs or batch them so, such as "
-            f".padded_batch({self._batch_size})."
+            f"`{self._name}`: its batches have {_range(found)} examples, and "
+            "those of other shapes, ragged or sparse ones cannot be joined to "
+            f"batch_size={self._batch_size}; batch them by it, such as "
+            f".padded_batch({self._batch_size}), or set batch_size to theirs."
         )
 
     def _updates(self, seed):

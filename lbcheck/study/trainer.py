@@ -3,6 +3,8 @@
 import math
 import time
 
+import numpy as np
+
 from lbcheck import keras_choice
 from lbcheck.study import feed as feeds
 from lbcheck.study import formats
@@ -76,18 +78,28 @@ class Trainer:
         self._validation = self._feed(function, False, 0, "validation")
         self._train_of, self._by_seed = feeds.of_seed(workload.train, "train")
         train = self._training_data(0)
-        with errors.named("The model"):
-            models.ready(workload, model, train.example())
-            logs = models.look(model, train.example())
+        try:
+            logs = self._reported(model, train)
+        except ValueError:
+            if self._keeps_size or train.count is None:
+                raise
+            # Some take whole batches only, which nothing else shows.
+            self._keeps_size = True
+            for feed in (train, self._validation):
+                feed.keep_size()
+            model = models.create(workload, self._arguments(), 0)
+            logs = self._reported(model, train)
         self._is_traced = models.is_traced(model)
-        self.metric, self.mode = workload.judged_by(logs)
+        single = [n for n, v in logs.items() if np.shape(v) == ()]
+        self.metric, self.mode = workload.judged_by(models.flat(logs), single)
         trained = model.trainable_variables
         if not trained:
             raise ValueError(
                 "Workload: the model has no weights to train; all of its "
                 "layers are frozen, or it has none with weights."
             )
-        self._num_validation = self._validation.total()
+        with errors.named("`validation`"):
+            self._num_validation = self._validation.total()
         self._facts = {
             "keras": keras_choice.of(model),
             "backend": models.backend(model),
@@ -100,12 +112,25 @@ class Trainer:
             "data": [train.describe(), self._validation.describe()],
         }
 
+    def _reported(self, model, train):
+        """What one batch reports, of a model that becomes ready by it."""
+        with errors.named("The model"):
+            models.ready(self._workload, model, train.example())
+            return models.look(model, train.example())
+
     def _arguments(self):
         """Hyperparameters for build_model: those of each arm's first point."""
         workload, arguments = self._workload, {}
         for arm in self._arms.values():
             (point,) = arm.space.points(0, 0, 1, workload.steps)
-            arguments |= arm.resolve(point, workload.model_arguments).model
+            given = arm.resolve(point, workload.model_arguments).model
+            missing = [n for n in workload.needed_arguments if n not in given]
+            if missing:
+                raise ValueError(
+                    f"Workload: `build_model` needs {', '.join(missing)}, "
+                    f"which {arm} neither searches nor fixes."
+                )
+            arguments |= given
         return arguments
 
     def fresh(self, seed: int):
@@ -133,15 +158,16 @@ class Trainer:
         }
 
     def _feed(self, function, by_seed, seed, name):
-        feed = feeds.make(
-            function,
-            by_seed,
-            seed,
-            self._workload.batch_size,
-            name,
-            self._keras,
-            self._on_tensorflow,
-        )
+        with errors.named(f"`{name}`"):
+            feed = feeds.make(
+                function,
+                by_seed,
+                seed,
+                self._workload.batch_size,
+                name,
+                self._keras,
+                self._on_tensorflow,
+            )
         if self._keeps_size:
             feed.keep_size()
         return feed
@@ -156,7 +182,8 @@ class Trainer:
                 self._train_of, self._by_seed, seed, "train"
             )
             self._train_seed = seed
-            self._train.check_updates()
+            with errors.named("`train`"):
+                self._train.check_updates()
         return self._train
 
     @property
@@ -221,7 +248,7 @@ class Trainer:
             schedule = self._schedule(arm, task["hyperparameters"])
         if not self.audit(task["arm"]):
             diagnostics_every = 0
-        with random_state.kept(), errors.named(f"{arm}"):
+        with random_state.kept(), errors.named(f"A trial of {arm}"):
             feed = self._training_data(task["seed"])
             runner = self._runners[task["arm"]]
             runner.begin(

@@ -71,6 +71,16 @@ class Workload(NamedTuple):
             in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         )
 
+    @property
+    def needed_arguments(self) -> tuple[str, ...]:
+        """Those that have no default."""
+        parameters = inspect.signature(self.build_model).parameters
+        return tuple(
+            name
+            for name in self.model_arguments
+            if parameters[name].default is inspect.Parameter.empty
+        )
+
     def check(self) -> None:
         """Refuses what no trial could run.
 
@@ -99,14 +109,25 @@ class Workload(NamedTuple):
                 f"{self.mode!r}."
             )
 
-    def judged_by(self, names) -> tuple[str, str]:
+    def judged_by(self, names, single) -> tuple[str, str]:
         """(metric, mode) among the names that evaluation reports.
 
+        Args:
+            names: All of them; several of a metric that is a vector.
+            single: Those of metrics that are one number.
+
         Raises:
-            ValueError: If the metric is not among them, or its name does not
-                tell whether high is good.
+            ValueError: If the metric is not among them, there are only
+                vectors to choose from, or its name does not tell whether
+                high is good.
         """
-        own = [name for name in names if not name.endswith("loss")]
+        own = [name for name in single if not name.endswith("loss")]
+        vectors = [name for name in names if name not in single]
+        if vectors and not own and self.metric is None:
+            raise ValueError(
+                "Workload: the model reports several numbers of a metric; set "
+                f"`metric` to one of {', '.join(vectors[:_LISTED])}."
+            )
         metric = self.metric or (own[0] if own else "loss")
         if metric not in names:
             listed = ", ".join([*names][:_LISTED])

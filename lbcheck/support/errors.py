@@ -42,6 +42,7 @@ _ACCOUNTS = (
     "in user code",
     "[[",
 )
+_PIPELINE = re.compile(r"Error in user-defined function passed to .*: (?=\w+:)")
 _NAMED = re.compile(r"\w+(Error|Exception): ")
 
 
@@ -152,6 +153,7 @@ def cleaned(error: Exception) -> str:
     if not any(account in text for account in _ACCOUNTS):
         return text.strip()
     text = text.partition("\nTraceback (most recent call last)")[0]
+    text = _PIPELINE.sub("", text)
     lines = [line.strip() for line in _FILE.split(text)[-1].splitlines()]
     said = [line for line in lines if line and not line.startswith(_ACCOUNTS)]
     return " ".join(said).removeprefix(f"{type(error).__name__}: ")
