@@ -4,11 +4,15 @@ import json
 import multiprocessing
 import pathlib
 import random
+import signal
+import subprocess
+import sys
 import time
 
 import optuna
 import pytest
 
+from lbcheck.study import processes
 from lbcheck.study import records
 from tests import ledger_worker
 
@@ -99,3 +103,79 @@ def test_killed_workers(tmp_path, kills, trials):
     ]
     assert states.count("FAIL") >= kills // 10  # killed during a trial
     assert "RUNNING" not in states
+
+
+def test_dead_helper_is_reported_and_replaced(tmp_path, capfd):
+    """At once, with its reason, and not without end."""
+    code = (
+        "import pathlib, sys\n"
+        f"pathlib.Path({str(tmp_path)!r}, str(id(sys))).touch()\n"
+        "print('much', file=sys.stderr)\n"
+        "sys.exit('no disk left')\n"
+    )
+    with processes.Helpers([sys.executable, "-c", code], 1):
+        told, deadline = "", time.monotonic() + 60
+        while "go on without" not in told and time.monotonic() < deadline:
+            time.sleep(0.05)
+            told += capfd.readouterr().err
+    again = "Worker 2 ended: no disk left (exit code 1). It is started again."
+    assert told.splitlines() == [
+        again,
+        again,
+        "Worker 2 ended: no disk left (exit code 1). It ended 3 times; the "
+        "others go on without it.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code", ["import sys; sys.stdin.read()", "import time; time.sleep(600)"]
+)
+def test_helpers_that_are_well_say_nothing(code, capfd):
+    with processes.Helpers([sys.executable, "-c", code], 2):
+        time.sleep(0.5)
+    assert capfd.readouterr() == ("", "")
+
+
+_SWALLOWS = """
+import time
+from lbcheck.study import processes
+try:
+    with processes.interruptible():
+        for turn in range(3):
+            {check}
+            try:
+                if not turn:
+                    print("ready", flush=True)
+                time.sleep(30)
+            except BaseException:  # as libraries do
+                print("swallowed", flush=True)
+                {after}
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    "check, after, signals",
+    [
+        ("processes.check_interrupted()", "pass", 1),
+        ("pass", "raise ValueError('a consequence')", 1),
+        ("pass", "if turn: break", 0),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_swallowed_signal_counts(check, after, signals, number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SWALLOWS.format(check=check, after=after)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "swallowed\n"
+    if not signals:  # the next one is raised again
+        time.sleep(1.2)
+        process.send_signal(number)
+        assert process.stdout.read() == "swallowed\n"
+        return
+    assert process.stdout.read() == "interrupted\n"

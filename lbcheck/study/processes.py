@@ -26,8 +26,8 @@ class Helpers:
     """Processes that work on the study of this one; a context.
 
     One that ends before the study is done is reported and started again, a
-    few times. They end when the study is done; when this process leaves the
-    context, or dies, their standard input ends, and with it they.
+    few times. They end when the study is done or this process leaves the
+    context; when it dies, their standard input ends, and with it they.
 
     Args:
         command: What to run.
@@ -55,7 +55,7 @@ class Helpers:
         running = [process for process in self._running if process]
         try:
             for process in running:
-                process.stdin.close()
+                process.terminate()
             for thread in self._threads:
                 thread.join(_PATIENCE)
         finally:
