@@ -7,14 +7,20 @@ r"""Trains on SQuAD, answers its questions, and evaluates answers.
 Files of SQuAD v1.1, or v2.0 with --version_2_with_negative; --mode is any of
 train,predict,evaluate. Without further flags the protocol is that of Devlin et
 al. 2018. --num_seeds=6 fine-tunes six times from one checkpoint and tells the
-spread. The same command goes on where it was stopped. Exit codes: 0 finished,
-2 refused, 3 diverged, 69 another worker is lost, 75 interrupted by SIGTERM.
+spread. The same command goes on where it was stopped. --dry_run shows every
+setting and what is missing; --format=json prints nothing but the scores. Exit
+codes: 0 finished, 2 refused, 3 diverged, 69 another worker is lost, 75
+interrupted by SIGTERM.
 """
 
+import contextlib
 import functools
 import json
 import os
 import pathlib
+import sys
+from typing import NotRequired
+from typing import TypedDict
 
 from absl import app
 from absl import flags
@@ -35,6 +41,7 @@ from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
 from lbcheck.support import files
+from lbcheck.support import schema
 from lbcheck.training import checkpoints
 
 FLAGS = flags.FlagValues()
@@ -45,6 +52,27 @@ NBEST = "nbest_predictions.json"
 NULL_ODDS = "null_odds.json"
 SCORES = "eval_results.json"
 DIAGNOSTICS = "diagnostics.json"
+
+
+class _Counts(TypedDict):
+    questions: schema.Index
+    windows: schema.Index
+    truncated_questions: schema.Index
+    unusable_answers: schema.Index
+    without_answer_window: schema.Index
+    cut_answers: schema.Index
+    tokens: schema.Whole
+    unknown_tokens: schema.Whole
+    long_answers: schema.Index
+    whole_word_answers: NotRequired[schema.Index]  # newer than the others
+    trained_exact_match: NotRequired[schema.Number | None]
+
+
+class _Diagnostics(TypedDict):
+    warnings: NotRequired[list[str]]
+    train: NotRequired[_Counts]
+    predict: NotRequired[_Counts]
+    skipped_updates: NotRequired[schema.Index | None]
 
 
 class Questions:
@@ -92,8 +120,13 @@ class Questions:
 
     @functools.cached_property
     def train(self):
-        """Windows to train on."""
-        return self._features(self._read("train"), training=True)
+        """Questions to train on."""
+        return self._read("train")
+
+    @functools.cached_property
+    def train_features(self):
+        """Their windows."""
+        return self._features(self.train, training=True)
 
     @functools.cached_property
     def dev(self):
@@ -109,7 +142,8 @@ class Questions:
         part = "dev" if kind == "predict" else kind
         second = FLAGS.version_2_with_negative
         path = settings.file(FLAGS[f"{kind}_file"].value, part, second)
-        dataset = squad_data.read(path, second, FLAGS.strict)
+        answered = kind == "train" or "evaluate" in FLAGS.mode
+        dataset = squad_data.read(path, second, FLAGS.strict, answered)
         if dataset.problems:
             print(
                 f"warning: {path}: {len(dataset.problems):,} answers do not "
@@ -143,29 +177,50 @@ class Questions:
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
-    questions = Questions()
+    if FLAGS.dry_run:
+        print(_description(Questions()))
+        return exit_codes.FINISHED
+    if FLAGS.format == "text":
+        return _all(Questions())
+    result = SCORES if FLAGS.num_seeds == 1 else squad_stability.RECORD
+    path = pathlib.Path(FLAGS.output_dir, result)
+    with contextlib.redirect_stdout(sys.stderr):
+        code = _all(Questions())
+    if code == exit_codes.FINISHED:
+        print(json.dumps(schema.read(path)))
+    return code
+
+
+def _all(questions) -> int:
+    """The run, or one for each seed."""
+    if FLAGS.mode != ["train"]:
+        questions.dev  # noqa: B018, refused before training if at all
     if FLAGS.num_seeds == 1:
         return _run(questions)
     folder, scores = FLAGS.output_dir, {}
     for seed in range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds):
-        FLAGS.seed = seed
-        FLAGS.output_dir = os.path.join(folder, f"seed-{seed}")
+        _choose_seed(folder, seed)
         print(f"Seed {seed}:", flush=True)
         code = _run(questions)
         if code != exit_codes.FINISHED:
             return code
         if "evaluate" in FLAGS.mode:
-            scores[seed] = _read_json(SCORES)
+            scores[seed] = _read_json(SCORES, dict[str, schema.Number])
     if scores:
         print("\n".join(squad_stability.write(folder, scores)))
     return exit_codes.FINISHED
+
+
+def _choose_seed(folder, seed):
+    FLAGS.seed = seed
+    FLAGS.output_dir = os.path.join(folder, f"seed-{seed}")
 
 
 def _run(questions) -> int:
     """One run: its training, predictions and scores."""
     if "train" in FLAGS.mode:
         code = _train(questions)
-        if code != exit_codes.FINISHED or FLAGS.dry_run:
+        if code != exit_codes.FINISHED:
             return code
     if "predict" in FLAGS.mode:
         _predict(questions)
@@ -190,37 +245,79 @@ def build(questions, rate, keras, optimizers):
     )
 
 
-def _train(questions) -> int:
-    counts = questions.train.diagnostics
+def _options(questions):
     # The protocol counts questions, not windows.
+    counts = questions.train_features.diagnostics
     usable = counts["questions"] - counts["unusable_answers"]
-    options = training_flags.options(FLAGS, usable)
+    return training_flags.options(FLAGS, usable)
+
+
+def _flagfile():
+    return program.flagfile(FLAGS, settings.OF_THE_CALL)
+
+
+def _description(questions) -> str:
+    """What a dry run prints."""
+    shown = program.flagfile(FLAGS, ("dry_run",))
+    checks = settings.missing(FLAGS)
+    if checks or "train" not in FLAGS.mode:
+        if not checks:
+            checks = [f"questions to answer: {len(questions.dev.questions)}"]
+        sections = {"Settings": shown.splitlines(), "Data": checks}
+        return dry_run.listing(sections)
+    if FLAGS.num_seeds > 1:
+        checks.append(f"the first of {FLAGS.num_seeds} runs is shown")
+        _choose_seed(FLAGS.output_dir, FLAGS.seed)
+    if FLAGS.mode != ["train"]:
+        checks.append(f"questions to answer: {len(questions.dev.questions)}")
+    counts = _counts(questions.train, questions.train_features)
+    checks += [f"{name}: {count}" for name, count in counts.items()]
+    checks += _training_warnings(counts)
+    options = _options(questions)
+    source = squad_source.Source(questions.train_features, FLAGS.seed)
     rate = settings.rate(FLAGS, options.total_steps)
-    source = squad_source.Source(questions.train, FLAGS.seed)
+    plan = training.plan(options, source, _flagfile())
     workload = functools.partial(build, questions, rate)
-    flagfile = program.flagfile(FLAGS, settings.OF_THE_CALL)
-    if FLAGS.dry_run:
-        plan = training.plan(options, source, flagfile)
-        checks = [f"{name}: {count}" for name, count in counts.items()]
-        print(dry_run.report(flagfile, options, plan, checks, workload, rate))
-        return exit_codes.FINISHED
+    return dry_run.report(shown, options, plan, checks, workload, rate)
+
+
+def _train(questions) -> int:
+    features = questions.train_features
+    options = _options(questions)
+    if options.batch_size > len(features):
+        raise ValueError(
+            f"--batch_size={options.batch_size} is more than the "
+            f"{len(features)} windows of {questions.train.origin}."
+        )
+    counts = _counts(questions.train, features)
+    for line in _training_warnings(counts):
+        print(line, flush=True)
+    rate = settings.rate(FLAGS, options.total_steps)
+    source = squad_source.Source(features, FLAGS.seed)
+    workload = functools.partial(build, questions, rate)
     resolved = program.values(FLAGS) | {
         "encoder": questions.settings,
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
     }
-    code = training.run(options, workload, source, flagfile, resolved)
+    code = training.run(options, workload, source, _flagfile(), resolved)
     if code == exit_codes.FINISHED:
         _diagnose(
             warnings=questions.warnings,
-            train=_counts(questions.train),
+            train=counts,
             skipped_updates=_skipped(options),
         )
     return code
 
 
-def _counts(features):
-    return squad_diagnostics.of_features(features, FLAGS.max_answer_length)
+def _training_warnings(counts):
+    return [f"warning: {t}" for t in squad_diagnostics.of_training(counts)]
+
+
+def _counts(dataset, features):
+    return squad_diagnostics.of_features(
+        dataset, features, FLAGS.max_answer_length
+    )
 
 
 def _skipped(options):
@@ -239,7 +336,7 @@ def _predict(questions) -> None:
     from bert import span_labeler
 
     folder = pathlib.Path(FLAGS.finetuned or FLAGS.output_dir)
-    weights = folder / "model.weights.h5"
+    weights = folder / settings.WEIGHTS
     if not weights.exists():
         raise ValueError(
             f"{folder} holds no finished run (no {weights.name}): train "
@@ -264,13 +361,13 @@ def _predict(questions) -> None:
     if dataset.version_2:
         _write(NULL_ODDS, decoded.null_odds)
     _write(PREDICTIONS, decoded.predictions)
-    _diagnose(warnings=questions.warnings, predict=_counts(features))
+    _diagnose(warnings=questions.warnings, predict=_counts(dataset, features))
 
 
 def _load(model, weights):
     try:
         model.load_weights(weights)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"{weights} is not of the encoder that the flags describe: {error}"
         ) from error
@@ -282,7 +379,7 @@ def _evaluate(questions) -> None:
     predictions = squad_data.read_predictions(path)
     odds_file = pathlib.Path(path).with_name(NULL_ODDS)
     if dataset.version_2 and odds_file.exists():
-        odds = json.loads(odds_file.read_text())
+        odds = schema.read(odds_file, dict[str, schema.Number])
         threshold = FLAGS.null_score_diff_threshold
         scores = squad_data.evaluate(dataset, predictions, odds, threshold)
     else:
@@ -302,11 +399,11 @@ def _diagnose(**found):
 
 def _known():
     path = pathlib.Path(FLAGS.output_dir, DIAGNOSTICS)
-    return _read_json(DIAGNOSTICS) if path.exists() else {}
+    return _read_json(DIAGNOSTICS, _Diagnostics) if path.exists() else {}
 
 
-def _read_json(name):
-    return json.loads(pathlib.Path(FLAGS.output_dir, name).read_text())
+def _read_json(name, kind):
+    return schema.read(pathlib.Path(FLAGS.output_dir, name), kind)
 
 
 def _write(name, content):

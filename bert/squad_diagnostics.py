@@ -2,25 +2,72 @@
 
 import numpy as np
 
+from bert import squad_data
+
+_MANY_WIDENED = 0.01
 _MANY_UNKNOWN = 0.01
 _MANY_CAPITALS = 0.01
 _MANY_ELSEWHERE = 0.01
 
 
-def of_features(features, max_answer_length: int) -> dict[str, int]:
-    """Counts over the windows of one file.
+def of_features(dataset, features, max_answer_length: int) -> dict:
+    """Counts over the questions and windows of one file.
 
     Args:
-        features: `bert.squad_data.Features`.
+        dataset: `bert.squad_data.Dataset`.
+        features: Its `bert.squad_data.Features`.
         max_answer_length: Tokens that a predicted answer has at most.
 
     Returns:
-        `features.diagnostics`, and "long_answers": questions whose trained
-        answer has more tokens, so that it cannot be predicted.
+        `features.diagnostics`, "long_answers": questions whose trained
+        answer has more tokens, so that it cannot be predicted,
+        "whole_word_answers": questions whose answer begins or ends inside a
+        word and is trained as the whole word, and "trained_exact_match": the
+        official score of the trained answers themselves, None without any.
     """
     lengths = features.end_positions - features.start_positions + 1
     long = np.unique(features.questions[lengths > max_answer_length])
-    return {**features.diagnostics, "long_answers": len(long)}
+    return {
+        **features.diagnostics,
+        "long_answers": len(long),
+        **_trained(dataset, features),
+    }
+
+
+def _trained(dataset, features):
+    texts, widened = {}, 0
+    for number, begin, end in zip(*(x.tolist() for x in features.trained())):
+        question = dataset.questions[number]
+        texts[question.id] = dataset.contexts[question.context][begin:end]
+        widened += not any(
+            start <= begin and end <= start + len(text)
+            for text, start in question.answers
+        )
+    score = None
+    if texts:
+        asked = [q for q in dataset.questions if q.id in texts]
+        asked = dataset._replace(questions=asked)
+        score = squad_data.evaluate(asked, texts)["exact_match"]
+    return {"whole_word_answers": widened, "trained_exact_match": score}
+
+
+def of_training(counts: dict) -> list[str]:
+    """What is wrong with the file to train on, one line each.
+
+    Args:
+        counts: What `of_features` returned.
+    """
+    told = []
+    widened = counts.get("whole_word_answers", 0)
+    questions = counts["questions"]
+    if widened > _MANY_WIDENED * questions:
+        told.append(
+            f"{widened:,} of {questions:,} answers of --train_file begin or "
+            "end inside a word and are trained as the whole word, up to the "
+            "blanks around it: what is trained has an exact match of at most "
+            f"{counts['trained_exact_match']:.1f}."
+        )
+    return told
 
 
 def of_vocabulary(tokenizer, vocab_size: int, vocab_file: str) -> list[str]:
@@ -121,6 +168,8 @@ def lines(found: dict, scores: dict, dataset) -> list[str]:
     warnings = list(found.get("warnings", ()))
     if skipped:
         warnings.append(f"at least {skipped} updates changed nothing.")
+    if "train" in found:
+        warnings += of_training(found["train"])
     for part in ("train", "predict"):
         warnings += _unknown(part, found.get(part))
     warnings += _answers(found["answers"], scores, dataset)
@@ -133,6 +182,7 @@ def _windows(text, counts):
         f"windows; {counts['without_answer_window']:,} questions without a "
         f"window that holds an answer, {counts['cut_answers']:,} windows that "
         f"cut one, {counts['long_answers']:,} answers too long to predict, "
+        f"{counts.get('whole_word_answers', 0):,} trained as the whole word, "
         f"{counts['unusable_answers']:,} off their place, "
         f"{counts['truncated_questions']:,} questions cut"
     )

@@ -17,8 +17,13 @@ from absl import flags
 from bert import models
 from bert import schedule
 from bert import squad_data
+from bert.pretraining_data import shards
 from lbcheck.settings import optimizer
 from lbcheck.settings import training
+from lbcheck.support import command
+
+WEIGHTS = "model.weights.h5"
+"""What a finished run leaves."""
 
 MODES = ("train", "predict", "evaluate")
 
@@ -36,6 +41,7 @@ OF_THE_CALL = (
     "cache_dir",
     "dry_run",
     "finetuned",
+    "format",
     "max_answer_length",
     "mode",
     "n_best_size",
@@ -53,7 +59,7 @@ OF_THE_CALL = (
 _EMBEDDED = pathlib.Path(squad_data.__file__).parent / "embedded"
 
 _TEXTS = {
-    "train_file": "Questions to train on, JSON or gzip, or `embedded`.",
+    "train_file": "Questions to train on, JSON, also packed, or `embedded`.",
     "predict_file": "Questions to answer, the same.",
     "predictions_file": "Answers to evaluate; unset: those in --output_dir.",
     "finetuned": "Folder of the run whose model answers; unset: --output_dir.",
@@ -64,28 +70,31 @@ _TEXTS = {
     "cache_dir": "Folder to keep the tokens of questions in.",
 }
 _COUNTS = {
-    "max_seq_length": (384, "Tokens of a window, >= 1."),
-    "doc_stride": (128, "Tokens from one window to the next, >= 1."),
-    "max_query_length": (64, "Tokens of a question, >= 1."),
-    "n_best_size": (20, "Answers kept of each question, >= 1."),
-    "max_answer_length": (30, "Tokens of an answer, >= 1."),
-    "predict_batch_size": (32, "Windows at once in prediction, >= 1."),
-    "num_workers": (1, "Processes that tokenize, >= 1."),
-    "num_seeds": (1, "Runs from one checkpoint, each in a folder, >= 1."),
+    "max_seq_length": (384, shards.LONGEST, "Tokens of a window"),
+    "doc_stride": (128, shards.LONGEST, "Tokens from one window to the next"),
+    "max_query_length": (64, shards.LONGEST, "Tokens of a question"),
+    "n_best_size": (20, 1000, "Answers kept of each question"),
+    "max_answer_length": (30, shards.LONGEST, "Tokens of an answer"),
+    "predict_batch_size": (32, 10_000, "Windows at once in prediction"),
+    "num_workers": (1, 256, "Processes that tokenize"),
+    "num_seeds": (1, 1000, "Runs from one checkpoint, each in a folder"),
 }
+"""{flag: (default, highest, meaning)}."""
 
 
 def define(flag_values: flags.FlagValues) -> None:
     """Defines all flags of the program."""
     optimizer.define(flag_values)
     training.define(flag_values)
+    command.define_format(flag_values)
     own = {"flag_values": flag_values, "module_name": "bert.squad"}
     text = functools.partial(flags.DEFINE_string, default=None, **own)
     real = functools.partial(flags.DEFINE_float, **own)
     for name, meaning in _TEXTS.items():
         text(name, help=meaning)
-    for name, (default, meaning) in _COUNTS.items():
-        flags.DEFINE_integer(name, default, meaning, lower_bound=1, **own)
+    for name, (default, highest, meaning) in _COUNTS.items():
+        meaning = f"{meaning}, 1 to {highest:,}."
+        flags.DEFINE_integer(name, default, meaning, 1, highest, **own)
     flags.DEFINE_list("mode", list(MODES), f"Any of {', '.join(MODES)}.", **own)
     flags.DEFINE_bool("lower_case", True, "The model is uncased.", **own)
     flags.DEFINE_bool(
@@ -143,11 +152,16 @@ def check(flag_values: flags.FlagValues) -> None:
             raise app.UsageError(
                 f"--{name} is needed for --mode={','.join(modes)}."
             )
+    dry_run = flag_values["dry_run"].value
+    if flag_values["format"].value == "json":
+        if dry_run or "evaluate" not in modes:
+            raise app.UsageError(
+                "--format=json is of scores: it goes with --mode=evaluate, "
+                "not with --dry_run."
+            )
     if flag_values["num_seeds"].value > 1:
-        _check_seeds(flag_values, modes)
+        _check_seeds(flag_values)
     if "train" not in modes:
-        if flag_values["dry_run"].value:
-            raise app.UsageError("--dry_run goes with --mode=train.")
         return
     if flag_values["finetuned"].value:
         raise app.UsageError(
@@ -175,14 +189,44 @@ def check(flag_values: flags.FlagValues) -> None:
     optimizer.check(flag_values)
 
 
-def _check_seeds(flag_values, modes):
+def _check_seeds(flag_values):
     for name in ("finetuned", "predictions_file"):
         if flag_values[name].value:
             raise app.UsageError(
                 f"--{name} is one run's; it does not go with --num_seeds."
             )
-    if flag_values["dry_run"].value:
-        raise app.UsageError("--dry_run shows one run: leave --num_seeds out.")
+
+
+def missing(flag_values: flags.FlagValues) -> list[str]:
+    """A line for each file that the modes need and that is not there."""
+    modes = flag_values["mode"].value
+    needed = ["train_file"] if "train" in modes else []
+    needed += ["predict_file"] if modes != ["train"] else []
+    needed += ["vocab_file"] if {"train", "predict"} & set(modes) else []
+    needed += ["predictions_file"] if "evaluate" in modes else []
+    given = {name: flag_values[name].value for name in needed}
+    found = [
+        f"missing: --{name}={value}"
+        for name, value in given.items()
+        if value not in (None, "embedded") and not os.path.exists(value)
+    ]
+    checkpoint = flag_values["init_checkpoint"].value
+    places = (checkpoint, f"{checkpoint}.index")
+    if checkpoint and not any(map(os.path.exists, places)):
+        found.append(f"missing: --init_checkpoint={checkpoint}")
+    if "predict" in modes and "train" not in modes:
+        folder = (
+            flag_values["finetuned"].value or flag_values["output_dir"].value
+        )
+        weights = os.path.join(folder, WEIGHTS)
+        if not os.path.exists(weights):
+            found.append(f"missing: {weights} of a finished run")
+    if "vocab_file" in needed and not given["vocab_file"]:
+        try:
+            vocab_file(flag_values)
+        except app.UsageError as error:
+            found.append(f"missing: {error}")
+    return found
 
 
 def file(name: str, part: str, version_2: bool) -> str:

@@ -11,6 +11,8 @@ from lbcheck.support import files
 
 METRICS = ("exact_match", "f1")
 
+RECORD = "stability.json"
+
 
 def summary(scores: dict[int, dict[str, float]]) -> dict:
     """The box of each metric over the runs.
@@ -72,7 +74,7 @@ def write(folder, scores: dict[int, dict[str, float]]) -> list[str]:
     boxes = summary(scores)
     record = {"seeds": list(scores), **boxes}
     text = json.dumps(record, indent=2) + "\n"
-    files.write_text(pathlib.Path(folder) / "stability.json", text)
+    files.write_text(pathlib.Path(folder) / RECORD, text)
     draw(boxes, folder)
     return lines(boxes, len(scores))
 

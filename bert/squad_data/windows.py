@@ -68,6 +68,7 @@ class Features:
         self._context_begins = _begins(tokens.lengths)[contexts]
         found = tokens.answers[:, 0] >= 0
         impossible = np.array([q.impossible for q in dataset.questions])
+        answered = np.array([bool(q.answers) for q in dataset.questions])
         self.windows = _split(
             np.flatnonzero(found | impossible | (not training)),
             tokens.lengths[contexts],
@@ -90,7 +91,7 @@ class Features:
             "questions": len(found),
             "windows": len(questions),
             "truncated_questions": tokens.question_lengths > max_query_length,
-            "unusable_answers": ~(found | impossible),
+            "unusable_answers": answered & ~found,
             "without_answer_window": np.setdiff1d(
                 np.flatnonzero(found), questions[whole]
             ).size,
@@ -158,6 +159,18 @@ class Features:
         return self._tokens.begins[starts + shift], self._tokens.ends[
             ends + shift
         ]
+
+    def trained(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the answers that are trained lie in their contexts.
+
+        Returns:
+            (questions that have one, begins, ends) such that
+            context[begin:end] is the text.
+        """
+        questions = np.flatnonzero(self._tokens.answers[:, 0] >= 0)
+        shift = self._context_begins[questions]
+        first, last = self._tokens.answers[questions].T + shift
+        return questions, self._tokens.begins[first], self._tokens.ends[last]
 
 
 def features(
