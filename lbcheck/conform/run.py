@@ -1,8 +1,10 @@
 """`lbcheck conform`: steps every dialect and prints how far apart they are.
 
 lbcheck conform
-lbcheck conform --rules=LAMB --seed=7
+lbcheck conform --rules=LAMB --seed=7 --format=json
 """
+
+import json
 
 import numpy as np
 from absl import app
@@ -11,20 +13,28 @@ from absl import flags
 from lbcheck import rules as rule_room
 from lbcheck.conform import libraries
 from lbcheck.conform import reference
+from lbcheck.support import command
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 _RULES = flags.DEFINE_list(
     "rules", sorted(rule_room.DIALECTS), "Rules.", flag_values=FLAGS
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of weights and gradients.", flag_values=FLAGS
+    "seed",
+    0,
+    "Seed of weights and gradients.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
 _TOLERANCE = flags.DEFINE_float(
     "tolerance",
     1e-5,
     "Largest difference allowed to lbcheck, relative to the movement.",
+    lower_bound=0.0,
     flag_values=FLAGS,
 )
+_FORMAT = command.define_format(FLAGS)
 
 STEPS = 40
 REPORTED = (1, STEPS)
@@ -191,33 +201,77 @@ def recorded_addons():
     )
 
 
+def _check_rules():
+    known = sorted(rule_room.DIALECTS)
+    unknown = [rule for rule in _RULES.value if rule not in known]
+    if unknown:
+        raise app.UsageError(
+            f"--rules: unknown rule {unknown[0]!r}; known are {known}."
+        )
+    if not _RULES.value:
+        raise app.UsageError(f"--rules: expected at least one of {known}.")
+
+
+def _rows():
+    """Yields (rule, dialect, who, differences or None), each rule once."""
+    for rule in dict.fromkeys(_RULES.value):
+        for dialect in rule_room.DIALECTS[rule]:
+            for who, found in compare(rule, dialect, _SEED.value):
+                yield rule, dialect, who, found
+
+
+def _print_row(rule, dialect, who, found):
+    if found is None:
+        print(f"{rule:10}{dialect:15}{who:24}{'not installed':>20}")
+        return
+    numbers = "".join(f"{value:10.1e}" for value in found)
+    print(f"{rule:10}{dialect:15}{who:24}{numbers}", flush=True)
+
+
+def _described(rows, worst):
+    """The matrix as an object for JSON."""
+    return {
+        "seed": _SEED.value,
+        "tolerance": _TOLERANCE.value,
+        "worst": worst,
+        "within": worst <= _TOLERANCE.value,
+        "rows": [
+            {
+                "rule": rule,
+                "dialect": dialect,
+                "who": who,
+                "differences": found and dict(zip(REPORTED, found)),
+            }
+            for rule, dialect, who, found in rows
+        ],
+    }
+
+
 def main(argv):
     """Prints the matrix; exit code 1 if lbcheck is beyond the tolerance."""
     if argv:
         raise app.UsageError(f"lbcheck conform takes flags only, not {argv}.")
-    unknown = [r for r in _RULES.value if r not in rule_room.DIALECTS]
-    if unknown:
-        raise app.UsageError(
-            f"--rules: unknown rule {unknown[0]!r}; known are "
-            f"{sorted(rule_room.DIALECTS)}."
+    _check_rules()
+    as_text = _FORMAT.value == "text"
+    if as_text:
+        print(
+            "Largest difference from the float64 reference, relative to the "
+            f"movement,\nafter {REPORTED[0]} and {REPORTED[1]} updates under "
+            "a changing rate.\n"
         )
-    print(
-        "Largest difference from the float64 reference, relative to the "
-        f"movement,\nafter {REPORTED[0]} and {REPORTED[1]} updates under a "
-        "changing rate.\n"
+        print(f"{'rule':10}{'dialect':15}{'who':24}{'1':>10}{STEPS:>10}")
+    rows = []
+    for row in _rows():
+        rows.append(row)
+        if as_text:
+            _print_row(*row)
+    worst = float(
+        max(max(found) for *_, who, found in rows if who == "lbcheck")
     )
-    print(f"{'rule':10}{'dialect':15}{'who':24}{'1':>10}{STEPS:>10}")
-    worst = 0.0
-    for rule in _RULES.value:
-        for dialect in rule_room.DIALECTS[rule]:
-            for who, found in compare(rule, dialect, _SEED.value):
-                if found is None:
-                    print(f"{rule:10}{dialect:15}{who:24}{'not installed':>20}")
-                    continue
-                if who == "lbcheck":
-                    worst = max(worst, *found)
-                numbers = "".join(f"{value:10.1e}" for value in found)
-                print(f"{rule:10}{dialect:15}{who:24}{numbers}", flush=True)
-    verdict = "within" if worst <= _TOLERANCE.value else "BEYOND"
-    print(f"\nworst of lbcheck {worst:.1e}: {verdict} {_TOLERANCE.value:g}")
-    return 0 if worst <= _TOLERANCE.value else 1
+    if as_text:
+        verdict = "within" if worst <= _TOLERANCE.value else "BEYOND"
+        print(f"\nworst of lbcheck {worst:.1e}: {verdict} {_TOLERANCE.value:g}")
+    else:
+        print(json.dumps(_described(rows, worst), indent=2))
+    within = worst <= _TOLERANCE.value
+    return exit_codes.FINISHED if within else exit_codes.FINDING

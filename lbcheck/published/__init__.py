@@ -10,6 +10,7 @@ spaces that can be run are in flags/spaces.
 """
 
 import csv
+import difflib
 import json
 import pathlib
 
@@ -36,9 +37,10 @@ def find(name: str) -> str:
     found = [full for full in names if full.partition("_")[2] == name]
     if len(found) == 1:
         return found[0]
+    near = found or difflib.get_close_matches(name, names, 3) or names
     raise ValueError(
         f"{name!r} is {'more than one' if found else 'no'} published table; "
-        f"expected one of {', '.join(found or names)}."
+        f"expected {'one of ' * (len(near) > 1)}{', '.join(near)}."
     )
 
 
