@@ -1,6 +1,10 @@
 """What the doctor reads: columns of logs, whole tensors, exact factors."""
 
+import fractions
+import gzip
+import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -82,3 +86,198 @@ def test_keras_schedules_take_all_steps_at_once():
     found = sampling.evaluator(cosine)(np.arange(100))
     exact = [0.25 * (1 + math.cos(math.pi * t / 100)) for t in range(100)]
     np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-7)
+
+
+def rate(step):
+    return 3e-3 * (step / 40 if step < 40 else (400 - step) / 360)
+
+
+STEPS = range(0, 400, 4)
+
+
+def lines(header, row):
+    return header + "".join(row.format(t=t, r=rate(t)) for t in STEPS)
+
+
+def entries(make):
+    return "".join(json.dumps(make(t)) + "\n" for t in STEPS)
+
+
+LOGGED = {
+    "panel.csv": lines(
+        '"Step","a lr run - lr-AdamW","a lr run - lr-AdamW__MIN"\n',
+        '"{t}","{r}","{r}"\n',
+    ),
+    "history.csv": lines(
+        "_runtime,_step,optim/learning_rate,train/global_step\n",
+        "1.5,7,{r},{t}\n3.0,8,,{t}\n",
+    ),
+    "groups.csv": lines(
+        "epoch,lr-SGD-momentum,lr-SGD/pg1,lr-SGD/pg2,step\n",
+        "0,0.9,{r},{r},{t}\n,,,,{t}\n",
+    ),
+    "excel.csv": lines("\ufeffSchritt step;lr\r\n", "{t};{r:.9f}\r\n").replace(
+        ".", ","
+    ),
+    "thousands.tsv": lines("step\tLearning Rate\n\n", '"{t:,}"\t{r:e}\n'),
+    "numpy.txt": lines("# step lr\n", "{t:.18e} {r:.18e}\n"),
+    "lr": lines("", "17000000{t:05} {r!r} {t}\n"),
+    "mlflow.csv": lines(
+        "run_id,key,value,step,timestamp\n",
+        "a,loss,9,{t},1\na,train/lr,{r},{t},1\n",
+    ),
+    "trainer_state.json": json.dumps(
+        {
+            "best_metric": None,
+            "log_history": [
+                *(
+                    {"epoch": t / 9, "learning_rate": rate(t), "step": t}
+                    for t in STEPS
+                ),
+                {"step": 400, "train_loss": math.nan},
+            ],
+        },
+        indent=2,
+    ),
+    "run.jsonl": entries(
+        lambda t: {"iter": t, "optim": {"lr": [rate(t), rate(t)]}}
+    )
+    + '{"iter": 400, "op',
+    "download.json": json.dumps([[1.7e9, t, rate(t)] for t in STEPS]),
+}
+
+
+def check(path, **named):
+    found = log_files.read(path, **named)
+    np.testing.assert_array_equal(found.steps, STEPS)
+    np.testing.assert_allclose(
+        found.rates, [rate(t) for t in STEPS], rtol=1e-5, atol=1e-9
+    )
+    assert not found.resumed and not found.epochs
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_logs_of_loggers(tmp_path, name):
+    check(write(tmp_path, LOGGED[name], name))
+    packed = gzip.compress(LOGGED[name].encode("utf-16"))
+    check(write(tmp_path, packed, f"{name}.gz"))
+
+
+@pytest.mark.parametrize("wrap", ["", "lr_group/"])
+def test_event_files_of_tensorboard(tmp_path, wrap):
+    for part in (range(0, 200, 4), range(200, 400, 4)):
+        with tf.summary.create_file_writer(str(tmp_path / "run")).as_default():
+            for step in part:
+                tf.summary.scalar("loss", 1.0, step)
+                for name in ("lr", "lr_1")[: 1 + bool(wrap)]:
+                    tf.summary.scalar(wrap + name, rate(step), step)
+    check(tmp_path)
+    for file in (tmp_path / "run").iterdir():
+        assert "tfevents" in file.name
+        assert len(log_files.read(file).steps) == 50
+
+
+def test_epochs_become_steps(tmp_path):
+    text = "epoch,learning_rate\n" + "".join(
+        f"{e},{rate(40 * e)}\n" for e in range(10)
+    )
+    path = write(tmp_path, text)
+    assert log_files.read(path).epochs
+    assert schedules.examine(path, 10).errors == ()
+    found = log_files.read(path, steps_per_epoch=40)
+    assert list(found.steps) == [40 * e for e in range(10)]
+    with pytest.raises(ValueError, match="counts epochs.*steps_per_epoch"):
+        schedules.examine(path, 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step,lr\n0,0,003\n1,0,002\n", "line 2.*3 cells.*semicolons"),
+        ("1,2,3\n2,3,4\n", "3 columns without names"),
+        ("step,lr\n0,1\n,2\n3,4\n", "line 3.*no number in the column 'step'"),
+        ("step,lr\n0,1_0\n", "line 2.*'1_0'"),
+        ('{"lr": [1, 2]', "not JSON"),
+        ("[1, 2, {}, true]", "entry 3.*True"),
+        (b"PK\x03\x04\0\0", "no UTF-8 text"),
+        ("\n\n# nothing\n", "no row of numbers"),
+    ],
+)
+def test_other_logs_name_the_cure(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        log_files.read(write(tmp_path, text))
+
+
+def test_a_column_is_named(tmp_path):
+    text = "step,lr/0,lr/1\n" + "".join(
+        f"{t},{2 * rate(t)},{rate(t)}\n" for t in STEPS
+    )
+    check(write(tmp_path, text), column="lr/1")
+    with pytest.raises(ValueError, match="no column 'lr/2'.*'lr/0'"):
+        log_files.read(write(tmp_path, text), column="lr/2")
+
+
+class NoConfig(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of a tutorial: tensors inside, no get_config."""
+
+    def __call__(self, step):
+        return tf.reshape(tf.math.rsqrt(tf.cast(step, "float32") + 4.0), (1,))
+
+
+def odd_schedules():
+    yield lambda step: [1.0 - float(step) / 50]
+    yield lambda step: np.float16([1.0]) * (1.0 - step / 50)
+    yield lambda step: fractions.Fraction(50 - step, 50)
+    yield lambda step: 1.0 - tf.cast(step.numpy(), tf.float64) / 50
+    yield tf.keras.optimizers.SGD(
+        tf.keras.optimizers.schedules.PolynomialDecay(1.0, 50, 0.0)
+    )
+    yield (1.0 - step / 50 for step in range(50))
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_any_callable_is_examined(index):
+    schedule = list(odd_schedules())[index]
+    found = schedules.examine(schedule, 50)
+    np.testing.assert_allclose(found.rates, 1 - np.arange(50) / 50, atol=1e-3)
+
+
+def test_a_keras_schedule_without_a_config():
+    found = schedules.examine(NoConfig(), 60)
+    np.testing.assert_allclose(
+        found.rates, (np.arange(60) + 4.0) ** -0.5, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (lambda epoch, lr: lr, "function of epoch, lr.*LearningRateScheduler"),
+        (lambda step: sys.exit(1), "SystemExit at step 0"),
+        (lambda step: 1j, "one number.*1j"),
+        (tf.keras.optimizers.SGD(0.1), "SGD has a constant"),
+        (NoConfig, "a class: call it first"),
+        (["a", "b"], "a sequence of rates.*'a'"),
+    ],
+)
+def test_what_is_no_schedule(schedule, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        schedules.examine(schedule, 50)
+
+
+def test_a_run_too_long_to_look_at():
+    with pytest.raises(ValueError, match="at most 10,000,000"):
+        schedules.examine(schedules.Linear(1.0, 10**9), 10**9)
+
+
+@pytest.mark.parametrize("every", [7, 45, 90, 130])
+@pytest.mark.parametrize("part", [1.0, 0.6])
+def test_a_peak_between_two_rows(tmp_path, every, part):
+    def root(t):
+        return 2e-3 * (t / 70 if t < 70 else math.sqrt(70 / t))
+
+    rows = [f"{t},{part * root(t)!r}" for t in range(every, 3000, every)]
+    path = write(tmp_path, "\n".join(["step,lr", *rows]))
+    found = schedules.examine(path, 3000, peak_rate=2e-3, warmup_steps=70)
+    codes = [finding.code for finding in found.errors]
+    assert codes == [] if part == 1.0 else "peak_low" in codes or every > 70

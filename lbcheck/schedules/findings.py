@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,11 @@ class Examination:
             "total_steps": self.total_steps,
             "errors": len(self.errors),
             "findings": [
-                dataclasses.asdict(f) | {"size": f.size} for f in self.findings
+                dataclasses.asdict(f)
+                | {"size": f.size}
+                # JSON has no infinity, such as a leap from 0.
+                | ({} if math.isfinite(f.amount) else {"amount": None})
+                for f in self.findings
             ],
         }
 
