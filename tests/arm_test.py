@@ -475,8 +475,8 @@ def test_load(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{", "broken.json: Expecting"),
-        ("[]", "broken.json: expected an object"),
+        ("{", "broken.json: not JSON: Expecting"),
+        ("[]", "broken.json: expected `object`, got `array`"),
         ('{"optimizer": "lars"}', r"broken.json.*missing \['space'\]"),
         ('{"rule": 1}', r"broken.json.*unknown \['rule'\]"),
         (
