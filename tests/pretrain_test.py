@@ -12,6 +12,7 @@ import sys
 import time
 import types
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,7 +38,10 @@ from lbcheck import tfrecords
 from lbcheck.settings import program
 from lbcheck.study import arm
 from lbcheck.study import trainer
+from lbcheck.support import files
 from lbcheck.training import checkpoints
+from lbcheck.training import loop
+from tests import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
 LENGTH, PREDICTIONS, VOCABULARY = 16, 4, 60
@@ -470,6 +474,40 @@ def _cut(folder):
     path.write_bytes(path.read_bytes()[:-5])
 
 
+def _flipped(folder):
+    """A bit of the third record, so that its checksum is another."""
+    path = folder / "train-1"
+    content = bytearray(path.read_bytes())
+    content[len(content) * 5 // 14] ^= 4  # seven records of about one size
+    path.write_bytes(content)
+
+
+def _not_a_number(folder):
+    found = features(7, 1)
+    found["masked_lm_weights"][4, 0] = np.nan
+    write(folder / "train-1", found)
+
+
+def _no_example(folder):
+    """Right checksums around bytes that are no UTF-8 and no protobuf."""
+    valid = list(writer.examples(features(3, 1)))
+    content = [valid[0], valid[1][1:], valid[2]]
+    (folder / "train-1").write_bytes(b"".join(map(writer.frame, content)))
+
+
+def _blank(folder):
+    """The same, but text."""
+    valid = list(writer.examples(features(3, 1)))
+    content = [*valid, b" "]
+    (folder / "train-1").write_bytes(b"".join(map(writer.frame, content)))
+
+
+def _masked_twice(folder):
+    found = features(7, 1)
+    found["input_mask"][5, 0] = 2
+    write(folder / "train-1", found)
+
+
 @pytest.mark.parametrize(
     "spoil, message",
     [
@@ -482,6 +520,11 @@ def _cut(folder):
             r"train-1: record 2: masked_lm_ids outside 0 to 59",
         ),
         (_cut, r"train-1: record 6, at byte \d+, is cut short"),
+        (_flipped, r"train-1: record 2 is cut short or damaged"),
+        (_no_example, r"train-1: record 1: no tf.train.Example"),
+        (_blank, r"train-1: record 3: no tf.train.Example"),
+        (_not_a_number, r"train-1: record 4: masked_lm_weights outside 0 to 1"),
+        (_masked_twice, r"train-1: record 5: input_mask outside 0 to 1"),
     ],
 )
 def test_bad_record_is_named(tmp_path, spoil, message):
@@ -524,6 +567,109 @@ def test_what_does_not_fit_is_named(data, tmp_path):
             pretraining_records.find([f"{tmp_path}/{name}"])
     with pytest.raises(ValueError, match="nothing: there is no such file"):
         pretraining_records.find(["nothing"])
+
+
+def _example(**changes):
+    """A record of pretraining with other features than it should have."""
+    found = {**features(1, 0), **changes}
+    return writer.frame(next(writer.examples(found)))
+
+
+def test_features_of_another_kind_are_named(tmp_path):
+    for changes, message in (
+        (dict(input_ids=np.ones((1, 16))), "input_ids is a float_list"),
+        (
+            dict(masked_lm_weights=np.ones((1, 4), int)),
+            "masked_lm_weights is a int64_list, expected float_list",
+        ),
+        (
+            dict(segment_ids=np.ones((1, 15), int)),
+            "segment_ids has 15 numbers, expected 16",
+        ),
+        (
+            dict(masked_lm_ids=np.ones((1, 5), int)),
+            "masked_lm_ids has 5 numbers, expected 4",
+        ),
+        (
+            dict(next_sentence_labels=np.ones((1, 2), int)),
+            "next_sentence_labels has 2 numbers, expected 1",
+        ),
+    ):
+        (tmp_path / "other").write_bytes(_example(**changes))
+        with pytest.raises(ValueError, match=f"other: record 0: {message}"):
+            pretraining_records.find([f"{tmp_path}/other"])
+
+
+@damage.EXAMPLES
+def test_damaged_records(tmp_path, examples):
+    """The file that is counted, its first record, and all of it read."""
+    path = tmp_path / "train-0"
+    write(path, features(3, 0))
+    model = small()
+
+    def read(damaged):
+        found = pretraining_records.find([str(damaged)])
+        pretraining_source.Source(found, None, model, 1, 0, 1)
+
+    damage.try_reader(
+        read, path, damage.damaged_bytes(path.read_bytes()), examples
+    )
+
+
+def test_damaged_records_with_right_checksums(tmp_path):
+    """Damage below the checksums, through the parser that trains."""
+    path = tmp_path / "train-0"
+    write(path, features(3, 0))
+    found = pretraining_records.find([str(path)])
+    parse = tf.function(
+        pretraining_records.parser(found, found.paths, small()),
+        input_signature=[
+            tf.TensorSpec([1], tf.int64),
+            tf.TensorSpec([1], tf.string),
+        ],
+    )
+    valid = next(writer.examples(features(1, 0)))
+
+    # TensorFlow's threads need more addresses than `damage.limited` leaves.
+    @hypothesis.settings(max_examples=300, deadline=None)
+    @hypothesis.given(content=damage.damaged_bytes(valid))
+    def one(content):
+        try:
+            parse([2], [content])
+        except UnicodeDecodeError:
+            pass  # TensorFlow's message of the bytes; see `loop.named`
+        except tf.errors.InvalidArgumentError as error:
+            message = loop.brief(error)
+            if loop._UNNAMED in message:
+                return  # for `loop.named`, too
+            assert f"{path}: record 2" in message
+            assert message.isprintable() and len(message) < 2000
+
+    one()
+
+
+@damage.EXAMPLES
+def test_damaged_description_of_shards(tmp_path, examples):
+    """PREFIX.json: what it wrongly says is not believed, or is refused."""
+    path = tmp_path / "x-00000-of-00001"
+    write(path, features(3, 0))
+    record = tmp_path / "x.json"
+    valid = {
+        "made_with": {"vocabulary": {"tokens": VOCABULARY, "sha256": "0"}},
+        "shards": [{"bytes": path.stat().st_size, "instances": 3}],
+    }
+
+    model = small()
+
+    def read(_):
+        try:
+            found = pretraining_records.find([str(path)])
+            assert 0 < found.total <= path.stat().st_size // 16
+            pretraining_source.Source(found, None, model, 1, 0, 1)
+        except ValueError as error:
+            assert str(path) in str(error)
+
+    damage.try_reader(read, record, damage.damaged_json(valid), examples)
 
 
 def test_first_record_is_read_as_tensorflow_does(data):
@@ -781,6 +927,87 @@ def test_accumulation_equals_the_whole_batch(
     assert gap("mutant") > 1e-4
 
 
+@pytest.mark.parametrize("name", ["you2019_lamb_2048", "prose_lamb"])
+def test_dry_run_without_data_shows_every_setting(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = ROOT / f"flags/bert/{name}.flags"
+    wanted = [
+        line
+        for line in path.read_text().splitlines()
+        if line.startswith("--") and "output_dir" not in line
+    ]
+    # As a small model, for the memory of the test alone.
+    code, found = run(
+        "x", f"--flagfile={path}", "--bert_config=1x64", "--dry_run"
+    )
+    assert code == 0 and not list(tmp_path.iterdir())
+    for line in wanted:
+        flag, _, value = line[2:].partition("=")
+        if flag.endswith("data"):
+            assert f"missing: --{flag.removeprefix('phase2_')}=" in found
+        if flag != "bert_config":
+            shown = re.search(rf"^  --{flag}(=(.*))?$", found, re.M)
+            assert shown, line
+            if value and shown[2] != value:
+                assert float(shown[2]) == float(value)
+    rates = re.findall(r"update (\d+): \S+ \(warm-up ends\)", found)
+    assert rates == {"you2019_lamb_2048": ["3125", "781"]}.get(name, ["4"])
+    assert "MiB" in found
+
+
+def test_dry_run_without_data_in_epochs(data, tmp_path):
+    code, found = run(
+        *line(data, tmp_path / "out", f"--train_data={tmp_path}/gone"),
+        "--train_steps=",
+        "--train_epochs=2",
+        f"--init_checkpoint={tmp_path}/weights",
+        "--dry_run",
+    )
+    assert code == 0 and "--train_epochs=2.0" in found
+    assert f"missing: --train_data={tmp_path}/gone: there is no" in found
+    assert f"missing: --init_checkpoint={tmp_path}/weights" in found
+    with pytest.raises(ValueError, match="gone: there is no such file"):
+        run(*line(data, tmp_path / "out", f"--train_data={tmp_path}/gone"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--batch_size=28"], "28 is more than the 27 training records of .*0"),
+        (["--learning_rate=nan"], "learning_rate=nan: expected a finite"),
+        (["--phase2_power=inf", *SECOND], "phase2_power=inf: expected"),
+        (["--vocab_size=3000000000"], "vocab_size=3000000000"),
+        (["--bert_config=96x65536"], "a model of .* billion weights"),
+        (["--train_data=/etc"], "/etc is a folder"),
+    ],
+)
+def test_sizes_without_sense(data, tmp_path, more, message):
+    with pytest.raises(
+        (ValueError, app.UsageError, flags.Error), match=message
+    ):
+        run(*line(data, tmp_path / "out", *more))
+    assert not (tmp_path / "out").exists()
+
+
+def test_embedded_records_must_fit_the_model(tmp_path):
+    command = [
+        "pretrain",
+        f"--flagfile={ROOT}/flags/bert/mini.flags",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    for more, message in (
+        ("--max_seq_length=600", "max_seq_length=600 in phase 1: .* for 512"),
+        ("--phase2_max_seq_length=513", "513 in phase 2: the model has"),
+        ("--max_predictions_per_seq=62", "62: of max_seq_length=64 .* 61"),
+        ("--dupe_factor=1001", "dupe_factor=1001"),
+        ("--train_vocab=5", "train_vocab=5"),
+    ):
+        with pytest.raises((ValueError, flags.Error), match=message):
+            run(*command, more)
+    assert not (tmp_path / "out").exists()
+
+
 def test_second_phase_waits_for_the_first(data, tmp_path):
     with pytest.raises(ValueError, match="phase 1 is not begun"):
         run(*line(data, tmp_path / "out", *SECOND, "--phase=2"))
@@ -857,6 +1084,51 @@ def test_embedded_text(tmp_path):
     _, counts = np.unique(pieces, return_counts=True)
     p = counts / counts.sum()
     assert made.entropy == pytest.approx(-(p * np.log(p)).sum(), rel=1e-6)
+
+
+CORPUS = """
+import sys
+from bert import embedded
+made = embedded.corpus(sys.argv[1], 200)
+print(embedded.records(made, "phase1", 16, 2, 1, 0))
+"""
+
+
+def test_several_processes_make_the_embedded_records_once(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CORPUS, str(tmp_path / "records")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [p.returncode for p in processes] == [0] * 3, outputs
+    assert len({output.splitlines()[-1] for output, _ in outputs}) == 1
+    waited = [output for output, _ in outputs if "waits for it, 30" in output]
+    assert len(waited) <= 2
+    names = {path.name for path in (tmp_path / "records").iterdir()}
+    assert names == {
+        "lock",
+        "train.txt",
+        "validation.txt",
+        "vocab-200.txt",
+        "phase1-train.json",
+        "phase1-validation.json",
+        "phase1-validation-00000-of-00001",
+        *(f"phase1-train-0000{k}-of-00004" for k in range(4)),
+    }
+
+
+def test_waiting_for_the_embedded_records_ends(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(embedded, "_LONGEST_WAIT", 0)
+    with files.lock(tmp_path / "lock"):
+        with pytest.raises(TimeoutError, match=f"{tmp_path}: another process"):
+            embedded.corpus(tmp_path, 200)
+    assert "waits for it" in capsys.readouterr().out
 
 
 REPLICAS = """

@@ -26,6 +26,8 @@ from lbcheck.training.record import describe_start
 _RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
 """What stands before the message, below the lines of a traced function."""
 
+_UNNAMED = "Could not parse example input"
+
 _GRAPH = re.compile(
     r"Error in user-defined function passed to .*?Error: "
     r"|\{\{function_node [^}]*\}\} ?| \[Op:\w+\]",
@@ -369,7 +371,8 @@ def named(error, source) -> str:
     arrives here as a UnicodeDecodeError.
     """
     kinds = ("DataLossError", "UnicodeDecodeError")
-    if type(error).__name__ in kinds and hasattr(source, "verify"):
+    unnamed = type(error).__name__ in kinds or _UNNAMED in str(error)
+    if unnamed and hasattr(source, "verify"):
         try:
             source.verify()
         except ValueError as found:
