@@ -867,15 +867,16 @@ def test_half_a_line_is_forgotten(tmp_path):
 def test_checkpoints_keep_the_newest(tmp_path):
     stored = checkpoints.of(tmp_path)
     assert stored.newest() is None
-    for step in (1, 2, 3):
+    for step in (1, 2, 3, 4):
         stored.save(step, {"a/b": np.full((2, 3), step, "float32")})
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
         "step-000000002.npz",
         "step-000000003.npz",
+        "step-000000004.npz",
     ]
     step, arrays = stored.newest()
-    assert step == 3
-    np.testing.assert_array_equal(arrays["a/b"], np.full((2, 3), 3.0))
+    assert step == 4
+    np.testing.assert_array_equal(arrays["a/b"], np.full((2, 3), 4.0))
 
 
 @pytest.mark.parametrize("position", [0.0, 0.3, 0.6, 0.9, 0.999])

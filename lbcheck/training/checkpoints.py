@@ -31,10 +31,11 @@ class Checkpoints:
 
     Args:
         folder: Where they lie; made when the first is saved.
-        keep: How many of the newest stay.
+        keep: How many of the newest stay; beside that of a signal the two
+            before it, the last of which may miss its measurements.
     """
 
-    def __init__(self, folder, keep: int = 2):
+    def __init__(self, folder, keep: int = 3):
         self._folder = pathlib.Path(folder)
         self._keep = keep
 
