@@ -266,7 +266,7 @@ def test_what_is_no_schedule(schedule, message):
 
 
 def test_a_run_too_long_to_look_at():
-    with pytest.raises(ValueError, match="at most 10,000,000"):
+    with pytest.raises(ValueError, match="at most 5,000,000"):
         schedules.examine(schedules.Linear(1.0, 10**9), 10**9)
 
 
@@ -280,4 +280,4 @@ def test_a_peak_between_two_rows(tmp_path, every, part):
     path = write(tmp_path, "\n".join(["step,lr", *rows]))
     found = schedules.examine(path, 3000, peak_rate=2e-3, warmup_steps=70)
     codes = [finding.code for finding in found.errors]
-    assert codes == [] if part == 1.0 else "peak_low" in codes or every > 70
+    assert codes == [] if part == 1.0 else "peak_low" in codes or every > 40

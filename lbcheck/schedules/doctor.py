@@ -36,7 +36,7 @@ def examine(
             optimizer that has one, any other function of the step, the rates
             themselves, or the path of a log: CSV, JSON, JSON lines or
             TensorBoard's event files, as loggers write them.
-        total_steps: T, updates of the run, 4 to 10,000,000. May be left out
+        total_steps: T, updates of the run, 4 to 5,000,000. May be left out
             for a log, which then ends with the run.
         peak_rate: The rate that is meant to be reached, if known; positive.
         warmup_steps: Updates of warm-up that are meant, 0 to T, if known.

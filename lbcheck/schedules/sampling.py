@@ -19,7 +19,7 @@ from lbcheck.schedules import log_files
 from lbcheck.support import errors
 from lbcheck.support import schema
 
-LONGEST = 10**7
+LONGEST = 5 * 10**6
 """Updates of the longest run whose every rate is asked for."""
 
 
