@@ -27,10 +27,6 @@ ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Sums depend on the number of threads.
-    "OMP_NUM_THREADS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
 }
 
 
@@ -140,17 +136,40 @@ def test_study_says_what_it_is(finished):
     assert adapted == ["dense/kernel", "dense_1/kernel"]
 
 
-def test_flagfile_of_a_study_goes_on_with_it(finished, monkeypatch, capsys):
+def test_flagfile_of_a_study_goes_on_with_it(finished):
     """The recorded flagfile is the study's own settings."""
     folder, first = finished
     before = (folder / "results.json").read_bytes()
     flagfile = folder.parent / "again.flags"
     study = json.loads((folder / "study.json").read_text())
     flagfile.write_text(study["flagfile"])
-    monkeypatch.chdir(folder.parent)
-    assert command(f"--flagfile={flagfile}") == 0
-    assert capsys.readouterr().out == first.stdout
+    again = run(folder.parent, "compare", f"--flagfile={flagfile}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
     assert (folder / "results.json").read_bytes() == before
+
+
+def test_another_number_of_threads_is_refused(finished):
+    """Sums depend on it."""
+    folder, _ = finished
+    assert json.loads((folder / "study.json").read_text())["threads"] == 1
+    refused = run(folder.parent, *ARGUMENTS, "--threads=2")
+    assert refused.returncode == 2
+    assert "threads is 1 there, 2 here" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_threads_of_a_process_that_has_started():
+    import tensorflow as tf
+
+    from lbcheck.study import threads
+
+    tf.constant(0.0)
+    now = threads.in_force("tensorflow", None)
+    threads.limit(now + 75)
+    assert threads.in_force("tensorflow", now) == now
+    with pytest.raises(ValueError, match=f"has started with {now} in this"):
+        threads.in_force("tensorflow", now + 75)
 
 
 def test_interrupted_and_with_two_workers_it_is_the_same_study(
@@ -398,7 +417,13 @@ def command(*arguments):
     from absl.testing import flagsaver
 
     from lbcheck.study import compare_command
+    from lbcheck.study import threads
 
+    # Those of the tests before, which cannot be changed any more.
+    arguments = [
+        f"--threads={threads.in_force('tensorflow', None)}",
+        *arguments,
+    ]
     saved = flagsaver.save_flag_values(compare_command.FLAGS)
     try:
         rest = compare_command.FLAGS(["lbcheck compare", *arguments])[1:]
