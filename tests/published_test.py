@@ -175,6 +175,7 @@ def test_command_prints_csv_and_json():
 def test_command_refuses():
     for arguments, message in (
         (["table99"], "no published table"),
+        (["nado_table5"], "expected one of nado2021_table5"),
         (["table2_left", "table2_right"], "takes one table"),
         (["--format=json"], "needs a table"),
     ):
