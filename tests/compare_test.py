@@ -159,12 +159,13 @@ def test_another_number_of_threads_is_refused(finished):
     assert refused.stderr.count("\n") == 1
 
 
-def test_threads_of_a_process_that_has_started():
+def test_threads_of_a_process_that_has_started(monkeypatch):
     import tensorflow as tf
 
     from lbcheck.study import threads
 
     tf.constant(0.0)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
     now = threads.in_force("tensorflow", None)
     threads.limit(now + 75)
     assert threads.in_force("tensorflow", now) == now
