@@ -956,9 +956,10 @@ def test_dry_run_without_data_shows_every_setting(tmp_path, monkeypatch, name):
 
 
 def test_dry_run_without_data_in_epochs(data, tmp_path):
+    given = line(data, tmp_path / "out", f"--train_data={tmp_path}/gone")
+    given.remove("--train_steps=4")
     code, found = run(
-        *line(data, tmp_path / "out", f"--train_data={tmp_path}/gone"),
-        "--train_steps=",
+        *given,
         "--train_epochs=2",
         f"--init_checkpoint={tmp_path}/weights",
         "--dry_run",
@@ -975,8 +976,8 @@ def test_dry_run_without_data_in_epochs(data, tmp_path):
     ("more", "message"),
     [
         (["--batch_size=28"], "28 is more than the 27 training records of .*0"),
-        (["--learning_rate=nan"], "learning_rate=nan: expected a finite"),
-        (["--phase2_power=inf", *SECOND], "phase2_power=inf: expected"),
+        (["--learning_rate=nan"], "learning_rate=nan"),
+        (["--phase2_power=inf", *SECOND], "phase2_power=inf"),
         (["--vocab_size=3000000000"], "vocab_size=3000000000"),
         (["--bert_config=96x65536"], "a model of .* billion weights"),
         (["--train_data=/etc"], "/etc is a folder"),
