@@ -261,5 +261,74 @@ class AroundTheListsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(optimizer.trust_ratios(), 2)
 
 
+class RegularizersTest(tf.test.TestCase, parameterized.TestCase):
+    """The audit sees what layers decay by themselves."""
+
+    def decays(self, keras, optimizer):
+        class Scale(keras.layers.Layer):
+            def build(self, shape):
+                self.bias = self.add_weight(
+                    name="bias",
+                    shape=(shape[-1],),
+                    regularizer=keras.regularizers.L1(0.1),
+                )
+
+            def call(self, inputs):
+                return inputs * self.bias
+
+        l2 = keras.regularizers.L2
+        inner = keras.Sequential(
+            [
+                keras.layers.Dense(4, kernel_regularizer=l2(0.0), name="none"),
+                Scale(name="scale"),
+            ]
+        )
+        inputs = keras.layers.Input((3, 6))
+        hidden = keras.layers.Bidirectional(
+            keras.layers.GRU(2, recurrent_regularizer=l2(0.1)), name="both"
+        )(inputs)
+        hidden = keras.layers.LayerNormalization(
+            beta_regularizer=lambda x: 0.0 * x[0], name="ln"
+        )(inner(hidden))
+        hidden = keras.layers.Dense(
+            2, kernel_constraint="max_norm", name="held"
+        )(hidden)
+        found = lbcheck.audit(keras.Model(inputs, hidden), optimizer)
+        decay = {}
+        for row in found.rows:
+            decay["/".join(row.path.split("/")[-2:])] = row.decay
+        return decay, found.findings
+
+    @parameterized.named_parameters(*BOTH)
+    def test_layers_of_all_kinds(self, kind):
+        adamw = room(kind).AdamW(weight_decay=0.01)
+        decay, findings = self.decays(KERAS[kind], adamw)
+        self.assertEqual(decay["none/kernel"], "yes")
+        self.assertEqual(decay["scale/bias"], "by its layer")
+        self.assertEqual(decay["ln/beta"], "by its layer")
+        self.assertEqual(decay["ln/gamma"], "no")
+        self.assertEqual(decay["held/kernel"], "yes")
+        twice = [path for path, how in decay.items() if how == "twice"]
+        self.assertTrue(twice)
+        self.assertTrue(all("recurrent_kernel" in path for path in twice))
+        text = "\n".join(findings)
+        self.assertRegex(text, "scale/bias.*regularizer: it is a bias")
+        self.assertRegex(text, "ln/beta.*normalisation layer")
+        self.assertLen(findings, 4)
+
+    def test_an_empty_pattern_is_a_finding(self):
+        model = keras.Sequential([keras.layers.Dense(2)])
+        model.build((None, 3))
+        adamw = keras.optimizers.AdamW(weight_decay=0.1)
+        adamw.exclude_from_weight_decay(var_names=[""])
+        (finding,) = lbcheck.audit(model, adamw).findings
+        self.assertIn("every variable", finding)
+        model.trainable = False
+        with self.assertRaisesRegex(ValueError, "frozen"):
+            lbcheck.audit(model, adamw)
+        with self.assertRaisesRegex(TypeError, "text 'adam'"):
+            lbcheck.audit(model, "adam")
+
+
 if __name__ == "__main__":
     tf.test.main()

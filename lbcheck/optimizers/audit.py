@@ -4,6 +4,7 @@ import re
 import warnings
 from typing import NamedTuple
 
+from lbcheck.optimizers import regularizers
 from lbcheck.optimizers import selection
 from lbcheck.optimizers.core import Core
 from lbcheck.optimizers.core import unique
@@ -20,7 +21,8 @@ class AuditRow(NamedTuple):
         path: Clean full path.
         shape: Shape.
         layer: Class name of the layer that owns it, "" if none does.
-        decayed: Whether weight decay or L2 acts on it.
+        decayed: Whether the optimizer's weight decay or L2 acts on it.
+        regularized: Whether a regularizer of its layer decays it.
         adapted: Whether a trust ratio scales its rate.
         rule: Name of its update rule; "(fallback)" where that is meant.
     """
@@ -31,6 +33,14 @@ class AuditRow(NamedTuple):
     decayed: bool
     adapted: bool
     rule: str
+    regularized: bool = False
+
+    @property
+    def decay(self) -> str:
+        """What decays it: "yes", "no", "by its layer" or "twice"."""
+        if self.regularized:
+            return "twice" if self.decayed else "by its layer"
+        return "yes" if self.decayed else "no"
 
 
 class Audit(NamedTuple):
@@ -51,7 +61,7 @@ class Audit(NamedTuple):
                 row.path,
                 "x".join(map(str, row.shape)) or "scalar",
                 row.layer,
-                "yes" if row.decayed else "no",
+                row.decay,
                 "yes" if row.adapted else "no",
                 row.rule,
             )
@@ -78,7 +88,9 @@ def audit(model, optimizer=None) -> Audit:
 
     Returns:
         An `Audit`: biases and parameters of normalisation layers that decay,
-        and exclusion patterns that match nothing, are findings.
+        weights that both the optimizer and a regularizer decay, and exclusion
+        patterns that match nothing or everything, are findings. Losses of
+        `add_loss` cannot be seen.
 
     Raises:
         TypeError: If `model` is no model or `optimizer` none whose decay
@@ -101,11 +113,21 @@ def audit(model, optimizer=None) -> Audit:
             raise ValueError(
                 "No optimizer to audit: pass one, or a compiled model."
             )
+    if isinstance(optimizer, str):
+        raise TypeError(
+            "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
+            f"needed, received the text {optimizer!r}."
+        )
     for wrapped in ("inner_optimizer", "_optimizer"):
         optimizer = getattr(optimizer, wrapped, optimizer)
     variables = getattr(model, "trainable_variables", None)
     if variables is None:
         raise TypeError(f"A Keras model is needed, received {model!r}.")
+    if not variables and getattr(model, "variables", None):
+        raise ValueError(
+            f"Model {model.name!r} has no trainable variables: all its layers "
+            "are frozen."
+        )
     if not variables:
         raise ValueError(
             f"Model {model.name!r} has no trainable variables yet: build it "
@@ -131,18 +153,25 @@ def audit(model, optimizer=None) -> Audit:
             "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
             f"needed, received {optimizer!r}."
         )
+    regularized = regularizers.of_model(model)
     rows = tuple(
-        AuditRow(path, shape, layer, *treatment)
-        for path, shape, layer, treatment in zip(
-            paths, shapes, owned, treatments
+        AuditRow(path, shape, layer, *treatment, id(variable) in regularized)
+        for path, shape, layer, treatment, variable in zip(
+            paths, shapes, owned, treatments, variables
         )
     )
-    findings = [
-        f"{row.path} ({row.layer or 'no layer'}) decays: {why}"
-        for row in rows
-        if row.decayed and (why := _suspicion(row))
-    ]
+    findings = [found for row in rows for found in _of_row(row)]
     return Audit(rows, (*findings, *unmatched))
+
+
+def _of_row(row):
+    """The findings about one variable."""
+    what = f"{row.path} ({row.layer or 'no layer'}) decays"
+    by = " by its layer's regularizer" if row.regularized else ""
+    if (row.decayed or row.regularized) and (why := _suspicion(row)):
+        yield f"{what}{by}: {why}"
+    if row.decayed and row.regularized:
+        yield f"{what} twice: by the optimizer and by its layer's regularizer"
 
 
 def _suspicion(row):
@@ -181,11 +210,17 @@ def _of_lbcheck(optimizer, paths, shapes):
 
 def _unmatched(name, patterns, searched):
     """Findings for the patterns that select none of the names searched."""
-    return [
+    found = [
         f"{name}: pattern {pattern!r} matches no variable; this optimizer "
         f"searches names such as {searched[0]!r}."
         for pattern in patterns
         if not any(re.search(pattern, candidate) for candidate in searched)
+    ]
+    return found + [
+        f"{name}: pattern {pattern!r} matches the empty text and so every "
+        "variable: nothing decays."
+        for pattern in patterns
+        if re.search(pattern, "")
     ]
 
 
@@ -207,7 +242,7 @@ def _of_keras(optimizer, variables):
     decays = [bool(decay and optimizer._use_weight_decay(v)) for v in variables]
     compiled = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
     patterns = getattr(optimizer, "_exclude_from_weight_decay_names", ())
-    if compiled:  # Keras 3 joins its patterns into one
+    if compiled is not None:  # Keras 3 joins its patterns into one
         patterns = _alternatives(compiled.pattern)
     searched = [variable.name for variable in variables]
     treatments = [(decayed, name == "Lamb", name) for decayed in decays]

@@ -4,13 +4,19 @@ lbcheck audit my.module:build_model --optimizer=lamb --strict
 lbcheck audit my.module:build_model --optimizer=my.module:make_optimizer
 """
 
+import contextlib
 import importlib
+import json
+import sys
 
 from absl import app
 from absl import flags
 
 from lbcheck import keras_choice
 from lbcheck.naming import load
+from lbcheck.support import command
+from lbcheck.support import errors
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 _OPTIMIZER = flags.DEFINE_string(
@@ -36,6 +42,7 @@ _ADAPTATION = flags.DEFINE_multi_string(
 _STRICT = flags.DEFINE_bool(
     "strict", False, "Exit 1 if anything is found.", flag_values=FLAGS
 )
+_FORMAT = command.define_format(FLAGS)
 
 
 def make_optimizer(model):
@@ -53,7 +60,7 @@ def make_optimizer(model):
                 f"--{next(iter(patterns))} goes with an optimizer by name, "
                 f"not with --optimizer={name}."
             )
-        return load(name)() if name else None
+        return _made_by(name) if name else None
     if name.lower() not in known:
         raise app.UsageError(
             f"--optimizer: unknown optimizer {name!r}; known are "
@@ -67,11 +74,25 @@ def make_optimizer(model):
     return getattr(room, known[name.lower()])(weight_decay=0.01, **patterns)
 
 
+def _made_by(name):
+    """The optimizer itself, or what the named function returns."""
+    found = load(name)
+    if not hasattr(found, "learning_rate") and callable(found):
+        with errors.named(f"--optimizer={name}"):
+            found = found()
+    if found is None:
+        raise app.UsageError(
+            f"--optimizer={name}: must give an optimizer, and gives None."
+        )
+    return found
+
+
 def find_model(name):
     """The model itself, or what the named function returns."""
     found = load(name)
     if not hasattr(found, "trainable_variables") and callable(found):
-        found = found()
+        with errors.named(name):
+            found = found()
     if not hasattr(found, "trainable_variables"):
         raise app.UsageError(
             f"{name!r} must be a Keras model or a function that returns one; "
@@ -89,7 +110,13 @@ def main(argv):
             "lbcheck audit takes one model, as module:function; received "
             f"{argv}."
         )
-    model = find_model(argv[0])
-    result = audit(model, make_optimizer(model))
-    print(result)
-    return 1 if _STRICT.value and result.findings else 0
+    # What a user's code prints is no part of the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        model = find_model(argv[0])
+        result = audit(model, make_optimizer(model))
+    described = result._asdict() | {"rows": [r._asdict() for r in result.rows]}
+    print(
+        json.dumps(described, indent=2) if _FORMAT.value == "json" else result
+    )
+    found = _STRICT.value and result.findings
+    return exit_codes.FINDING if found else exit_codes.FINISHED
