@@ -57,6 +57,8 @@ def main():
         FLAGS.vocab_file or _vocabulary(read),
     )
     print(f"{FLAGS.output_dir}: {', '.join(loaded.loaded)} ({FLAGS.format})")
+    if loaded.fresh:
+        print(f"Not in {read.path}, so not written: {', '.join(loaded.fresh)}")
     if loaded.unused:
         print(f"Not written: {', '.join(loaded.unused)}")
     return 0

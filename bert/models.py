@@ -8,10 +8,10 @@ are TensorFlow Model Garden's, in tf_keras; importing this module imports
 neither.
 """
 
-import json
-import math
 import os
 import re
+
+from lbcheck.support import schema
 
 _SIZES = {
     "large": (24, 1024),
@@ -23,17 +23,21 @@ _SIZES = {
 }
 """{name: (layers, width)}: Devlin et al. 2018; Turc et al. 2019, Table 1."""
 
+_LARGEST_FILE = 2**20
+_MOST = 10**6
+"""No BERT is wider, deeper or longer."""
+
 _NUMBERS = {
     "attention_probs_dropout_prob": (float, 0.0, 1.0),
     "hidden_dropout_prob": (float, 0.0, 1.0),
-    "hidden_size": (int, 1, math.inf),
-    "initializer_range": (float, 0.0, math.inf),
-    "intermediate_size": (int, 1, math.inf),
-    "max_position_embeddings": (int, 1, math.inf),
-    "num_attention_heads": (int, 1, math.inf),
-    "num_hidden_layers": (int, 1, math.inf),
-    "type_vocab_size": (int, 1, math.inf),
-    "vocab_size": (int, 1, math.inf),
+    "hidden_size": (int, 1, _MOST),
+    "initializer_range": (float, 0.0, _MOST),
+    "intermediate_size": (int, 1, _MOST),
+    "max_position_embeddings": (int, 1, _MOST),
+    "num_attention_heads": (int, 1, _MOST),
+    "num_hidden_layers": (int, 1, _MOST),
+    "type_vocab_size": (int, 1, _MOST),
+    "vocab_size": (int, 1, _MOST),
 }
 """{key: (type, lowest, highest)}."""
 
@@ -106,7 +110,7 @@ def config(name: str, **changes) -> dict:
             f"{', '.join(_SIZES)}, LxH with H a multiple of 64, or the path "
             "of a JSON file."
         )
-    return _checked({**found, **changes}, name)
+    return checked({**found, **changes}, name)
 
 
 def _of_size(layers, width):
@@ -132,29 +136,29 @@ def _read(path):
         path = next(filter(os.path.exists, inside), None)
         if path is None:
             raise ValueError(f"{inside[0]}: there is no such file.")
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    except ValueError as error:  # also where it is not UTF-8
-        raise ValueError(f"{path}: no JSON ({error}).") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object.")
+    found = schema.read(path, dict, _LARGEST_FILE)
     hugging_face = "model_type" in found
     for key, value in _FIXED.items():
         given = found.pop(key, value)
         if given != value:
             raise ValueError(
-                f"{path}: {key} is {given!r}; this architecture has {value!r}."
+                f"{path}: {key} is {schema.shown(given)}; this architecture "
+                f"has {value!r}."
             )
     if hugging_face and "hidden_act" in found:
-        activation = found["hidden_act"]
+        activation = str(found["hidden_act"])
         found["hidden_act"] = _HUGGING_FACE_ACTIVATIONS.get(
             activation, activation
         )
     return {k: v for k, v in found.items() if not _WITHOUT_MEANING.fullmatch(k)}
 
 
-def _checked(found, origin):
+def checked(found: dict, origin: str) -> dict:
+    """The settings themselves, sorted, if they are whole and in range.
+
+    Raises:
+        ValueError: They are not; names `origin` and the key.
+    """
     keys = {*_NUMBERS, "hidden_act"}
     for problem, names in (
         ("missing", keys - found.keys()),
@@ -171,12 +175,12 @@ def _checked(found, origin):
         if not fits or not lowest <= value <= highest:
             raise ValueError(
                 f"{origin}: {key} must be {kind.__name__} in [{lowest}, "
-                f"{highest}], received {value!r}."
+                f"{highest}], received {schema.shown(value)}."
             )
     if found["hidden_act"] not in _ACTIVATIONS:
         raise ValueError(
             f"{origin}: hidden_act must be one of {', '.join(_ACTIVATIONS)}, "
-            f"received {found['hidden_act']!r}."
+            f"received {schema.shown(found['hidden_act'])}."
         )
     if found["hidden_size"] % found["num_attention_heads"]:
         raise ValueError(

@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from typing import TypedDict
 
 import numpy as np
 
 from bert import models
 from bert.checkpoints import variables
+from lbcheck.support import schema
 
 _FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -24,7 +26,14 @@ _RENAMED = {
 _ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu"}
 """{hidden_act of `bert.models`: of Hugging Face}."""
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+"""Other types hold numbers, or weights that were quantized."""
+
 _LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
+
+
+class _Index(TypedDict):
+    weight_map: dict[str, str]
 
 
 def tensor_name(name: str) -> str:
@@ -119,11 +128,17 @@ def _files(path):
     if os.path.isfile(whole):
         return [whole]
     index = os.path.join(path, _INDEX)
-    try:
-        with open(index, encoding="utf-8") as file:
-            names = set(json.load(file)["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{index}: no index of tensors ({error}).") from error
+    names = set(schema.read(index, _Index)["weight_map"].values())
+    for name in names:
+        if os.path.basename(name) != name or name in ("", ".", ".."):
+            raise ValueError(
+                f"{index}: expected names of files beside it, received "
+                f"{schema.shown(name)}."
+            )
+        if not os.path.isfile(os.path.join(path, name)):
+            raise ValueError(
+                f"{index}: there is no {schema.shown(name)} beside it."
+            )
     return [os.path.join(path, name) for name in sorted(names)]
 
 
@@ -141,6 +156,14 @@ def _read_file(path):
                     .replace("LayerNorm.gamma", "LayerNorm.weight")
                     .replace("LayerNorm.beta", "LayerNorm.bias")
                 )
+                kind = file.get_slice(name).get_dtype()
+                if kind not in _FLOATS:
+                    if newer not in _IMPLIED:
+                        raise ValueError(
+                            f"{path}: {schema.shown(name)} is of {kind}, "
+                            f"expected one of {', '.join(_FLOATS)}."
+                        )
+                    continue
                 found[newer] = np.asarray(file.get_tensor(name), np.float32)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error

@@ -4,12 +4,22 @@ The arrays of a run's checkpoints have numbers; selection.txt says which
 variable is which.
 """
 
-import json
 import pathlib
 import re
+from typing import TypedDict
 
+from bert import models
 from bert.checkpoints import variables
+from lbcheck.support import schema
 from lbcheck.training import checkpoints
+
+
+class _Run(TypedDict):
+    settings: dict
+
+
+class _Status(TypedDict):
+    status: schema.Name
 
 
 def read(folder: str):
@@ -32,34 +42,41 @@ def read(folder: str):
                     settings["num_attention_heads"] = array.shape[0]
     if variables.WORDS not in arrays:
         raise ValueError(f"{folder}: the run of another model than BERT.")
-    status = json.loads((pathlib.Path(folder) / "status.json").read_text())
+    status = schema.read(pathlib.Path(folder, "status.json"), _Status)
     note = f"after {step} updates, {status['status']}"
-    return arrays, tuple(named), settings, note
+    return arrays, tuple(filter(None, named)), settings, note
 
 
 def _settings(folder):
-    run = json.loads((pathlib.Path(folder) / "run.json").read_text())
-    settings = run["settings"].get("bert_config")
-    return settings if isinstance(settings, dict) else {}
+    run = schema.read(pathlib.Path(folder, "run.json"), _Run)["settings"]
+    for name in ("bert_config", "encoder"):  # of bert.pretrain, bert.squad
+        if isinstance(run.get(name), dict):
+            return models.checked(run[name], f"{folder}/run.json")
+    return {}
 
 
 def _paths(folder, weights):
-    """The paths of the trained weights, which come first.
+    """The path of each weight; None of one that is not trained.
 
-    The rows of the table begin with path and shape.
+    The rows of the table begin with path and shape and are of the trained
+    ones alone, in the order of the weights.
     """
-    table = (pathlib.Path(folder) / "selection.txt").read_text()
+    file = pathlib.Path(folder, "selection.txt")
+    table = schema.read_bytes(file).decode("utf-8", "replace")
     rows = table.partition("\n\n")[0].splitlines()[1:]
-    cells = [re.split(" {2,}", row)[:2] for row in rows]
-    shapes = ["x".join(map(str, a.shape)) or "scalar" for a in weights]
-    if [shape for _, shape in cells] != shapes[: len(cells)]:
+    rows = [(re.split(" {2,}", row) + [""])[:2] for row in rows][::-1]
+    paths = []
+    for array in weights:
+        shape = "x".join(map(str, array.shape)) or "scalar"
+        trained = bool(rows) and rows[-1][1] == shape
+        paths.append(rows.pop()[0] if trained else None)
+    if rows:
         raise ValueError(
-            f"{folder}: selection.txt lists other variables than the "
-            "checkpoint holds."
+            f"{file} lists other variables than the checkpoint holds."
         )
-    return [path for path, _ in cells]
+    return paths
 
 
 def _ending(tail, paths):
-    found = (p for p in paths if f"/{p}".endswith(f"/{tail}"))
+    found = (p for p in paths if p and f"/{p}".endswith(f"/{tail}"))
     return next(found, None)

@@ -6,6 +6,7 @@ import shutil
 from bert.checkpoints import huggingface
 from bert.checkpoints import tensorflow_files
 from bert.checkpoints import variables
+from lbcheck.support import files
 
 _WRITERS = {
     "google": tensorflow_files.write_google,
@@ -55,10 +56,7 @@ def write(
         for name, found in variables.of(model).items()
         if variables.part(name) in parts
     }
-    unfinished = f"{output_dir.rstrip(os.sep)}.part"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    os.makedirs(unfinished)
-    _WRITERS[format](unfinished, arrays, settings)
-    if vocab_file is not None:
-        shutil.copyfile(vocab_file, os.path.join(unfinished, "vocab.txt"))
-    os.replace(unfinished, output_dir)
+    with files.making_folder(output_dir) as unfinished:
+        _WRITERS[format](os.fspath(unfinished), arrays, settings)
+        if vocab_file is not None:
+            shutil.copyfile(vocab_file, unfinished / "vocab.txt")

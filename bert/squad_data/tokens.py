@@ -21,6 +21,7 @@ from bert import tokenization
 from bert.pretraining_data import blocks
 from bert.pretraining_data import workers
 from bert.squad_data import reading
+from lbcheck.support import files
 
 _FORMAT = 1
 _CONTEXTS = 64  # of a block, what a worker does at a time
@@ -65,21 +66,10 @@ def tokenize(
             _write(folder, dataset, tokenizer, num_workers)
             # The files live on, without names, as long as they are mapped.
             return _read(folder, dataset)
-    pathlib.Path(cache_dir).mkdir(parents=True, exist_ok=True)
     made = pathlib.Path(cache_dir, f"squad-{_digest(dataset, tokenizer)}")
     if not made.exists():
-        with tempfile.TemporaryDirectory(
-            dir=cache_dir, prefix=f"{made.name}.part-"
-        ) as folder:
-            whole = pathlib.Path(folder, "whole")
-            whole.mkdir()
-            _write(whole, dataset, tokenizer, num_workers)
-            try:
-                os.rename(whole, made)
-            except OSError:
-                # Another process was first; it has the same content.
-                if not made.exists():
-                    raise
+        with files.making_folder(made) as part:
+            _write(part, dataset, tokenizer, num_workers)
     return _read(made, dataset)
 
 
@@ -99,20 +89,20 @@ def _digest(dataset: reading.Dataset, tokenizer: tokenization.Tokenizer) -> str:
 
 def _write(folder, dataset, tokenizer, num_workers) -> None:
     """One file for each field, written block by block."""
-    files = [open(pathlib.Path(folder, n), "wb") for n in Tokens._fields]
+    written = [open(pathlib.Path(folder, n), "wb") for n in Tokens._fields]
     calls = (
         (*block, tokenizer.vocab_file, tokenizer.lower_case)
         for block in _blocks(dataset)
     )
     try:
         for arrays in workers.in_order(_block, calls, num_workers):
-            for file, array in zip(files, arrays):
+            for file, array in zip(written, arrays):
                 file.write(array.tobytes())
-        for file in files:
+        for file in written:
             file.flush()
             os.fsync(file.fileno())
     finally:
-        for file in files:
+        for file in written:
             file.close()
 
 
@@ -135,6 +125,8 @@ def _read(folder, dataset: reading.Dataset) -> Tokens:
 def _map(path: pathlib.Path) -> np.ndarray:
     if not path.exists() or not path.stat().st_size:
         return np.zeros(0, _INTEGER)  # an empty file cannot be mapped
+    if path.stat().st_size % 4:
+        raise ValueError(f"{path}: the file is damaged; delete its folder.")
     return np.memmap(path, _INTEGER, "r")
 
 
