@@ -1,0 +1,337 @@
+"""Data and models as users bring them: as `fit` takes them, or a sentence."""
+
+import itertools
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import scipy.sparse
+import tensorflow as tf
+import tf_keras
+
+from lbcheck.study import arm as arms
+from lbcheck.study import feed
+from lbcheck.study import trainer as trainers
+from lbcheck.study import workload as workloads
+
+KERASES = pytest.mark.parametrize("module", [keras, tf_keras])
+_RNG = np.random.default_rng(14)
+_X = _RNG.normal(size=(60, 5)).astype("float32")
+_Y = (_X[:, 0] > 0).astype("int32") + (_X[:, 1] > 0.4)
+_TRAIN, _VALIDATION = (_X[:40], _Y[:40]), (_X[40:], _Y[40:])
+_TASK = {
+    "arm": "adamw",
+    "stage": "broad",
+    "index": 0,
+    "seed": 3,
+    "hyperparameters": {"learning_rate": 0.05},
+}
+
+
+def dense(module, width=5, **settings):
+    def build_model():
+        model = module.Sequential(
+            [module.layers.Input((width,)), module.layers.Dense(3)]
+        )
+        loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+        given = {"loss": loss, "metrics": ["accuracy"]} | settings
+        model.compile("sgd", **given)
+        return model
+
+    return build_model
+
+
+def trainer_of(build_model, train, validation, batch_size=8, **changes):
+    workload = workloads.Workload(build_model, train, validation, batch_size, 5)
+    space = {"learning_rate": {"value": 0.05}}
+    return trainers.Trainer(
+        workload._replace(**changes),
+        {"adamw": arms.Arm("adamw", "adamw", space)},
+    )
+
+
+def check_as_keras(trainer, validation):
+    """Runs twice the same, and reports what Keras's own evaluate does."""
+    record = trainer.run(_TASK)
+    assert record["status"] == "finished"
+    assert trainer.run(_TASK)["metrics"] == record["metrics"]
+    data = validation if isinstance(validation, tuple) else (validation,)
+    model = trainer._runners["adamw"].model
+    want = model.evaluate(*data, batch_size=None, verbose=0, return_dict=True)
+    for name, value in want.items():
+        got = record["metrics"]["validation"][name]
+        np.testing.assert_allclose(got, value, rtol=2e-5)
+    return record
+
+
+def batched(arrays, size):
+    def batches():
+        for start in range(0, len(arrays[0]), size):
+            yield tuple(array[start : start + size] for array in arrays)
+
+    return batches
+
+
+def py_dataset(module, arrays, size):
+    base = (
+        module.utils.PyDataset if module is keras else (module.utils.Sequence)
+    )
+
+    class Batches(base):
+        def __len__(self):
+            return -(-len(arrays[0]) // size)
+
+        def __getitem__(self, index):
+            part = slice(index * size, (index + 1) * size)
+            return tuple(array[part] for array in arrays)
+
+    return Batches()
+
+
+@KERASES
+@pytest.mark.parametrize("kind", ["generator", "of_seed", "indexed", "sparse"])
+def test_what_fit_takes(module, kind):
+    train, validation = {
+        "generator": lambda: (batched(_TRAIN, 7), batched(_VALIDATION, 6)),
+        "of_seed": lambda: (
+            lambda seed: batched((_X[:40] + seed, _Y[:40]), 8)(),
+            batched(_VALIDATION, 20),
+        ),
+        "indexed": lambda: (
+            py_dataset(module, _TRAIN, 8),
+            py_dataset(module, _VALIDATION, 9),
+        ),
+        "sparse": lambda: (
+            (scipy.sparse.csr_matrix(_X[:40]), _Y[:40]),
+            (scipy.sparse.coo_matrix(_X[40:]), _Y[40:]),
+        ),
+    }[kind]()
+    trainer = trainer_of(dense(module), train, validation)
+    assert trainer.facts()["num_validation"] == 20
+    record = check_as_keras(trainer, _VALIDATION)
+    if kind == "sparse":
+        plain = trainer_of(dense(module), _TRAIN, _VALIDATION).run(_TASK)
+        for part, found in plain["metrics"].items():
+            for name, value in found.items():
+                got = record["metrics"][part][name]
+                np.testing.assert_allclose(got, value, rtol=1e-4)
+
+
+@KERASES
+def test_batches_of_different_lengths_pass(module):
+    def build_model():
+        layers = module.layers
+        model = module.Sequential(
+            [
+                layers.Input((None,), dtype="int32"),
+                layers.Embedding(9, 4),
+                layers.GlobalAveragePooling1D(),
+                layers.Dense(3),
+            ]
+        )
+        loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=["accuracy"])
+        return model
+
+    words = tf.ragged.constant(
+        [list(range(1, 2 + i % 7)) for i in range(60)], dtype=tf.int32
+    )
+    # Mapped, since a row of a ragged tensor is no tensor to `padded_batch`.
+    data = tf.data.Dataset.from_tensor_slices((words, _Y)).map(
+        lambda words, label: (words + 0, label)
+    )
+    train, validation = data.take(44), data.skip(44).padded_batch(5)
+    check_as_keras(
+        trainer_of(build_model, train.padded_batch(8), validation), validation
+    )
+    with pytest.raises(
+        ValueError, match="`train`: its batches have 2 to 6.*joined"
+    ):
+        trainer_of(build_model, train.padded_batch(6), validation)
+
+
+def endless():
+    batch = np.tile(_X, (2000, 1)), np.tile(_Y, 2000)
+    return (batch for _ in itertools.count())
+
+
+def stream(arrays=_VALIDATION):
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(8)
+
+
+@pytest.mark.parametrize(
+    "validation, message",
+    [
+        (stream().repeat(), "has no end: leave out .repeat"),
+        (endless, "did not end within 1,[0-9,]+ examples"),
+        (stream().take(0), "`validation` has no batch"),
+        (stream().unbatch(), "must come in batches"),
+        (batched(_VALIDATION, 5)(), "can be read only once"),
+        ((_X[40:] * np.nan, _Y[40:]), "no finite number"),
+        (stream((_X[40:] * np.inf, _Y[40:])), "no finite number"),
+        (lambda seed: _VALIDATION, "takes no argument"),
+    ],
+)
+def test_validation_data_that_cannot_be(validation, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        trainer_of(dense(keras), _TRAIN, validation)
+
+
+def test_constant_labels_are_told_of():
+    with pytest.warns(UserWarning, match="all 20 labels are the same"):
+        trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))
+
+
+def test_a_loss_that_is_nan_is_no_result():
+    """Though accuracy would be a number."""
+    x = _X[40:].copy()
+    x[:, 2] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = trainer_of(dense(keras), _TRAIN, (x, _Y[40:]))
+    assert trainer.run(_TASK)["status"] == "diverged"
+
+
+@KERASES
+def test_a_stream_is_read_as_often_as_it_is_used(module):
+    reads = []
+
+    def look(x):
+        reads.append(len(x))
+        return x
+
+    def read(x, y):
+        x = tf.numpy_function(look, [x], tf.float32)
+        return tf.ensure_shape(x, (None, 5)), y
+
+    train = stream(_TRAIN).map(read)
+    trainer = trainer_of(dense(module), train, stream())
+    for seed in range(3):
+        del reads[:]
+        trainer.run(_TASK | {"seed": seed}, evaluate_at=(1, 2, 3))
+    # 5 updates of 8, and what is prefetched; nothing for the metrics.
+    assert 40 <= sum(reads) <= 40 + 4 * 8
+
+
+def test_the_training_metric_is_of_all_classes():
+    x = np.repeat(np.arange(10.0, dtype="float32"), 30)[:, None]
+    data = feed.make(
+        lambda seed: (x, x[:, 0]), False, 0, 16, "train", keras, True
+    )
+    seen = [np.concatenate([y for _, y in data.sample(60, s)]) for s in (0, 5)]
+    np.testing.assert_array_equal(*seen)
+    assert len(seen[0]) == 60 and len(set(seen[0])) == 10
+
+
+@KERASES
+def test_metrics_of_several_numbers(module):
+    one_hot = np.eye(3, dtype="float32")[_Y]
+    data = (_X[:40], one_hot[:40]), (_X[40:], one_hot[40:])
+    build_model = dense(
+        module,
+        loss=module.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[module.metrics.F1Score(name="f/1")],
+    )
+    trainer = trainer_of(build_model, *data, metric="f/1_2", mode="max")
+    found = trainer.run(_TASK)["metrics"]["validation"]
+    assert list(found) == ["loss", "f/1_0", "f/1_1", "f/1_2"]
+    model = trainer._runners["adamw"].model
+    want = model.evaluate(*data[1], verbose=0, return_dict=True)["f/1"]
+    got = [found[f"f/1_{i}"] for i in range(3)]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    with pytest.raises(ValueError, match="set `metric` to one of f/1_0, f/1_1"):
+        trainer_of(build_model, *data)
+
+
+@KERASES
+@pytest.mark.parametrize("kind", ["reshaped", "eager"])
+def test_models_of_whole_batches_and_of_python(module, kind):
+    class Net(module.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = module.layers.Dense(3)
+
+        def call(self, x):
+            if kind == "eager":
+                float(tf.reduce_mean(x).numpy())
+                return self.out(x)
+            return self.out(tf.reshape(x, (10, 5)))
+
+    def build_model():
+        model = Net()
+        loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(
+            "sgd", loss, metrics=["accuracy"], run_eagerly=kind == "eager"
+        )
+        return model
+
+    trainer = trainer_of(build_model, _TRAIN, _VALIDATION, batch_size=10)
+    record = trainer.run(_TASK)
+    assert record["status"] == "finished"
+    assert trainer.run(_TASK)["metrics"] == record["metrics"]
+    if kind == "reshaped":
+        with pytest.raises(ValueError, match="leave out 3 of its 13"):
+            trainer_of(build_model, _TRAIN, (_X[:13], _Y[:13]), batch_size=10)
+
+
+@KERASES
+def test_state_behind_fused_kernels_is_set_back(module):
+    """Of Adam's kernel, and of a variable that is large enough for XLA's."""
+    x = _RNG.normal(size=(40, 700)).astype("float32")
+
+    def build_model():
+        model = module.Sequential(
+            [
+                module.layers.Input((700,)),
+                module.layers.Dense(100),
+                module.layers.Dense(3),
+            ]
+        )
+        loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss)
+        return model
+
+    for name in ("adamw", "lamb"):
+        space = {"learning_rate": {"value": 0.01}}
+        workload = workloads.Workload(
+            build_model, (x, _Y[:40]), (x, _Y[:40]), 8, 5
+        )
+        trainer = trainers.Trainer(
+            workload, {"adamw": arms.Arm("adamw", name, space)}
+        )
+        task = _TASK | {"hyperparameters": {"learning_rate": 0.01}}
+        first = trainer.run(task)["metrics"]
+        assert trainer.run(task)["metrics"] == first
+
+
+def test_errors_of_the_user_s_own_code():
+    def picture(x):
+        raise RuntimeError("no picture 17")
+
+    def read(x, y):
+        x = tf.numpy_function(picture, [x], tf.float32)
+        return tf.ensure_shape(x, (None, 5)), y
+
+    broken = stream().concatenate(stream().map(read))
+    said = (
+        r"`validation` failed: .*study_data_test.py:\d+: RuntimeError: no pic"
+    )
+    with pytest.raises(ValueError, match=said):
+        trainer_of(dense(keras), _TRAIN, broken)
+    with pytest.raises(ValueError, match="needs width, which Arm adamw"):
+        trainer_of(lambda width: dense(keras)(), _TRAIN, _VALIDATION)
+
+    def frozen():
+        model = dense(keras)()
+        model.trainable = False
+        return model
+
+    with pytest.raises(ValueError, match="no weights to train"):
+        trainer_of(frozen, _TRAIN, _VALIDATION)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(interrupted, _TRAIN, _VALIDATION)
