@@ -607,6 +607,28 @@ class RefusedTest(Case):
         cut.write_bytes(cut.read_bytes()[:-1])
         self.assert_refused(self.path("cut"), "safetensors: cannot be read")
 
+    def test_index_files(self):
+        os.mkdir(self.path("hf"))
+        index = pathlib.Path(self.path("hf/model.safetensors.index.json"))
+        for content, message in (
+            ("3", "expected `object`"),
+            ("[" * 100_000, "nested too deep"),
+            ('{"weight_map": {"a": 7}}', "expected `str`"),
+            ('{"weight_map": {"a": "../x.safetensors"}}', "files beside it"),
+            ('{"weight_map": {"a": "/x.safetensors"}}', "files beside it"),
+            ('{"weight_map": {"a": "x.safetensors"}}', "there is no 'x.safet"),
+            ('{"weight_map"', "not JSON"),
+        ):
+            index.write_text(content)
+            self.assert_refused(self.path("hf"), message)
+
+    def test_quantized_weights(self):
+        made = tensors(SETTINGS)
+        name = "bert.encoder.layer.0.output.dense.weight"
+        made[name] = made[name].astype(np.int8)
+        path = write_tensors(self.path("hf"), made)
+        self.assert_refused(path, "is of I8, expected one of F64")
+
     def test_tensorflow_checkpoints(self):
         tf.train.Checkpoint(v=tf.Variable(1.0)).write(self.path("other"))
         self.assert_refused(self.path("other"), "holds no BERT encoder of")

@@ -20,6 +20,7 @@ from official.nlp.tools import squad_evaluate_v2_0
 from official.nlp.tools import tokenization as reference_tokenization
 
 from bert import squad_data
+from bert import squad_diagnostics
 from bert import tokenization
 from bert.squad_data import decoding
 from bert.squad_data import evaluation
@@ -87,9 +88,7 @@ def test_version_2(tmp_path):
     path = write(tmp_path / "a.json", [context], version="v2.0")
     dataset = squad_data.read(path, version_2=True)
     assert [q.impossible for q in dataset.questions] == [False, True, True]
-    with pytest.raises(
-        ValueError, match="an impossible question, as in v2.0"
-    ):
+    with pytest.raises(ValueError, match="an impossible question, as in v2.0"):
         squad_data.read(path)
     path = write(tmp_path / "a.json", [context])
     message = r"a.json: data\[0\].paragraphs\[0\].qas\[1\]: an impossible quest"
@@ -187,9 +186,7 @@ def test_questions_with_their_contexts(tmp_path):
         squad_data.read(str(flat))
     rows[1]["answers"]["text"] *= 2
     flat.write_text(json.dumps(rows))
-    with pytest.raises(
-        ValueError, match=r"flat: \[1\].*2 texts and 1 answer"
-    ):
+    with pytest.raises(ValueError, match=r"flat: \[1\].*2 texts and 1 answer"):
         squad_data.read(str(flat))
     rows[1]["answers"] = "Bo"
     flat.write_text(json.dumps(rows))
@@ -1061,6 +1058,30 @@ def test_what_is_counted(tmp_path, vocab_file):
     assert features.end_positions[:6].tolist() == [11, 0, 0, 0, 9, 0]
     trained = squad_data.features(dataset, tokenizer, 13, 4, 2, training=True)
     assert sorted(set(trained.questions.tolist())) == [0, 1, 2, 4]
+
+
+def test_answers_inside_words_are_counted(tmp_path):
+    """Of unspaced text: one of three is made of whole tokens."""
+    context = "なつのメロディー。富士山は高い"
+    qas = [
+        entry(text, "何?", [(text, context.index(text))])
+        for text in ("メロディー", "富士山", "メロ")
+    ]
+    path = write(tmp_path / "ja.json", [{"context": context, "qas": qas}])
+    vocabulary = tmp_path / "vocab.txt"
+    letters = sorted(set(context + "何?"))
+    vocabulary.write_text(
+        "\n".join(["[PAD]", *tokenization.SPECIAL, *letters])
+        + "".join(f"\n##{letter}" for letter in letters)
+    )
+    dataset = squad_data.read(path)
+    tokenizer = tokenization.Tokenizer(str(vocabulary))
+    features = squad_data.features(dataset, tokenizer, 64, 32, 8, training=True)
+    counts = squad_diagnostics.of_features(dataset, features, 30)
+    assert counts["whole_word_answers"] == 2
+    assert counts["trained_exact_match"] == pytest.approx(100 / 3)
+    (told,) = squad_diagnostics.of_training(counts)
+    assert "2 of 3 answers" in told and "at most 33.3" in told
 
 
 def test_tensorflow_is_not_imported(tmp_path):

@@ -28,6 +28,7 @@ from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 
+WORDS = "bert/embeddings/word_embeddings"
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ROOT / "flags" / "squad"
 
@@ -530,6 +531,24 @@ def test_the_whole_chain(program_run, vocab):
     code, text = program_run(*apart, "--output_dir=apart")
     assert code == 0 and content("apart", "predictions.json") == predictions
 
+    # Its encoder is a checkpoint, without the pooler that was not trained.
+    from bert import checkpoints as bert_checkpoints
+    from bert import span_labeler
+
+    read = bert_checkpoints.read("run")
+    tokens = len(read.arrays[WORDS])
+    assert read.settings == settings.architecture("1x64", tokens)
+    assert not any("pooler" in name for name in read.arrays)
+    again = span_labeler.build(read.settings)
+    told = str(span_labeler.start(again, read))
+    assert "not in it, so fresh: pooler" in told and "logits" in told
+    state = checkpoints.of("run").newest()[1]
+    trained = [a for n, a in state.items() if n.startswith("model/")]
+    ours = again.get_layer("encoder").get_weights()
+    assert len(trained) == len(ours) + 2  # the head
+    for one, other in zip(ours[:-2], trained):
+        np.testing.assert_array_equal(one, other)
+
     # Another run is refused.
     code, text = program_run(*command(vocab, "--learning_rate=1"))
     assert code == 2 and "--learning_rate=1.0 (here)" in text
@@ -550,6 +569,38 @@ def test_a_dry_run_writes_nothing(program_run, vocab, tmp_path, windows):
     ):
         assert line in text, text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_without_data(program_run, tmp_path):
+    """Of every published file: all settings, and what is missing."""
+    for file, absent in (
+        ("large", ["--train_file=train-v1.1.json", "--vocab_file is needed"]),
+        ("mini", ["--init_checkpoint=records/bert_mini/phase2"]),
+    ):
+        flagfile = f"--flagfile={FLAGS / file}.flags"
+        code, text = program_run("--dry_run", flagfile)
+        assert code == 0, text
+        for line in (FLAGS / f"{file}.flags").read_text().splitlines():
+            name = line.partition("=")[0]
+            assert line.startswith("#") or name in text, line
+        assert all(f"missing: {name}" in text for name in absent), text
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_but_the_scores_in_json(tmp_path):
+    texts = {q.id: q.answers[0].text for q in embedded("dev").questions}
+    (tmp_path / "answers.json").write_text(json.dumps(texts))
+    line = "squad --mode=evaluate --predict_file=embedded --format=json"
+    line += " --predictions_file=answers.json --output_dir=out"
+    ended = subprocess.run(
+        [sys.executable, "-m", "bert.squad", *line.split()[1:]],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ended.stdout)["f1"] == 100
 
 
 def test_version_2(program_run, vocab):

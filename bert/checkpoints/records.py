@@ -29,7 +29,8 @@ def read(folder: str):
         raise ValueError(f"{folder} holds no whole checkpoint of a run.")
     step, state = found
     weights = [a for name, a in state.items() if name.startswith("model/")]
-    named = dict(zip(_paths(folder, weights), weights))
+    paths = _paths(folder, weights)
+    named = {path: a for path, a in zip(paths, weights) if path}
     settings = _settings(folder)
     arrays = {}
     for name, at in variables.places(variables.num_layers(named)).items():
@@ -44,7 +45,7 @@ def read(folder: str):
         raise ValueError(f"{folder}: the run of another model than BERT.")
     status = schema.read(pathlib.Path(folder, "status.json"), _Status)
     note = f"after {step} updates, {status['status']}"
-    return arrays, tuple(filter(None, named)), settings, note
+    return arrays, tuple(named), settings, note
 
 
 def _settings(folder):
@@ -78,5 +79,5 @@ def _paths(folder, weights):
 
 
 def _ending(tail, paths):
-    found = (p for p in paths if p and f"/{p}".endswith(f"/{tail}"))
+    found = (p for p in paths if f"/{p}".endswith(f"/{tail}"))
     return next(found, None)
