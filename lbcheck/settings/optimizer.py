@@ -66,7 +66,7 @@ _ARGUMENTS = {
     ),
     "exclude_from_layer_adaptation": (
         flags.DEFINE_list,
-        "Patterns of variables without a trust ratio; same: those without decay.",
+        "Patterns of variables without a trust ratio; same: without decay.",
     ),
     "diagnostics_every": (
         _count,
@@ -78,7 +78,7 @@ _ARGUMENTS = {
     ),
     "fallback": (
         _enum(*FALLBACKS),
-        "Rule of the variables without a trust ratio, at the same learning rate.",
+        "Rule of the variables without a trust ratio, at the same rate.",
     ),
 }
 """{flag: (how it is defined, help)}; a flag is called as its argument."""
