@@ -100,11 +100,13 @@ def compare(
         build_model: Function that returns a new Keras model of either Keras;
             a compiled one keeps its loss and metrics. Hyperparameters that a
             search space calls as its arguments are passed to it.
-        train: (x, y) or (x, y, sample_weight) with arrays, or lists or dicts
-            of arrays; a tf.data.Dataset batched as for `fit`; or a function
-            seed -> one of these. A dataset that shuffles gives every trial
-            another order; made by a function of the seed, all arms get one.
-        validation: The same, without the function.
+        train: (x, y) or (x, y, sample_weight) with arrays, sparse matrices of
+            SciPy, or lists or dicts of them; a tf.data.Dataset, PyDataset or
+            loader that is batched as for `fit`; or a function of the seed or
+            of nothing that gives one of these or a generator of batches. A
+            dataset that shuffles gives every trial another order; made by a
+            function of the seed, all arms get one.
+        validation: The same, with an end; not a function of the seed.
         batch_size: Examples of one update, at least 1.
         steps: Updates of one trial, at least 1.
         arms: At least two of: names of built-in arms, JSON files of arms,
