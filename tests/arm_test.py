@@ -17,6 +17,7 @@ from absl import app
 
 import lbcheck
 from lbcheck.study import arm as arms
+from lbcheck.study import session
 from lbcheck.study import space as spaces
 
 KERASES = {"tf_keras": tf_keras, "keras3": keras}
@@ -518,3 +519,52 @@ def test_imports_no_framework():
         check=True,
     )
     assert done.stdout.strip() == "set()"
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/cron",
+        "../up",
+        "..",
+        ".hidden",
+        "a/b",
+        "a\\b",
+        "nul\0",
+        "line\nbreak",
+        "\x1b[31mred",
+        "=cmd|' /C calc'!A0",
+        "-rf",
+        " ",
+        "",
+        "x" * 101,
+        "é" * 101,
+        "half\ud800",
+        7,
+        None,
+    ],
+)
+def test_a_name_that_no_folder_has_is_refused(name):
+    with pytest.raises(ValueError, match="An arm's name is up to 100"):
+        session._by_name([Named("lamb"), Named(name)])
+
+
+@pytest.mark.parametrize(
+    "one, other", [("lamb", "LAMB"), ("caf\u00e9", "cafe\u0301"), ("a", "a")]
+)
+def test_names_that_a_disk_may_confuse_are_refused(one, other):
+    with pytest.raises(ValueError, match="tell apart|Several arms|is up to"):
+        session._by_name([Named(one), Named(other)])
+
+
+@pytest.mark.parametrize("name", ["my arm 2", "lr=0.1,wd=0", "Größe_x", "β2"])
+def test_usual_names_are_taken(name):
+    assert list(session._by_name([Named("lamb"), Named(name)])) == [
+        "lamb",
+        name,
+    ]
