@@ -17,6 +17,8 @@ from lbcheck.report import tables
 from lbcheck.study import arm
 from lbcheck.study import space
 from lbcheck.study import study_command
+from lbcheck.support import errors
+from lbcheck.support import files
 from tests import damage
 from tests import synthetic_study
 
@@ -348,3 +350,26 @@ def test_every_file_of_the_folder_may_be_a_pickle(tmp_path, small):
     for name in ("ledger.db", "study.pkl", "__init__.py", "conftest.py"):
         pathlib.Path(tmp_path, name).write_bytes(b"\x80\x04cos\nsystem\n.")
     assert report.write(tmp_path).read_bytes() == page_alone
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_what_a_full_disk_has_no_room_for_is_named(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = ["-o", "size=64k"]
+    subprocess.run(["mount", "-t", "tmpfs", *size, "tmpfs", disk], check=True)
+    try:
+        with pytest.raises(OSError) as caught:
+            files.write_text(disk / "a.json", 100_000 * "x")
+        message = f"{disk}/a.json: No space left on device"
+        assert errors.of_system(caught.value) == message
+        with (
+            pytest.raises(OSError) as caught,
+            files.making_folder(disk / "b") as folder,
+        ):
+            (folder / "c").write_bytes(bytes(100_000))
+        message = f"{disk}/b: No space left on device"
+        assert errors.of_system(caught.value) == message
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)

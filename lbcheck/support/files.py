@@ -34,7 +34,7 @@ def replacing(path, mode: str = "wb"):
         mode: "wb" for bytes, "w" for UTF-8 text.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written; names `path`.
 
     Example:
 
@@ -45,7 +45,10 @@ def replacing(path, mode: str = "wb"):
     part = _part(path)
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(part, mode.replace("w", "x"), encoding=encoding) as file:
+        with (
+            _named(path),
+            open(part, mode.replace("w", "x"), encoding=encoding) as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -74,13 +77,14 @@ def making_folder(path, beside=None):
             `path` is in.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written; names `path` if no file in it.
     """
     path = pathlib.Path(path)
     part = _part(path if beside is None else pathlib.Path(beside, path.name))
     part.mkdir(parents=True)
     try:
-        yield part
+        with _named(path):
+            yield part
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             part.rename(path)
@@ -105,6 +109,17 @@ def lock(path, wait: bool = True):
     with open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Errors within that name no file, as of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _part(path):
