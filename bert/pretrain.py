@@ -14,7 +14,6 @@ import contextlib
 import copy
 import functools
 import gc
-import glob
 import json
 import os
 import pathlib
@@ -144,8 +143,10 @@ class Phase:
                     inputs.named(flag, name, names)
                 except inputs.Missing as error:
                     found.append(f"missing: {error}")
-        checkpoint = self.flags.init_checkpoint
-        if checkpoint and not self.follows and not glob.glob(checkpoint + "*"):
+        checkpoint = not self.follows and self.flags.init_checkpoint
+        if checkpoint and not any(
+            os.path.exists(checkpoint + end) for end in ("", ".index")
+        ):
             found.append(f"missing: --init_checkpoint={checkpoint}")
         return found
 

@@ -967,6 +967,12 @@ def test_dry_run_without_data_in_epochs(data, tmp_path):
     assert code == 0 and "--train_epochs=2.0" in found
     assert f"missing: --train_data={tmp_path}/gone: there is no" in found
     assert f"missing: --init_checkpoint={tmp_path}/weights" in found
+    (tmp_path / "phase10").mkdir()
+    (tmp_path / "[a]*.ckpt.index").touch()
+    for name, missing in (("phase1", 1), ("phase10", 0), ("[a]*.ckpt", 0)):
+        checkpoint = f"--init_checkpoint={tmp_path / name}"
+        _, found = run(*given, "--train_epochs=2", checkpoint, "--dry_run")
+        assert (f"missing: {checkpoint}" in found) == missing
     with pytest.raises(ValueError, match="gone: there is no such file"):
         run(*line(data, tmp_path / "out", f"--train_data={tmp_path}/gone"))
     assert not (tmp_path / "out").exists()
