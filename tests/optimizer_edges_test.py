@@ -329,6 +329,19 @@ class RegularizersTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(TypeError, "text 'adam'"):
             lbcheck.audit(model, "adam")
 
+    def test_what_has_no_weights_is_told_from_what_is_not_built(self):
+        inputs = keras.Input((3,))
+        flat = keras.Model(inputs, keras.layers.Flatten()(inputs))
+        lamb = lbcheck.LAMB()
+        with self.assertRaisesRegex(ValueError, "no weights to decay"):
+            lbcheck.audit(flat, lamb)
+        with self.assertRaisesRegex(ValueError, "build it first"):
+            lbcheck.audit(keras.Sequential([keras.layers.Dense(2)]), lamb)
+        module = tf.Module()
+        module.kernel = tf.Variable([1.0])
+        with self.assertRaisesRegex(TypeError, "Keras model is needed"):
+            lbcheck.audit(module, lamb)
+
 
 if __name__ == "__main__":
     tf.test.main()

@@ -165,6 +165,7 @@ def test_command_without_arguments_lists_the_commands():
         (["conform", "--rules=SGD"], "unknown rule 'SGD'"),
         (["conform", "extra"], "takes flags only"),
         (["audit", "math:pi"], "must be a Keras model"),
+        (["audit", "sys:exit"], "its code ends the process"),
     ],
 )
 def test_bad_commands(arguments, message):

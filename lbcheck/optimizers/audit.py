@@ -121,17 +121,20 @@ def audit(model, optimizer=None) -> Audit:
     for wrapped in ("inner_optimizer", "_optimizer"):
         optimizer = getattr(optimizer, wrapped, optimizer)
     variables = getattr(model, "trainable_variables", None)
-    if variables is None:
+    if variables is None or not hasattr(model, "_flatten_layers"):
         raise TypeError(f"A Keras model is needed, received {model!r}.")
     if not variables and getattr(model, "variables", None):
         raise ValueError(
             f"Model {model.name!r} has no trainable variables: all its layers "
             "are frozen."
         )
+    if not variables and model.built:
+        raise ValueError(f"Model {model.name!r} has no weights to decay.")
     if not variables:
         raise ValueError(
-            f"Model {model.name!r} has no trainable variables yet: build it "
-            "first, for instance with model.build(input_shape)."
+            f"Model {model.name!r} has no trainable variables yet: give it "
+            "layers and build it first, for instance with "
+            "model.build(input_shape)."
         )
     paths = unique([selection.clean_path(v) for v in variables])
     shapes = [tuple(variable.shape) for variable in variables]

@@ -111,9 +111,15 @@ def main(argv):
             f"{argv}."
         )
     # What a user's code prints is no part of the result.
-    with contextlib.redirect_stdout(sys.stderr):
-        model = find_model(argv[0])
-        result = audit(model, make_optimizer(model))
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            model = find_model(argv[0])
+            result = audit(model, make_optimizer(model))
+    except SystemExit as error:
+        raise app.UsageError(
+            f"{argv[0]!r} must give a model; its code ends the process, with "
+            f"sys.exit({error.code!r})."
+        ) from error
     described = result._asdict() | {"rows": [r._asdict() for r in result.rows]}
     print(
         json.dumps(described, indent=2) if _FORMAT.value == "json" else result
