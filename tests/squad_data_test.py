@@ -24,6 +24,7 @@ from bert import squad_diagnostics
 from bert import tokenization
 from bert.squad_data import decoding
 from bert.squad_data import evaluation
+from tests import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = os.environ.get("LBCHECK_DATA")
@@ -280,6 +281,67 @@ def test_predictions(tmp_path):
         squad_data.read_predictions(str(path))
     with pytest.raises(FileNotFoundError, match="none.json"):
         squad_data.read_predictions(str(tmp_path / "none.json"))
+
+
+ROWS = [
+    {
+        "id": name,
+        "question": "Who?",
+        "context": "Ann met Bo.",
+        "answers": {"text": ["Bo"], "answer_start": [8]},
+    }
+    for name in ("a", 2)
+]
+ARTICLES = {
+    "version": "v2.0",
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": "Ann met Bo.",
+                    "qas": [
+                        entry("1", is_impossible=False),
+                        entry("2", answers=[], is_impossible=True),
+                    ],
+                }
+            ]
+        }
+    ],
+}
+
+
+@damage.EXAMPLES
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        damage.damaged_json(ARTICLES),
+        damage.damaged_bytes(json.dumps(ARTICLES).encode()),
+        damage.damaged_json(ROWS),
+        damage.damaged_lines(ROWS),
+        damage.damaged_bytes(gzip.compress(json.dumps(ROWS).encode())),
+    ],
+    ids=["articles", "bytes", "rows", "lines", "gzip"],
+)
+def test_damaged_files(tmp_path, damaged, examples):
+    def read(path):
+        squad_data.read(str(path), version_2=True)
+
+    damage.try_reader(read, tmp_path / "damaged", damaged, examples)
+
+
+@damage.EXAMPLES
+def test_damaged_predictions(tmp_path, examples):
+    valid = {"a": "Ann", "b": ""}
+    for damaged in (
+        damage.damaged_json(valid),
+        damage.damaged_bytes(json.dumps(valid).encode()),
+    ):
+        damage.try_reader(
+            lambda path: squad_data.read_predictions(str(path)),
+            tmp_path / "predictions.json",
+            damaged,
+            examples // 2,
+        )
 
 
 # Scores.
