@@ -165,8 +165,12 @@ def checked(found: dict, origin: str) -> dict:
         ("unknown", found.keys() - keys),
     ):
         if names:
+            shown = ", ".join(
+                name if name.isidentifier() else schema.shown(name)
+                for name in sorted(names)
+            )
             raise ValueError(
-                f"{origin}: {problem} {', '.join(sorted(names))}; expected "
+                f"{origin}: {problem} {shown}; expected "
                 f"the keys {', '.join(sorted(keys))}."
             )
     for key, (kind, lowest, highest) in _NUMBERS.items():

@@ -12,6 +12,7 @@ from unittest import mock
 
 import ml_dtypes
 import numpy as np
+import pytest
 import safetensors.numpy
 import tensorflow as tf
 from absl.testing import parameterized
@@ -28,6 +29,7 @@ from bert.checkpoints import variables
 from lbcheck import training
 from lbcheck.settings import program
 from lbcheck.support import exit_codes
+from tests import damage as damages
 
 _PRETRAINED = os.environ.get("LBCHECK_BERT")
 
@@ -622,6 +624,67 @@ class RefusedTest(Case):
             index.write_text(content)
             self.assert_refused(self.path("hf"), message)
 
+    def test_weights_of_other_programs(self):
+        for name, whose in (
+            ("model.bin", "PyTorch"),
+            ("run.v2.pt", "PyTorch"),
+            ("weights.h5", "Keras"),
+            ("flax_model.msgpack", "Flax"),
+        ):
+            pathlib.Path(self.path(name)).write_bytes(b"cos\nsystem\n.")
+            self.assert_refused(self.path(name), f"is read by {whose} alone")
+
+    def test_files_of_any_size(self):
+        whole = write_tensors(self.path("hf"), tensors(SETTINGS))
+        weights = pathlib.Path(whole, "model.safetensors")
+        os.truncate(weights, 2**40)
+        self.assert_refused(whole, "expected at most 8,589,934,592")
+
+    def test_a_number_that_is_none_of_a_layer(self):
+        made = tensors(SETTINGS)
+        made["bert.encoder.layer.999999.x"] = np.ones(1, np.float32)
+        read = checkpoints.read(write_tensors(self.path("hf"), made))
+        self.assertEqual(read.others, ("encoder.layer.999999.x",))
+        self.assertEqual(variables.num_layers(read.arrays), 2)
+
+    def test_the_file_that_names_the_newest_leads_nowhere_else(self):
+        for name in ("in/a", "in/b", "out/c"):
+            os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+            save_as_tensorflow_1(google_arrays(), self.path(name))
+        marker = pathlib.Path(self.path("in/checkpoint"))
+        for named in ("../out/c", self.path("out/c"), "gone", "\\377"):
+            marker.write_text(f'model_checkpoint_path: "{named}"\n')
+            self.assert_refused(self.path("in"), "holds 2 checkpoints: a.index")
+        marker.write_bytes(b'model_checkpoint_path: "\xff"\n')
+        self.assert_refused(self.path("in"), "holds 2 checkpoints: a.index")
+        marker.write_text('model_checkpoint_path: "b"\n')
+        read = checkpoints.read(self.path("in"))
+        self.assertEqual(read.path, self.path("in/b"))
+
+    def test_damaged_graphs(self):
+        for graph in (b"\xff\xff", b"\x0a\x02\x0a\x00", 3):
+            path = self.path("damaged")
+            tf.raw_ops.SaveV2(
+                prefix=path,
+                tensor_names=["_CHECKPOINTABLE_OBJECT_GRAPH"],
+                shape_and_slices=[""],
+                tensors=[tf.constant(graph)],
+            )
+            self.assert_refused(path, "damaged: ")
+
+    def test_damaged_index(self):
+        save_as_tensorflow_1(google_arrays(), self.path("a"))
+        index = self.folder / "a.index"
+        whole = index.read_bytes()
+        for place in range(0, len(whole), 97):
+            changed = bytes([whole[place] ^ 255])
+            index.write_bytes(whole[:place] + changed + whole[place + 1 :])
+            try:
+                checkpoints.read(self.path("a"))
+            except ValueError as error:
+                self.assertIn(self.path("a"), str(error))
+                self.assertTrue(str(error).isprintable())
+
     def test_quantized_weights(self):
         made = tensors(SETTINGS)
         name = "bert.encoder.layer.0.output.dense.weight"
@@ -682,6 +745,32 @@ class ExportTest(Case):
         self.assertEqual(parts, {"encoder", "pooler"})
         self.assertEqual(read.settings["hidden_act"], "gelu_erf")
 
+    @parameterized.parameters("google", "huggingface")
+    def test_no_pooler_is_made_up(self, format):
+        """As of a run of bert.squad, which trains none."""
+        for name, heads in (("encoder", False), ("whole", True)):
+            made = tensors(SETTINGS, heads=heads)
+            made = {n: a for n, a in made.items() if "pooler" not in n}
+            write_tensors(self.path(name), made)
+            with mock.patch.object(sys, "stdout", io.StringIO()) as stdout:
+                self.export(name, f"{name}-out", format)
+            said = f"Not in {self.path(name)}, so not written: pooler\n"
+            self.assertIn(said, stdout.getvalue())
+            want = checkpoints.read(self.path(name)).arrays
+            got = checkpoints.read(self.path(f"{name}-out")).arrays
+            self.assertEqual(want.keys(), got.keys())
+            for key, array in got.items():
+                np.testing.assert_array_equal(array, want[key], key)
+
+    def test_garden_needs_a_pooler(self):
+        made = tensors(SETTINGS)
+        made = {n: a for n, a in made.items() if "pooler" not in n}
+        write_tensors(self.path("one"), made)
+        with mock.patch.object(sys, "stderr", io.StringIO()) as stderr:
+            self.export("one", "two", "garden", code=2)
+        self.assertIn("the weights to write have none", stderr.getvalue())
+        self.assertFalse(os.path.exists(self.path("two")))
+
     def test_the_program_refuses_in_one_line(self):
         write_tensors(self.path("one"), tensors(SETTINGS), vocab_size=60)
         with mock.patch.object(sys, "stderr", io.StringIO()) as stderr:
@@ -705,6 +794,65 @@ class ExportTest(Case):
         ):
             program.start(export.main, export.FLAGS, export.__doc__)
         self.assertEqual(end.exception.code, code)
+
+
+@damages.EXAMPLES
+@pytest.mark.parametrize("name", ["bert_config.json", "config.json"])
+def test_damaged_configurations(tmp_path, name, examples):
+    valid = SETTINGS if name.startswith("bert") else SETTINGS | TRANSFORMERS
+    models.config(str(write_json(tmp_path / name, valid)))
+    damages.try_reader(
+        lambda path: models.config(str(path)),
+        tmp_path / name,
+        damages.damaged_json(valid),
+        examples,
+    )
+
+
+@damages.EXAMPLES
+def test_damaged_tensors(tmp_path, examples):
+    """The whole file; and its header alone, which is JSON."""
+    made = tensors(SETTINGS)
+    whole = safetensors.numpy.save(made)
+    size = int.from_bytes(whole[:8], "little")
+    header, data = json.loads(whole[8 : 8 + size]), whole[8 + size :]
+
+    def with_header(text):
+        return len(text).to_bytes(8, "little") + text + data
+
+    for damaged in (
+        damages.damaged_bytes(whole),
+        damages.damaged_json(header).map(with_header),
+    ):
+        damages.try_reader(
+            lambda path: checkpoints.read(path),
+            tmp_path / "model.safetensors",
+            damaged,
+            examples // 2,
+        )
+
+
+@damages.EXAMPLES
+def test_damaged_index_of_parts(tmp_path, examples):
+    made = tensors(SETTINGS)
+    safetensors.numpy.save_file(made, tmp_path / "a.safetensors")
+    valid = {
+        "metadata": {"total_size": 4},
+        "weight_map": dict.fromkeys([*made][:5], "a.safetensors"),
+    }
+    index = write_json(tmp_path / "model.safetensors.index.json", valid)
+    assert checkpoints.read(tmp_path).arrays
+    damages.try_reader(
+        lambda path: checkpoints.read(path.parent),
+        index,
+        damages.damaged_json(valid),
+        examples,
+    )
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+    return path
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 
 from bert import models
 from bert.checkpoints import variables
+from lbcheck.support import errors
 from lbcheck.support import schema
 
 _FILE = "model.safetensors"
@@ -25,6 +26,9 @@ _RENAMED = {
 }
 _ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu"}
 """{hidden_act of `bert.models`: of Hugging Face}."""
+
+_LARGEST = 2**33
+"""Bytes of weights; BERT-Large has 2**30."""
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """Other types hold numbers, or weights that were quantized."""
@@ -63,7 +67,14 @@ def read(path: str):
     """Arrays, other names, settings; see `reading.Checkpoint`."""
     folder = os.path.dirname(path) if os.path.isfile(path) else path
     tensors = {}
-    for file in _files(path):
+    paths = _files(path)
+    size = sum(map(os.path.getsize, paths))
+    if size > _LARGEST:
+        raise ValueError(
+            f"{paths[0]}: {size:,} bytes of weights, expected at most "
+            f"{_LARGEST:,}."
+        )
+    for file in paths:
         tensors |= _read_file(file)
     places = variables.places(variables.num_layers(tensors))
     arrays = {}
@@ -74,7 +85,7 @@ def read(path: str):
     if variables.WORDS not in arrays:
         raise ValueError(
             f"{path}: holds no {tensor_name(variables.WORDS)}, but "
-            f"{', '.join(sorted(tensors)[:3])}, ..."
+            f"{', '.join(map(schema.shown, sorted(tensors)[:3]))}, ..."
         )
     tied = tensors.get(_TIED)
     if tied is not None and not np.array_equal(tied, arrays[variables.WORDS]):
@@ -129,6 +140,8 @@ def _files(path):
         return [whole]
     index = os.path.join(path, _INDEX)
     names = set(schema.read(index, _Index)["weight_map"].values())
+    if not names:
+        raise ValueError(f"{index}: its weight_map names no files.")
     for name in names:
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ValueError(
@@ -151,6 +164,10 @@ def _read_file(path):
     try:
         with safetensors.safe_open(path, "np") as file:
             for name in file.keys():
+                if not name.isprintable():
+                    raise ValueError(
+                        f"{path}: {schema.shown(name)} is no name of a tensor."
+                    )
                 newer = (
                     name.removeprefix("bert.")
                     .replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -166,5 +183,7 @@ def _read_file(path):
                     continue
                 found[newer] = np.asarray(file.get_tensor(name), np.float32)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        raise ValueError(
+            f"{path}: cannot be read: {errors.brief(error)}"
+        ) from error
     return found

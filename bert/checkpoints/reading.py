@@ -13,6 +13,16 @@ from bert.checkpoints import tensorflow_files
 _RUN = "flags.txt"
 """What a run's folder holds."""
 
+_FOREIGN = {
+    ".bin": "PyTorch",
+    ".pt": "PyTorch",
+    ".pth": "PyTorch",
+    ".h5": "Keras",
+    ".keras": "Keras",
+    ".msgpack": "Flax",
+}
+"""{ending: whose weights}; some of them are programs that run when read."""
+
 _EXPECTED = (
     "expected a folder with model.safetensors, a TensorFlow checkpoint such "
     "as bert_model.ckpt (the files are bert_model.ckpt.index and so on) or a "
@@ -69,10 +79,12 @@ def read(path: str | os.PathLike) -> Checkpoint:
     prefix = tensorflow_files.prefix(path)
     if prefix:
         return Checkpoint(prefix, *tensorflow_files.read(prefix))
-    if os.path.exists(os.path.join(path, "pytorch_model.bin")):
+    weights = next(filter(os.path.isfile, _foreign(path)), None)
+    if weights:
         raise ValueError(
-            f"{path}: pytorch_model.bin is read by PyTorch alone; "
-            "`save_pretrained` of transformers writes model.safetensors."
+            f"{weights} is read by {_FOREIGN[os.path.splitext(weights)[1]]} "
+            "alone; `save_pretrained` of transformers writes a folder with "
+            "model.safetensors, which is read here."
         )
     runs = glob.glob(os.path.join(glob.escape(path), "*", _RUN))
     if runs:
@@ -80,3 +92,11 @@ def read(path: str | os.PathLike) -> Checkpoint:
         raise ValueError(f"{path} holds several runs; give one of {inside}.")
     there = "holds none" if os.path.isdir(path) else "is none"
     raise ValueError(f"{path} {there}: {_EXPECTED}")
+
+
+def _foreign(path):
+    """Files of `_FOREIGN` that `path` may be, or hold."""
+    if os.path.splitext(path)[1] in _FOREIGN:
+        return [path]
+    names = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
+    return [os.path.join(path, name) for name in names]

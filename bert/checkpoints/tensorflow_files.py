@@ -5,6 +5,7 @@ the objects that were saved; the way to a variable is the attributes of
 places in variables.py, from wherever the encoder and the heads are.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from bert import models
 from bert.checkpoints import variables
+from lbcheck.support import errors
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _NAME = "bert_model.ckpt"
@@ -23,7 +25,8 @@ _OF_TRAINING = ("adam_m", "adam_v", "global_step", "lamb_m", "lamb_v")
 def prefix(path: str) -> str | None:
     """What TensorFlow calls the checkpoint at `path`, if there is one.
 
-    Of several in a folder it is the one that its file `checkpoint` names.
+    Of several in a folder it is the one that its file `checkpoint` names, which
+    may name none elsewhere.
 
     Raises:
         ValueError: A folder holds several, and no such file.
@@ -35,8 +38,10 @@ def prefix(path: str) -> str | None:
     if len(found) > 1:
         import tensorflow as tf
 
-        latest = tf.train.latest_checkpoint(path)
-        if latest:
+        latest = None
+        with contextlib.suppress(UnicodeDecodeError):
+            latest = tf.train.latest_checkpoint(path)
+        if f"{latest}.index" in found:
             return latest
         names = ", ".join(os.path.basename(f) for f in found)
         raise ValueError(f"{path} holds {len(found)} checkpoints: {names}.")
@@ -46,14 +51,25 @@ def prefix(path: str) -> str | None:
 def read(prefix: str):
     """Format, arrays, other names, settings; see `reading.Checkpoint`."""
     import tensorflow as tf
+    from google.protobuf import message
 
+    damaged = (
+        tf.errors.OpError,
+        message.DecodeError,
+        IndexError,
+        RuntimeError,
+        TypeError,
+        UnicodeDecodeError,
+    )
     try:
         reader = tf.train.load_checkpoint(prefix)
         if reader.has_tensor(_GRAPH):
             return ("garden", *_garden(reader, prefix))
         return ("google", *_google(reader, prefix))
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise ValueError(f"{prefix}: cannot be read: {error}") from error
+    except damaged as error:
+        raise ValueError(
+            f"{prefix}: cannot be read: {errors.brief(error)}"
+        ) from error
 
 
 def _google(reader, prefix):
@@ -182,6 +198,10 @@ def write_garden(folder: str, arrays: dict, settings: dict) -> None:
     """Writes bert_model.ckpt of a `BertPretrainerV2`, or of an encoder.
 
     Arguments are those of `write_google`.
+
+    Raises:
+        ValueError: There is no pooler, and one of random numbers would be
+            taken for trained.
     """
     import tensorflow as tf
     from official.nlp.modeling import layers
@@ -190,6 +210,11 @@ def write_garden(folder: str, arrays: dict, settings: dict) -> None:
     encoder = model = models.encoder(settings)
     items = {"encoder": encoder}
     parts = {variables.part(name) for name in arrays}
+    if "pooler" not in parts:
+        raise ValueError(
+            "format=garden has a pooler, and the weights to write have none, "
+            "as after fine-tuning on SQuAD; google and huggingface do without."
+        )
     if "masked-LM head" in parts:
         heads = []
         if "next-sentence head" in parts:

@@ -157,9 +157,14 @@ def part(name: str) -> str | None:
 
 
 def num_layers(names) -> int:
-    """Transformer layers that appear in names of any format."""
-    found = (re.search(r"\blayer[_.](\d+)[/.]", name) for name in names)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+    """Transformer layers that appear in names of any format.
+
+    A number beyond the count of names is none of a layer.
+    """
+    names = list(names)
+    found = (re.search(r"\blayer[_.](\d{1,6})[/.]", name) for name in names)
+    counts = (int(match[1]) + 1 for match in found if match)
+    return max((n for n in counts if n <= len(names)), default=0)
 
 
 def google_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -42,7 +42,8 @@ def write(
         vocab_file: Vocabulary to put beside them as vocab.txt.
 
     Raises:
-        ValueError: The folder is not empty, or the format unknown.
+        ValueError: The folder is not empty, the format unknown, or it is
+            garden and there is no pooler to write.
 
     Example: `write(model, config("base"), "exported", "huggingface")`
     """

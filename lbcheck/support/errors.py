@@ -147,6 +147,11 @@ def of_system(error: OSError) -> str:
     return f"{name}: {error.strerror}"
 
 
+def brief(error: Exception) -> str:
+    """The message of a library in one printable line of 300 characters."""
+    return ascii(str(error))[1:-1][:300]
+
+
 def cleaned(error: Exception) -> str:
     """The message without TensorFlow's and Keras's accounts of the graph."""
     text = _GRAPH.sub("", str(error)).partition("\n\nArguments received")[0]
