@@ -10,9 +10,13 @@ import itertools
 import re
 import unicodedata
 
+from lbcheck.support import schema
+
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """What the programs need besides words; [PAD] is id 0, whatever its name."""
 
+_LARGEST_FILE = 10**7
+"""Bytes; the multilingual vocabulary has 10**6."""
 _MAX_WORD = 400  # characters; longer words are [UNK]
 _CACHED_WORDS = 2**15
 _IDEOGRAPHS = (
@@ -39,7 +43,9 @@ class Tokenizer:
         lower_case: Lower-case and strip accents, as for uncased models.
 
     Raises:
-        ValueError: Not UTF-8, or without one of `SPECIAL`.
+        ValueError: Not UTF-8, too large, or without one of `SPECIAL`, or
+            with two of it. Of another token that stands twice the last one
+            counts, as in the reference.
 
     >>> Tokenizer("vocab.txt").tokenize("unaffable!")  # doctest: +SKIP
     ['una', '##ffa', '##ble', '!']
@@ -57,6 +63,9 @@ class Tokenizer:
                 f"{len(self.vocab)} tokens; it must have all of "
                 f"{', '.join(SPECIAL)}, each on a line of its own."
             )
+        for token in SPECIAL:
+            if self.vocab.count(token) > 1:
+                raise ValueError(f"{vocab_file}: {token} stands in it twice.")
         self._words = _Words(self._id)
 
     def id(self, token: str) -> int:
@@ -142,8 +151,7 @@ def split_words(text: str, lower_case: bool) -> list[str]:
 
 
 def _read(vocab_file: str) -> list[str]:
-    with open(vocab_file, "rb") as file:
-        content = file.read()
+    content = schema.read_bytes(vocab_file, _LARGEST_FILE)
     try:
         lines = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:

@@ -229,6 +229,12 @@ def test_a_vocabulary_without_mask_is_refused(tmp_path):
     path.write_bytes(b"[PAD]\n[UNK]\ncaf\xe9\n")
     with pytest.raises(ValueError, match="vocab.txt, line 3: not UTF-8"):
         tokenization.Tokenizer(str(path))
+    path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n[SEP]\n")
+    with pytest.raises(ValueError, match=r"vocab.txt: \[SEP\] stands in it tw"):
+        tokenization.Tokenizer(str(path))
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match="vocab.txt: has 1,099,511,627,776"):
+        tokenization.Tokenizer(str(path))
 
 
 def test_sentences():
