@@ -52,6 +52,7 @@ setuptools.setup(
         "scikit-learn>=1.3",
         "scipy>=1.15",
         "tqdm>=4.60",
+        "typing_extensions>=4.7",
     ],
     extras_require={
         "tensorflow": _TENSORFLOW,

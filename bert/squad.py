@@ -19,11 +19,11 @@ import json
 import os
 import pathlib
 import sys
-from typing import NotRequired
-from typing import TypedDict
 
 from absl import app
 from absl import flags
+from typing_extensions import NotRequired
+from typing_extensions import TypedDict
 
 from bert import checkpoints as bert_checkpoints
 from bert import models

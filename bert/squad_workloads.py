@@ -93,7 +93,7 @@ def squad(
 
     def windows(path):
         features = squad_data.features(
-            squad_data.read(path),
+            squad_data.read(path, answered=True),
             tokenizer,
             max_seq_length,
             doc_stride,

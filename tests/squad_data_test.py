@@ -87,7 +87,7 @@ def test_version_2(tmp_path):
         ],
     }
     path = write(tmp_path / "a.json", [context], version="v2.0")
-    dataset = squad_data.read(path, version_2=True)
+    dataset = squad_data.read(path, True, answered=True)
     assert [q.impossible for q in dataset.questions] == [False, True, True]
     with pytest.raises(ValueError, match="an impossible question, as in v2.0"):
         squad_data.read(path)
@@ -99,16 +99,16 @@ def test_version_2(tmp_path):
     path = write(tmp_path / "a.json", [context])
     message = r"qas\[1\]: no answers, which only --mode=predict does without"
     with pytest.raises(ValueError, match=message):
-        squad_data.read(path)
+        squad_data.read(path, answered=True)
     context["qas"][1]["is_impossible"] = False
     path = write(tmp_path / "a.json", [context])
     with pytest.raises(ValueError, match=message):
-        squad_data.read(path, version_2=True)
+        squad_data.read(path, True, answered=True)
     context["qas"][1] = entry("2", is_impossible=True)
     path = write(tmp_path / "a.json", [context])
     message = r"qas\[1\]: 1 answers to a question that is impossible"
     with pytest.raises(ValueError, match=message):
-        squad_data.read(path, version_2=True)
+        squad_data.read(path, True, answered=True)
 
 
 def test_answers_that_are_elsewhere_are_counted(tmp_path):
@@ -137,16 +137,14 @@ def test_own_questions_need_no_answers(tmp_path, asked):
     """Of users' files: ids are numbers, and nothing else is there."""
     qas = [{"id": n, "question": f"{n}?", **asked} for n in (7, 8.0, 2**60)]
     path = write(tmp_path / "own.json", [{"context": "水車は", "qas": qas}])
-    dataset = squad_data.read(path, answered=False)
+    dataset = squad_data.read(path)
     assert [q.id for q in dataset.questions] == ["7", "8", str(2**60)]
     assert not any(q.answers or q.impossible for q in dataset.questions)
-    assert not any(
-        q.impossible
-        for q in squad_data.read(path, True, answered=False).questions
-    )
+    assert not any(q.impossible for q in squad_data.read(path, True).questions)
     with pytest.raises(ValueError, match=r"own.*qas\[0\]: no answers, which"):
-        squad_data.read(path)
-    assert all(q.impossible for q in squad_data.read(path, True).questions)
+        squad_data.read(path, answered=True)
+    dataset = squad_data.read(path, True, answered=True)
+    assert all(q.impossible for q in dataset.questions)
 
 
 def test_questions_with_their_contexts(tmp_path):
@@ -245,7 +243,7 @@ def test_bad_files_are_refused(tmp_path, key, value, message):
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
-        squad_data.read(str(path))
+        squad_data.read(str(path), answered=True)
 
 
 @pytest.mark.parametrize(

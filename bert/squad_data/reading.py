@@ -4,8 +4,9 @@ import io
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
-from typing import NotRequired
-from typing import TypedDict
+
+from typing_extensions import NotRequired
+from typing_extensions import TypedDict
 
 from bert.pretraining_data import inputs
 from lbcheck.support import schema
@@ -113,7 +114,7 @@ def read(
     path: str,
     version_2: bool = False,
     strict: bool = False,
-    answered: bool = True,
+    answered: bool = False,
 ) -> Dataset:
     """Reads SQuAD JSON, or a JSON object a question a line; also compressed.
 
@@ -122,8 +123,9 @@ def read(
         version_2: It is v2.0, some questions have no answer.
         strict: Refuse answers that do not stand at their offset; they are
             in `problems` otherwise.
-        answered: Refuse questions without an answer that are not said to be
-            impossible; nothing but a prediction can do with them.
+        answered: For training and evaluation: refuse questions without an
+            answer that are not said to be impossible, with which nothing but
+            a prediction can do.
 
     Raises:
         ValueError: No JSON, a missing key or a value of another kind, an

@@ -7,10 +7,10 @@ import re
 from typing import Annotated
 from typing import Any
 from typing import Literal
-from typing import NotRequired
-from typing import TypedDict
 
 from msgspec import Meta
+from typing_extensions import NotRequired
+from typing_extensions import TypedDict
 
 from lbcheck.support import schema
 from lbcheck.support.schema import Count
