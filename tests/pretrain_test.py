@@ -331,8 +331,8 @@ def test_named_sizes():
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{", "no JSON"),
-        ("[]", "JSON object"),
+        ("{", "not JSON"),
+        ("[]", "expected `object`, got `array`"),
         ('{"hidden_size": 8}', "missing attention_probs_dropout_prob, "),
         ({"new_key": 1}, "unknown new_key"),
         ({"hidden_size": 0}, "hidden_size must be int in"),
@@ -640,7 +640,7 @@ def test_damaged_records_with_right_checksums(tmp_path):
             pass  # TensorFlow's message of the bytes; see `loop.named`
         except tf.errors.InvalidArgumentError as error:
             message = loop.brief(error)
-            if loop._UNNAMED in message:
+            if any(text in message for text in loop._UNNAMED):
                 return  # for `loop.named`, too
             assert f"{path}: record 2" in message
             assert message.isprintable() and len(message) < 2000

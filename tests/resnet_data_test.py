@@ -657,7 +657,7 @@ def test_one_grey_cannot_be_standardised():
         ),
         (
             lambda c: c.update(test_labels=c["test_labels"][:-1]),
-            "one of test_offsets more than labels, received uint8, 6 and 4",
+            ".*one of test_offsets more than labels, received uint8, 6 and 4",
         ),
         (
             lambda c: c.update(test_jpeg=c["test_jpeg"].astype(float)),
@@ -669,7 +669,7 @@ def test_one_grey_cannot_be_standardised():
         ),
         (
             lambda c: c.update(test_labels=np.array(list("abcde"), object)),
-            "test_labels.npy holds Python objects",
+            ".*test_labels.npy holds Python objects",
         ),
     ],
 )
@@ -717,8 +717,8 @@ def test_what_is_no_npz(tmp_path, content):
         (pickle.dumps({b"data": 1, b"labels": [1]}), "'int' object"),
         (pickle.dumps({b"data": np.zeros((1, 3072)), b"labels": [1]}), "float"),
         (pickle.dumps([1, 2]), "TypeError"),
-        (b"r\xff\xff\xff\x7f.", "test_batch"),  # a memo of 2**31 entries
-        (b"\x8e" + b"\xff" * 7 + b"\x0f", "test_batch"),  # 2**60 bytes
+        (b"r\xff\xff\xff\x7f.", "Error"),  # a memo of 2**31 entries
+        (b"\x8e" + b"\xff" * 7 + b"\x0f", "Error"),  # 2**60 bytes
     ],
 )
 def test_other_pickles(tmp_path, content, message):
@@ -1195,7 +1195,7 @@ def test_every_kind_of_jpeg_is_read(tmp_path, form, chain):
     source = imagenet(write_imagenet(tmp_path, change), preprocessing=chain)
     source.check()
     take(source.train(8), 3)
-    assert sum(weights.sum() for _, _, weights in source.validation(8)) == 13
+    assert sum(np.sum(weights) for _, _, weights in source.validation(8)) == 13
 
 
 @pytest.mark.parametrize("label", [2**32 + 1, -(2**32) + 1, 2**63 - 1])

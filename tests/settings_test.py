@@ -483,7 +483,9 @@ def settings_drawn(draw):
         if flag.flag_type() == "string enum":
             flag.value = draw(st.sampled_from(flag.parser.enum_values))
         else:
-            flag.value = draw(_VALUES[flag.flag_type()])
+            value = draw(_VALUES[flag.flag_type()])
+            highest = getattr(flag.parser, "upper_bound", None)
+            flag.value = value if highest is None else min(value, highest)
     return values
 
 

@@ -348,8 +348,10 @@ def phases(case: Case) -> list[Finding]:
             continue
         window = case.rates[index : index + max(8, len(case.rates) // 50)]
         ended = len(case.rates) - _zero_tail(case)
-        # A short warm-up lies between two rows of a log.
-        if np.max(window) > 1.01 * min(window[0], case.rates[index - 1]):
+        low = window[0]
+        if case.gap > 1:  # a short warm-up lies between two rows of a log
+            low = min(low, case.rates[index - 1])
+        if np.max(window) > 1.01 * low:
             continue
         if not np.any(window) and abs(ended - index) <= 1:
             # The zeros up to the end of the run are reported there.

@@ -100,9 +100,9 @@ def _origin(error, expanded):
         found = re.search(r"--?([\w-]+)", str(error))
         named = found[1] if found else ""
     for argument, where in reversed(expanded):
-        name = re.sub("^--?", "", argument).partition("=")[0]
-        if where and name in (named, f"no{named}"):
-            return f"{where}: "
+        name, _, value = re.sub("^--?", "", argument).partition("=")
+        if name in (named, f"no{named}") and value in str(error):
+            return f"{where}: " if where else ""
     return ""
 
 

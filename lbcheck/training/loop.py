@@ -26,7 +26,7 @@ from lbcheck.training.record import describe_start
 _RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
 """What stands before the message, below the lines of a traced function."""
 
-_UNNAMED = "Could not parse example input"
+_UNNAMED = ("Could not parse example input", "Unsupported datatype")
 
 _GRAPH = re.compile(
     r"Error in user-defined function passed to .*?Error: "
@@ -371,7 +371,9 @@ def named(error, source) -> str:
     arrives here as a UnicodeDecodeError.
     """
     kinds = ("DataLossError", "UnicodeDecodeError")
-    unnamed = type(error).__name__ in kinds or _UNNAMED in str(error)
+    unnamed = type(error).__name__ in kinds or any(
+        text in str(error) for text in _UNNAMED
+    )
     if unnamed and hasattr(source, "verify"):
         try:
             source.verify()

@@ -427,11 +427,12 @@ class ImageNet:
         """
         try:
             encoded, label, boxes = self._parse(example)
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            # TensorFlow cannot even say what is wrong with some bytes.
+            reason = getattr(error, "message", "its names are not UTF-8")
             raise ValueError(
                 f"{name}: not a tf.train.Example with the features "
-                f"{self._layout.image} and {self._layout.label}: "
-                f"{error.message}"
+                f"{self._layout.image} and {self._layout.label}: {reason}"
             ) from error
         if not 0 <= label < _CLASSES:
             first = self._layout.first_label
