@@ -1012,7 +1012,8 @@ def test_embedded_records_must_fit_the_model(tmp_path):
     ):
         with pytest.raises((ValueError, flags.Error), match=message):
             run(*command, more)
-    assert not (tmp_path / "out").exists()
+    # The embedded text and its vocabulary, whole, and no run.
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"records"}
 
 
 def test_second_phase_waits_for_the_first(data, tmp_path):
