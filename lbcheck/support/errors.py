@@ -149,7 +149,7 @@ def of_system(error: OSError) -> str:
 
 def brief(error: Exception) -> str:
     """The message of a library in one printable line of 300 characters."""
-    return ascii(str(error))[1:-1][:300]
+    return ascii(cleaned(error))[1:-1][:300]
 
 
 def cleaned(error: Exception) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lbcheck import tfrecords
+from lbcheck.support import errors
 from resnet.data import arrays
 from resnet.data import preprocessing as chains
 from resnet.data import records
@@ -428,11 +429,10 @@ class ImageNet:
         try:
             encoded, label, boxes = self._parse(example)
         except (tf.errors.OpError, UnicodeDecodeError) as error:
-            # TensorFlow cannot even say what is wrong with some bytes.
-            reason = getattr(error, "message", "its names are not UTF-8")
             raise ValueError(
                 f"{name}: not a tf.train.Example with the features "
-                f"{self._layout.image} and {self._layout.label}: {reason}"
+                f"{self._layout.image} and {self._layout.label}: "
+                f"{errors.brief(error)}"
             ) from error
         if not 0 <= label < _CLASSES:
             first = self._layout.first_label
