@@ -118,7 +118,7 @@ class Arm:
         if not isinstance(value, str) or value not in choices:
             raise ValueError(
                 f"{self}: `{argument}` must be one of {sorted(choices)}, "
-                f"received {value!r}."
+                f"received {schema.shown(value)}."
             )
         return value
 
@@ -133,7 +133,7 @@ class Arm:
         if not isinstance(optimizer, str) or optimizer not in CLASSES:
             raise ValueError(
                 f"{self}: `optimizer` must be one of {sorted(CLASSES)} or an "
-                f"optimizer class, received {optimizer!r}."
+                f"optimizer class, received {schema.shown(optimizer)}."
             )
         return optimizer, getattr(definitions, CLASSES[optimizer])
 
@@ -403,6 +403,11 @@ def _read(path):
         return Arm.from_dict(path.stem, described)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    except OSError as error:
+        place = schema.shown(described.get("space"))
+        raise ValueError(
+            f"{path}: the space {place} cannot be read: {error.strerror}."
+        ) from error
 
 
 def _native(value):

@@ -99,11 +99,14 @@ def _origin(error, expanded):
     if named is None:
         found = re.search(r"--?([\w-]+)", str(error))
         named = found[1] if found else ""
-    for argument, where in reversed(expanded):
+    found = []
+    for argument, where in expanded:
         name, _, value = re.sub("^--?", "", argument).partition("=")
-        if name in (named, f"no{named}") and value in str(error):
-            return f"{where}: " if where else ""
-    return ""
+        if name.lstrip("-") in (named.lstrip("-"), f"no{named}"):
+            # Of a flag that is given twice, the value that is complained of.
+            found.append((value in str(error), where))
+    where = max(reversed(found), key=lambda f: f[0], default=(0, ""))[1]
+    return f"{where}: " if where else ""
 
 
 def define_format(flag_values: flags.FlagValues) -> flags.FlagHolder:
