@@ -11,6 +11,8 @@ from lbcheck.schedules.findings import Finding
 
 _ROUNDING = 1e-6
 """Part of the highest rate by which float32 may miss 0."""
+_SURE = 0.98
+"""Part of the told peak that two rows of rounded rates can tell from it."""
 
 
 def values(samples) -> list[Finding]:
@@ -195,11 +197,7 @@ def peak(case: Case) -> list[Finding]:
         not known and (not low or case.rise is None)
     ):
         return []
-    if low and (
-        _between_updates(case, meant)
-        or _between_rows(case, meant)
-        or ratio > 1 - _unseen(case)
-    ):
+    if low and (_between_updates(case, meant) or _between_rows(case, meant)):
         return []
     return [
         Finding(
@@ -239,27 +237,46 @@ def _next(case) -> float:
 
 
 def _between_rows(case, meant) -> bool:
-    """Whether warm-up, at its pace, reaches the peak between rows of a log."""
-    if not case.is_log or case.gap == 1 or not case.warmup:
-        return False
-    before = np.flatnonzero(case.steps < case.warmup)
-    if not before.size or case.steps[before[-1]] == 0:
-        return bool(case.rates.argmax() <= 1)
-    last = before[-1]
-    pace = case.rates[last] * case.warmup / case.steps[last]
-    return case.warmup not in case.steps and pace > 0.999 * meant
-
-
-def _unseen(case) -> float:
-    """By which part the peak may be higher, between two rows of a log."""
+    """Whether the peak may lie unseen between two rows of a log."""
     if not case.is_log or case.gap == 1:
-        return 0.0
+        return False
     if case.warmup and case.warmup in case.steps:
         # That row is at the peak, or one update off.
-        return 2 / case.warmup
+        return case.highest > meant * (1 - 2 / case.warmup)
     top = int(np.argmax(case.rates))
+    after = int(np.searchsorted(case.steps, case.warmup or 0))
+    if case.warmup and top in (after - 1, after) and not case.phase_starts:
+        reached = max(_warmed_up(case, after), _before_decay(case, after))
+        return reached > _SURE * meant - 2 * case.quantum
     beside = np.abs(np.diff(case.rates[max(top - 1, 0) : top + 2]))
-    return 2 * float(beside.max()) / case.highest
+    return case.highest > meant * (1 - 2 * beside.max() / case.highest)
+
+
+def _warmed_up(case, after) -> float:
+    """What the row before `after` is heading for, at the pace from 0."""
+    if after == 0 or case.steps[after - 1] == 0:
+        return 0.0
+    pace = case.rates[after - 1] / case.steps[after - 1]
+    return float(pace * case.warmup)
+
+
+def _before_decay(case, after) -> float:
+    """The most that a decay to the rows from `after` on can start at.
+
+    That of an inverse square root, (c / (t - w + c))^0.5, through two rows:
+    of the decays in use it falls the most before them.
+    """
+    if after + 2 > len(case.rates):
+        return np.inf
+    first, second = case.rates[after : after + 2]
+    near, far = case.steps[after : after + 2] - case.warmup
+    if first == second:
+        return float(first)
+    if not 0 < second < first:
+        return np.inf
+    square = (first / second) ** 2
+    scale = (far - square * near) / (square - 1)
+    return float(first * (1 + near / scale) ** 0.5) if scale > 0 else np.inf
 
 
 CHECKS = (

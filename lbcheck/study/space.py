@@ -110,6 +110,11 @@ class Space:
             )
         parameters = {}
         for name, spec in specs.items():
+            if not str(name).isidentifier():
+                raise ValueError(
+                    f"{origin}: a parameter must be called as an argument of "
+                    f"a function, received {schema.shown(name)}."
+                )
             try:
                 parameters[name] = Parameter.from_spec(spec)
             except ValueError as error:
