@@ -409,6 +409,49 @@ def test_own_optimizer():
         arm.make("tf_keras", point, STEPS)
 
 
+_MADE_ONCE = tf_keras.optimizers.SGD()
+
+
+def _same(learning_rate):
+    _MADE_ONCE._learning_rate = learning_rate
+    return _MADE_ONCE
+
+
+_OWN_FACTORIES = [
+    (lambda learning_rate: None, "must make a Keras optimizer, received None"),
+    (lambda learning_rate: "sgd", "must make a Keras opt.*received 'sgd'"),
+    (lambda learning_rate: tf_keras.optimizers.SGD, "must make a Keras opt"),
+    (
+        lambda learning_rate: tf_keras.optimizers.SGD(0.1),
+        "must have the `learning_rate` that it is made with",
+    ),
+    (
+        lambda learning_rate: tf_keras.optimizers.SGD(
+            tf_keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+        ),
+        "must have the `learning_rate` that it is made with",
+    ),
+    (
+        lambda learning_rate: tf_keras.optimizers.SGD(2 * learning_rate),
+        "given as a schedule of Keras, failed: .*arm_test.py",
+    ),
+    (_same, "makes the same optimizer every time"),
+]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"), _OWN_FACTORIES, ids=map(str, range(7))
+)
+def test_own_factories_that_no_study_can_use(factory, message):
+    arm = arms.Arm("mine", factory, {"learning_rate": RATE})
+    refused = pytest.raises(
+        (TypeError, ValueError), match=f"^Arm mine: .*{message}"
+    )
+    with refused:
+        for _ in range(2):
+            arm.make("tf_keras", {"learning_rate": 0.1}, STEPS)
+
+
 def test_classes_of_this_package_are_known():
     for cls in (lbcheck.keras3.LARS, lbcheck.tf_keras.LARS):
         arm = arms.Arm("mine", cls, {"learning_rate": RATE})

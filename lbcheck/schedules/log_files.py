@@ -203,7 +203,9 @@ def _one_of(table, columns):
     for other in others:
         shared = cells.keys() & columns[other].keys()
         if len(shared) < 3 or any(
-            not math.isclose(cells[row], columns[other][row], rel_tol=1e-6)
+            not np.isclose(
+                cells[row], columns[other][row], 1e-6, 0.0, equal_nan=True
+            )
             for row in shared
         ):
             names = [table.names[hit] for hit in sorted(columns)]

@@ -1,6 +1,7 @@
 """Flags of the training room, resolved to its options."""
 
 import dataclasses
+import os
 
 from absl import app
 from absl import flags
@@ -49,6 +50,12 @@ def define(flag_values: flags.FlagValues) -> None:
         flags.DEFINE_bool(name, default[name], text, flag_values=flag_values)
     for name, text in _TEXTS.items():
         flags.DEFINE_string(name, default[name], text, flag_values=flag_values)
+    flags.register_validator(
+        "output_dir",
+        lambda path: path is None or not os.path.isfile(path),
+        "is a file; expected a folder",
+        flag_values,
+    )
     flags.DEFINE_integer(
         "seed",
         default["seed"],

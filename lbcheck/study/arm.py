@@ -21,6 +21,7 @@ from lbcheck.settings import schedule as families
 from lbcheck.settings.optimizer import CLASSES
 from lbcheck.study import arguments
 from lbcheck.study import space as spaces
+from lbcheck.support import errors
 from lbcheck.support import schema
 
 _FOLDER = pathlib.Path(__file__).parent / "arms"
@@ -296,12 +297,7 @@ class Arm:
         split = self.resolve(given)
         rate = self.schedule_of(given, steps).as_keras(keras_name)
         if self._definition is None:
-            if isinstance(self.optimizer, type):
-                # Before it meets a schedule of the wrong Keras.
-                self._check_keras(self.optimizer, keras_name)
-            made = self.optimizer(learning_rate=rate, **split.optimizer)
-            self._check_keras(type(made), keras_name)
-            return made
+            return self._made_by_user(keras_name, rate, split.optimizer)
         optimizers = importlib.import_module(f"lbcheck.{keras_name}")
         with arguments.named(str(self)):
             given = dict(split.optimizer)
@@ -310,6 +306,37 @@ class Arm:
                 given["fallback"] = other(**split.fallback)
             cls = getattr(optimizers, CLASSES[self.optimizer])
             return cls(learning_rate=rate, **given)
+
+    def _made_by_user(self, keras_name, rate, given):
+        if isinstance(self.optimizer, type):
+            # Before it meets a schedule of the wrong Keras.
+            self._check_keras(self.optimizer, keras_name)
+        with errors.named(
+            f"{self}: making the optimizer, whose `learning_rate` is given "
+            "as a schedule of Keras,"
+        ):
+            made = self.optimizer(learning_rate=rate, **given)
+        if not hasattr(made, "apply_gradients") or isinstance(made, type):
+            raise TypeError(
+                f"{self}: must make a Keras optimizer, received {made!r}."
+            )
+        self._check_keras(type(made), keras_name)
+        if getattr(made, "_lbcheck_has_it", False):
+            raise ValueError(
+                f"{self}: makes the same optimizer every time, so that a "
+                "trial would begin with what the last one left in it; it "
+                "must make a new one."
+            )
+        made._lbcheck_has_it = True
+        inner = getattr(made, "inner_optimizer", made)
+        if inner._learning_rate is not rate:
+            raise ValueError(
+                f"{self}: the optimizer must have the `learning_rate` that it "
+                "is made with, or the study would search and report rates "
+                "that it does not use; a schedule of your own goes into "
+                "Arm(..., schedule='module:function')."
+            )
+        return made
 
     def _check_keras(self, cls, keras_name):
         if keras_choice.of(cls) != keras_name:

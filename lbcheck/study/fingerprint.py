@@ -131,16 +131,7 @@ def _logs(model, step, example):
         logs = getattr(model, f"{step}_step")(example)
     else:
         logs = getattr(model, f"{step}_on_batch")(*example, return_dict=True)
-    return dict(_flat("", logs))
-
-
-def _flat(name, logs):
-    if isinstance(logs, dict):
-        for key, value in logs.items():
-            yield from _flat(f"{name}.{key}" if name else key, value)
-        return
-    for place, value in enumerate(np.ravel(logs)):
-        yield (f"{name}[{place}]" if np.ndim(logs) else name), float(value)
+    return models.flat(logs)
 
 
 def _agreed(one, other):

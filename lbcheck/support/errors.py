@@ -79,7 +79,9 @@ def named(what: str):
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         message = sentence(error)
-        if frames[-1].filename.startswith(_OURS) or message is None:
+        # Two frames: the call itself, of a function that takes other arguments.
+        not_theirs = frames[-1].filename.startswith(_OURS) and len(frames) > 2
+        if not_theirs or message is None:
             raise
         raise ValueError(f"{what} failed: {message}") from error
 
