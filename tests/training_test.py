@@ -439,6 +439,21 @@ def test_bad_options(settings, message):
         training.Options(**{**options, **settings})
 
 
+def test_keras3_does_not_leave_other_workers_alone(monkeypatch):
+    two = {
+        "cluster": {"worker": ["a:1", "b:1"]},
+        "task": {"type": "worker", "index": 0},
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(two))
+    with pytest.raises(ValueError, match="TF_CONFIG names other workers"):
+        training.Options("x", 512, 10, keras="keras3")
+    for settings in (
+        {"keras": "tf_keras"},
+        {"keras": "keras3", "distribution": "one_device"},
+    ):
+        training.Options("x", 512, 10, **settings)
+
+
 def test_strategies_by_name(monkeypatch):
     import tensorflow as tf
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from lbcheck.training import cluster
+
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 KERASES = ("tf_keras", "keras3")
 PRECISIONS = ("bfloat16", "float16")
@@ -117,6 +119,12 @@ class Options:
             )
         if self.tpu is not None:
             raise ValueError(f"tpu={self.tpu!r} needs keras='tf_keras'.")
+        if self.distribution == "auto" and cluster.read().others:
+            raise ValueError(
+                "TF_CONFIG names other workers, with which only "
+                "keras='tf_keras' trains; distribution='one_device' trains "
+                "alone."
+            )
         if self.total_steps % self.steps_per_execution:
             raise ValueError(
                 f"total_steps={self.total_steps} is not a multiple of "
