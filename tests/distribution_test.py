@@ -3,17 +3,15 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 import unittest
 
 import numpy as np
 
+from tests import programs
 from tests import replica_worker
 from tests import trajectory
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CLOSE = 1e-5
 
 
@@ -25,23 +23,18 @@ def free_port():
 
 def start(output, environment=None, **flags):
     """A worker process, not waited for."""
-    command = [sys.executable, "-m", "tests.replica_worker"]
-    command += [f"--result_file={output}"]
-    command += [f"--{name}={value}" for name, value in flags.items()]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    return programs.Program(
+        "tests.replica_worker",
+        [f"--result_file={output}", *given],
+        environment={"CUDA_VISIBLE_DEVICES": "", **(environment or {})},
     )
 
 
 def finish(process):
-    text, _ = process.communicate(timeout=300)
+    texts = process.communicate(timeout=300)
     if process.returncode:
-        raise AssertionError(text[-3000:])
+        raise AssertionError("".join(texts)[-3000:])
 
 
 class DistributionTest(unittest.TestCase):

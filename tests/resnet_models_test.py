@@ -235,7 +235,7 @@ def test_both_kerases_train_alike(name):
     [
         "resnet_small",
         "lenet5",
-        "lenet_wide",
+        pytest.param("lenet_wide", marks=pytest.mark.slow),
         pytest.param("davidnet", marks=pytest.mark.slow),
         pytest.param("resnet18", marks=pytest.mark.slow),
         pytest.param("resnet50", marks=pytest.mark.slow),

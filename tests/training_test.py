@@ -25,32 +25,32 @@ from lbcheck.training import cluster
 from lbcheck.training import engines
 from lbcheck.training import record
 from tests import damage
+from tests import programs
 from tests import training_worker
-
-_ROOT = pathlib.Path(__file__).parent.parent
 
 
 def start(*arguments, keras_backend="tensorflow", cluster=None):
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": keras_backend,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": keras_backend}
     if cluster:
         environment["TF_CONFIG"] = json.dumps(cluster)
+    arguments = [str(argument) for argument in arguments]
+    if keras_backend == "tensorflow":
+        return programs.Program(
+            "tests.training_worker", arguments, environment=environment
+        )
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.training_worker", *map(str, arguments)],
-        cwd=_ROOT,
-        env=environment,
+        [sys.executable, "-m", "tests.training_worker", *arguments],
+        cwd=programs.ROOT,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
 def finish(process):
     """(exit code, output)."""
-    output, _ = process.communicate(timeout=300)
+    output = "".join(process.communicate(timeout=300))
     return process.returncode, output
 
 
@@ -79,7 +79,7 @@ def kill_until_finished(folder, kills, arguments, generator, cluster=None):
     """Starts again and again, killed after a random time; the last ends."""
     for _ in range(kills):
         process = start(f"--output_dir={folder}", *arguments)
-        time.sleep(generator.uniform(3.0, 9.0))
+        time.sleep(generator.uniform(1.0, 5.0))
         process.kill()
         process.communicate()
     code, output = train(folder, *arguments)
@@ -101,14 +101,22 @@ def reference(folder):
 
 @pytest.fixture(scope="module")
 def exactness(folder):
-    """A name of EXACT -> {(rule, way, moment): {variable: array}}."""
+    """(of EXACT, rule) -> {(rule, way, moment): {variable: array}}."""
+
+    def cases(where, rule):
+        return made(where, OFTEN if rule in OFTEN else RARELY)
 
     @functools.cache
-    def cases(where):
+    def made(where, rules):
         keras, backend = where.split()
-        file = folder / f"cases-{keras}-{backend}.npz"
+        file = folder / f"cases-{keras}-{backend}-{rules[0]}.npz"
         code, output = finish(
-            start(f"--cases={file}", f"--keras={keras}", keras_backend=backend)
+            start(
+                f"--cases={file}",
+                f"--keras={keras}",
+                f"--rules={','.join(rules)}",
+                keras_backend=backend,
+            )
         )
         assert code == 0, output
         found = collections.defaultdict(dict)
@@ -133,6 +141,8 @@ def distance(cases, rule, way):
     return largest
 
 
+OFTEN = ("Nesterov", "LARS", "LAMB")
+RARELY = tuple(name for name in training_worker.RULES if name not in OFTEN)
 EXACT = {
     "tf_keras tensorflow": training_worker.WAYS,
     **{f"keras3 {b}": w for b, w in training_worker.KERAS3_WAYS.items()},
@@ -142,17 +152,21 @@ PARTS = [
 ]
 
 
-@pytest.mark.parametrize("rule", training_worker.RULES)
+@pytest.mark.parametrize(
+    "rule",
+    # Each is compiled in every way, which takes half a minute.
+    [*OFTEN, *(pytest.param(rule, marks=pytest.mark.slow) for rule in RARELY)],
+)
 @pytest.mark.parametrize(("where", "way"), PARTS)
 def test_parts_are_the_whole_batch(exactness, rule, where, way):
-    cases = exactness(where)
+    cases = exactness(where, rule)
     assert len(cases[rule, "whole", "end"]) >= 9
     assert distance(cases, rule, way) < 1e-5
 
 
 @pytest.mark.parametrize(("where", "way"), PARTS)
 def test_metrics_are_those_of_the_whole_batch(exactness, where, way):
-    cases = exactness(where)
+    cases = exactness(where, "LARS")
     whole, ours = (cases["LARS", which, "end"] for which in ("whole", way))
     totals = [name for name in whole if name.startswith("metric/")]
     assert len(totals) == 4  # sums and counts of loss and accuracy
@@ -164,7 +178,8 @@ def test_metrics_are_those_of_the_whole_batch(exactness, where, way):
 @pytest.mark.parametrize("where", EXACT)
 @pytest.mark.parametrize("way", training_worker.MUTANTS)
 def test_mutants_are_not_the_whole_batch(exactness, where, way):
-    assert distance(exactness(where), "Nesterov", way) > 1e-3
+    cases = exactness(where, "Nesterov")
+    assert distance(cases, "Nesterov", way) > 1e-3
 
 
 def test_record(reference):
@@ -339,8 +354,16 @@ def test_broken_data_later_is_recorded(folder):
     }
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-@pytest.mark.parametrize("microbatch", [256, 64])
+@pytest.mark.parametrize(
+    ("backend", "microbatch"),
+    [
+        ("tensorflow", 256),
+        ("tensorflow", 64),
+        ("jax", 64),
+        # Three more starts of jax.
+        pytest.param("jax", 256, marks=pytest.mark.slow),
+    ],
+)
 def test_keras3_resumes(folder, backend, microbatch):
     arguments = ["--keras=keras3", f"--microbatch_size={microbatch}"]
     name = f"{backend}-{microbatch}"
@@ -633,11 +656,8 @@ def test_sigterm_ends_a_program_that_waits_for_a_worker(folder):
         "--distribution=multi_worker",
         cluster=config,
     )
-    for line in process.stdout:
-        if "waits for" in line:
-            break
-    assert f"waits for {config['cluster']['worker'][0]}" in line
-    process.terminate()
+    process.wait_until_said(f"waits for {config['cluster']['worker'][0]}")
+    process.send_signal(signal.SIGTERM)
     code, output = finish(process)
     assert code == exit_codes.INTERRUPTED, output
     assert "training_worker: interrupted." in output

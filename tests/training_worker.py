@@ -1,7 +1,7 @@
 """A small program around lbcheck.training; run by the training tests.
 
     python -m tests.training_worker --output_dir=DIR --total_steps=40 ...
-    python -m tests.training_worker --cases=FILE.npz
+    python -m tests.training_worker --cases=FILE.npz --rules=LARS,LAMB
 
 The first form trains a convolution with ghost batch norm and dropout on
 digits and ends with the run's exit code. The second runs the exactness cases
@@ -28,6 +28,9 @@ from resnet import ghost_batch_norm
 _FLAGS = flags.FlagValues()  # the tests import this beside other workers
 _CASES = flags.DEFINE_string(
     "cases", None, "Run the exactness cases.", flag_values=_FLAGS
+)
+_RULES = flags.DEFINE_list(
+    "rules", [], "Rules of the exactness cases.", flag_values=_FLAGS
 )
 _OUTPUT = flags.DEFINE_string(
     "output_dir", None, "Record of the run.", flag_values=_FLAGS
@@ -191,7 +194,7 @@ def exactness_cases():
             if array.dtype.kind == "f":
                 results["|".join([*names, name])] = array
 
-    for rule, settings in RULES.items():
+    for rule in _RULES.value:
         for way in (*ways, *(MUTANTS if rule == "Nesterov" else ())):
             how = ways.get(way, ways["microbatches"])
             engine = engines.make(
@@ -203,7 +206,7 @@ def exactness_cases():
                     **{"distribution": "one_device", **how},
                 )
             )
-            engine.build(builder(rule, settings, dropout=False))
+            engine.build(builder(rule, RULES[rule], dropout=False))
             keep(engine, rule, way, "start")
             with mutation(engine, way):
                 engine.fit(Source(), 0, 1, 10, [])

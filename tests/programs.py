@@ -1,0 +1,98 @@
+"""Programs in processes of their own, forked from one that has TensorFlow.
+
+To import it takes longer than most programs of the tests run. A program gets
+its own environment, folder and output, and its real exit code; it must not be
+about how Python starts or ends, nor need another backend of Keras.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "lbcheck.training.loop",
+        "lbcheck.tf_keras",
+        "lbcheck.keras3",
+        "tensorflow",
+    ]
+)
+
+
+class Program:
+    """`python -m module arguments`; what is used of `subprocess.Popen`."""
+
+    def __init__(self, module, arguments, cwd=ROOT, environment=None):
+        self.args = [module, *arguments]
+        self._folder = tempfile.TemporaryDirectory()
+        self._files = [
+            os.path.join(self._folder.name, name) for name in ("out", "err")
+        ]
+        for file in self._files:
+            pathlib.Path(file).touch()
+        self._process = _CONTEXT.Process(
+            target=_run,
+            args=(self.args, str(cwd), environment or {}, self._files),
+        )
+        self._process.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self._process.exitcode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """(standard output, standard error) once it has ended."""
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.join()
+            raise
+        return self._said()
+
+    def wait_until_said(self, text):
+        while not any(text in said for said in self._said()):
+            assert self.poll() is None, self._said()
+            time.sleep(0.05)
+
+    def _said(self):
+        return tuple(pathlib.Path(file).read_text() for file in self._files)
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(arguments, folder, environment, files):
+    for number, file in zip((1, 2), files):
+        opened = os.open(file, os.O_WRONLY | os.O_APPEND)
+        os.dup2(opened, number)
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:0] = [folder, str(ROOT)]
+    module, *sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
