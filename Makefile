@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
 # Two files at a time; the tests of a file share what they set up.
-PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile \
+  --no-loadscope-reorder
 
 .PHONY: run test test-all oracles lint clean
 

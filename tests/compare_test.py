@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from tests import programs
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 WORKLOAD = "tests.compare_workload"
@@ -31,14 +33,7 @@ ENVIRONMENT = {
 
 
 def start(cwd, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "lbcheck.cli", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return programs.Program("lbcheck.cli", arguments, cwd, ENVIRONMENT)
 
 
 def finish(process):

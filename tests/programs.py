@@ -17,6 +17,9 @@ import time
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+# Read when TensorFlow is imported; the programs' own comes later.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [

@@ -469,8 +469,8 @@ class CleanSchedulesTest(parameterized.TestCase, tf.test.TestCase):
     def test_no_error_on_random_clean_schedules(self, library, number):
         self.assert_no_error(library, number)
 
-    @pytest.mark.slow  # a minute; every rate is computed by the library
     @parameterized.parameters((keras, 67), (tf_keras, 67), (optax, 66))
+    @pytest.mark.slow  # a minute; every rate is computed by the library
     def test_no_error_on_200_random_clean_schedules(self, library, number):
         self.assert_no_error(library, number)
 

@@ -248,10 +248,16 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class IndependenceTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(
-        keras_name=list(_KERASES), model=list(user_models.EIGHT)
-    )
-    def test_eight_models_in_any_order(self, keras_name, model):
+    @parameterized.parameters(*user_models.EIGHT)
+    def test_eight_models_in_any_order(self, model):
+        self.assert_independent("tf_keras", model)
+
+    @parameterized.parameters(*user_models.EIGHT)
+    @pytest.mark.slow  # the same of Keras 3, half a minute
+    def test_eight_models_in_any_order_in_keras3(self, model):
+        self.assert_independent("keras3", model)
+
+    def assert_independent(self, keras_name, model):
         trainer = make(keras_name, model, "lamb")
         first = outcome(trainer, task("lamb"))
         self.assertEqual(first["status"], "finished")

@@ -246,7 +246,9 @@ def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
     assert_same_run(run, reference)
 
 
-@pytest.mark.parametrize("moment", [6, 19])
+@pytest.mark.parametrize(
+    "moment", [19, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_sigterm_at_the_end_of_an_interval_loses_no_line(folder, moment):
     whole, run = folder / f"lines-{moment}", folder / f"lines-cut-{moment}"
     arguments = ["--log_every=1", "--total_steps=20"]
@@ -305,7 +307,11 @@ def test_non_finite_numbers_stop_the_run(folder):
 
 @pytest.mark.parametrize(
     ("backend", "noticed"),
-    [("tensorflow", 13), ("jax", 14)],  # on jax at the end of the call
+    [
+        ("tensorflow", 13),
+        # At the end of the call; another start of jax.
+        pytest.param("jax", 14, marks=pytest.mark.slow),
+    ],
 )
 def test_keras3_notices_non_finite_numbers(folder, backend, noticed):
     run = folder / f"diverged-{backend}"
