@@ -166,6 +166,7 @@ def test_command_without_arguments_lists_the_commands():
         (["conform", "extra"], "takes flags only"),
         (["audit", "math:pi"], "must be a Keras model"),
         (["audit", "sys:exit"], "its code ends the process"),
+        (["audit", "shutil:copy"], "shutil:copy failed: copy() missing 2"),
     ],
 )
 def test_bad_commands(arguments, message):

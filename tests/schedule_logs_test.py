@@ -56,6 +56,12 @@ def test_columns_that_cannot_be_told(tmp_path, text, message):
         log_files.read(write(tmp_path, text))
 
 
+def test_two_groups_that_diverge_together_are_one(tmp_path):
+    text = "step,lr_0,lr_1\n0,0.3,0.3\n1,0.2,0.2\n2,0.1,0.1\n3,nan,nan\n"
+    found = log_files.read(write(tmp_path, text))
+    np.testing.assert_array_equal(found.rates, [0.3, 0.2, 0.1, math.nan])
+
+
 def test_bias_correction_in_float32():
     """57 units in the last place, with the logarithm taken in float32."""
     schedule = schedules.BiasCorrected(schedules.Constant(1.0), 0.9, 0.999)

@@ -528,6 +528,14 @@ def test_what_no_line_can_hold_is_refused(bad):
         program.flagfile(values)
 
 
+def test_a_file_is_no_folder_of_a_run(tmp_path):
+    path = tmp_path / "README.md"
+    path.touch()
+    with pytest.raises(flags.Error, match="README.md: is a file; expected"):
+        parsed(f"--output_dir={path}")
+    parsed(f"--output_dir={tmp_path}")
+
+
 def test_an_unknown_flag_is_told_with_what_may_be_meant(tmp_path):
     with pytest.raises(flags.Error, match="mean: optimizer"):
         parsed("--optimiser=lamb")
