@@ -5,9 +5,9 @@ import pathlib
 
 import numpy as np
 
-from lbcheck.report import statistics
 from lbcheck.schedules import figures
 from lbcheck.support import files
+from lbcheck.verdict import statistics
 
 METRICS = ("exact_match", "f1")
 

@@ -13,7 +13,7 @@ from lbcheck import registration
 __version__ = "0.1.0"
 
 _PER_KERAS = (*keras_choice.OPTIMIZERS, "DiagnosticsCallback")
-_MODULES = ("keras3", "rules", "schedules", "tf_keras")
+_MODULES = ("keras3", "rules", "schedules", "tf_keras", "verdict")
 _NAMES = {
     "Arm": "lbcheck.study.arm",
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",

@@ -28,7 +28,7 @@ class Comparison:
     """
 
     def __init__(self, folder, news: str | None = None):
-        from lbcheck.report import verdict
+        from lbcheck import verdict
 
         self._folder = folders.read(folder)
         self.news = news

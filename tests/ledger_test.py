@@ -5,7 +5,6 @@ import contextlib
 import datetime
 import json
 import logging
-import multiprocessing
 import os
 import pathlib
 import sqlite3
@@ -25,11 +24,9 @@ from lbcheck.study import study_command
 from lbcheck.study import worker
 from lbcheck.support import errors
 from tests import ledger_worker
+from tests import programs
 from tests.ledger_worker import make_record
 from tests.ledger_worker import make_study
-
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.ledger_worker", "optuna"])
 
 
 def open_ledger(folder, study, **options):
@@ -158,7 +155,7 @@ def test_arms_are_shared_out(tmp_path):
 def test_a_task_is_claimed_once(tmp_path):
     """Two processes add and claim as fast as they can."""
     study = make_study(trials=20)
-    with concurrent.futures.ProcessPoolExecutor(2, _PROCESSES) as pool:
+    with concurrent.futures.ProcessPoolExecutor(2, programs.PROCESSES) as pool:
         futures = [
             pool.submit(ledger_worker.claim_all, tmp_path, study, workers=2)
             for _ in range(2)
@@ -579,7 +576,7 @@ def test_eight_processes_export_at_once(tmp_path):
     """Each run holds its own trial, and every file is whole."""
     study = make_study(trials=12)
     done = [make_record(task) for task in first_tasks(study)]
-    with concurrent.futures.ProcessPoolExecutor(8, _PROCESSES) as pool:
+    with concurrent.futures.ProcessPoolExecutor(8, programs.PROCESSES) as pool:
         futures = [
             pool.submit(ledger_worker.export_often, tmp_path, study, done, 200)
             for _ in range(8)
@@ -606,7 +603,7 @@ def test_eight_processes_export_at_once(tmp_path):
 
 def test_many_open_one_new_folder(tmp_path):
     """None sees half a study, and the largest number of seeds stays."""
-    with concurrent.futures.ProcessPoolExecutor(6, _PROCESSES) as pool:
+    with concurrent.futures.ProcessPoolExecutor(6, programs.PROCESSES) as pool:
         for turn in range(20):
             folder = tmp_path / str(turn)
             futures = [

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -18,10 +17,10 @@ from lbcheck.study import ledger
 from lbcheck.study import protocol
 from lbcheck.study import records
 from tests import ledger_worker
+from tests import programs
 
 _PASSWORD = "pass/w@rd 42"
 _QUOTED = "pass%2Fw%40rd%2042"
-_PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class Server:
@@ -95,7 +94,7 @@ def test_server_stops_and_starts(server, tmp_path):
         tmp_path / "calm", study, 3, ledger_worker.Trainer()
     )
     shared = ledger.Ledger(server.url(), study)
-    with concurrent.futures.ProcessPoolExecutor(2, _PROCESSES) as pool:
+    with concurrent.futures.ProcessPoolExecutor(2, programs.PROCESSES) as pool:
         futures = [
             pool.submit(
                 ledger_worker.run_in_storage,

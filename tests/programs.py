@@ -20,13 +20,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Read when TensorFlow is imported; the programs' own comes later.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+"""What all tests fork with: a process of the tests has one such server."""
+PROCESSES.set_forkserver_preload(
     [
-        "lbcheck.training.loop",
-        "lbcheck.tf_keras",
         "lbcheck.keras3",
+        "lbcheck.tf_keras",
+        "lbcheck.training",
+        "optuna",
+        "scipy.stats",
         "tensorflow",
+        "tests.ledger_worker",
     ]
 )
 
@@ -42,7 +46,7 @@ class Program:
         ]
         for file in self._files:
             pathlib.Path(file).touch()
-        self._process = _CONTEXT.Process(
+        self._process = PROCESSES.Process(
             target=_run,
             args=(self.args, str(cwd), environment or {}, self._files),
         )

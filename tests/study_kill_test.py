@@ -1,7 +1,6 @@
 """Workers killed at random moments: nothing lost, nothing counted twice."""
 
 import json
-import multiprocessing
 import pathlib
 import random
 import signal
@@ -15,11 +14,8 @@ import pytest
 from lbcheck.study import processes
 from lbcheck.study import records
 from tests import ledger_worker
+from tests import programs
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["tests.ledger_worker", "optuna", "scipy.stats"]
-)
 _HEARTBEAT = 0.4
 _TRIAL = 0.5
 """Seconds of a trial, after which the ledger is written."""
@@ -35,7 +31,7 @@ def lines_of(folder):
 
 
 def start(*arguments):
-    process = _PROCESSES.Process(
+    process = programs.PROCESSES.Process(
         target=ledger_worker.run_process, args=arguments, daemon=True
     )
     process.start()

@@ -5,6 +5,8 @@ import dataclasses
 import itertools
 import json
 import math
+import pathlib
+import re
 import subprocess
 import sys
 from unittest import mock
@@ -17,10 +19,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lbcheck import published
-from lbcheck.report import judgement
-from lbcheck.report import shift
-from lbcheck.report import statistics
-from lbcheck.report import verdict
+from lbcheck import verdict
+from lbcheck.verdict import decision
+from lbcheck.verdict import difference
+from lbcheck.verdict import statistics
 from tests import synthetic_study
 
 MARGIN = 0.005
@@ -176,38 +178,38 @@ def test_calibration_at_length(noise, arms):
 # What must not pass: each mutant, and a check that it fails.
 
 
-class Mirrored(shift.Shift):
+class Mirrored(difference.Shift):
     def __init__(self, x, y, *args):
         super().__init__(y, x, *args)
 
 
-class SixRuns(shift.Shift):
+class SixRuns(difference.Shift):
     def __init__(self, x, y, *args):
         super().__init__(x[:6], y[:6], *args)
 
 
 MUTANTS = {
-    "sign swapped": (check_found, [(judgement, "Shift", Mirrored)]),
-    "number of runs ignored": (check_found, [(judgement, "Shift", SixRuns)]),
+    "sign swapped": (check_found, [(decision, "Shift", Mirrored)]),
+    "number of runs ignored": (check_found, [(decision, "Shift", SixRuns)]),
     "margin ignored": (
         check_small_difference_does_not_matter,
-        [(judgement, "default_margin", lambda *_: 1e-9)],
+        [(decision, "default_margin", lambda *_: 1e-9)],
     ),
-    "no small-n guard": (check_few_seeds, [(judgement, "LEAST_SEEDS", 0)]),
+    "no small-n guard": (check_few_seeds, [(decision, "LEAST_SEEDS", 0)]),
     "normal for Student, 20 % for 1 %": (
         check_no_difference,
         [
-            (shift, "t_quantile", lambda n, _: 0.84 + 0 * n),
-            (shift, "RANK_ERROR", 0.2),
+            (difference, "t_quantile", lambda n, _: 0.84 + 0 * n),
+            (difference, "RANK_ERROR", 0.2),
         ],
     ),
     "equivalence without a test": (
         check_not_equivalent,
-        [(shift.Shift, "_ends", lambda self: (self._mean, self._mean))],
+        [(difference.Shift, "_ends", lambda self: (self._mean, self._mean))],
     ),
     "everything is undecided": (
         check_equal,
-        [(shift.Shift, "_ends", lambda self: (-math.inf, math.inf))],
+        [(difference.Shift, "_ends", lambda self: (-math.inf, math.inf))],
     ),
 }
 
@@ -532,7 +534,7 @@ def test_median_interval_has_the_coverage_it_claims():
 def test_shift_is_made_of_its_two_tests(n, m):
     random = np.random.default_rng([n, m])
     x, y = random.normal(size=n) + 0.7, 2 * random.normal(size=m)
-    made = shift.Shift(x, y)
+    made = difference.Shift(x, y)
     differences = np.subtract.outer(x, y).ravel()
     assert made.estimate == pytest.approx(np.median(differences))
     # Brunner and Munzel by ranks, as in their paper, of the aligned runs.
@@ -561,7 +563,7 @@ def test_interval_ends_where_the_tests_do(scale):
     for _ in range(40):
         # Two modes and ties: here ranks say less than means.
         x, y = (np.round(4 * bimodal(random, 10)) / 4 for _ in "xy")
-        made = shift.Shift(x, y, scale=scale)
+        made = difference.Shift(x, y, scale=scale)
         differences = np.unique(np.subtract.outer(x, y))
         for test, end, sign in zip(
             (made.p_above, made.p_below), made.interval, (1, -1)
@@ -579,24 +581,24 @@ def test_interval_covers_a_shift(noise):
     inside = 0
     for _ in range(400):
         x, y = (NOISE[noise](random, 12) for _ in "xy")
-        low, high = shift.Shift(x + 3, y).interval
+        low, high = difference.Shift(x + 3, y).interval
         inside += low <= 3 <= high
     assert 0.96 < inside / 400 < 1.0
 
 
 def test_runs_that_are_less_than_the_margin_off_have_not_collapsed():
     x, y = [0.9] * 10 + [0.904] * 2, [0.9] * 12
-    made = shift.Shift(x, y, least=0.005)
+    made = difference.Shift(x, y, least=0.005)
     error = np.std(x, ddof=1) / 12**0.5
     high = np.mean(x) - 0.9 + stats.t.ppf(0.99, 11) * error
     assert made.interval.high == pytest.approx(high)
 
 
 def test_shift_of_runs_that_are_all_alike():
-    made = shift.Shift([0.9] * 6, [0.8] * 7)
+    made = difference.Shift([0.9] * 6, [0.8] * 7)
     assert made.interval == pytest.approx((0.1, 0.1))
     assert made.p_above(0.0) < 1e-9 and made.p_below(0.0) == 1
-    same = shift.Shift([0.9] * 6, [0.9] * 6)
+    same = difference.Shift([0.9] * 6, [0.9] * 6)
     assert same.interval == (0, 0)
     assert same.p_above(0.0) == same.p_below(0.0) == 1
 
@@ -848,9 +850,17 @@ def test_the_verdict_is_json_and_always_the_same():
     assert len(loaded["pairs"]) == 8 and len(loaded["arms"]) == 8
 
 
+def test_the_example_of_the_manual(capsys):
+    manual = pathlib.Path(__file__).parent.parent / "docs/report.md"
+    (code,) = re.findall(r"```python\n(.*?)```", manual.read_text(), re.DOTALL)
+    exec(code, {})
+    (expected,) = re.findall(r"# (.*)", code)
+    assert capsys.readouterr().out.splitlines()[0] == expected
+
+
 def test_needs_no_framework():
     code = (
-        "import sys; from lbcheck.report import verdict; "
+        "import sys; from lbcheck import verdict; "
         "print({'tensorflow', 'keras', 'tf_keras'} & set(sys.modules))"
     )
     printed = subprocess.run(

@@ -1,11 +1,9 @@
-"""The report of a study: statistics, verdict and one HTML page.
+"""The report of a study: its verdict and every number, as one HTML page.
 
-folder      reads study.json and trials.jsonl
-statistics  medians, intervals and tests
-verdict     the answer
-results     every number of the report, as tables
-figures     the figures, drawn of these tables
-page        the page, made of both
+folder   reads study.json and trials.jsonl
+results  the verdict and every number of the report, as tables
+figures  the figures, drawn of these tables
+page     the page, made of both
 """
 
 import pathlib

@@ -55,7 +55,7 @@ def collect(folder: Folder) -> dict[str, Any]:
         {"format", "study": settings and facts, "finished", "verdict": None
         while trials are missing, "tables": {name: flat rows}}, JSON-able.
     """
-    from lbcheck.report import verdict
+    from lbcheck import verdict
 
     study, records = folder
     finished = protocol.Protocol(study).is_done(records)

@@ -52,7 +52,7 @@ def best_so_far(study, records) -> list[dict]:
 
     A trial that diverged counts as the worst value that any arm has.
     """
-    from lbcheck.report import statistics
+    from lbcheck.verdict import statistics
 
     mode = study["metric"]["mode"]
     rows = []
@@ -84,7 +84,7 @@ def targets(study, records) -> list[dict]:
 
     Source: Nado et al. 2021 (ICLR submission), Figures 6 and 7.
     """
-    from lbcheck.report import statistics
+    from lbcheck.verdict import statistics
 
     mode = study["metric"]["mode"]
     rows = []

@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from lbcheck.report import judgement
-from lbcheck.report import statistics
-from lbcheck.report import wording
-from lbcheck.report.answers import ArmSummary
-from lbcheck.report.answers import PairVerdict
-from lbcheck.report.answers import Verdict
-from lbcheck.report.judgement import Runs
 from lbcheck.study.formats import PARTS
+from lbcheck.verdict import decision
+from lbcheck.verdict import sentences
+from lbcheck.verdict import statistics
+from lbcheck.verdict.decision import Runs
+from lbcheck.verdict.results import ArmSummary
+from lbcheck.verdict.results import PairVerdict
+from lbcheck.verdict.results import Verdict
 
 
 def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
@@ -63,7 +63,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         records, note = protocol.cut_to_common(study, records)
         notes += [note] if note else []
         notes += _feasible(study, records)
-        notes.append(wording.one_search(_searched(study, records)))
+        notes.append(sentences.one_search(_searched(study, records)))
     confirmed = {arm: [] for arm in study["arms"]}
     failed = {arm: True for arm in study["arms"]}
     for record in records:
@@ -73,7 +73,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
     for arm in [a for a in confirmed if not confirmed[a] and failed[a]]:
         if any(r["arm"] == arm for r in records):
             del confirmed[arm]
-            notes.append(wording.left_out(arm))
+            notes.append(sentences.left_out(arm))
     values = {
         part: {
             arm: [_value(study, record, part) for record in runs]
@@ -89,7 +89,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
             arm: [_first_step(record, metric, target) for record in runs]
             for arm, runs in confirmed.items()
         }
-    return judgement.judge(
+    return decision.judge(
         values,
         layer_wise={a for a, s in study["arms"].items() if s["layer_wise"]},
         metric=metric["name"],
@@ -150,9 +150,7 @@ def compare_arms(
     values = {"validation": validation} | (
         {"training": training} if training else {}
     )
-    return judgement.judge(
-        values, set(layer_wise), metric, mode, margin, target
-    )
+    return decision.judge(values, set(layer_wise), metric, mode, margin, target)
 
 
 def from_summaries(
@@ -194,14 +192,14 @@ better on training: regularization rather than optimization.
         for arm, median in known.items():
             reached = {}
             if part == "validation" and arm in hits:
-                reached = judgement.hit_rate(hits[arm], runs)
+                reached = decision.hit_rate(hits[arm], runs)
             arms.append(
                 ArmSummary(
                     arm, arm in layer_wise, part, runs, 0, median, **reached
                 )
             )
         for other in [a for a in known if a not in layer_wise]:
-            least = judgement.default_margin(
+            least = decision.default_margin(
                 margin, list(known.values()), known[other], "max"
             )
             for arm in [a for a in known if a in layer_wise]:
@@ -212,7 +210,9 @@ better on training: regularization rather than optimization.
                         hits[arm], runs, hits[other], runs
                     )
                 pairs.append(_of_medians(pair, known[arm] - known[other], p))
-    return judgement.conclude(pairs, arms, metric, [wording.MEDIANS_ONLY], None)
+    return decision.conclude(
+        pairs, arms, metric, [sentences.MEDIANS_ONLY], None
+    )
 
 
 def _of_medians(pair, difference, hits_p):
@@ -220,7 +220,7 @@ def _of_medians(pair, difference, hits_p):
     if abs(difference) < pair.margin:
         relation = "equal"
     elif difference > 0:
-        differ = hits_p is not None and hits_p <= judgement.HITS_ERROR
+        differ = hits_p is not None and hits_p <= decision.HITS_ERROR
         answer = "needed" if differ else "undecided"
         relation = "layer-wise better"
     return dataclasses.replace(
@@ -241,7 +241,7 @@ def _feasible(study, records):
         )
         for arm in study["arms"]
     }
-    return [wording.feasible(found)] if len(set(found.values())) > 1 else []
+    return [sentences.feasible(found)] if len(set(found.values())) > 1 else []
 
 
 def _searched(study, records):
@@ -262,7 +262,7 @@ def _sampling(study, values):
     name = study["metric"]["name"]
     accuracy = middle if "acc" in name and 0 <= middle <= 1 else None
     selects = study.get("selection") == "validation"
-    return [wording.sampling(examples, selects, accuracy)]
+    return [sentences.sampling(examples, selects, accuracy)]
 
 
 def _value(study, record, part):

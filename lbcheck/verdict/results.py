@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from lbcheck.report import wording
+from lbcheck.verdict import sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PairVerdict:
             lies within the margins), "generic not worse" or "unclear".
         median_difference: Difference of medians, positive: layer-wise better.
         difference: Hodges and Lehmann's estimate of the same.
-        low: Low end of its interval; see `shift.Shift`.
+        low: Low end of its interval; see `difference.Shift`.
         high: High end.
         p_superior: P-value of a difference above 0.
         p_not_needed: P-value of a difference below the margin.
@@ -127,7 +127,7 @@ class Verdict:
     notes: tuple[str, ...]
 
     def __str__(self):
-        return wording.answer(self.answer, self.more_seeds)
+        return sentences.answer(self.answer, self.more_seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict that JSON can hold; no bound becomes None."""

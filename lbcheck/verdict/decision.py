@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lbcheck.report import statistics
-from lbcheck.report import wording
-from lbcheck.report.answers import ArmSummary
-from lbcheck.report.answers import PairVerdict
-from lbcheck.report.answers import Verdict
-from lbcheck.report.shift import Plan
-from lbcheck.report.shift import Shift
+from lbcheck.verdict import sentences
+from lbcheck.verdict import statistics
+from lbcheck.verdict.difference import Plan
+from lbcheck.verdict.difference import Shift
+from lbcheck.verdict.results import ArmSummary
+from lbcheck.verdict.results import PairVerdict
+from lbcheck.verdict.results import Verdict
 
 LEAST_SEEDS = 6
 ARMS_A_SIDE = 5
@@ -97,13 +97,13 @@ def conclude(
     return Verdict(
         answer=answer,
         more_seeds=more_seeds,
-        sentence=wording.sentence(
+        sentence=sentences.sentence(
             answer, more_seeds, deciding, pairs, arms, metric
         ),
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
         arms=tuple(arms),
-        notes=(*notes, *wording.notes(pairs, arms, metric, LEAST_SEEDS)),
+        notes=(*notes, *sentences.notes(pairs, arms, metric, LEAST_SEEDS)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from lbcheck.report import statistics
+from lbcheck.verdict import statistics
 
 RANK_ERROR = 0.05
 MEAN_ERROR = 0.01

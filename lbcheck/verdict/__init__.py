@@ -1,0 +1,25 @@
+"""The verdict: is layer-wise adaptation needed, and how sure is that?
+
+judge       the verdict on a study, on runs from anywhere, on published medians
+decision    how it follows from runs: pairs of arms first, then all pairs
+difference  by how much one arm is ahead of another, and what more seeds show
+statistics  medians, intervals and tests of few, noisy runs
+results     what a verdict consists of
+sentences   a verdict in words
+"""
+
+from lbcheck.verdict.judge import compare_arms
+from lbcheck.verdict.judge import decide
+from lbcheck.verdict.judge import from_summaries
+from lbcheck.verdict.results import ArmSummary
+from lbcheck.verdict.results import PairVerdict
+from lbcheck.verdict.results import Verdict
+
+__all__ = [
+    "ArmSummary",
+    "PairVerdict",
+    "Verdict",
+    "compare_arms",
+    "decide",
+    "from_summaries",
+]
