@@ -1102,7 +1102,7 @@ print(embedded.records(made, "phase1", 16, 2, 1, 0))
 """
 
 
-def test_several_processes_make_the_embedded_records_once(tmp_path):
+def test_several_processes_make_the_same_embedded_records(tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", CORPUS, str(tmp_path / "records")],
@@ -1116,8 +1116,10 @@ def test_several_processes_make_the_embedded_records_once(tmp_path):
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [p.returncode for p in processes] == [0] * 3, outputs
     assert len({output.splitlines()[-1] for output, _ in outputs}) == 1
-    waited = [output for output, _ in outputs if "waits for it, 30" in output]
-    assert len(waited) <= 2
+    # Each holds the lock twice, for the texts and for the records; who holds
+    # it first has not waited for it.
+    waits = sum(output.count("waits for it, 30") for output, _ in outputs)
+    assert waits <= 5
     names = {path.name for path in (tmp_path / "records").iterdir()}
     assert names == {
         "lock",
