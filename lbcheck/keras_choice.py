@@ -2,6 +2,9 @@
 
 import os
 
+LIBRARIES = {"tf_keras": "tf_keras", "keras3": "keras"}
+"""The Keras itself for each module of this package that is for one."""
+
 OPTIMIZERS = ("Adagrad", "AdamW", "LAMB", "LARS", "Momentum", "Nesterov")
 
 

@@ -9,12 +9,11 @@ import functools
 import importlib
 import random
 
+from lbcheck import keras_choice
 from lbcheck.study.workload import Workload
 from resnet import data
 from resnet import losses
 from resnet import models
-
-_MODULES = {"tf_keras": "tf_keras", "keras3": "keras"}
 
 
 def digits(
@@ -85,14 +84,15 @@ def cifar10(
 
 
 def _workload(name, network, keras, batch_size, steps, data_dir=None):
-    if keras not in _MODULES:
+    if keras not in keras_choice.LIBRARIES:
         raise ValueError(
-            f"`keras` must be one of {', '.join(_MODULES)}, received {keras!r}."
+            f"`keras` must be one of {', '.join(keras_choice.LIBRARIES)}, "
+            f"received {keras!r}."
         )
     source = data.load(name, data_dir=data_dir, augment="none")
 
     def build_model(label_smoothing=0.0):
-        module = importlib.import_module(_MODULES[keras])
+        module = importlib.import_module(keras_choice.LIBRARIES[keras])
         model = network(module, source.image_shape, source.num_classes)
         accuracy = module.metrics.SparseCategoricalAccuracy(name="accuracy")
         model.compile(

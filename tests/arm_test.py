@@ -409,18 +409,24 @@ def test_own_optimizer():
         arm.make("tf_keras", point, STEPS)
 
 
-_MADE_ONCE = tf_keras.optimizers.SGD()
+_made_once = functools.cache(tf_keras.optimizers.SGD)
 
 
 def _same(learning_rate):
-    _MADE_ONCE._learning_rate = learning_rate
-    return _MADE_ONCE
+    made = _made_once()
+    made._learning_rate = learning_rate
+    return made
 
 
 _OWN_FACTORIES = [
-    (lambda learning_rate: None, "must make a Keras optimizer, received None"),
-    (lambda learning_rate: "sgd", "must make a Keras opt.*received 'sgd'"),
-    (lambda learning_rate: tf_keras.optimizers.SGD, "must make a Keras opt"),
+    (lambda learning_rate: None, "must make .*optimizers, received None"),
+    (lambda learning_rate: "sgd", "must make .*optimizers, received 'sgd'"),
+    (lambda learning_rate: tf_keras.optimizers.SGD, "must make .*<class"),
+    (tf_keras.optimizers.legacy.SGD, "must make .*legacy"),
+    (
+        lambda learning_rate: keras.optimizers.SGD(0.1),
+        "the model is of tf_keras, the optimizer keras",
+    ),
     (
         lambda learning_rate: tf_keras.optimizers.SGD(0.1),
         "must have the `learning_rate` that it is made with",
@@ -440,7 +446,7 @@ _OWN_FACTORIES = [
 
 
 @pytest.mark.parametrize(
-    ("factory", "message"), _OWN_FACTORIES, ids=map(str, range(7))
+    ("factory", "message"), _OWN_FACTORIES, ids=map(str, range(9))
 )
 def test_own_factories_that_no_study_can_use(factory, message):
     arm = arms.Arm("mine", factory, {"learning_rate": RATE})

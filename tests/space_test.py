@@ -683,6 +683,10 @@ def test_bad_parameter(tmp_path, spec, message):
             "mine.json: points must be one of halton, sobol, grid.*'random'",
         ),
         (
+            '{"points": "grid", "parameters": {"a b": {"value": 1}}}',
+            "mine.json: a parameter must be called as an argument.*'a b'",
+        ),
+        (
             '{"points": "grid", "parameter": {"a": {"value": 1}}}',
             "mine.json: unknown 'parameter'",
         ),

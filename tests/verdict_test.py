@@ -1,5 +1,6 @@
 """The verdict: calibrated on simulated runs, right on published numbers."""
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -848,6 +849,42 @@ def test_the_verdict_is_json_and_always_the_same():
     fields = {f.name for f in dataclasses.fields(verdict.PairVerdict)}
     assert set(loaded["pairs"][0]) == fields
     assert len(loaded["pairs"]) == 8 and len(loaded["arms"]) == 8
+
+
+_SIX = [0.9, 0.91, 0.92, 0.93, 0.9, 0.91]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"validation": [_SIX, _SIX]}, "validation must be {arm: one number"),
+        ({"validation": {"a": 0.9}}, "validation: a: must be a list"),
+        ({"validation": {"a": "0.9"}}, "validation: a: must be a list"),
+        ({"validation": {"a": set(_SIX)}}, "validation: a: must be a list"),
+        ({"validation": {"a": ["x"]}}, "a: run 0 must be a number.*'x'"),
+        ({"validation": {"a": [0.9, True]}}, "a: run 1 must be a number.*True"),
+        ({"validation": {"a": np.ones((6, 2))}}, "a: run 0 must be a number"),
+        ({"training": {"a": ["x"]}}, "training: a: run 0 must be a number"),
+        ({"layer_wise": "a"}, "layer_wise must be a list of arms.*'a'"),
+        ({"layer_wise": ["c"]}, r"layer_wise has \['c'\]"),
+        ({"margin": "1"}, "margin must be a number or None.*'1'"),
+        ({"margin": 0}, "margin is 0; expected a positive"),
+        ({"target": "1"}, "target must be a number or None.*'1'"),
+        ({"mode": "up"}, "mode is 'up'"),
+    ],
+)
+def test_runs_that_cannot_be_judged(given, message):
+    usual = {"validation": {"a": _SIX, "b": _SIX}, "layer_wise": ["a"]}
+    verdict.compare_arms(**usual)
+    with pytest.raises((TypeError, ValueError), match=message):
+        verdict.compare_arms(**usual | given)
+
+
+def test_runs_may_be_what_holds_numbers():
+    expected = verdict.compare_arms({"a": _SIX, "b": _SIX[::-1]}, ["a"])
+    for kind in (tuple, np.array, collections.deque):
+        runs = {"a": kind(_SIX), "b": kind(_SIX[::-1])}
+        assert verdict.compare_arms(runs, ["a"]) == expected
 
 
 def test_the_example_of_the_manual(capsys):

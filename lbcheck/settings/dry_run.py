@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from lbcheck import keras_choice
 from lbcheck import schedules
 
 _MEBIBYTE = 2**20
@@ -36,7 +37,7 @@ def report(
         rate: The schedule.
     """
     workload = build(
-        importlib.import_module(_module(options.keras)),
+        importlib.import_module(keras_choice.LIBRARIES[options.keras]),
         importlib.import_module(f"lbcheck.{options.keras}"),
     )
     sections = {
@@ -56,10 +57,6 @@ def listing(sections: dict[str, list[str]]) -> str:
         "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
         for title, lines in sections.items()
     )
-
-
-def _module(keras):
-    return "keras" if keras == "keras3" else keras
 
 
 def _optimizer(workload):

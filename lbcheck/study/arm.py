@@ -316,11 +316,14 @@ class Arm:
             "as a schedule of Keras,"
         ):
             made = self.optimizer(learning_rate=rate, **given)
-        if not hasattr(made, "apply_gradients") or isinstance(made, type):
+        if hasattr(made, "apply_gradients") and not isinstance(made, type):
+            self._check_keras(type(made), keras_name)
+        library = importlib.import_module(keras_choice.LIBRARIES[keras_name])
+        if not isinstance(made, library.optimizers.Optimizer):
             raise TypeError(
-                f"{self}: must make a Keras optimizer, received {made!r}."
+                f"{self}: must make an optimizer of "
+                f"{library.__name__}.optimizers, received {made!r}."
             )
-        self._check_keras(type(made), keras_name)
         if getattr(made, "_lbcheck_has_it", False):
             raise ValueError(
                 f"{self}: makes the same optimizer every time, so that a "

@@ -131,7 +131,10 @@ def _logs(model, step, example):
         logs = getattr(model, f"{step}_step")(example)
     else:
         logs = getattr(model, f"{step}_on_batch")(*example, return_dict=True)
-    return models.flat(logs)
+    # A train_step of the user's may also report what no trial records.
+    return models.flat(
+        {n: v for n, v in logs.items() if np.size(v) <= models.LARGEST_METRIC}
+    )
 
 
 def _agreed(one, other):

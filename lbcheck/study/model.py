@@ -12,7 +12,7 @@ from lbcheck.optimizers import selection
 from lbcheck.study import random_state
 from lbcheck.support import errors
 
-_LARGEST_METRIC = 1_000
+LARGEST_METRIC = 1_000
 """Most numbers of one metric."""
 
 
@@ -98,10 +98,10 @@ def _numbers(name, values):
             f"Workload: the metric {name!r} must be numbers, received "
             f"{values.dtype}."
         )
-    if values.size > _LARGEST_METRIC:
+    if values.size > LARGEST_METRIC:
         raise ValueError(
             f"Workload: the metric {name!r} has {values.size:,} numbers, of "
-            f"which every trial would record all; at most {_LARGEST_METRIC:,}."
+            f"which every trial would record all; at most {LARGEST_METRIC:,}."
         )
     return {
         "_".join([name, *map(str, place)]): float(value)
@@ -111,8 +111,8 @@ def _numbers(name, values):
 
 def keras_of(model):
     """The Keras module of a model."""
-    name = keras_choice.of(model)
-    return importlib.import_module({"keras3": "keras"}.get(name, name))
+    name = keras_choice.LIBRARIES[keras_choice.of(model)]
+    return importlib.import_module(name)
 
 
 def is_traced(model) -> bool:

@@ -25,13 +25,16 @@ finds is chance too, and no seed shows it: a note says so.
 """
 
 import dataclasses
+import numbers
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
 
 from lbcheck.study.formats import PARTS
+from lbcheck.support import schema
 from lbcheck.verdict import decision
 from lbcheck.verdict import sentences
 from lbcheck.verdict import statistics
@@ -127,6 +130,7 @@ def compare_arms(
         target: Value to reach, for hit rates.
 
     Raises:
+        TypeError: Runs that are no numbers; names the arm and the run.
         ValueError: A margin that is not positive, another mode, an arm of
             `layer_wise` or `training` that is not in `validation`.
 
@@ -140,6 +144,17 @@ def compare_arms(
 
     Source: Nado et al. 2021, section 2.1.5; Agarwal et al. 2021.
     """
+    for name, runs in (("validation", validation), ("training", training)):
+        _check_runs(name, {} if runs is None else runs)
+    for name, number in (("margin", margin), ("target", target)):
+        if number is not None and not _is_number(number):
+            raise TypeError(
+                f"{name} must be a number or None, received {number!r}."
+            )
+    if isinstance(layer_wise, str):
+        raise TypeError(
+            f"layer_wise must be a list of arms, received {layer_wise!r}."
+        )
     for name, arms in (("layer_wise", layer_wise), ("training", training)):
         unknown = set(arms or ()) - set(validation)
         if unknown:
@@ -213,6 +228,32 @@ better on training: regularization rather than optimization.
     return decision.conclude(
         pairs, arms, metric, [sentences.MEDIANS_ONLY], None
     )
+
+
+def _check_runs(part, runs):
+    if not isinstance(runs, Mapping):
+        raise TypeError(
+            f"{part} must be {{arm: one number a seed}}, received "
+            f"{schema.shown(runs)}."
+        )
+    for arm, values in runs.items():
+        if not isinstance(values, Collection) or isinstance(
+            values, (str, Mapping, Set)
+        ):
+            raise TypeError(
+                f"{part}: {arm}: must be a list of numbers, one a seed, "
+                f"received {schema.shown(values)}."
+            )
+        for seed, value in enumerate(values):
+            if value is not None and not _is_number(value):
+                raise TypeError(
+                    f"{part}: {arm}: run {seed} must be a number, or None "
+                    f"where it diverged, received {schema.shown(value)}."
+                )
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _of_medians(pair, difference, hits_p):
