@@ -19,6 +19,7 @@ from bert import tokenization
 from bert.pretraining_data import documents
 from bert.pretraining_data import production
 from bert.pretraining_data import shards
+from lbcheck.support import errors
 from lbcheck.support import files
 
 _HELD_OUT = 0.1
@@ -54,7 +55,7 @@ def corpus(folder, train_vocab: int) -> Corpus:
         train_vocab: Most tokens of the vocabulary, at least 6.
 
     Raises:
-        TimeoutError: Another process writes there, for too long.
+        Unavailable: Another process writes there, for too long.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def _alone(folder):
                         flush=True,
                     )
                 if time.monotonic() - begun > _LONGEST_WAIT:
-                    raise TimeoutError(
+                    raise errors.Unavailable(
                         f"{folder}: another process has been making the "
                         f"records for {_LONGEST_WAIT // 60} minutes."
                     ) from None
@@ -162,7 +163,7 @@ def records(
         (pattern of the training records, pattern of the held-out ones).
 
     Raises:
-        TimeoutError: Another process writes there, for too long.
+        Unavailable: Another process writes there, for too long.
     """
     patterns = []
     with _alone(made.folder):

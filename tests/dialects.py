@@ -92,7 +92,11 @@ PAPER = {
 
 def computed(rule, dialect, given=None):
     """{switch: value} of a rule of a dialect and arguments that agree."""
-    return PAPER[rule] | SETS[rule, dialect] | (given or {})
+    given = given or {}
+    found = PAPER[rule] | SETS[rule, dialect] | given
+    if given.get("normalize") == "momentum":  # no decay to join
+        found["denominator"] = PAPER[rule]["denominator"]
+    return found
 
 
 def cases():

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from lbcheck import tfrecords
 from lbcheck.settings import program
 from lbcheck.study import arm
 from lbcheck.study import trainer
+from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.training import checkpoints
 from lbcheck.training import loop
@@ -884,6 +886,49 @@ def test_evaluation_and_dry_run(data, whole, tmp_path):
     )
 
 
+def _planted(value, name):
+    """A JSON value with a name in place of each of its texts."""
+    if isinstance(value, dict):
+        return {key: _planted(entry, name) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_planted(entry, name) for entry in value]
+    return name if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    "file", ["run.json", "status.json", "measurements.jsonl", "timing.jsonl"]
+)
+@pytest.mark.parametrize("name", ["evil:function", "evil.function"])
+def test_nothing_that_a_run_names_is_run(
+    data, whole, tmp_path, monkeypatch, file, name
+):
+    out = tmp_path / "out"
+    shutil.copytree(whole[0], out)
+    for path in out.glob(f"phase*/{file}"):
+        rows = [_planted(json.loads(r), name) for r in _documents(path)]
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for folder in (tmp_path, out, out / "phase1"):
+        (folder / "evil.py").write_text("raise SystemExit('it ran')")
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(out)
+    first = line(data, tmp_path / "new", *PLAIN, "--train_steps=1")
+    for command in (
+        line(data, out, *PLAIN, *SECOND),
+        line(data, out, *PLAIN, *SECOND, "--dry_run"),
+        line(data, out, *PLAIN, *SECOND, "--mode=eval", "--phase=2"),
+        [*first, f"--init_checkpoint={out / 'phase1'}"],
+    ):
+        with contextlib.suppress(ValueError):
+            code, _ = run(*command)
+            assert code == 0
+    assert "evil" not in sys.modules
+
+
+def _documents(path):
+    text = path.read_text()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
 def test_second_phase_begins_with_the_weights_alone(data, whole, tmp_path):
     """A phase 2 of rate 0, from phase 1's folder, changes no weight."""
     folder, _ = whole
@@ -1139,7 +1184,7 @@ def test_several_processes_make_the_embedded_records_once(tmp_path):
 def test_waiting_for_the_embedded_records_ends(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(embedded, "_LONGEST_WAIT", 0)
     with files.lock(tmp_path / "lock"):
-        with pytest.raises(TimeoutError, match=f"{tmp_path}: another process"):
+        with pytest.raises(errors.Unavailable, match=f"{tmp_path}: another"):
             embedded.corpus(tmp_path, 200)
     assert "waits for it" in capsys.readouterr().out
 

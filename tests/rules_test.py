@@ -404,6 +404,16 @@ BAD = [
     ("LARS", {"weight_decay": -1e-4}, ValueError, "weight_decay"),
     ("LARS", {"normalize": "momentum"}, ValueError, "rate_in_buffer=False"),
     ("LARS", {"denominator": "product"}, ValueError, "denominator"),
+    (
+        "LARS",
+        {
+            "normalize": "momentum",
+            "rate_in_buffer": False,
+            "denominator": "joint",
+        },
+        ValueError,
+        "no effect with normalize='momentum'.*denominator='joint'",
+    ),
     ("AdamW", {"epsilon": None}, TypeError, "epsilon"),
     ("AdamW", {"weight_decay": float("inf")}, ValueError, "weight_decay"),
     ("Momentum", {"momentum": True}, TypeError, "momentum"),

@@ -165,6 +165,11 @@ class Rule:
             if field.name not in numbers
         }
 
+    @classmethod
+    def without_effect(cls, given) -> tuple[str, ...]:
+        """Switches that change nothing beside {field: value} in `given`."""
+        return ()
+
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The state kept for each variable, in the order of `update`."""

@@ -181,6 +181,8 @@ def resolve(
     """
     owner = owner or rule.__name__
     computed = fixed(rule, dialect)
+    for name in rule.without_effect(given):
+        computed.pop(name, None)
     for_zero = dialect_of(rule, dialect).for_zero
     taken = {n: v for n, v in for_zero.items() if is_zero(plain(given.get(n)))}
     for name, value in {**computed, **taken}.items():

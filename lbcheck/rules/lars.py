@@ -52,12 +52,27 @@ class LARS(Rule):
 
     def __post_init__(self, owner):
         super().__post_init__(owner)
-        if self.normalize == "momentum" and self.rate_in_buffer:
+        if self.normalize != "momentum":
+            return
+        owner = owner or "LARS"
+        if self.rate_in_buffer:
             raise ValueError(
-                f"{owner or 'LARS'}: `normalize='momentum'` divides by the "
-                "norm of the buffer, in which a rate would cancel; pass "
+                f"{owner}: `normalize='momentum'` divides by the norm of the "
+                "buffer, in which a rate would cancel; pass "
                 "`rate_in_buffer=False` with it."
             )
+        if self.denominator != "sum":
+            raise ValueError(
+                f"{owner}: `denominator` has no effect with "
+                "normalize='momentum', whose ratio divides by the norm of "
+                f"the step; received denominator={self.denominator!r}. "
+                "Leave it out."
+            )
+
+    @classmethod
+    def without_effect(cls, given):
+        momentum = given.get("normalize") == "momentum"
+        return ("denominator",) if momentum else ()
 
     @property
     def slots(self):
