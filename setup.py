@@ -38,7 +38,7 @@ setuptools.setup(
         "lbcheck.conform": ["*.json"],
         "lbcheck.published": ["*.csv", "*.json"],
         "lbcheck.report": ["*.css", "*.html"],
-        "lbcheck.study": ["arms/*.json"],
+        "lbcheck.search": ["arms/*.json"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[

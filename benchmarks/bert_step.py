@@ -72,7 +72,7 @@ def endless(batch):
     """A data set that repeats a batch; all but the weights are integers."""
     import tensorflow as tf
 
-    from lbcheck import tf_data
+    from lbcheck.data import pipeline
 
     weights = "masked_lm_weights"
     cast = {
@@ -80,7 +80,7 @@ def endless(batch):
         for name, v in batch.items()
     }
     data = tf.data.Dataset.from_tensors(cast).repeat()
-    return tf_data.untuned(data)  # its end would be timed, too
+    return pipeline.untuned(data)  # its end would be timed, too
 
 
 def ours(settings, data):

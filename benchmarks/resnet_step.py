@@ -84,7 +84,7 @@ def main(argv):
     import tensorflow as tf
     import tf_keras
 
-    from lbcheck import tf_data
+    from lbcheck.data import pipeline
     from lbcheck.training import tf_keras_updates
 
     if _PRECISION.value:
@@ -99,7 +99,7 @@ def main(argv):
             tf.random.stateless_uniform(size[:1], (0, 1), 0, 1000, tf.int32),
         )
     ).repeat()
-    data = tf_data.untuned(data)  # its end would be timed, too
+    data = pipeline.untuned(data)  # its end would be timed, too
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     fits = {}
     for name, make in makers.items():

@@ -142,9 +142,9 @@ def _rate(folder):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    from lbcheck.study import records
+    from lbcheck.study import study_folder
 
-    url = records.storage_url(folder)
+    url = study_folder.storage_url(folder)
     ends = sorted(
         trial.datetime_complete.timestamp()
         for name in optuna.get_all_study_names(url)

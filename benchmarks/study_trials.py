@@ -65,15 +65,15 @@ def _data():
 def _dataset(train):
     import tensorflow as tf
 
-    from lbcheck import tf_data
+    from lbcheck.data import pipeline
 
     examples = tf.data.Dataset.from_tensor_slices(train).cache()
     batches = examples.shuffle(2000).repeat().batch(_BATCH).prefetch(2)
-    return tf_data.untuned(batches)  # or the peers would wait where we do not
+    return pipeline.untuned(batches)  # or the peers would wait where we do not
 
 
 def _arm():
-    from lbcheck.study import arm
+    from lbcheck.search import arm
 
     return arm.Arm("momentum", "momentum", _SPACE, "constant")
 
@@ -119,10 +119,10 @@ def ours(trials, after):
 
     from lbcheck.study import ledger
     from lbcheck.study import protocol
-    from lbcheck.study import records
-    from lbcheck.study import trainer
+    from lbcheck.study import study_folder
     from lbcheck.study import worker
-    from lbcheck.study import workload
+    from lbcheck.trials import trainer
+    from lbcheck.trials import workload
 
     def build_model():
         model = _network(tf_keras)
@@ -148,7 +148,7 @@ def ours(trials, after):
         "arms": {arm.name: arm.describe()},
     }
     with tempfile.TemporaryDirectory() as folder:
-        book = ledger.Ledger(records.storage_url(folder), study)
+        book = ledger.Ledger(study_folder.storage_url(folder), study)
         worker.work(
             book,
             protocol.Protocol(study),
@@ -225,10 +225,10 @@ def main(name, trials):
         import tf_keras  # noqa: F401
     if name == "ours":
         from lbcheck.study import ledger
-        from lbcheck.study import storage
-        from lbcheck.study import trainer  # noqa: F401
+        from lbcheck.study import optuna_storage
+        from lbcheck.trials import trainer  # noqa: F401
 
-        del ledger, storage
+        del ledger, optuna_storage
         import alembic.command  # noqa: F401
         import optuna  # noqa: F401
         import scipy.stats  # noqa: F401

@@ -15,7 +15,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from bert.pretraining_data import inputs
-from lbcheck import tfrecords
+from lbcheck.data import tfrecords
 from lbcheck.support import schema
 
 _LEAST_BYTES = 16  # of a record: length, its checksum, the data's checksum

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bert import objective
 from bert import pretraining_records
-from lbcheck import tfrecords
+from lbcheck.data import tfrecords
 from lbcheck.training import loop
 
 _PARALLEL = tf.data.AUTOTUNE

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from lbcheck import epochs
+from lbcheck.data import shuffled_order
 
 
 class Source:
-    """Windows with answers, in the order of `lbcheck.epochs`.
+    """Windows with answers, in the order of `lbcheck.data.shuffled_order`.
 
     There is no validation: what fine-tuning is judged by, the official
     metric, is of answers and not of windows.
@@ -39,7 +39,7 @@ class Source:
         )
 
     def _batches(self, batch_size, block, shard, num_shards):
-        order = epochs.Epochs(self.num_train, self._seed)
+        order = shuffled_order.Epochs(self.num_train, self._seed)
         while True:
             first = (block * num_shards + shard) * batch_size
             chosen = order.examples(first, batch_size)

@@ -17,7 +17,7 @@ from bert import squad_data
 from bert import squad_settings
 from bert import squad_source
 from bert import tokenization
-from lbcheck.study.workload import Workload
+from lbcheck.trials.workload import Workload
 
 
 def embedded(

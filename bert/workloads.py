@@ -5,7 +5,7 @@ lbcheck compare --flagfile=flags/bert/compare.flags
 
 import tempfile
 
-from lbcheck.study.workload import Workload
+from lbcheck.trials.workload import Workload
 
 
 def mini(

@@ -7,19 +7,18 @@ no framework. `lbcheck.LAMB` and the other optimizers belong to the Keras that
 
 import importlib
 
-from lbcheck import keras_choice
-from lbcheck import registration
+from lbcheck.support import kerases
 
 __version__ = "0.1.0"
 
-_PER_KERAS = (*keras_choice.OPTIMIZERS, "DiagnosticsCallback")
+_PER_KERAS = (*kerases.OPTIMIZERS, "DiagnosticsCallback")
 _MODULES = ("keras3", "rules", "schedules", "tf_keras", "verdict")
 _NAMES = {
-    "Arm": "lbcheck.study.arm",
+    "Arm": "lbcheck.search.arm",
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",
-    "Workload": "lbcheck.study.workload",
+    "Workload": "lbcheck.trials.workload",
     "audit": "lbcheck.optimizers.audit",
-    "compare": "lbcheck.comparison",
+    "compare": "lbcheck.comparison.compare",
 }
 
 # Without the modules: `from lbcheck import *` may not need both Kerases.
@@ -30,7 +29,7 @@ def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"lbcheck.{name}")
     if name in _PER_KERAS:
-        keras = importlib.import_module(f"lbcheck.{keras_choice.default()}")
+        keras = importlib.import_module(f"lbcheck.{kerases.default()}")
         return getattr(keras, name)
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
@@ -41,4 +40,4 @@ def __dir__():
     return sorted([*globals(), *__all__, *_MODULES])
 
 
-registration.watch({"keras": "keras3", "tf_keras": "tf_keras"})
+kerases.register_when_imported()

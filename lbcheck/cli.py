@@ -11,7 +11,7 @@ COMMANDS = {
         "what an optimizer decays and adapts in your model",
     ),
     "compare": (
-        "lbcheck.study.compare_command",
+        "lbcheck.comparison.compare_command",
         "whether your model needs LARS or LAMB at its batch size",
     ),
     "conform": (

@@ -9,8 +9,8 @@ import functools
 import importlib
 import random
 
-from lbcheck import keras_choice
-from lbcheck.study.workload import Workload
+from lbcheck.support import kerases
+from lbcheck.trials.workload import Workload
 from resnet import data
 from resnet import losses
 from resnet import models
@@ -84,15 +84,15 @@ def cifar10(
 
 
 def _workload(name, network, keras, batch_size, steps, data_dir=None):
-    if keras not in keras_choice.LIBRARIES:
+    if keras not in kerases.LIBRARIES:
         raise ValueError(
-            f"`keras` must be one of {', '.join(keras_choice.LIBRARIES)}, "
+            f"`keras` must be one of {', '.join(kerases.LIBRARIES)}, "
             f"received {keras!r}."
         )
     source = data.load(name, data_dir=data_dir, augment="none")
 
     def build_model(label_smoothing=0.0):
-        module = importlib.import_module(keras_choice.LIBRARIES[keras])
+        module = importlib.import_module(kerases.LIBRARIES[keras])
         model = network(module, source.image_shape, source.num_classes)
         accuracy = module.metrics.SparseCategoricalAccuracy(name="accuracy")
         model.compile(

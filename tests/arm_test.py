@@ -16,9 +16,9 @@ import tf_keras
 from absl import app
 
 import lbcheck
-from lbcheck.study import arm as arms
-from lbcheck.study import session
-from lbcheck.study import space as spaces
+from lbcheck.comparison import session
+from lbcheck.search import arm as arms
+from lbcheck.search import space as spaces
 
 KERASES = {"tf_keras": tf_keras, "keras3": keras}
 RATE = {"min": 0.01, "max": 1.0, "scale": "log"}

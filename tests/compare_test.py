@@ -181,7 +181,7 @@ def test_interrupted_and_with_two_workers_it_is_the_same_study(
     finished, tmp_path
 ):
     from lbcheck.study import ledger
-    from lbcheck.study import records
+    from lbcheck.study import study_folder
 
     folder = tmp_path / "study"
     process = start(tmp_path, *ARGUMENTS)
@@ -190,7 +190,7 @@ def test_interrupted_and_with_two_workers_it_is_the_same_study(
         time.sleep(0.2)
         if (folder / "ledger.db").exists():
             book = ledger.Ledger(
-                records.storage_url(folder), records.read(folder)
+                study_folder.storage_url(folder), study_folder.read(folder)
             )
             done = len(book.records())
             book.close()
@@ -421,7 +421,7 @@ def command(*arguments):
     from absl import flags
     from absl.testing import flagsaver
 
-    from lbcheck.study import compare_command
+    from lbcheck.comparison import compare_command
     from lbcheck.study import threads
 
     # Those of the tests before, which cannot be changed any more.
@@ -535,7 +535,7 @@ def test_dry_run_writes_nothing(here, capsys):
     ],
 )
 def test_passwords_are_not_recorded(url):
-    from lbcheck.study import storage
+    from lbcheck.study import optuna_storage
 
     for words in (
         [f"--storage={url}", "--seed=1"],
@@ -545,8 +545,8 @@ def test_passwords_are_not_recorded(url):
         ["train.py", f"db='{url}'", "--password", "se/cret"],
         ["train.py", "--password=se%2Fcret"],
     ):
-        kept = storage.without_credentials(words, url)
+        kept = optuna_storage.without_credentials(words, url)
         assert not any(re.search("cret", word) for word in kept)
         assert [w for w in kept if "1" in w] == [w for w in words if "1" in w]
     words = ["lbcheck", "--storage=sqlite:////me@home/l.db", "--workload=a:b"]
-    assert storage.without_credentials(words, words[1][10:]) == words
+    assert optuna_storage.without_credentials(words, words[1][10:]) == words

@@ -13,10 +13,10 @@ import tf_keras
 
 from lbcheck import Arm
 from lbcheck import Workload
-from lbcheck.study import code
-from lbcheck.study import fingerprint
-from lbcheck.study import fingerprint_difference
-from lbcheck.study import trainer
+from lbcheck.trials import code
+from lbcheck.trials import fingerprint
+from lbcheck.trials import fingerprint_difference
+from lbcheck.trials import trainer
 
 GENERATOR = np.random.default_rng(3)
 X = GENERATOR.normal(size=(96, 5)).astype("float32")

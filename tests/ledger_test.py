@@ -17,10 +17,10 @@ import optuna
 import pytest
 
 from lbcheck.study import ledger
+from lbcheck.study import optuna_storage
 from lbcheck.study import protocol
-from lbcheck.study import records
-from lbcheck.study import storage
 from lbcheck.study import study_command
+from lbcheck.study import study_folder
 from lbcheck.study import worker
 from lbcheck.support import errors
 from tests import ledger_worker
@@ -31,7 +31,7 @@ from tests.ledger_worker import make_study
 
 def open_ledger(folder, study, **options):
     pathlib.Path(folder).mkdir(exist_ok=True)
-    return ledger.Ledger(records.storage_url(folder), study, **options)
+    return ledger.Ledger(study_folder.storage_url(folder), study, **options)
 
 
 def first_tasks(study, count=None):
@@ -40,7 +40,9 @@ def first_tasks(study, count=None):
 
 def let_time_pass(folder):
     """Every heartbeat so far was an hour ago."""
-    with contextlib.closing(sqlite3.connect(folder / records.LEDGER)) as file:
+    with contextlib.closing(
+        sqlite3.connect(folder / study_folder.LEDGER)
+    ) as file:
         file.execute(
             "UPDATE trial_heartbeats SET heartbeat="
             "datetime(heartbeat, '-1 hour')"
@@ -78,18 +80,18 @@ def test_tasks_come_back_as_records(tmp_path):
     }
     claim.abandon()
     assert set(shared.counts()) == {
-        (arm, stage) for arm in study["arms"] for stage in records.STAGES
+        (arm, stage) for arm in study["arms"] for stage in study_folder.STAGES
     }
 
 
 def test_status_counts_what_is_to_be_done(tmp_path):
-    study = records.open_study(tmp_path, make_study())
+    study = study_folder.open_study(tmp_path, make_study())
     total = protocol.Protocol(study).total
     assert f": 0 of {total} trials" in study_command.as_text(
         study_command.status(tmp_path)
     )
     done = [make_record(task) for task in first_tasks(study, 8)]
-    records.export(tmp_path, study, done)
+    study_folder.export(tmp_path, study, done)
     said = study_command.as_text(study_command.status(tmp_path))
     assert f": 8 of {total} trials" in said
     rows = [line.split() for line in said.splitlines()[3:]]
@@ -103,8 +105,10 @@ def test_status_counts_what_is_to_be_done(tmp_path):
         ended = [r for r in done if (r["arm"], r["stage"]) == (arm, stage)]
         for state, number in zip(("finished", "diverged"), numbers):
             assert int(number) == sum(r["status"] == state for r in ended)
-    (tmp_path / records.TRIALS).write_text("{}\n")
-    with pytest.raises(records.StudyError, match="trials.jsonl:1: .*`arm`"):
+    (tmp_path / study_folder.TRIALS).write_text("{}\n")
+    with pytest.raises(
+        study_folder.StudyError, match="trials.jsonl:1: .*`arm`"
+    ):
         study_command.status(tmp_path)
 
 
@@ -123,7 +127,7 @@ def test_values_for_optuna(tmp_path):
         claim.finish(make_record(claim.task, status="diverged", metrics=None))
     found = optuna.load_study(
         study_name="pretended/nesterov/broad",
-        storage=records.storage_url(tmp_path),
+        storage=study_folder.storage_url(tmp_path),
     )
     trials = sorted(found.trials, key=lambda t: t.user_attrs["task"]["index"])
     assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED"]
@@ -174,14 +178,14 @@ def test_a_task_put_twice_counts_once(tmp_path):
     shared.add(tasks)
     in_optuna = optuna.load_study(
         study_name="pretended/nesterov/broad",
-        storage=records.storage_url(tmp_path),
+        storage=study_folder.storage_url(tmp_path),
     )
     in_optuna.add_trials(in_optuna.trials)  # as by another worker
     expected = []
     while claim := shared.claim():
         expected.append(make_record(claim.task))
         claim.finish(expected[-1])
-    assert shared.records() == records.canonical(study, expected)
+    assert shared.records() == study_folder.canonical(study, expected)
     assert len(expected) == 2
     assert shared.add(tasks) == 0
     states = [trial.state.name for trial in in_optuna.trials]
@@ -271,7 +275,7 @@ def test_worker_runs_the_whole_study(tmp_path):
     shared = open_ledger(tmp_path, study)
     plan, seen = protocol.Protocol(study), []
     worker.work(shared, plan, ledger_worker.Trainer(), seen.append)
-    assert records.canonical(study, seen) == shared.records()
+    assert study_folder.canonical(study, seen) == shared.records()
     assert len(seen) == plan.total == 2 * (6 + 4 + 3)
     assert plan.next_tasks(shared.records()) == []
     # Once more: nothing is left.
@@ -288,7 +292,9 @@ def test_long_records(tmp_path):
         record = make_record(claim.task, diagnostics={"steps": steps})
         claim.finish(record)
     assert open_ledger(tmp_path, study).records() == [record]
-    with contextlib.closing(sqlite3.connect(tmp_path / records.LEDGER)) as file:
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / study_folder.LEDGER)
+    ) as file:
         [[longest]] = file.execute(
             "SELECT max(length(value_json)) FROM trial_user_attributes"
         )
@@ -360,7 +366,7 @@ def test_dashboard_opens_the_ledger(tmp_path):
     assert {found["study_name"] for found in listed} == {
         f"pretended/{arm}/{stage}"
         for arm in study["arms"]
-        for stage in records.STAGES
+        for stage in study_folder.STAGES
     }
     [ours] = [s for s in listed if s["study_name"].endswith("nesterov/broad")]
     details = get(f"/api/studies/{ours['study_id']}", "after=0")
@@ -405,29 +411,35 @@ def not_writable(folder):
     ],
 )
 def test_unreachable_storage(url, message):
-    with pytest.raises(records.StudyError, match=message) as raised:
+    with pytest.raises(study_folder.StudyError, match=message) as raised:
         ledger.Ledger(url, make_study())
     assert "secret" not in str(raised.value)
 
 
 def test_not_a_ledger(tmp_path):
-    (tmp_path / records.LEDGER).write_text("a note of mine, and a long one")
-    with pytest.raises(records.StudyError, match="ledger.db: .*not a database"):
+    (tmp_path / study_folder.LEDGER).write_text(
+        "a note of mine, and a long one"
+    )
+    with pytest.raises(
+        study_folder.StudyError, match="ledger.db: .*not a database"
+    ):
         open_ledger(tmp_path, make_study())
 
 
 def test_locked_ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_PATIENCE", 0.1)
+    monkeypatch.setattr(optuna_storage, "_PATIENCE", 0.1)
     study = make_study()
     shared = open_ledger(tmp_path, study)
     shared.patience = 0
     with contextlib.closing(
-        sqlite3.connect(tmp_path / records.LEDGER)
+        sqlite3.connect(tmp_path / study_folder.LEDGER)
     ) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(errors.Unavailable, match="ledger.db: .*locked"):
             shared.records()
-        with pytest.raises(records.StudyError, match="ledger.db: .*locked"):
+        with pytest.raises(
+            study_folder.StudyError, match="ledger.db: .*locked"
+        ):
             open_ledger(tmp_path, study)
     assert shared.records() == []
 
@@ -437,7 +449,9 @@ def test_read_only_ledger(open_folder):
     open_ledger(open_folder, study).close()
     with (
         not_writable(open_folder),
-        pytest.raises(records.StudyError, match="ledger.db: .*cannot be used"),
+        pytest.raises(
+            study_folder.StudyError, match="ledger.db: .*cannot be used"
+        ),
     ):
         open_ledger(open_folder, study)
 
@@ -448,7 +462,7 @@ def test_ledger_of_another_study(tmp_path):
     open_ledger(tmp_path, {**study, "name": "another", "seed": 8})
     open_ledger(tmp_path, {**study, "seeds": 30, "lbcheck": "2"})
     with pytest.raises(
-        records.StudyError, match="ledger.db .*'pretended': seed is 7 .* 8"
+        study_folder.StudyError, match="ledger.db .*'pretended': seed is 7 .* 8"
     ):
         open_ledger(tmp_path, {**study, "seed": 8})
 
@@ -456,32 +470,36 @@ def test_ledger_of_another_study(tmp_path):
 @pytest.mark.parametrize("name", ["a b", "{x}", "50%", "größe", "a#b"])
 def test_names_of_folders(tmp_path, name):
     folder = tmp_path / name
-    study = records.open_study(folder, make_study())
+    study = study_folder.open_study(folder, make_study())
     shared = open_ledger(folder, study)
     assert shared.add(first_tasks(study)) == 12
     shared.close()
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [records.LOCK, records.LEDGER, records.STUDY]
+    assert names == [study_folder.LOCK, study_folder.LEDGER, study_folder.STUDY]
 
 
 def test_folder_is_made_and_found_again(tmp_path):
     folder = tmp_path / "deep" / "study"
     study = make_study()
-    assert records.open_study(folder, study) == study
-    written = (folder / records.STUDY).read_bytes()
+    assert study_folder.open_study(folder, study) == study
+    written = (folder / study_folder.STUDY).read_bytes()
     later = {**study, "command": ["again"], "environment": {"python": "4"}}
-    assert records.open_study(folder, later) == study
-    assert (folder / records.STUDY).read_bytes() == written
-    assert records.read(folder) == study
+    assert study_folder.open_study(folder, later) == study
+    assert (folder / study_folder.STUDY).read_bytes() == written
+    assert study_folder.read(folder) == study
 
 
 def test_margin_and_more_seeds(tmp_path):
-    study = records.open_study(tmp_path, make_study())
-    more = records.open_study(tmp_path, {**study, "seeds": 9, "margin": 0.1})
-    assert (
-        more == records.read(tmp_path) == {**study, "seeds": 9, "margin": 0.1}
+    study = study_folder.open_study(tmp_path, make_study())
+    more = study_folder.open_study(
+        tmp_path, {**study, "seeds": 9, "margin": 0.1}
     )
-    fewer = records.open_study(tmp_path, {**study, "seeds": 2})
+    assert (
+        more
+        == study_folder.read(tmp_path)
+        == {**study, "seeds": 9, "margin": 0.1}
+    )
+    fewer = study_folder.open_study(tmp_path, {**study, "seeds": 2})
     assert fewer["seeds"] == 9
 
 
@@ -506,55 +524,61 @@ def other_rate(study):
     ],
 )
 def test_folder_of_another_study(tmp_path, change, message):
-    records.open_study(tmp_path, make_study())
-    before = (tmp_path / records.STUDY).read_bytes()
+    study_folder.open_study(tmp_path, make_study())
+    before = (tmp_path / study_folder.STUDY).read_bytes()
     other = json.loads(json.dumps(make_study()))
     change(other)
-    with pytest.raises(records.StudyError, match=message) as raised:
-        records.open_study(tmp_path, other)
+    with pytest.raises(study_folder.StudyError, match=message) as raised:
+        study_folder.open_study(tmp_path, other)
     assert str(tmp_path) in str(raised.value)
-    assert (tmp_path / records.STUDY).read_bytes() == before
+    assert (tmp_path / study_folder.STUDY).read_bytes() == before
 
 
 def test_folder_of_other_things(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(records.StudyError, match="there is thesis.tex"):
-        records.open_study(tmp_path, make_study())
+    with pytest.raises(study_folder.StudyError, match="there is thesis.tex"):
+        study_folder.open_study(tmp_path, make_study())
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(records.StudyError, match="thesis.tex: .*File exists"):
-        records.open_study(tmp_path / "thesis.tex", make_study())
-    with pytest.raises(records.StudyError, match="holds no study"):
-        records.read(tmp_path)
-    (tmp_path / records.STUDY).write_text("{")
-    with pytest.raises(records.StudyError, match="study.json: not JSON"):
-        records.read(tmp_path)
+    with pytest.raises(
+        study_folder.StudyError, match="thesis.tex: .*File exists"
+    ):
+        study_folder.open_study(tmp_path / "thesis.tex", make_study())
+    with pytest.raises(study_folder.StudyError, match="holds no study"):
+        study_folder.read(tmp_path)
+    (tmp_path / study_folder.STUDY).write_text("{")
+    with pytest.raises(study_folder.StudyError, match="study.json: not JSON"):
+        study_folder.read(tmp_path)
 
 
 def test_read_only_folder(open_folder):
     with not_writable(open_folder):
         for folder in (open_folder, open_folder / "new"):
             with pytest.raises(
-                records.StudyError, match=f"{folder}: .*Permission denied"
+                study_folder.StudyError, match=f"{folder}: .*Permission denied"
             ):
-                records.open_study(folder, make_study())
-        with pytest.raises(records.StudyError, match="trials.jsonl: cannot"):
-            records.export(open_folder, make_study(), [])
+                study_folder.open_study(folder, make_study())
+        with pytest.raises(
+            study_folder.StudyError, match="trials.jsonl: cannot"
+        ):
+            study_folder.export(open_folder, make_study(), [])
     assert list(open_folder.iterdir()) == []
 
 
 def test_export(tmp_path):
     study = make_study()
     done = [make_record(task, seconds=1.5) for task in first_tasks(study)]
-    records.export(tmp_path, study, done[::-1])
-    text = (tmp_path / records.TRIALS).read_text()
+    study_folder.export(tmp_path, study, done[::-1])
+    text = (tmp_path / study_folder.TRIALS).read_text()
     assert [json.loads(line) for line in text.splitlines()] == done
     first = json.loads(text.splitlines()[0])
     assert list(first) == sorted(first)
-    records.export(tmp_path, study, done[5:] + done[:5])
-    assert (tmp_path / records.TRIALS).read_text() == text
+    study_folder.export(tmp_path, study, done[5:] + done[:5])
+    assert (tmp_path / study_folder.TRIALS).read_text() == text
     with pytest.raises(ValueError):
-        records.export(tmp_path, study, [{**done[0], "seconds": float("inf")}])
-    assert [p.name for p in tmp_path.iterdir()] == [records.TRIALS]
+        study_folder.export(
+            tmp_path, study, [{**done[0], "seconds": float("inf")}]
+        )
+    assert [p.name for p in tmp_path.iterdir()] == [study_folder.TRIALS]
 
 
 def scalars(run):
@@ -583,7 +607,7 @@ def test_eight_processes_export_at_once(tmp_path):
         ]
         for future in futures:
             future.result()
-    lines = (tmp_path / records.TRIALS).read_text().splitlines()
+    lines = (tmp_path / study_folder.TRIALS).read_text().splitlines()
     assert [json.loads(line) for line in lines] == done
     assert len(list((tmp_path / "tensorboard").glob("*/*/*"))) == len(done)
     for record in done:
@@ -597,7 +621,7 @@ def test_eight_processes_export_at_once(tmp_path):
         assert found == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "tensorboard",
-        records.TRIALS,
+        study_folder.TRIALS,
     ]
 
 
@@ -614,7 +638,7 @@ def test_many_open_one_new_folder(tmp_path):
             ]
             for future in futures:
                 assert isinstance(future.result(), dict), future.result()
-            assert records.read(folder)["seeds"] == 8
+            assert study_folder.read(folder)["seeds"] == 8
 
 
 def test_storage_that_comes_back(tmp_path, capsys):
@@ -626,13 +650,13 @@ def test_storage_that_comes_back(tmp_path, capsys):
     away = tmp_path / "away"
     with shared.claim() as claim:
         shared.storage.engine.dispose()
-        (tmp_path / records.LEDGER).rename(away)
-        (tmp_path / records.LEDGER).mkdir()  # which no database can be
+        (tmp_path / study_folder.LEDGER).rename(away)
+        (tmp_path / study_folder.LEDGER).mkdir()  # which no database can be
 
         def back():
             time.sleep(2)
-            (tmp_path / records.LEDGER).rmdir()
-            away.rename(tmp_path / records.LEDGER)
+            (tmp_path / study_folder.LEDGER).rmdir()
+            away.rename(tmp_path / study_folder.LEDGER)
 
         returning = threading.Thread(target=back)
         returning.start()
@@ -644,8 +668,8 @@ def test_storage_that_comes_back(tmp_path, capsys):
     assert "ledger.db: the ledger cannot be used: " in told[0]
     assert told[-1].endswith("the ledger is back.")
     shared.storage.engine.dispose()
-    (tmp_path / records.LEDGER).rename(away)
-    (tmp_path / records.LEDGER).mkdir()
+    (tmp_path / study_folder.LEDGER).rename(away)
+    (tmp_path / study_folder.LEDGER).mkdir()
     shared.patience = 0.1
     with pytest.raises(errors.Unavailable, match="The same command goes on"):
         shared.records()

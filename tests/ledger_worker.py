@@ -6,11 +6,10 @@ import sys
 import time
 import types
 
+from lbcheck.comparison import tensorboard
 from lbcheck.study import ledger
 from lbcheck.study import protocol
-from lbcheck.study import records
-from lbcheck.study import records as study_records
-from lbcheck.study import tensorboard
+from lbcheck.study import study_folder
 from lbcheck.study import worker
 
 RATES = {"min": 0.01, "max": 10.0, "scale": "log"}
@@ -109,20 +108,20 @@ class Trainer:
 
 def run_study(folder, study, heartbeat, trainer):
     """What a worker does, from opening the folder to the export."""
-    study = records.open_study(folder, study)
-    shared = ledger.Ledger(records.storage_url(folder), study, heartbeat)
+    study = study_folder.open_study(folder, study)
+    shared = ledger.Ledger(study_folder.storage_url(folder), study, heartbeat)
     worker.work(shared, protocol.Protocol(study), trainer)
-    records.export(folder, study, shared.records())
+    study_folder.export(folder, study, shared.records())
     shared.close()
 
 
 def run_in_storage(folder, study, url, seconds):
     """The same with a storage apart from the folder."""
-    study = records.open_study(folder, study)
+    study = study_folder.open_study(folder, study)
     shared = ledger.Ledger(url, study)
     trainer = Trainer(lambda: seconds)
     worker.work(shared, protocol.Protocol(study), trainer)
-    records.export(folder, study, shared.records())
+    study_folder.export(folder, study, shared.records())
     shared.close()
 
 
@@ -146,7 +145,9 @@ def claim_all(folder, study, workers):
     Args:
         workers: Processes that do the same, and begin at the same time.
     """
-    shared = ledger.Ledger(records.storage_url(folder), study, heartbeat=60)
+    shared = ledger.Ledger(
+        study_folder.storage_url(folder), study, heartbeat=60
+    )
     tasks = protocol.Protocol(study).next_tasks([])
     (folder / f"{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < workers:
@@ -172,13 +173,13 @@ def export_often(folder, study, records, times):
     sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
     for turn in range(times):
         done = records[: len(records) * (turn + 1) // times]
-        study_records.export(folder, study, done)
+        study_folder.export(folder, study, done)
         tensorboard.write(folder, done)
 
 
 def open_new(folder, study):
     """Opens the folder of a study as one of many; what is said of it."""
     try:
-        return study_records.open_study(folder, study)
-    except study_records.StudyError as error:
+        return study_folder.open_study(folder, study)
+    except study_folder.StudyError as error:
         return str(error)

@@ -13,7 +13,7 @@ import textwrap
 import pytest
 
 import lbcheck
-from lbcheck import naming
+from lbcheck.support import load_object
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "optax")
@@ -140,7 +140,7 @@ def test_examples_of_the_optimizers_run():
 
     finder = doctest.DocTestFinder(recurse=False)
     runner = doctest.DocTestRunner()
-    for name in lbcheck.keras_choice.OPTIMIZERS:
+    for name in lbcheck.support.kerases.OPTIMIZERS:
         for test in finder.find(getattr(definitions, name), name):
             runner.run(test)
     assert runner.failures == 0
@@ -182,7 +182,7 @@ def test_what_a_named_module_lacks_itself_is_its_own_error(
     (tmp_path / "nets_of_mine.py").write_text("import nets_of")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="'nets_of'"):
-        naming.load("nets_of_mine:build")
+        load_object.load("nets_of_mine:build")
 
 
 def test_audit_command(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from lbcheck.study import ledger
 from lbcheck.study import protocol
-from lbcheck.study import records
+from lbcheck.study import study_folder
 from tests import ledger_worker
 from tests import programs
 
@@ -126,13 +126,13 @@ def wait_for_records(shared, count):
 
 
 def without_seconds(folder):
-    lines = (folder / records.TRIALS).read_text().splitlines()
+    lines = (folder / study_folder.TRIALS).read_text().splitlines()
     return [json.loads(line) | {"seconds": 0} for line in lines]
 
 
 def test_wrong_password(server):
     with pytest.raises(
-        records.StudyError, match="password authentication failed"
+        study_folder.StudyError, match="password authentication failed"
     ) as raised:
         ledger.Ledger(server.url("hunter%2F2"), ledger_worker.make_study())
     assert f"postgresql://127.0.0.1:{server.port}/postgres" in str(raised.value)

@@ -35,14 +35,14 @@ from bert import schedule as bert_schedule
 from bert import settings
 from bert import workloads
 from bert.pretraining_data import records as writer
-from lbcheck import tfrecords
+from lbcheck.data import tfrecords
+from lbcheck.search import arm
 from lbcheck.settings import program
-from lbcheck.study import arm
-from lbcheck.study import trainer
 from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.training import checkpoints
 from lbcheck.training import loop
+from lbcheck.trials import trainer
 from tests import damage
 
 ROOT = pathlib.Path(__file__).parents[1]

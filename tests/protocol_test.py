@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from lbcheck.search import space
 from lbcheck.study import protocol
-from lbcheck.study import space
 from tests.ledger_worker import make_record
 from tests.ledger_worker import make_study
 

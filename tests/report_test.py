@@ -21,7 +21,7 @@ from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
 from lbcheck.settings import schedule as families
-from lbcheck.study import learning_rates
+from lbcheck.trials import learning_rates
 from tests import chromium
 from tests import synthetic_study
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 import tf_keras
 from PIL import Image
 
-from lbcheck import tfrecords
-from lbcheck.study import feed
+from lbcheck.data import tfrecords
 from lbcheck.training import streams
+from lbcheck.trials import trial_data
 from resnet import data
 from resnet.data import arrays
 from resnet.data import augmentation
@@ -109,7 +109,7 @@ def test_a_stream_of_tensorflow_feeds_the_replicas_in_turn():
 def test_no_thread_tunes_what_fit_and_trials_read():
     source = numbered()
     of_tensorflow = tf.data.Dataset.from_tensors((np.zeros(8), np.zeros(8)))
-    trial = feed.make(
+    trial = trial_data.make(
         lambda seed: of_tensorflow, False, 0, 8, "train", tf_keras, True
     )
     for read in (

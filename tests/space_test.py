@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import qmc
 
 from lbcheck import published
-from lbcheck.study import arm
-from lbcheck.study.parameter import Parameter
-from lbcheck.study.space import Space
+from lbcheck.search import arm
+from lbcheck.search.parameter import Parameter
+from lbcheck.search.space import Space
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "flags" / "spaces"
@@ -179,7 +179,7 @@ def test_a_point_is_the_same_in_another_process(sequence):
     """Of a file whose keys are in another order, with other hash seeds."""
     described = {**RICH, "points": sequence}
     code = (
-        "import json, sys; from lbcheck.study.space import Space;"
+        "import json, sys; from lbcheck.search.space import Space;"
         "space = Space.from_dict(json.loads(sys.argv[1]));"
         "print(json.dumps(space.points(11, 20, 3, 500)))"
     )

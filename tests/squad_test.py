@@ -738,8 +738,8 @@ def test_published_predictions(program_run):
 @pytest.mark.slow  # traces a model
 def test_a_workload_for_compare(checkpoint, vocab):
     from bert import squad_workloads
-    from lbcheck.study import arm
-    from lbcheck.study.trainer import Trainer
+    from lbcheck.search import arm
+    from lbcheck.trials.trainer import Trainer
 
     def file(part):
         return settings.file("embedded", part, version_2=False)

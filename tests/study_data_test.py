@@ -10,10 +10,10 @@ import scipy.sparse
 import tensorflow as tf
 import tf_keras
 
-from lbcheck.study import arm as arms
-from lbcheck.study import feed
-from lbcheck.study import trainer as trainers
-from lbcheck.study import workload as workloads
+from lbcheck.search import arm as arms
+from lbcheck.trials import trainer as trainers
+from lbcheck.trials import trial_data
+from lbcheck.trials import workload as workloads
 
 KERASES = pytest.mark.parametrize("module", [keras, tf_keras])
 _RNG = np.random.default_rng(14)
@@ -216,7 +216,7 @@ def test_a_stream_is_read_as_often_as_it_is_used(module):
 
 def test_the_training_metric_is_of_all_classes():
     x = np.repeat(np.arange(10.0, dtype="float32"), 30)[:, None]
-    data = feed.make(
+    data = trial_data.make(
         lambda seed: (x, x[:, 0]), False, 0, 16, "train", keras, True
     )
     seen = [np.concatenate([y for _, y in data.sample(60, s)]) for s in (0, 5)]

@@ -14,8 +14,8 @@ from lbcheck.report import page
 from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
-from lbcheck.study import arm
-from lbcheck.study import space
+from lbcheck.search import arm
+from lbcheck.search import space
 from lbcheck.study import study_command
 from lbcheck.support import errors
 from lbcheck.support import files

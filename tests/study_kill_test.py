@@ -11,8 +11,8 @@ import time
 import optuna
 import pytest
 
-from lbcheck.study import processes
-from lbcheck.study import records
+from lbcheck.study import study_folder
+from lbcheck.support import processes
 from tests import ledger_worker
 from tests import programs
 
@@ -23,7 +23,9 @@ _TRIAL = 0.5
 
 def lines_of(folder):
     """trials.jsonl without the seconds, which no two runs share."""
-    lines = (pathlib.Path(folder) / records.TRIALS).read_text().splitlines()
+    lines = (
+        (pathlib.Path(folder) / study_folder.TRIALS).read_text().splitlines()
+    )
     parsed = [json.loads(line) for line in lines]
     for record in parsed:
         del record["seconds"]
@@ -87,14 +89,14 @@ def test_killed_workers(tmp_path, kills, trials):
     assert len(calm) == 4 * 2 * trials
     assert lines_of(tmp_path / "killed") == calm
     studies = optuna.get_all_study_summaries(
-        records.storage_url(tmp_path / "killed")
+        study_folder.storage_url(tmp_path / "killed")
     )
     states = [
         trial.state.name
         for found in studies
         for trial in optuna.load_study(
             study_name=found.study_name,
-            storage=records.storage_url(tmp_path / "killed"),
+            storage=study_folder.storage_url(tmp_path / "killed"),
         ).trials
     ]
     assert states.count("FAIL") >= kills // 10  # killed during a trial

@@ -21,12 +21,12 @@ import tensorflow as tf
 import tf_keras
 from absl.testing import parameterized
 
-from lbcheck.study import arm as arms
-from lbcheck.study import feed
-from lbcheck.study import program
-from lbcheck.study import random_state
-from lbcheck.study import trainer as trainers
-from lbcheck.study import workload as workloads
+from lbcheck.search import arm as arms
+from lbcheck.support import random_state
+from lbcheck.trials import traced_step
+from lbcheck.trials import trainer as trainers
+from lbcheck.trials import trial_data
+from lbcheck.trials import workload as workloads
 from tests import user_models
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -312,7 +312,7 @@ class IndependenceTest(tf.test.TestCase, parameterized.TestCase):
         for keras_name in _KERASES:
             trainer = make(keras_name, user_models.batch_norm, name)
             before = outcome(trainer, task(name))
-            with mock.patch.object(program.Program, "_set", forgetful):
+            with mock.patch.object(traced_step.Program, "_set", forgetful):
                 after = outcome(trainer, task(name))
             self.assertNotEqual(before["metrics"], after["metrics"])
             self.assertEqual(outcome(trainer, task(name)), before)
@@ -686,7 +686,9 @@ class WorkloadTest(parameterized.TestCase):
         said = "`train`: 2 of 5 examples .* first example 3 "
 
         def made(data):
-            feed.make(lambda seed: data, False, 0, 2, "train", tf_keras, True)
+            trial_data.make(
+                lambda seed: data, False, 0, 2, "train", tf_keras, True
+            )
 
         with self.assertWarnsRegex(UserWarning, said):
             made(data)

@@ -6,10 +6,10 @@ import struct
 import numpy as np
 import pytest
 
-from lbcheck.study import arm as arms
-from lbcheck.study import random_state
-from lbcheck.study import trainer as trainers
-from lbcheck.study import workload as workload_module
+from lbcheck.search import arm as arms
+from lbcheck.support import random_state
+from lbcheck.trials import trainer as trainers
+from lbcheck.trials import workload as workload_module
 from resnet import workloads
 
 KERASES = ("tf_keras", "keras3")

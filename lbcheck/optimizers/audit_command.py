@@ -12,11 +12,11 @@ import sys
 from absl import app
 from absl import flags
 
-from lbcheck import keras_choice
-from lbcheck.naming import load
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import kerases
+from lbcheck.support.load_object import load
 
 FLAGS = flags.FlagValues()
 _OPTIMIZER = flags.DEFINE_string(
@@ -48,7 +48,7 @@ _FORMAT = command.define_format(FLAGS)
 def make_optimizer(model):
     """The optimizer that the flags ask for, None for the model's own."""
     name = _OPTIMIZER.value
-    known = {c.lower(): c for c in keras_choice.OPTIMIZERS}
+    known = {c.lower(): c for c in kerases.OPTIMIZERS}
     patterns = {
         flag.name: flag.value
         for flag in (_DECAY, _ADAPTATION)
@@ -70,7 +70,7 @@ def make_optimizer(model):
         raise app.UsageError(
             f"--{_ADAPTATION.name}: {name} takes no trust ratio."
         )
-    room = importlib.import_module(f"lbcheck.{keras_choice.of(model)}")
+    room = importlib.import_module(f"lbcheck.{kerases.of(model)}")
     return getattr(room, known[name.lower()])(weight_decay=0.01, **patterns)
 
 

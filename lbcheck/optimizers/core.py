@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbcheck import keras_choice
 from lbcheck import rules
 from lbcheck.optimizers import keras_arguments
 from lbcheck.optimizers import selection
 from lbcheck.rules import base
+from lbcheck.support import kerases
 
 SAME = "same"
 
@@ -335,7 +335,7 @@ class Core:
             rate = rate.as_keras(self.keras_name)
         parents = {parent.__name__ for parent in type(rate).__mro__}
         if "LearningRateSchedule" in parents and (
-            keras_choice.of(rate) != self.keras_name
+            kerases.of(rate) != self.keras_name
         ):
             raise TypeError(
                 f"{owner} is for {self.keras_title}; received as "
@@ -347,12 +347,12 @@ class Core:
     def _load_fallback(self, config):
         """The fallback of a saved configuration, from this class's Keras."""
         name = config.get("class_name")
-        if name not in keras_choice.OPTIMIZERS or not isinstance(
+        if name not in kerases.OPTIMIZERS or not isinstance(
             config.get("config"), dict
         ):
             raise ValueError(
                 f"{type(self).__name__}: a saved `fallback` must have a "
-                f"class_name of {', '.join(keras_choice.OPTIMIZERS)} and its "
+                f"class_name of {', '.join(kerases.OPTIMIZERS)} and its "
                 f"config, received {reprlib.repr(config)}."
             )
         room = importlib.import_module(f"lbcheck.{self.keras_name}")

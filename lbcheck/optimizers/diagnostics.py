@@ -1,6 +1,6 @@
 """Writes an optimizer's diagnostics to TensorBoard while Keras trains."""
 
-from lbcheck import event_file
+from lbcheck.support import event_file
 
 
 class DiagnosticsWriter:

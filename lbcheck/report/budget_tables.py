@@ -36,7 +36,7 @@ def budget(study, records) -> list[dict]:
 
 def spaces(study) -> list[dict]:
     """What each arm searched, one row a hyperparameter."""
-    from lbcheck.study.space import Space
+    from lbcheck.search.space import Space
 
     rows = []
     for name, arm in study["arms"].items():

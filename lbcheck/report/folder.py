@@ -3,7 +3,7 @@
 from typing import Any
 from typing import NamedTuple
 
-from lbcheck.study import records as files
+from lbcheck.study import study_folder as files
 
 
 class Folder(NamedTuple):

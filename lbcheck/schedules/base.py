@@ -152,9 +152,9 @@ class Schedule:
         Raises:
             ValueError: If `keras` names no Keras.
         """
-        from lbcheck import keras_choice
+        from lbcheck.support import kerases
 
-        keras = keras or keras_choice.default()
+        keras = keras or kerases.default()
         if keras not in ("keras3", "tf_keras"):
             raise ValueError(
                 "as_keras: `keras` must be 'keras3' or 'tf_keras', received "

@@ -20,12 +20,12 @@ import sys
 from absl import app
 from absl import flags
 
-from lbcheck.naming import load
 from lbcheck.schedules import doctor
 from lbcheck.schedules import log_files
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support.load_object import load
 
 FLAGS = flags.FlagValues()
 _TOTAL = flags.DEFINE_integer(

@@ -16,8 +16,8 @@ import math
 
 import numpy as np
 
-from lbcheck import keras_choice
 from lbcheck import schedules
+from lbcheck.support import kerases
 
 _MEBIBYTE = 2**20
 
@@ -37,7 +37,7 @@ def report(
         rate: The schedule.
     """
     workload = build(
-        importlib.import_module(keras_choice.LIBRARIES[options.keras]),
+        importlib.import_module(kerases.LIBRARIES[options.keras]),
         importlib.import_module(f"lbcheck.{options.keras}"),
     )
     sections = {

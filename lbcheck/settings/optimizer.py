@@ -8,13 +8,13 @@ import functools
 from absl import app
 from absl import flags
 
-from lbcheck import keras_choice
 from lbcheck.optimizers import definitions
 from lbcheck.optimizers.core import SAME
 from lbcheck.settings import usage
+from lbcheck.support import kerases
 from lbcheck.support import schema
 
-CLASSES = {name.lower(): name for name in keras_choice.OPTIMIZERS}
+CLASSES = {name.lower(): name for name in kerases.OPTIMIZERS}
 """{value of --optimizer: class name in lbcheck.tf_keras and lbcheck.keras3}."""
 
 FALLBACKS = ("adamw", "momentum", "nesterov")

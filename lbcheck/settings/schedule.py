@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from absl import app
 from absl import flags
 
-from lbcheck import naming
 from lbcheck import schedules
 from lbcheck.schedules import base
 from lbcheck.settings import usage
+from lbcheck.support import load_object
 from lbcheck.support import schema
 
 
@@ -117,7 +117,7 @@ def family(name: str) -> Callable[..., schedules.Schedule]:
         app.UsageError: There is none of that name.
     """
     if ":" in name:
-        return naming.load(name)
+        return load_object.load(name)
     if name not in FAMILIES:
         raise app.UsageError(
             f"unknown schedule {name!r}; expected one of "

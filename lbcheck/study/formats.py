@@ -13,6 +13,7 @@ from typing_extensions import NotRequired
 from typing_extensions import TypedDict
 
 from lbcheck.support import schema
+from lbcheck.support.schema import LARGEST_METRIC
 from lbcheck.support.schema import Count
 from lbcheck.support.schema import Index
 from lbcheck.support.schema import Name
@@ -21,8 +22,6 @@ from lbcheck.support.schema import Whole
 
 FORMAT = 1
 PARTS = ("validation", "training")
-LARGEST = 1e100
-"""A metric beyond this counts as diverged: its square must be a number."""
 MOST_ARMS = 100
 MOST_POINTS = 10_000
 """Points of its space that an arm can try."""
@@ -31,8 +30,8 @@ MOST_SEEDS = 1_000
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 """What a terminal obeys or a page cannot hold."""
 
-Metric = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
-Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
+Metric = Annotated[float, Meta(ge=-LARGEST_METRIC, le=LARGEST_METRIC)]
+Amount = Annotated[float, Meta(ge=0, le=LARGEST_METRIC)]
 Value = Number | str | bool | None
 """Of a hyperparameter."""
 Points = Annotated[int, Meta(ge=1, le=MOST_POINTS)]
@@ -89,7 +88,7 @@ class Study(TypedDict):
     threads: NotRequired[Annotated[int, Meta(ge=1, le=100_000)]]
     metric: Judged
     selection: Literal["validation", "training"]
-    margin: Annotated[float, Meta(gt=0, le=LARGEST)] | None
+    margin: Annotated[float, Meta(gt=0, le=LARGEST_METRIC)] | None
     target: Metric | None
     trials: Points
     refined_trials: Annotated[int, Meta(ge=0, le=MOST_POINTS)]
@@ -180,8 +179,8 @@ def check_study(study: Any, where: str) -> dict:
     Raises:
         ValueError: Says where in it, what was expected and what was received.
     """
+    from lbcheck.search import space
     from lbcheck.study import protocol
-    from lbcheck.study import space
 
     schema.check(study, dict[str, Any], where)
     if "format" not in study or study["format"] != FORMAT:

@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 
+from lbcheck.study import optuna_storage
+from lbcheck.study import optuna_trials
 from lbcheck.study import protocol
-from lbcheck.study import records as study_records
-from lbcheck.study import storage
-from lbcheck.study import trials
-from lbcheck.study.records import StudyError
+from lbcheck.study import study_folder
+from lbcheck.study.study_folder import StudyError
 from lbcheck.support.errors import Unavailable
 
 _GONE = (StudyError, Unavailable)
@@ -62,16 +62,16 @@ class Ledger:
         self._study = study
         self._queue = {}  # arm -> waiting trials when last looked at
         self._url = url
-        self.url = storage.readable(url)
-        self.patience = storage.OUTAGE
+        self.url = optuna_storage.readable(url)
+        self.patience = optuna_storage.OUTAGE
         self._last_outage = -float("inf")
         try:
             with self.errors():
-                self.storage = storage.connect(url, heartbeat)
+                self.storage = optuna_storage.connect(url, heartbeat)
                 self._places = {
                     (arm, stage): self._open(arm, stage)
                     for arm in study["arms"]
-                    for stage in study_records.STAGES
+                    for stage in study_folder.STAGES
                     if stage != "refined" or study["refined_trials"]
                 }
         except Unavailable as error:
@@ -95,9 +95,11 @@ class Ledger:
             # put the same task.
             for task in random.Random().sample(tasks, len(tasks)):
                 place = self._places[task["arm"], task["stage"]]
-                if task["index"] not in map(trials.index, _not_failed(place)):
+                if task["index"] not in map(
+                    optuna_trials.index, _not_failed(place)
+                ):
                     space = self._study["arms"][task["arm"]]["space"]
-                    place.add_trial(trials.of_task(task, space))
+                    place.add_trial(optuna_trials.of_task(task, space))
                     added += 1
             self._fail_spare()
         return added
@@ -119,8 +121,8 @@ class Ledger:
 
     def records(self) -> list[dict]:
         """The records of all done trials in canonical order."""
-        done = [trials.record(trial) for trial in self._done()]
-        return study_records.canonical(self._study, done)
+        done = [optuna_trials.record(trial) for trial in self._done()]
+        return study_folder.canonical(self._study, done)
 
     def ends(self) -> list[datetime.datetime]:
         """When the done trials ended, in the storage's time, sorted."""
@@ -188,7 +190,7 @@ class Ledger:
         """Takes the study out of its storage, trials and all."""
         import optuna
 
-        with self.errors(), storage.quiet():
+        with self.errors(), optuna_storage.quiet():
             for place in self._places.values():
                 optuna.delete_study(
                     study_name=place.study_name, storage=self.storage
@@ -203,7 +205,7 @@ class Ledger:
     def errors(self):
         """Remembers outages of the storage; see `storage.errors`."""
         try:
-            with storage.errors(self._url):
+            with optuna_storage.errors(self._url):
                 yield
         except Unavailable:
             self._last_outage = time.monotonic()
@@ -243,7 +245,7 @@ class Ledger:
 
         name = f"{self._study['name']}/{arm}/{stage}"
         mode = self._study["metric"]["mode"]
-        with storage.quiet():
+        with optuna_storage.quiet():
             place = optuna.create_study(
                 study_name=name,
                 storage=self.storage,
@@ -252,8 +254,8 @@ class Ledger:
             )
         there = place.user_attrs.get("study")
         if there is None:
-            place.set_user_attr("study", study_records.identity(self._study))
-        elif difference := study_records.another(there, self._study):
+            place.set_user_attr("study", study_folder.identity(self._study))
+        elif difference := study_folder.another(there, self._study):
             raise StudyError(
                 f"{self.url} holds another study {self._study['name']!r}: "
                 f"{difference}. Give this study another name or storage."
@@ -265,7 +267,7 @@ class Ledger:
         standing = {place: {} for place in self._places}
         for place, optuna_study in self._places.items():
             for trial in _not_failed(optuna_study):
-                standing[place].setdefault(trials.index(trial), trial)
+                standing[place].setdefault(optuna_trials.index(trial), trial)
         return standing
 
     def _waiting(self):
@@ -302,7 +304,7 @@ class Ledger:
         for place in self._places.values():
             first = {}
             for trial in _not_failed(place):
-                kept = first.setdefault(trials.index(trial), trial)
+                kept = first.setdefault(optuna_trials.index(trial), trial)
                 if kept is not trial and trial.state is TrialState.WAITING:
                     self._set_state(trial, TrialState.FAIL)
 
@@ -310,10 +312,10 @@ class Ledger:
         import optuna
 
         # While the storage was away nobody could give a sign of life.
-        silence = storage.SILENT_BEATS * self.heartbeat
+        silence = optuna_storage.SILENT_BEATS * self.heartbeat
         if time.monotonic() - self._last_outage < silence:
             return
-        with storage.quiet():
+        with optuna_storage.quiet():
             for place in self._places.values():
                 optuna.storages.fail_stale_trials(place)
 
@@ -354,7 +356,7 @@ class Claim:
         state, values = "COMPLETE", [value]
         if value is None:
             state, values = "PRUNED", None
-        attributes = trials.attributes(text)
+        attributes = optuna_trials.attributes(text)
         try:
             return self._ledger.patiently(
                 self._write, state, values, attributes

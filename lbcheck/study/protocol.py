@@ -14,7 +14,7 @@ run in common.
 import hashlib
 from typing import NamedTuple
 
-from lbcheck.study.records import STAGES
+from lbcheck.study.study_folder import STAGES
 
 _REFINED_WIDTH = 0.3
 """Of the broad space's width; three decades of a rate become about one."""
@@ -323,6 +323,6 @@ def _sums(records):
 
 
 def _space(study, arm):
-    from lbcheck.study import space
+    from lbcheck.search import space
 
     return space.Space.from_dict(study["arms"][arm]["space"], f"arm {arm!r}")

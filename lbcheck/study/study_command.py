@@ -15,9 +15,9 @@ from absl import app
 from absl import flags
 
 from lbcheck.study import protocol
-from lbcheck.study import records
-from lbcheck.study import text_table
+from lbcheck.study import study_folder
 from lbcheck.support import command
+from lbcheck.support import text_table
 
 FLAGS = flags.FlagValues()
 command.define_format(FLAGS)
@@ -42,8 +42,8 @@ def status(folder) -> dict:
     Raises:
         records.StudyError: There is no study, or its records are damaged.
     """
-    study = records.read(folder)
-    done = records.read_trials(folder, study)
+    study = study_folder.read(folder)
+    done = study_folder.read_trials(folder, study)
     found = collections.Counter(
         (record["arm"], record["stage"], record["status"]) for record in done
     )
@@ -60,7 +60,7 @@ def status(folder) -> dict:
         "name": study["name"],
         "done": len(done),
         "total": sum(row["to_do"] for row in stages) + len(done),
-        "age": _age(pathlib.Path(folder) / records.TRIALS),
+        "age": _age(pathlib.Path(folder) / study_folder.TRIALS),
         "stages": stages,
     }
 

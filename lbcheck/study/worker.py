@@ -3,8 +3,8 @@
 import sys
 import time
 
-from lbcheck.study import processes
 from lbcheck.support import errors
+from lbcheck.support import processes
 
 _PAUSE = 1
 """Seconds between looks at a ledger in which all is with other workers."""

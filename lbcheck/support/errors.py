@@ -9,9 +9,7 @@ import traceback
 from absl import app
 from absl import flags
 
-import lbcheck
-
-_LBCHECK = pathlib.Path(lbcheck.__file__).parent
+_LBCHECK = pathlib.Path(__file__).parents[1]
 _OURS = tuple(
     f"{_LBCHECK.parent / room}/" for room in ("lbcheck", "bert", "resnet")
 )

@@ -30,6 +30,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 """A text that is not empty."""
 
+LARGEST_METRIC = 1e100
+"""A metric beyond this counts as diverged: its square must be a number."""
 _LARGEST_FILE = 2**28
 """Bytes. A study of 10,000 trials has about 2**25."""
 _LARGEST_INTEGER = 2**64

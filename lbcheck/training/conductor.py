@@ -8,7 +8,7 @@ import time
 
 import tqdm
 
-from lbcheck import event_file
+from lbcheck.support import event_file
 from lbcheck.training import engines
 
 

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from lbcheck import tf_data
+from lbcheck.data import pipeline
 
 
 def dataset(part, size, *start, replicas=1, shard=0, num_shards=1):
@@ -29,7 +29,7 @@ def dataset(part, size, *start, replicas=1, shard=0, num_shards=1):
         data = tf.data.Dataset.from_generator(make, output_signature=signature)
     if replicas > 1:
         data = data.rebatch(size)
-    return tf_data.untuned(data.prefetch(tf.data.AUTOTUNE))
+    return pipeline.untuned(data.prefetch(tf.data.AUTOTUNE))
 
 
 def _specification(array):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbcheck import epochs
+from lbcheck.data import shuffled_order
 from resnet.data import augmentation
 
 
@@ -33,9 +33,9 @@ class ArraySource:
 
         x = (image - mean) / standard_deviation
 
-    Their order is that of `lbcheck.epochs`; an example is augmented by numbers
-    drawn from (seed, its position in the stream), whatever the batch size and
-    the shards.
+    Their order is that of `lbcheck.data.shuffled_order`; an example is
+    augmented by numbers drawn from (seed, its position in the stream),
+    whatever the batch size and the shards.
 
     Attributes:
         mean: Of each channel of the training images, in their units.
@@ -79,7 +79,7 @@ class ArraySource:
         return self._stream(batch_size, start, shard, num_shards)
 
     def _stream(self, batch_size, block, shard, num_shards):
-        order = epochs.Epochs(self.num_train, self._seed)
+        order = shuffled_order.Epochs(self.num_train, self._seed)
         while True:
             first = (block * num_shards + shard) * batch_size
             chosen = order.examples(first, batch_size)

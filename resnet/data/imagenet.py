@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lbcheck import tfrecords
+from lbcheck.data import tfrecords
 from lbcheck.support import errors
 from resnet.data import arrays
 from resnet.data import preprocessing as chains

@@ -12,19 +12,19 @@ import unicodedata
 
 import lbcheck
 from lbcheck import report
-from lbcheck.study import fingerprint
+from lbcheck.comparison import tensorboard
 from lbcheck.study import ledger
 from lbcheck.study import protocol
-from lbcheck.study import records
-from lbcheck.study import tensorboard
+from lbcheck.study import study_folder
 from lbcheck.study import threads
-from lbcheck.study import trainer
 from lbcheck.study import worker
 from lbcheck.study.settings import Settings
 from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.support import schema
 from lbcheck.training.record import describe_start
+from lbcheck.trials import fingerprint
+from lbcheck.trials import trainer
 
 _EXPORT_SECONDS = 10
 _NAME = re.compile(r"(?=\w)[\w .+=(),-]{0,99}[\w)+=]")
@@ -92,13 +92,13 @@ class Session:
             records.StudyError: They hold another study, or cannot be used.
         """
         self.folder = pathlib.Path(folder)
-        is_new = not (self.folder / records.STUDY).exists()
-        url = storage or records.storage_url(self.folder)
+        is_new = not (self.folder / study_folder.STUDY).exists()
+        url = storage or study_folder.storage_url(self.folder)
         if storage:
             # First, since a folder without its ledger would be half a study.
             as_read = json.loads(json.dumps(self.study))
             self._ledger = ledger.Ledger(url, as_read)
-        self.study = records.open_study(self.folder, self.study)
+        self.study = study_folder.open_study(self.folder, self.study)
         self.protocol = protocol.Protocol(self.study)
         if not storage:
             self._ledger = ledger.Ledger(url, self.study)
@@ -111,7 +111,7 @@ class Session:
                 # A storage that failed cannot say more than it has.
                 self._ledger.patience = 0
                 with contextlib.suppress(
-                    records.StudyError, errors.Unavailable
+                    study_folder.StudyError, errors.Unavailable
                 ):
                     self._take_back()
             raise
@@ -125,10 +125,10 @@ class Session:
             return  # also where only another machine has begun
         self._ledger.delete()
         self._ledger.close()
-        for path in self.folder.glob(f"{records.LEDGER}*"):
+        for path in self.folder.glob(f"{study_folder.LEDGER}*"):
             path.unlink(missing_ok=True)
-        (self.folder / records.STUDY).unlink()
-        (self.folder / records.LOCK).unlink()
+        (self.folder / study_folder.STUDY).unlink()
+        (self.folder / study_folder.LOCK).unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -166,7 +166,7 @@ class Session:
         Raises:
             OSError, StudyError: The folder cannot be written.
         """
-        with files.lock(self.folder / records.LOCK):
+        with files.lock(self.folder / study_folder.LOCK):
             return self._export()
 
     def interrupted(self) -> str:
@@ -183,11 +183,11 @@ class Session:
         """Exports, if nobody else does; what fails only warns, and once."""
         self._exported = time.monotonic()
         try:
-            with files.lock(self.folder / records.LOCK, wait=False):
+            with files.lock(self.folder / study_folder.LOCK, wait=False):
                 self._export()
         except BlockingIOError:
             pass
-        except (OSError, records.StudyError, errors.Unavailable) as error:
+        except (OSError, study_folder.StudyError, errors.Unavailable) as error:
             if not self._warned:
                 why = str(error)
                 if isinstance(error, OSError):
@@ -201,7 +201,7 @@ class Session:
 
     def _export(self):
         done = self._ledger.records()
-        records.export(self.folder, self.study, done)
+        study_folder.export(self.folder, self.study, done)
         tensorboard.write(self.folder, done)
         return done
 

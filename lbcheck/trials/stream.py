@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from lbcheck import tf_data
-from lbcheck.study import content
-from lbcheck.study import random_state
+from lbcheck.data import pipeline
+from lbcheck.support import random_state
+from lbcheck.trials import content
 
 _LOOK = 50
 """Batches that show which sizes and shapes come."""
@@ -114,7 +114,7 @@ class Stream:
         import tensorflow as tf
 
         if self._is_tf_data:
-            return tf_data.untuned(self._of_seed(seed))
+            return pipeline.untuned(self._of_seed(seed))
         return tf.data.Dataset.from_generator(
             functools.partial(self._epoch, seed, epoch),
             output_signature=self.batch_signature,
@@ -237,7 +237,7 @@ class Stream:
             )
         if self._joins:
             dataset = dataset.rebatch(self._batch_size, drop_remainder=True)
-        return tf_data.untuned(dataset.prefetch(2))
+        return pipeline.untuned(dataset.prefetch(2))
 
     def _endless(self, seed):
         for epoch in itertools.count():

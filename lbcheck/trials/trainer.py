@@ -5,14 +5,14 @@ import time
 
 import numpy as np
 
-from lbcheck import keras_choice
-from lbcheck.study import feed as feeds
-from lbcheck.study import formats
-from lbcheck.study import learning_rates
-from lbcheck.study import model as models
-from lbcheck.study import processes
-from lbcheck.study import random_state
 from lbcheck.support import errors
+from lbcheck.support import kerases
+from lbcheck.support import processes
+from lbcheck.support import random_state
+from lbcheck.support import schema
+from lbcheck.trials import learning_rates
+from lbcheck.trials import trial_data as feeds
+from lbcheck.trials import user_model as models
 
 _TRAINING_EXAMPLES = 10_000
 """Most examples that the training metrics are of: no more than validation has,
@@ -32,8 +32,8 @@ class Trainer:
     the next, nor to the caller's random state.
 
     Args:
-        workload: `lbcheck.study.workload.Workload`.
-        arms: {name: `lbcheck.study.arm.Arm`}.
+        workload: `lbcheck.trials.workload.Workload`.
+        arms: {name: `lbcheck.search.arm.Arm`}.
 
     Raises:
         TypeError, ValueError: A workload that no trial could run; names what
@@ -101,7 +101,7 @@ class Trainer:
         with errors.named("`validation`"):
             self._num_validation = self._validation.total()
         self._facts = {
-            "keras": keras_choice.of(model),
+            "keras": kerases.of(model),
             "backend": models.backend(model),
             "parameters": sum(math.prod(v.shape) for v in trained),
             "num_train": train.count,
@@ -143,13 +143,13 @@ class Trainer:
 
     def _make_runners(self):
         if not self._is_traced:
-            from lbcheck.study.rebuild import Rebuilt
+            from lbcheck.trials.rebuilt_model import Rebuilt
 
             return {
                 n: Rebuilt(self._workload, a) for n, a in self._arms.items()
             }
-        from lbcheck.study.program import Initial
-        from lbcheck.study.program import Traced
+        from lbcheck.trials.traced_step import Initial
+        from lbcheck.trials.traced_step import Traced
 
         initial = Initial(self._workload)
         return {
@@ -363,4 +363,4 @@ def _table(recorded, assignments) -> dict:
 
 def _finite(value) -> float | None:
     """A number that a report can compute with, or None."""
-    return float(value) if abs(value) <= formats.LARGEST else None
+    return float(value) if abs(value) <= schema.LARGEST_METRIC else None

@@ -24,11 +24,11 @@ import types
 
 import numpy as np
 
-from lbcheck.study import code
-from lbcheck.study import fingerprint_difference
-from lbcheck.study import model as models
-from lbcheck.study import random_state
-from lbcheck.study.arm import Arm
+from lbcheck.search.arm import Arm
+from lbcheck.support import random_state
+from lbcheck.trials import code
+from lbcheck.trials import fingerprint_difference
+from lbcheck.trials import user_model as models
 
 _SECONDS = 2
 """Time that the last batch of a stream may take to come."""
@@ -40,7 +40,7 @@ def of(trainer, seed: int) -> dict:
     """The fingerprint of a trainer's workload and arms, JSON-able.
 
     Args:
-        trainer: `lbcheck.study.trainer.Trainer`.
+        trainer: `lbcheck.trials.trainer.Trainer`.
         seed: The study's.
 
     Raises:

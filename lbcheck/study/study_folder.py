@@ -10,11 +10,11 @@ import json
 import pathlib
 import reprlib
 
-from lbcheck.study import fingerprint_difference
 from lbcheck.study import formats
 from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.support import schema
+from lbcheck.trials import fingerprint_difference
 
 STUDY = "study.json"
 TRIALS = "trials.jsonl"

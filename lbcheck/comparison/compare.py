@@ -6,7 +6,7 @@ import sys
 
 from lbcheck import report
 from lbcheck.report import folder as folders
-from lbcheck.study import text_table
+from lbcheck.support import text_table
 
 DEFAULT_ARMS = ("nesterov", "lars", "adamw", "lamb")
 
@@ -150,12 +150,12 @@ def compare(
     Source: Nado et al. 2021, A Large Batch Optimizer Reality Check,
         Appendix B, for the protocol.
     """
-    from lbcheck.study import arm
-    from lbcheck.study import progress
-    from lbcheck.study import session
-    from lbcheck.study import storage as storages
+    from lbcheck.comparison import progress
+    from lbcheck.comparison import session
+    from lbcheck.search import arm
+    from lbcheck.study import optuna_storage as storages
     from lbcheck.study.settings import Settings
-    from lbcheck.study.workload import Workload
+    from lbcheck.trials.workload import Workload
 
     settings = Settings(
         trials=trials,

@@ -1,4 +1,4 @@
-"""Makes saved models load: registers the optimizers when Keras is imported.
+"""Which Keras is meant, in this process or by an object; and registration.
 
 A saved model names its optimizer, and Keras finds only classes that are
 registered. So lbcheck's classes register as soon as both lbcheck and that
@@ -8,7 +8,26 @@ Keras are imported, in either order, and no Keras is imported for it.
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
+
+LIBRARIES = {"tf_keras": "tf_keras", "keras3": "keras"}
+"""The Keras itself for each module of this package that is for one."""
+
+OPTIMIZERS = ("Adagrad", "AdamW", "LAMB", "LARS", "Momentum", "Nesterov")
+
+
+def default() -> str:
+    """Module of `lbcheck` for what `tf.keras` is in this process."""
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "")
+    return "tf_keras" if legacy in ("1", "true", "True") else "keras3"
+
+
+def of(thing) -> str:
+    """Module of `lbcheck` for a model, layer or optimizer, or its class."""
+    cls = thing if isinstance(thing, type) else type(thing)
+    roots = {c.__module__.partition(".")[0] for c in cls.__mro__}
+    return "tf_keras" if "tf_keras" in roots else "keras3"
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
@@ -34,14 +53,10 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
-def watch(rooms: dict[str, str]) -> None:
-    """Registers now for each Keras that is there, later for the others.
-
-    Args:
-        rooms: {name of a Keras: module of `lbcheck` for it}.
-    """
+def register_when_imported() -> None:
+    """Registers now for each Keras that is there, later for the others."""
     later = {}
-    for name, room in rooms.items():
+    for room, name in LIBRARIES.items():
         if hasattr(sys.modules.get(name), "optimizers"):
             importlib.import_module(f"lbcheck.{room}")
         else:

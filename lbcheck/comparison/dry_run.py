@@ -7,8 +7,8 @@ confirming runs as often as their curves have points.
 
 import time
 
-from lbcheck.study import text_table
-from lbcheck.study import trainer as trainers
+from lbcheck.support import text_table
+from lbcheck.trials import trainer as trainers
 
 _UPDATES = 20
 

@@ -7,10 +7,10 @@ import importlib
 
 import numpy as np
 
-from lbcheck import keras_choice
 from lbcheck.optimizers import selection
-from lbcheck.study import random_state
 from lbcheck.support import errors
+from lbcheck.support import kerases
+from lbcheck.support import random_state
 
 LARGEST_METRIC = 1_000
 """Most numbers of one metric."""
@@ -111,7 +111,7 @@ def _numbers(name, values):
 
 def keras_of(model):
     """The Keras module of a model."""
-    name = keras_choice.LIBRARIES[keras_choice.of(model)]
+    name = kerases.LIBRARIES[kerases.of(model)]
     return importlib.import_module(name)
 
 
@@ -158,7 +158,7 @@ def make_optimizer(model, arm, hyperparameters, steps, diagnostics_every):
     Returns:
         The optimizer, without what wraps it.
     """
-    optimizer = arm.make(keras_choice.of(model), hyperparameters, steps)
+    optimizer = arm.make(kerases.of(model), hyperparameters, steps)
     if diagnostics_every:
         optimizer.diagnostics_every = diagnostics_every
     wrapped = optimizer
@@ -174,7 +174,7 @@ def decided(model) -> list:
     """What a build decides: weights, statistics, random generators."""
     metrics = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
-    if keras_choice.of(model) == "tf_keras":
+    if kerases.of(model) == "tf_keras":
         from lbcheck.training.tf_keras_updates import random_generators
 
         variables += [g.state for g in random_generators(model)]

@@ -22,17 +22,17 @@ import sys
 from absl import app
 from absl import flags
 
-from lbcheck.comparison import Comparison
+from lbcheck.comparison import progress
+from lbcheck.comparison.compare import Comparison
 from lbcheck.settings import program
-from lbcheck.study import processes
-from lbcheck.study import progress
-from lbcheck.study import storage
+from lbcheck.study import optuna_storage
 from lbcheck.study import threads
 from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import processes
 
 FLAGS = flags.FlagValues()
 
@@ -116,7 +116,7 @@ flags.DEFINE_list(
 def main(argv):
     """Does what the flags ask for; returns the exit code."""
     if argv:
-        words = storage.without_credentials(argv, FLAGS.storage)
+        words = optuna_storage.without_credentials(argv, FLAGS.storage)
         raise app.UsageError(
             f"lbcheck compare takes flags only, received {words}."
         )
@@ -145,7 +145,7 @@ def _given(names):
 def _run():
     session = _session()
     if FLAGS.dry_run:
-        from lbcheck.study import dry_run
+        from lbcheck.comparison import dry_run
 
         print(dry_run.report(session, FLAGS.num_workers))
         return exit_codes.FINISHED
@@ -167,12 +167,14 @@ def _run():
 
 
 def _session():
-    from lbcheck.study import arm
-    from lbcheck.study import session
-    from lbcheck.study import workload as workloads
+    from lbcheck.comparison import session
+    from lbcheck.search import arm
+    from lbcheck.trials import workload as workloads
 
     if FLAGS.storage:
-        storage.readable(FLAGS.storage)  # refused before it is written down
+        optuna_storage.readable(
+            FLAGS.storage
+        )  # refused before it is written down
     settings = Settings(
         **_given(field.name for field in dataclasses.fields(Settings))
     )
@@ -185,7 +187,7 @@ def _session():
         "workload": FLAGS.workload,
         "command": [
             "lbcheck",
-            *storage.without_credentials(sys.argv[1:], FLAGS.storage),
+            *optuna_storage.without_credentials(sys.argv[1:], FLAGS.storage),
         ],
         "flagfile": _flagfile(),
     }
@@ -194,7 +196,7 @@ def _session():
 
 def _flagfile():
     lines = program.flagfile(FLAGS, _OF_THE_CALL).splitlines()
-    lines = storage.without_credentials(lines, FLAGS.storage)
+    lines = optuna_storage.without_credentials(lines, FLAGS.storage)
     return "".join(f"{line}\n" for line in lines)
 
 

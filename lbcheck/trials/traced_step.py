@@ -10,8 +10,8 @@ generators. TensorFlow, under either Keras.
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from lbcheck.study import model as models
-from lbcheck.study import scalar
+from lbcheck.trials import guarded_variable
+from lbcheck.trials import user_model as models
 
 _PROGRAMS = 2
 """Traces that an arm keeps; more than one where values cannot be variables."""
@@ -153,7 +153,7 @@ class Program:
         self._names = self._variable_names(hyperparameters)
         self._constants = self._without_variables(hyperparameters)
         self._scalars = {
-            name: scalar.variable(
+            name: guarded_variable.variable(
                 name, hyperparameters[name], guarded=name in split.model
             )
             for name in self._names
@@ -162,7 +162,7 @@ class Program:
         arguments = {n: given.get(n, v) for n, v in split.model.items()}
         self.model = models.create(workload, arguments, 0)
         for argument in arguments.values():
-            scalar.release(argument)
+            guarded_variable.release(argument)
         models.ready(workload, self.model, feed.example())
         models.look(self.model, feed.example())  # makes metrics' variables
         self.optimizer = models.make_optimizer(
@@ -212,7 +212,7 @@ class Program:
             self._variable_names(hyperparameters) == self._names
             and self._without_variables(hyperparameters) == self._constants
             and all(
-                scalar.fits(variable, hyperparameters[name])
+                guarded_variable.fits(variable, hyperparameters[name])
                 for name, variable in self._scalars.items()
             )
         )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from absl import app
 
-from lbcheck import naming
+from lbcheck.support import load_object
 
 _BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice"
 _BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
@@ -169,7 +169,7 @@ def load(name: str, **arguments) -> Workload:
     Raises:
         app.UsageError: If there is none of that name or it is no workload.
     """
-    found = naming.load(name)
+    found = load_object.load(name)
     if callable(found):
         known = inspect.signature(found).parameters
         found = found(**{k: v for k, v in arguments.items() if k in known})

@@ -11,17 +11,17 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
-from lbcheck import keras_choice
-from lbcheck import naming
 from lbcheck import schedules
 from lbcheck.optimizers import definitions
 from lbcheck.schedules import arrays
 from lbcheck.schedules import base
+from lbcheck.search import routing
+from lbcheck.search import space as spaces
 from lbcheck.settings import schedule as families
 from lbcheck.settings.optimizer import CLASSES
-from lbcheck.study import arguments
-from lbcheck.study import space as spaces
 from lbcheck.support import errors
+from lbcheck.support import kerases
+from lbcheck.support import load_object
 from lbcheck.support import schema
 
 _FOLDER = pathlib.Path(__file__).parent / "arms"
@@ -48,7 +48,7 @@ class Arm:
             "adagrad"; or a Keras optimizer class or any function
             (learning_rate, hyperparameters...) -> optimizer; or the latter
             as "module:attribute".
-        space: What is searched: an `lbcheck.study.space.Space`, its dict or
+        space: What is searched: an `lbcheck.search.space.Space`, its dict or
             its JSON file, or a dict {hyperparameter: specification}. None
             takes that of the built-in arm of this optimizer.
         schedule: A family of `lbcheck.settings.schedule.FAMILIES`, or such a
@@ -106,7 +106,7 @@ class Arm:
                     f"received {fallback!r}."
                 )
         self.fallback = fallback
-        self._arguments = arguments.Arguments(
+        self._arguments = routing.Arguments(
             str(self),
             schedule,
             self._definition or self.optimizer,
@@ -126,7 +126,7 @@ class Arm:
     def _found(self, optimizer):
         """(name or callable, definition of this package or None)."""
         if isinstance(optimizer, str) and ":" in optimizer:
-            optimizer = naming.load(optimizer)
+            optimizer = load_object.load(optimizer)
         if getattr(optimizer, "__module__", "").startswith("lbcheck."):
             optimizer = optimizer.__name__.lower()
         if callable(optimizer):
@@ -198,7 +198,7 @@ class Arm:
         self,
         hyperparameters: Mapping[str, Any],
         model_arguments: Collection[str] | None = None,
-    ) -> arguments.Split:
+    ) -> routing.Split:
         """Who takes which hyperparameter, the fixed ones included.
 
         Args:
@@ -268,7 +268,7 @@ class Arm:
         given = self.resolve(hyperparameters).schedule
         if any(base.is_array(value) for value in given.values()):
             return _Live(self.schedule, steps, tuple(given.items()))
-        with arguments.named(str(self)):
+        with routing.named(str(self)):
             return families.family(self.schedule)(steps, **given)
 
     def make(
@@ -299,7 +299,7 @@ class Arm:
         if self._definition is None:
             return self._made_by_user(keras_name, rate, split.optimizer)
         optimizers = importlib.import_module(f"lbcheck.{keras_name}")
-        with arguments.named(str(self)):
+        with routing.named(str(self)):
             given = dict(split.optimizer)
             if self.fallback is not None:
                 other = getattr(optimizers, CLASSES[self.fallback])
@@ -318,7 +318,7 @@ class Arm:
             made = self.optimizer(learning_rate=rate, **given)
         if hasattr(made, "apply_gradients") and not isinstance(made, type):
             self._check_keras(type(made), keras_name)
-        library = importlib.import_module(keras_choice.LIBRARIES[keras_name])
+        library = importlib.import_module(kerases.LIBRARIES[keras_name])
         if not isinstance(made, library.optimizers.Optimizer):
             raise TypeError(
                 f"{self}: must make an optimizer of "
@@ -342,7 +342,7 @@ class Arm:
         return made
 
     def _check_keras(self, cls, keras_name):
-        if keras_choice.of(cls) != keras_name:
+        if kerases.of(cls) != keras_name:
             raise TypeError(
                 f"{self}: the model is of {keras_name}, the optimizer "
                 f"{cls.__module__}.{cls.__name__} is not."
@@ -413,7 +413,7 @@ def load(text: str) -> Arm:
     if text.endswith(".json"):
         return _read(pathlib.Path(text))
     if ":" in text:
-        found = naming.load(text)
+        found = load_object.load(text)
         if not isinstance(found, Arm):
             raise ValueError(
                 f"Arm {text!r}: expected an lbcheck.Arm, received {found!r}."

@@ -1,6 +1,6 @@
 """Training and validation data of a study: arrays, or a stream.
 
-Of arrays, the batch of step t is the t-th slice of `lbcheck.epochs`. It
+Of arrays, the batch of step t is the t-th slice of a shuffled order. It
 depends on (seed, t) only: all arms see the same batches.
 """
 
@@ -12,9 +12,9 @@ import numbers
 
 import numpy as np
 
-from lbcheck import epochs
-from lbcheck.study import content
-from lbcheck.study import stream
+from lbcheck.data import shuffled_order
+from lbcheck.trials import content
+from lbcheck.trials import stream
 
 _INDICES = 2**22
 """Most indices that are on the device at a time."""
@@ -232,7 +232,7 @@ class Arrays:
     def indices(self, seed: int, first: int, count: int):
         """Examples of the updates from `first` on, (count, batch)."""
         size = self._batch_size
-        order = epochs.Epochs(self.count, seed)
+        order = shuffled_order.Epochs(self.count, seed)
         chosen = order.examples(first * size, count * size)
         return chosen.reshape(count, size).astype(np.int32)
 

@@ -6,7 +6,7 @@ machines may join.
 
 import math
 
-from lbcheck.study import code
+from lbcheck.trials import code
 
 TOLERANCE = {16: 1e-2, 32: 1e-4}
 """Relative, of loss and metrics of a model that computes with so many bits."""

@@ -21,8 +21,8 @@ import math
 
 import numpy as np
 
-from lbcheck.study.parameter import STEPS
-from lbcheck.study.parameter import Parameter
+from lbcheck.search.parameter import STEPS
+from lbcheck.search.parameter import Parameter
 from lbcheck.support import schema
 
 SEQUENCES = ("halton", "sobol", "grid")

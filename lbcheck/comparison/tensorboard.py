@@ -10,7 +10,7 @@ of a confirmed point make one group, which the page averages.
 import importlib.util
 import pathlib
 
-from lbcheck import event_file
+from lbcheck.support import event_file
 from lbcheck.support import files
 
 FOLDER = "tensorboard"

@@ -7,7 +7,7 @@ import time
 import urllib.parse
 import warnings
 
-from lbcheck.study.records import StudyError
+from lbcheck.study.study_folder import StudyError
 from lbcheck.support.errors import Unavailable
 
 OUTAGE = 300

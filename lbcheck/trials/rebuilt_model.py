@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from lbcheck.study import model as models
-from lbcheck.study import random_state
+from lbcheck.support import random_state
+from lbcheck.trials import user_model as models
 
 
 class Rebuilt:

@@ -1,0 +1,9 @@
+"""From settings to an answer: `lbcheck.compare` and its command.
+
+compare          the function, and what it returns
+session          a study in this process: ledger, workers, records, report
+compare_command  `lbcheck compare`
+dry_run          what a study would take, before it is begun
+progress         the progress bar
+tensorboard      a study for TensorBoard's HParams page
+"""
