@@ -4,7 +4,7 @@
     python benchmarks/bert_step.py --bert_config=base --optimizer=lamb
     python benchmarks/bert_step.py --mixed_precision=bfloat16 --xla
 
-"training" is `bert.objective.Pretrainer` under the update function of
+"training" is `bert.pretrainer.Pretrainer` under the update function of
 lbcheck.training, as `bert.pretrain` runs it, with lbcheck's optimizer;
 "garden" is the train_step of Model Garden's MaskedLMTask, its model and its
 optimizer. Both have the same sizes, dropout, weight decay, exclusions and
@@ -87,7 +87,7 @@ def ours(settings, data):
     """Function that does a number of steps."""
     from bert import models
     from lbcheck import tf_keras as optimizers
-    from lbcheck.training import tf_keras_updates
+    from lbcheck.training.backends import tf_keras_updates
 
     rule = {"adamw": optimizers.AdamW, "lamb": optimizers.LAMB}
     model = models.pretrainer(settings)

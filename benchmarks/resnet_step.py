@@ -85,7 +85,7 @@ def main(argv):
     import tf_keras
 
     from lbcheck.data import pipeline
-    from lbcheck.training import tf_keras_updates
+    from lbcheck.training.backends import tf_keras_updates
 
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")

@@ -20,10 +20,10 @@ import sys
 from absl import app
 from absl import flags
 
-from bert.pretraining_data import documents
-from bert.pretraining_data import production
+from bert.pretraining_data import pipeline
 from bert.pretraining_data import shards
-from lbcheck.settings import program
+from bert.pretraining_data import text_sources
+from lbcheck.settings import command_line
 from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
@@ -141,9 +141,9 @@ def _check() -> None:
 def _run() -> dict:
     prefix = FLAGS.output_prefix
     vocab_file = FLAGS.vocab_file or f"{prefix}.vocab.txt"
-    given = program.values(FLAGS) | {"vocab_file": vocab_file}
-    return production.run(
-        documents.sources(FLAGS.input),
+    given = command_line.values(FLAGS) | {"vocab_file": vocab_file}
+    return pipeline.run(
+        text_sources.sources(FLAGS.input),
         shards.Settings(**{n: given[n] for n in shards.Settings._fields}),
         prefix,
         train_vocab=FLAGS.train_vocab,
@@ -171,4 +171,4 @@ def _summary(done: dict) -> str:
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

@@ -16,9 +16,9 @@ import numpy as np
 
 from bert import text
 from bert import tokenization
-from bert.pretraining_data import documents
-from bert.pretraining_data import production
+from bert.pretraining_data import pipeline
 from bert.pretraining_data import shards
+from bert.pretraining_data import text_sources
 from lbcheck.support import errors
 from lbcheck.support import files
 
@@ -69,7 +69,7 @@ def corpus(folder, train_vocab: int) -> Corpus:
         if not os.path.exists(vocab_file):
             from bert.pretraining_data import vocabulary
 
-            origins = documents.sources([paths["train"]])
+            origins = text_sources.sources([paths["train"]])
             vocabulary.train(vocab_file, origins, train_vocab, lower_case=True)
     tokenizer = tokenization.Tokenizer(vocab_file)
     counts = collections.Counter()
@@ -183,8 +183,8 @@ def records(
                 dupe_factor=dupe_factor,
                 seed=seed,
             )
-            production.run(
-                documents.sources([source]),
+            pipeline.run(
+                text_sources.sources([source]),
                 settings,
                 prefix,
                 num_shards=_SHARDS if part == "train" else 1,

@@ -15,7 +15,7 @@ from absl import flags
 
 from bert import checkpoints
 from bert import models
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS, "module_name": "bert.export"}
@@ -84,4 +84,4 @@ def _vocabulary(read):
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

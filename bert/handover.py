@@ -4,8 +4,8 @@ import numpy as np
 
 from bert import schedule
 from bert import settings
+from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.training import checkpoints
 
 _MOMENTS = {"first_moment": "beta_1", "second_moment": "beta_2"}
@@ -108,7 +108,7 @@ def table(first, second, steps: tuple[int, int], rates) -> str:
 
 def _differences(first, second):
     """Rows of the phases' flags that are not shown otherwise."""
-    values = [program.values(flags) for flags in (first, second)]
+    values = [command_line.values(flags) for flags in (first, second)]
     skipped = {*_OF_THE_RUN, "init_checkpoint"}
     for name in settings.phase_flags():
         shown = [_text(found.get(name)) for found in values]

@@ -251,12 +251,12 @@ def pretrainer(settings: dict):
         settings: What `config` returned.
 
     Returns:
-        A `bert.objective.Pretrainer`, a tf_keras model.
+        A `bert.pretrainer.Pretrainer`, a tf_keras model.
 
     Example: `pretrainer(config("tiny")).compile(optimizer)`
 
     Source: Devlin et al. 2018, Section 3.1.
     """
-    from bert import objective
+    from bert import pretrainer
 
-    return objective.Pretrainer(settings)
+    return pretrainer.Pretrainer(settings)

@@ -28,9 +28,9 @@ from bert import settings
 from bert.pretraining_data import inputs
 from lbcheck import schedules
 from lbcheck import training
+from lbcheck.settings import command_line
 from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
@@ -116,7 +116,7 @@ class Phase:
         self.follows = number == 2 and self.flags.init_checkpoint is None
         if self.follows:
             self.flags.init_checkpoint = settings.phase(FLAGS, 1).output_dir
-        text = program.flagfile(FLAGS, settings.OF_THE_CALL)
+        text = command_line.flagfile(FLAGS, settings.OF_THE_CALL)
         self.flagfile = settings.flagfile(text, number)
         self.record = Record(self.flags.output_dir, self.flagfile)
         self.model_settings = settings.model_settings(
@@ -206,7 +206,7 @@ class Phase:
             functools.partial(self.build, begins=begins),
             self.source,
             self.flagfile,
-            program.values(self.flags)
+            command_line.values(self.flags)
             | {
                 "bert_config": self.model_settings,
                 "schedule": schedules.serialize(self.rate),
@@ -318,4 +318,4 @@ def summary(phases, corpus) -> str:
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

@@ -179,7 +179,7 @@ def parser(records: Records, paths: list[str], settings: dict):
 
     Returns:
         Function of tensors (names, serialized examples): (inputs, labels) of
-        `bert.objective.Pretrainer`. It raises InvalidArgumentError with the
+        `bert.pretrainer.Pretrainer`. It raises InvalidArgumentError with the
         record's name where one has other lengths or ids out of range.
     """
     features = {

@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from bert import objective
+from bert import pretrainer
 from bert import pretraining_records
 from lbcheck.data import tfrecords
 from lbcheck.training import loop
@@ -20,7 +20,7 @@ _PARALLEL = tf.data.AUTOTUNE
 class Source:
     """A source (see `lbcheck.training.run`) of pretraining records.
 
-    A training element is (inputs, labels) of `objective.Pretrainer`, with
+    A training element is (inputs, labels) of `pretrainer.Pretrainer`, with
     the weight of the whole update's predictions.
 
     Args:
@@ -220,8 +220,8 @@ def _add_weight_per_example(inputs, labels):
     """To the microbatches of an update, (microbatches, examples, ...)."""
     weights = labels["masked_lm_weights"]
     shape = tf.shape(weights)
-    per_example = objective.weight_per_example(
+    per_example = pretrainer.weight_per_example(
         tf.reshape(weights, [-1, shape[2]])
     )
     per_example = tf.fill(shape[:2], per_example)
-    return inputs, labels | {objective.PER_EXAMPLE: per_example}
+    return inputs, labels | {pretrainer.PER_EXAMPLE: per_example}

@@ -22,7 +22,7 @@ from lbcheck.schedules import PolynomialWarmupDecay
 from lbcheck.schedules import Schedule
 from lbcheck.schedules import Warmup
 from lbcheck.schedules import figures
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 from lbcheck.support import command
 from lbcheck.support import exit_codes
 
@@ -453,4 +453,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

@@ -16,10 +16,10 @@ from absl import flags
 from bert import families
 from bert import models
 from bert.pretraining_data import shards
+from lbcheck.settings import flag_usage
 from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training
-from lbcheck.settings import usage
 
 SECOND = "phase2_"
 """Before the name of a flag that is the second phase's."""
@@ -191,7 +191,7 @@ def _group(define_group) -> tuple[str, ...]:
 
 def num_phases(flag_values: flags.FlagValues) -> int:
     """1 or 2; there is a second one where its length is given."""
-    lengths = usage.given(flag_values, [SECOND + n for n in _LENGTH])
+    lengths = flag_usage.given(flag_values, [SECOND + n for n in _LENGTH])
     return 2 if lengths else 1
 
 
@@ -249,7 +249,7 @@ def check(flag_values: flags.FlagValues) -> None:
         ValueError: An unknown dialect.
     """
     phases = num_phases(flag_values)
-    second = usage.given(flag_values, [SECOND + n for n in phase_flags()])
+    second = flag_usage.given(flag_values, [SECOND + n for n in phase_flags()])
     if phases == 1:
         vain = next(iter(second), None)
         if flag_values["keep_optimizer_state"].value:

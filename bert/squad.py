@@ -35,9 +35,9 @@ from bert import squad_stability
 from bert import tokenization
 from lbcheck import schedules
 from lbcheck import training
+from lbcheck.settings import command_line
 from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
 from lbcheck.support import files
@@ -253,12 +253,12 @@ def _options(questions):
 
 
 def _flagfile():
-    return program.flagfile(FLAGS, settings.OF_THE_CALL)
+    return command_line.flagfile(FLAGS, settings.OF_THE_CALL)
 
 
 def _description(questions) -> str:
     """What a dry run prints."""
-    shown = program.flagfile(FLAGS, ("dry_run",))
+    shown = command_line.flagfile(FLAGS, ("dry_run",))
     checks = settings.missing(FLAGS)
     if checks or "train" not in FLAGS.mode:
         if not checks:
@@ -295,7 +295,7 @@ def _train(questions) -> int:
     rate = settings.rate(FLAGS, options.total_steps)
     source = squad_source.Source(features, FLAGS.seed)
     workload = functools.partial(build, questions, rate)
-    resolved = program.values(FLAGS) | {
+    resolved = command_line.values(FLAGS) | {
         "encoder": questions.settings,
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
@@ -414,4 +414,4 @@ def _write(name, content):
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

@@ -5,10 +5,10 @@ import functools
 from absl import app
 from absl import flags
 
+from lbcheck.settings import flag_usage
 from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training
-from lbcheck.settings import usage
 from lbcheck.support import schema
 from resnet import data
 from resnet import models
@@ -18,7 +18,7 @@ from resnet.data import missing
 _enum = flags.DEFINE_enum
 _text = flags.DEFINE_string
 _real = functools.partial(
-    flags.DEFINE_float, lower_bound=0.0, upper_bound=usage.LARGEST
+    flags.DEFINE_float, lower_bound=0.0, upper_bound=flag_usage.LARGEST
 )
 _part = functools.partial(_real, upper_bound=1.0)
 _count = functools.partial(
@@ -138,7 +138,7 @@ def check(flag_values: flags.FlagValues) -> None:
     schedule.check(flag_values)
     for chooser, table in (("model", _MODEL), ("data", _DATA)):
         users = {name: choices for name, (_, _, choices) in table.items()}
-        usage.check(flag_values, chooser, users)
+        flag_usage.check(flag_values, chooser, users)
     if flag_values["l2_on"].value and not flag_values["l2"].value:
         raise app.UsageError(
             f"--l2_on={flag_values['l2_on'].value} has no use: --l2 is 0."
@@ -154,7 +154,7 @@ def load(flag_values: flags.FlagValues):
     return data.load(
         flag_values["data"].value,
         seed=flag_values["seed"].value,
-        **usage.given(flag_values, _DATA),
+        **flag_usage.given(flag_values, _DATA),
     )
 
 
@@ -191,7 +191,7 @@ def model(flag_values: flags.FlagValues, keras, source):
 
 def model_settings(flag_values: flags.FlagValues) -> dict:
     """What `resnet.models.build` is told besides name, data and seed."""
-    given = usage.given(flag_values, (*_MODEL, "l2", "l2_on"))
+    given = flag_usage.given(flag_values, (*_MODEL, "l2", "l2_on"))
     if "resnet_version" in given:
         given["version"] = given.pop("resnet_version")
     if given.get("virtual_batch_size") == 0:

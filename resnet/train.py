@@ -14,9 +14,9 @@ from absl import flags
 
 from lbcheck import schedules
 from lbcheck import training
+from lbcheck.settings import command_line
 from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
@@ -63,7 +63,7 @@ def main():
         training.check_data(options, source)
     rate = schedule.make(FLAGS, options.total_steps)
     workload = functools.partial(build, source, rate)
-    flagfile = program.flagfile(FLAGS)
+    flagfile = command_line.flagfile(FLAGS)
     if FLAGS.dry_run:
         plan = training.plan(options, source, flagfile)
         checks = source.check()
@@ -73,7 +73,7 @@ def main():
         metrics = training.evaluate(options, workload, source, flagfile)
         print(json.dumps(metrics))
         return exit_codes.FINISHED
-    resolved = program.values(FLAGS) | {
+    resolved = command_line.values(FLAGS) | {
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
     }
@@ -81,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.start(main, FLAGS, __doc__)
+    command_line.start(main, FLAGS, __doc__)

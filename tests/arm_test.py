@@ -556,7 +556,7 @@ def test_unknown_names(tmp_path):
 
 def test_imports_no_framework():
     code = (
-        "import sys; from lbcheck.study import arm; arm.load('lamb'); "
+        "import sys; from lbcheck.search import arm; arm.load('lamb'); "
         "print({'tensorflow', 'keras', 'tf_keras', 'scipy'} & set(sys.modules))"
     )
     root = pathlib.Path(__file__).parents[1]

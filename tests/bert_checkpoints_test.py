@@ -27,7 +27,7 @@ from bert import export
 from bert import models
 from bert.checkpoints import variables
 from lbcheck import training
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 from lbcheck.support import exit_codes
 from tests import damage as damages
 
@@ -792,7 +792,7 @@ class ExportTest(Case):
             mock.patch.object(sys, "argv", arguments),
             self.assertRaises(SystemExit) as end,
         ):
-            program.start(export.main, export.FLAGS, export.__doc__)
+            command_line.start(export.main, export.FLAGS, export.__doc__)
         self.assertEqual(end.exception.code, code)
 
 

@@ -10,8 +10,8 @@ from bert import families
 from bert import settings
 from lbcheck import published
 from lbcheck.schedules import scaling
+from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import schedule
 
 _FOLDER = pathlib.Path(__file__).parent.parent / "flags/bert"
@@ -31,7 +31,9 @@ def phases(name):
     """The flags of both phases, checked as the program checks them."""
     found = flags.FlagValues()
     settings.define(found)
-    program.parse(found, ["pretrain", f"--flagfile={_FOLDER}/{name}.flags"])
+    command_line.parse(
+        found, ["pretrain", f"--flagfile={_FOLDER}/{name}.flags"]
+    )
     settings.check(found)
     return settings.phase(found, 1), settings.phase(found, 2)
 

@@ -15,7 +15,7 @@ from official.nlp import optimization
 
 from bert import schedule as bert_schedule
 from lbcheck import schedules
-from lbcheck.schedules import sampling
+from lbcheck.schedules.doctor import sampling
 
 # Warm-up, total and what is lost at the boundary, in per cent.
 DROPS = (

@@ -274,7 +274,7 @@ def test_code_is_seen_through_what_it_refers_to(edit, noticed):
 def test_code_has_one_digest_in_every_process():
     program = (
         "from tests.fingerprint_code import Optimizer; "
-        "from lbcheck.study import code; print(code.digest(Optimizer))"
+        "from lbcheck.trials import code; print(code.digest(Optimizer))"
     )
     found = {
         subprocess.run(

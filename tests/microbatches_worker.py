@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from lbcheck import training
-from lbcheck.training import engines
+from lbcheck.training.backends import engines
 
 UPDATES = 6
 

@@ -27,8 +27,8 @@ from bert import embedded
 from bert import families
 from bert import handover
 from bert import models
-from bert import objective
 from bert import pretrain
+from bert import pretrainer
 from bert import pretraining_records
 from bert import pretraining_source
 from bert import schedule as bert_schedule
@@ -37,7 +37,7 @@ from bert import workloads
 from bert.pretraining_data import records as writer
 from lbcheck.data import tfrecords
 from lbcheck.search import arm
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.training import checkpoints
@@ -260,7 +260,7 @@ def test_step_equals_model_gardens_task(garden):
 
 def _without_weights(monkeypatch):
     monkeypatch.setattr(
-        objective,
+        pretrainer,
         "_prediction_weights",
         lambda labels, weight: tf.ones_like(labels["masked_lm_weights"]),
     )
@@ -268,14 +268,14 @@ def _without_weights(monkeypatch):
 
 def _mean_over_examples(monkeypatch):
     monkeypatch.setattr(
-        objective, "weight_per_example", lambda w: tf.constant(4.0)
+        pretrainer, "weight_per_example", lambda w: tf.constant(4.0)
     )
 
 
 def _sentence_twice(monkeypatch):
-    plain = objective._cross_entropy
+    plain = pretrainer._cross_entropy
     monkeypatch.setattr(
-        objective,
+        pretrainer,
         "_cross_entropy",
         lambda y, p: plain(y, p) * (2.0 if p.shape[-1] == 2 else 1.0),
     )
@@ -424,7 +424,7 @@ def test_updates_carry_their_weight(data):
         total = sum(labels["masked_lm_weights"].sum() for labels in three)
         for labels in three:
             np.testing.assert_allclose(
-                labels[objective.PER_EXAMPLE], (total + 1e-5) / 6, rtol=1e-6
+                labels[pretrainer.PER_EXAMPLE], (total + 1e-5) / 6, rtol=1e-6
             )
 
 
@@ -716,7 +716,7 @@ SECOND = (
 def parsed(*arguments):
     values = flags.FlagValues()
     settings.define(values)
-    program.parse(values, ["pretrain", *arguments])
+    command_line.parse(values, ["pretrain", *arguments])
     return values
 
 
@@ -795,8 +795,8 @@ def test_refusal_needs_no_tensorflow():
 import sys
 sys.modules["tensorflow"] = sys.modules["tf_keras"] = None
 from bert import pretrain
-from lbcheck.settings import program
-program.start(pretrain.main, pretrain.FLAGS, pretrain.__doc__)
+from lbcheck.settings import command_line
+command_line.start(pretrain.main, pretrain.FLAGS, pretrain.__doc__)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, "--bert_config=tiny", "--output_dir=x"],
@@ -817,7 +817,7 @@ def run(*arguments):
     pretrain.FLAGS.unparse_flags()
     for name in pretrain.FLAGS:
         pretrain.FLAGS[name].unparse()
-    program.parse(pretrain.FLAGS, list(arguments))
+    command_line.parse(pretrain.FLAGS, list(arguments))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = pretrain.main()
@@ -1270,8 +1270,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from bert import pretrain
-from lbcheck.settings import program
-program.start(pretrain.main, pretrain.FLAGS, pretrain.__doc__)
+from lbcheck.settings import command_line
+command_line.start(pretrain.main, pretrain.FLAGS, pretrain.__doc__)
 """
 
 

@@ -36,14 +36,14 @@ from official.nlp.tools import tokenization as reference_tokenization
 from bert import create_pretraining_data
 from bert import text
 from bert import tokenization
-from bert.pretraining_data import documents
 from bert.pretraining_data import masking
-from bert.pretraining_data import pairs
-from bert.pretraining_data import production
+from bert.pretraining_data import pipeline
 from bert.pretraining_data import records
+from bert.pretraining_data import sentence_pairs
 from bert.pretraining_data import shards
+from bert.pretraining_data import text_sources
 from bert.pretraining_data import workers
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 from tests import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -105,8 +105,8 @@ def settings(vocab_file, **changes):
 def make(folder, path, options, **changes):
     """The prefix, and what PREFIX.json holds."""
     prefix = str(folder / "shards")
-    origins = documents.sources([str(path)])
-    return prefix, production.run(origins, options, prefix, **changes)
+    origins = text_sources.sources([str(path)])
+    return prefix, pipeline.run(origins, options, prefix, **changes)
 
 
 def contents(prefix):
@@ -292,8 +292,10 @@ def test_truncation_keeps_what_one_by_one_would():
     for room in (2, 9, 10):
         a, b = lengths.T
         zeros = np.zeros_like(a)
-        found = pairs._truncated(
-            pairs.Pairs(zeros, a, zeros, b, zeros), room, random.Random(1)
+        found = sentence_pairs._truncated(
+            sentence_pairs.Pairs(zeros, a, zeros, b, zeros),
+            room,
+            random.Random(1),
         )
         for row, (a, b) in enumerate(lengths.tolist()):
             tokens = list(range(a)), list(range(b))
@@ -317,7 +319,7 @@ def tokenized(draw):
         )
     )
     lengths = list(itertools.chain(*sizes))
-    return pairs.Documents(
+    return sentence_pairs.Documents(
         tokens=np.arange(1_000, 1_000 + sum(lengths)),
         ends=list(itertools.accumulate(lengths)),
         bounds=[0, *itertools.accumulate(map(len, sizes))],
@@ -339,7 +341,7 @@ def test_every_record_keeps_the_rules(
     found, max_seq_length, max_predictions, probability, seed, whole_words
 ):
     generator = random.Random(seed)
-    layout = pairs.lay_out(found, max_seq_length, 0.1, 2, generator)
+    layout = sentence_pairs.lay_out(found, max_seq_length, 0.1, 2, generator)
     continues = np.random.default_rng(seed).random(5_000) < 0.4
     alphabet = masking.Alphabet(5_000, 2, 3, 4, continues)
     features = masking.features(
@@ -572,7 +574,7 @@ def test_records_of_a_document_are_the_references(short_seq_prob):
     lengths = [[7, 12, 3, 9, 30, 2, 2, 41, 8, 5] * 3, [5, 9, 4], [11]]
     tokens = [[["ba"] * size for size in document] for document in lengths]
     flat = list(itertools.chain(*lengths))
-    found = pairs.Documents(
+    found = sentence_pairs.Documents(
         tokens=np.zeros(sum(flat), int),
         ends=list(itertools.accumulate(flat)),
         bounds=[0, *itertools.accumulate(map(len, lengths))],
@@ -580,7 +582,9 @@ def test_records_of_a_document_are_the_references(short_seq_prob):
     generator = random.Random(4)
     mine = [
         np.sum(
-            pairs.lay_out(found, 64, short_seq_prob, 1, generator).a_begin
+            sentence_pairs.lay_out(
+                found, 64, short_seq_prob, 1, generator
+            ).a_begin
             < sum(lengths[0])
         )
         for _ in range(2_000)
@@ -683,7 +687,7 @@ def test_any_number_of_workers_makes_the_same(
     assert not (tmp_path / "a.work").exists()
     assert "1,200 documents" in output
     # Where blocks end changes nothing: the documents are the same.
-    monkeypatch.setattr(documents, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(text_sources, "BLOCK_BYTES", 10_000)
     options = settings(vocab_file, dupe_factor=12, seed=12345)
     folder = tmp_path / "blocks"
     prefix, _ = make(folder, path, options, num_shards=6)
@@ -795,13 +799,13 @@ def test_bad_text_is_refused(tmp_path, vocab_file, content, message):
 
 
 def test_lines_are_numbered_across_blocks(tmp_path, vocab_file, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(text_sources, "BLOCK_BYTES", 100)
     good = b"first ba last\n\n" * 50
     (tmp_path / "a.txt").write_bytes(good)
     (tmp_path / "b.txt").write_bytes(good + b"first \xc3(\n")
     with pytest.raises(ValueError, match=r"b.txt, line 101: not UTF-8"):
         make(tmp_path / "out", tmp_path / "[ab].txt", settings(vocab_file))
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 1_000)
+    monkeypatch.setattr(text_sources, "MAX_DOCUMENT_BYTES", 1_000)
     (tmp_path / "b.txt").write_bytes(good + b"first\n" * 999)
     with pytest.raises(ValueError, match=r"b.txt, line \d+: no blank line"):
         make(tmp_path / "out", tmp_path / "[ab].txt", settings(vocab_file))
@@ -885,7 +889,7 @@ def test_marks_nuls_and_long_lines_are_text(tmp_path, vocab_file):
 def test_a_line_without_end_is_not_read_into_memory(
     tmp_path, vocab_file, monkeypatch
 ):
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 10_000)
+    monkeypatch.setattr(text_sources, "MAX_DOCUMENT_BYTES", 10_000)
     packed = tmp_path / "zeros.gz"
     packed.write_bytes(gzip.compress(b"word " * 10_000_000))
     tracemalloc.start()
@@ -913,8 +917,8 @@ def test_names_that_are_no_files_are_said(tmp_path, monkeypatch):
         (["/dev/zero"], "/dev/zero is no regular file"),
     ):
         with pytest.raises(ValueError, match=message):
-            documents.sources(names)
-    found = documents.sources(["folder/**", "one? two.txt", "embedded"])
+            text_sources.sources(names)
+    found = text_sources.sources(["folder/**", "one? two.txt", "embedded"])
     assert [source.name for source in found] == [
         "folder/inner/x.txt",
         "one, two.txt",
@@ -951,7 +955,7 @@ def test_numbers_and_places_without_sense(
     flag_values.unparse_flags()
     refusals = (app.UsageError, flags.Error, ValueError, OSError)
     with pytest.raises(refusals, match=message):
-        program.parse(flag_values, ["make", *given])
+        command_line.parse(flag_values, ["make", *given])
         create_pretraining_data._check()
         create_pretraining_data._run()
     assert not list(tmp_path.glob("out/*"))
@@ -1015,7 +1019,7 @@ def test_other_refusals(tmp_path, vocab_file):
     with pytest.raises(ValueError, match="--num_shards=4: 7 documents are en"):
         make(tmp_path / "out", path, settings(vocab_file), num_shards=4)
     with pytest.raises(ValueError, match="--input=.*none: there is no such"):
-        documents.sources([str(tmp_path / "none")])
+        text_sources.sources([str(tmp_path / "none")])
     process = run(f"--input={path}", f"--output_prefix={tmp_path}/a")
     _, errors = process.communicate()
     assert process.returncode == 2
@@ -1056,7 +1060,7 @@ def test_a_data_set_of_tfds(tmp_path, vocab_file):
     )
     name = f"tfds:{builder.data_dir}:train"
     prefix = str(tmp_path / "a")
-    production.run(documents.sources([name]), settings(vocab_file), prefix)
+    pipeline.run(text_sources.sources([name]), settings(vocab_file), prefix)
     whole = write_text(tmp_path / "whole", found)
     plain, _ = make(tmp_path / "2", whole, settings(vocab_file))
     assert [*contents(prefix).values()] == [*contents(plain).values()]
@@ -1088,7 +1092,7 @@ def test_the_embedded_corpus_and_a_vocabulary_of_its_own(tmp_path):
 def test_a_worker_imports_no_tensorflow():
     code = (
         "import sys, bert.create_pretraining_data as program;"
-        "from bert.pretraining_data import production;"
+        "from bert.pretraining_data import pipeline;"
         "print(sorted({'tensorflow', 'keras', 'tf_keras', 'scipy'}"
         " & set(sys.modules)))"
     )

@@ -188,7 +188,7 @@ def test_nothing_needs_a_framework():
 import sys
 from lbcheck import published
 from lbcheck.published import published_command
-from lbcheck.study import space
+from lbcheck.search import space
 space.Space.load(sys.argv[1]).volume()
 published.load("nado2021_table5")
 heavy = ("tensorflow", "keras", "tf_keras", "scipy", "matplotlib", "optuna")

@@ -15,11 +15,11 @@ import pytest
 
 from lbcheck import report
 from lbcheck import verdict
-from lbcheck.report import drawing
 from lbcheck.report import folder as folders
 from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
+from lbcheck.report.figures import drawing
 from lbcheck.settings import schedule as families
 from lbcheck.trials import learning_rates
 from tests import chromium

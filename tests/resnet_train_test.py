@@ -10,8 +10,8 @@ import sys
 import pytest
 from absl import flags
 
+from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training
 from resnet import settings
@@ -26,7 +26,7 @@ IMAGENET = 1_281_167
 def parsed(*arguments):
     values = flags.FlagValues()
     settings.define(values)
-    program.parse(values, ["train", *arguments])
+    command_line.parse(values, ["train", *arguments])
     return values
 
 
@@ -236,7 +236,7 @@ MODEL = dict(
 def test_rows_of_2512_steps(name):
     row, values = ROWS_2512[name], of_file(name)
     settings.check(values)
-    assert_holds(program.values(values), COMMON)
+    assert_holds(command_line.values(values), COMMON)
     assert values.label_smoothing == row["tau"]
     l2 = dict(l2=row["l2"], l2_on="kernels") if "l2" in row else dict(l2=0.0)
     assert settings.model_settings(values) == MODEL | l2 | dict(
@@ -267,7 +267,9 @@ def test_rows_of_6000_steps(name):
     eta, kind, expected, l2 = ROWS_6000[name]
     values = of_file(name)
     settings.check(values)
-    assert_holds(program.values(values), COMMON | dict(label_smoothing=0.10))
+    assert_holds(
+        command_line.values(values), COMMON | dict(label_smoothing=0.10)
+    )
     given = settings.model_settings(values)
     assert given.pop("l2") == l2
     assert given.pop("l2_on", "kernels") == "kernels"
@@ -363,7 +365,7 @@ def program_run(monkeypatch, tmp_path, capsys):
         for name in train.FLAGS:
             train.FLAGS[name].unparse()
         with pytest.raises(SystemExit) as ended:
-            program.start(train.main, train.FLAGS, train.__doc__)
+            command_line.start(train.main, train.FLAGS, train.__doc__)
         printed = capsys.readouterr()
         return ended.value.code, printed.out + printed.err
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from lbcheck import schedules
-from lbcheck.schedules import log_files
-from lbcheck.schedules import sampling
+from lbcheck.schedules.doctor import log_files
+from lbcheck.schedules.doctor import sampling
 
 
 def write(tmp_path, text, name="log.csv"):

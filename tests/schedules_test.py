@@ -399,8 +399,10 @@ def test_other_bad_input_is_named():
 
 def test_examples_in_docstrings():
     names = [
-        f"lbcheck.schedules.{module.name}"
-        for module in pkgutil.iter_modules(schedules.__path__)
+        module.name
+        for module in pkgutil.walk_packages(
+            schedules.__path__, "lbcheck.schedules."
+        )
         if not module.name.endswith(("keras_schedule", "keras3_schedule"))
     ]
     tried = 0

@@ -20,18 +20,18 @@ from hypothesis import strategies as st
 
 import lbcheck
 from lbcheck.optimizers import definitions
+from lbcheck.settings import command_line
+from lbcheck.settings import flag_usage
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import schedule
 from lbcheck.settings import training
-from lbcheck.settings import usage
 
 
 def parsed(*arguments, define=(optimizer, schedule, training)):
     values = flags.FlagValues()
     for module in define:
         module.define(values)
-    program.parse(values, ["program", *arguments])
+    command_line.parse(values, ["program", *arguments])
     return values
 
 
@@ -494,10 +494,10 @@ def settings_drawn(draw):
 def test_the_flagfile_gives_identical_settings(values):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "flags")
-        path.write_text(program.flagfile(values), encoding="utf-8")
+        path.write_text(command_line.flagfile(values), encoding="utf-8")
         again = parsed(f"--flagfile={path}")
-    assert program.values(again) == program.values(values)
-    assert program.flagfile(again) == program.flagfile(values)
+    assert command_line.values(again) == command_line.values(values)
+    assert command_line.flagfile(again) == command_line.flagfile(values)
 
 
 def test_the_flagfile_is_one_flag_a_line_by_module_and_name():
@@ -508,8 +508,8 @@ def test_the_flagfile_is_one_flag_a_line_by_module_and_name():
         "--xla",
         "--noprogress",
     )
-    assert "progress" not in program.flagfile(values)
-    lines = program.flagfile(values).splitlines()
+    assert "progress" not in command_line.flagfile(values)
+    lines = command_line.flagfile(values).splitlines()
     assert lines[:2] == [
         "--exclude_from_weight_decay=bias$,(a|b){1",
         "--optimizer=lamb",
@@ -525,7 +525,7 @@ def test_what_no_line_can_hold_is_refused(bad):
     values = parsed("--output_dir=x")
     values.output_dir = bad
     with pytest.raises(ValueError, match="--output_dir"):
-        program.flagfile(values)
+        command_line.flagfile(values)
 
 
 def test_a_file_is_no_folder_of_a_run(tmp_path):
@@ -571,7 +571,7 @@ def test_the_later_value_holds(tmp_path):
 PROGRAM = """
 import sys
 from absl import flags
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("end", "", "How it ends.", flag_values=FLAGS)
 def main():
@@ -580,7 +580,7 @@ def main():
     if FLAGS.end == "bug":
         raise KeyError("not mine")
     return 75
-program.start(main, FLAGS, "The manual.")
+command_line.start(main, FLAGS, "The manual.")
 """
 
 
@@ -623,8 +623,8 @@ def test_a_bug_keeps_its_traceback():
 def test_importing_the_room_imports_no_framework():
     code = (
         "import sys\n"
-        "from lbcheck.settings import dry_run, optimizer, program, schedule\n"
-        "from lbcheck.settings import training, usage\n"
+        "from lbcheck.settings import command_line, dry_run, optimizer\n"
+        "from lbcheck.settings import flag_usage, schedule, training\n"
         "print({'tensorflow', 'keras', 'tf_keras', 'jax'} & set(sys.modules))"
     )
     root = pathlib.Path(__file__).parents[1]
@@ -645,7 +645,7 @@ def test_flags_that_only_some_use_have_no_default():
 
 
 @pytest.mark.parametrize(
-    "module", [optimizer, program, schedule, training, usage]
+    "module", [optimizer, command_line, schedule, training, flag_usage]
 )
 def test_doctests(module):
     import doctest

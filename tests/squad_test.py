@@ -22,8 +22,8 @@ from bert import squad_settings as settings
 from bert import squad_source
 from bert import squad_stability
 from bert import tokenization
+from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
-from lbcheck.settings import program
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
@@ -88,7 +88,7 @@ def test_the_two_versions_and_the_two_parts_of_the_set():
 def parsed(*arguments):
     values = flags.FlagValues()
     settings.define(values)
-    program.parse(values, ["squad", *arguments])
+    command_line.parse(values, ["squad", *arguments])
     return values
 
 
@@ -326,7 +326,7 @@ def test_training_starts_from_the_checkpoint(
     for name in squad.FLAGS:
         squad.FLAGS[name].unparse()
     line = f"squad --init_checkpoint={checkpoint} --learning_rate=1e-3"
-    program.parse(squad.FLAGS, line.split())
+    command_line.parse(squad.FLAGS, line.split())
     monkeypatch.setattr(squad.FLAGS["optimizer"], "value", "adamw")
     questions = squad.Questions()  # its settings and vocabulary lie there
     from lbcheck import tf_keras
@@ -467,7 +467,7 @@ def program_run(monkeypatch, tmp_path, capfd):
         for name in squad.FLAGS:
             squad.FLAGS[name].unparse()
         with pytest.raises(SystemExit) as ended:
-            program.start(squad.main, squad.FLAGS, squad.__doc__)
+            command_line.start(squad.main, squad.FLAGS, squad.__doc__)
         printed = capfd.readouterr()
         return ended.value.code, printed.out + printed.err
 
@@ -705,8 +705,8 @@ def test_evaluation_needs_no_tensorflow(tmp_path):
         "for name in ('tensorflow', 'keras', 'tf_keras', 'official'):\n"
         "    sys.modules[name] = None\n"
         "from bert import squad\n"
-        "from lbcheck.settings import program\n"
-        "program.start(squad.main, squad.FLAGS, '')\n",
+        "from lbcheck.settings import command_line\n"
+        "command_line.start(squad.main, squad.FLAGS, '')\n",
     )
     assert ended.returncode == 0, ended.stderr
     assert content(tmp_path / "scores", "eval_results.json")["f1"] == 100

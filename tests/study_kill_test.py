@@ -136,7 +136,7 @@ def test_helpers_that_are_well_say_nothing(code, capfd):
 
 _SWALLOWS = """
 import time
-from lbcheck.study import processes
+from lbcheck.support import processes
 try:
     with processes.interruptible():
         for turn in range(3):

@@ -22,8 +22,8 @@ from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 from lbcheck.training import cluster
-from lbcheck.training import engines
 from lbcheck.training import record
+from lbcheck.training.backends import engines
 from tests import damage
 from tests import programs
 from tests import training_worker

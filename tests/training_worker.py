@@ -156,7 +156,7 @@ def mutation(engine, way):
     with contextlib.ExitStack() as changes:
         on_jax = os.environ["KERAS_BACKEND"] == "jax"
         if on_jax and way in MUTANTS:
-            from lbcheck.training import keras3_jax_updates as module
+            from lbcheck.training.backends import keras3_jax_updates as module
 
             name, broken = {
                 MUTANTS[0]: ("_is_statistic", lambda array: False),
@@ -173,7 +173,7 @@ def mutation(engine, way):
 
 def exactness_cases():
     """One step of 512, 8 x 64 accumulated and 2 replicas x 256."""
-    from lbcheck.training import engines
+    from lbcheck.training.backends import engines
 
     ways = WAYS
     if _KERAS.value == "tf_keras":

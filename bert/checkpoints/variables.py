@@ -83,7 +83,7 @@ def places(num_layers: int) -> dict[str, tuple[Place, ...]]:
     """{Google's name: its places} of BERT with both heads.
 
     Model Garden's pretrainer trains the pooler of its next-sentence head, not
-    the encoder's, so that one comes first; `bert.objective` has the original's
+    the encoder's, so that one comes first; `bert.pretrainer` has the original's
     head, on the encoder's.
 
     Args:
@@ -240,7 +240,7 @@ def of(model) -> dict[str, list]:
 
 
 def _next_sentence(model):
-    """The head of `bert.objective`, or of Model Garden's pretrainer."""
+    """The head of `bert.pretrainer`, or of Model Garden's pretrainer."""
     heads = getattr(model, "classification_heads", ())
     named = (head for head in heads if head.name == "next_sentence")
     return getattr(model, "next_sentence", next(named, None))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert.pretraining_data import pairs as layout
+from bert.pretraining_data import sentence_pairs as layout
 
 
 class Alphabet(NamedTuple):

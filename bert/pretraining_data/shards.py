@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert.pretraining_data import blocks
 from bert.pretraining_data import masking
-from bert.pretraining_data import pairs
 from bert.pretraining_data import records
+from bert.pretraining_data import sentence_pairs
+from bert.pretraining_data import token_blocks
 from lbcheck.support import files
 
 LONGEST = 2**14
@@ -98,7 +98,7 @@ def write(
     """
     generator = random.Random(f"{settings.seed}/{shard}")
     documents = _documents(shard, num_shards, sources, settings.seed)
-    layout = pairs.lay_out(
+    layout = sentence_pairs.lay_out(
         documents,
         settings.max_seq_length,
         settings.short_seq_prob,
@@ -107,7 +107,7 @@ def write(
     )
     numbers = np.random.Generator(np.random.PCG64([settings.seed, 1, shard]))
     order = np.argsort(numbers.random(len(layout.a_begin)))
-    layout = pairs.Pairs(*(column[order] for column in layout))
+    layout = sentence_pairs.Pairs(*(column[order] for column in layout))
     rows = max(1, _ROWS_TIMES_LENGTH // settings.max_seq_length)
     predictions = 0
     with files.replacing(part) as file:
@@ -115,7 +115,7 @@ def write(
             batch = (column[begin : begin + rows] for column in layout)
             features = masking.features(
                 documents.tokens,
-                pairs.Pairs(*batch),
+                sentence_pairs.Pairs(*batch),
                 _alphabet(settings.vocab_file, settings.lower_case),
                 settings.max_seq_length,
                 settings.max_predictions_per_seq,
@@ -137,7 +137,7 @@ def write(
     )
 
 
-def _documents(shard, num_shards, sources, seed) -> pairs.Documents:
+def _documents(shard, num_shards, sources, seed) -> sentence_pairs.Documents:
     """The documents of a shard, in the corpus's order."""
     begins = np.cumsum([0, *(count for _, count in sources)])
     wanted = deal(int(begins[-1]), num_shards, shard, seed)
@@ -148,11 +148,11 @@ def _documents(shard, num_shards, sources, seed) -> pairs.Documents:
     for (path, _), begin, first, last in zip(sources, begins, cuts, cuts[1:]):
         if last == first:
             continue
-        for sizes, ids in blocks.read(path, wanted[first:last] - begin):
+        for sizes, ids in token_blocks.read(path, wanted[first:last] - begin):
             tokens.frombytes(ids.astype("i").tobytes())
             lengths.frombytes(sizes.astype("i").tobytes())
             counts.append(len(sizes))
-    return pairs.Documents(
+    return sentence_pairs.Documents(
         tokens=np.frombuffer(tokens, "i"),
         ends=np.cumsum(np.frombuffer(lengths, "i"), dtype=np.int64).tolist(),
         bounds=np.cumsum(counts).tolist(),
@@ -161,7 +161,7 @@ def _documents(shard, num_shards, sources, seed) -> pairs.Documents:
 
 @functools.lru_cache(maxsize=1)
 def _alphabet(vocab_file: str, lower_case: bool) -> masking.Alphabet:
-    tokenizer = blocks.tokenizer(vocab_file, lower_case)
+    tokenizer = token_blocks.tokenizer(vocab_file, lower_case)
     vocab = tokenizer.vocab
     return masking.Alphabet(
         size=len(vocab),

@@ -3,14 +3,14 @@
 import collections
 
 from bert import tokenization
-from bert.pretraining_data import documents
+from bert.pretraining_data import text_sources
 from lbcheck.support import files
 
 _RESERVED = ["[PAD]", *tokenization.SPECIAL]
 
 
 def train(
-    path: str, origins: list[documents.Source], size: int, lower_case: bool
+    path: str, origins: list[text_sources.Source], size: int, lower_case: bool
 ) -> None:
     """Writes a vocabulary of about `size` tokens.
 
@@ -28,13 +28,13 @@ def train(
         ValueError: There are no words, or text that is not UTF-8.
     """
     counts = collections.Counter()
-    for block in documents.blocks(origins):
+    for block in text_sources.blocks(origins):
         for piece in block:
-            for line in documents.lines(piece):
+            for line in text_sources.lines(piece):
                 counts.update(tokenization.split_words(line, lower_case))
     if not counts:
         raise ValueError(
-            f"--train_vocab: {documents.names(origins)}: no words."
+            f"--train_vocab: {text_sources.names(origins)}: no words."
         )
     from tensorflow_text.tools.wordpiece_vocab import (
         wordpiece_tokenizer_learner_lib as learner,

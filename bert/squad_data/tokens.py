@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert import tokenization
-from bert.pretraining_data import blocks
+from bert.pretraining_data import token_blocks
 from bert.pretraining_data import workers
 from bert.squad_data import reading
 from lbcheck.support import files
@@ -153,7 +153,7 @@ def _block(
     vocab_file: str,
     lower_case: bool,
 ) -> Tokens:
-    tokenizer = blocks.tokenizer(vocab_file, lower_case)
+    tokenizer = token_blocks.tokenizer(vocab_file, lower_case)
     located = [tokenizer.ids_with_offsets(text) for text in contexts]
     asked = [tokenizer.ids(question.text) for question in questions]
     bounds = [tuple(zip(*places)) or ((), ()) for _, places in located]

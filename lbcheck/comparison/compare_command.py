@@ -24,7 +24,7 @@ from absl import flags
 
 from lbcheck.comparison import progress
 from lbcheck.comparison.compare import Comparison
-from lbcheck.settings import program
+from lbcheck.settings import command_line
 from lbcheck.study import optuna_storage
 from lbcheck.study import threads
 from lbcheck.study.settings import SELECTIONS
@@ -195,7 +195,7 @@ def _session():
 
 
 def _flagfile():
-    lines = program.flagfile(FLAGS, _OF_THE_CALL).splitlines()
+    lines = command_line.flagfile(FLAGS, _OF_THE_CALL).splitlines()
     lines = optuna_storage.without_credentials(lines, FLAGS.storage)
     return "".join(f"{line}\n" for line in lines)
 

@@ -1,9 +1,14 @@
 """The report of a study: its verdict and every number, as one HTML page.
 
-folder   reads study.json and trials.jsonl
-results  the verdict and every number of the report, as tables
-figures  the figures, drawn of these tables
-page     the page, made of both
+folder          reads study.json and trials.jsonl
+rows/           the numbers of the report as rows
+results         the verdict and all rows: results.json and results.csv
+figures/        the figures, drawn of these
+tables          a table in HTML, Markdown and LaTeX
+page_tables     which tables the report has
+study_tables    those of how the study was made
+page            the page, made of figures and tables
+report_command  `lbcheck report`
 """
 
 import pathlib

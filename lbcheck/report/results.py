@@ -5,10 +5,10 @@ import io
 import json
 from typing import Any
 
-from lbcheck.report import budget_tables
-from lbcheck.report import run_tables
-from lbcheck.report import search_tables
 from lbcheck.report.folder import Folder
+from lbcheck.report.rows import budget
+from lbcheck.report.rows import runs
+from lbcheck.report.rows import search
 from lbcheck.study import protocol
 
 _FACTS = (
@@ -61,11 +61,11 @@ def collect(folder: Folder) -> dict[str, Any]:
     finished = protocol.Protocol(study).is_done(records)
     decided = verdict.decide(study, records).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
-    seeds = run_tables.seeds(study, records)
-    rates = search_tables.rates(study, records)
-    layers = run_tables.layers(study, records)
-    summary = run_tables.layer_summary(layers)
-    schedules, findings = run_tables.schedules(study, records)
+    seeds = runs.seeds(study, records)
+    rates = search.rates(study, records)
+    layers = runs.layers(study, records)
+    summary = runs.layer_summary(layers)
+    schedules, findings = runs.schedules(study, records)
     facts = {key: study.get(key) for key in _FACTS}
     facts["arms"] = {
         name: {key: arm[key] for key in ("optimizer", "layer_wise", "schedule")}
@@ -79,24 +79,24 @@ def collect(folder: Folder) -> dict[str, Any]:
         "tables": {
             "arms": arms,
             "pairs": pairs,
-            "best_points": run_tables.best_points(study, records),
-            "boxes": run_tables.boxes(study, seeds),
+            "best_points": runs.best_points(study, records),
+            "boxes": runs.boxes(study, seeds),
             "seeds": seeds,
-            "best_so_far": search_tables.best_so_far(study, records),
-            "targets": search_tables.targets(study, records),
+            "best_so_far": search.best_so_far(study, records),
+            "targets": search.targets(study, records),
             "rates": rates,
-            "bins": search_tables.bins(study, rates),
+            "bins": search.bins(study, rates),
             "schedules": schedules,
             "findings": findings,
-            "curves": run_tables.curves(study, records),
+            "curves": runs.curves(study, records),
             "layers": layers,
             "layer_summary": summary,
-            "step_sizes": run_tables.step_sizes(study, summary),
-            "audit": run_tables.audit(study),
-            "spaces": budget_tables.spaces(study),
-            "budget": budget_tables.budget(study, records),
-            "failures": budget_tables.failures(records),
-            "trials": search_tables.trials(study, records),
+            "step_sizes": runs.step_sizes(study, summary),
+            "audit": runs.audit(study),
+            "spaces": budget.spaces(study),
+            "budget": budget.budget(study, records),
+            "failures": budget.failures(records),
+            "trials": search.trials(study, records),
         },
     }
 

@@ -11,8 +11,8 @@ from lbcheck.schedules.bias_correction import BiasCorrected
 from lbcheck.schedules.constant import Constant
 from lbcheck.schedules.cosine import Cosine
 from lbcheck.schedules.doctor import examine
-from lbcheck.schedules.findings import Examination
-from lbcheck.schedules.findings import Finding
+from lbcheck.schedules.doctor.findings import Examination
+from lbcheck.schedules.doctor.findings import Finding
 from lbcheck.schedules.goyal import GoyalSteps
 from lbcheck.schedules.phases import Phases
 from lbcheck.schedules.polynomial import Linear

@@ -21,7 +21,7 @@ from absl import app
 from absl import flags
 
 from lbcheck.schedules import doctor
-from lbcheck.schedules import log_files
+from lbcheck.schedules.doctor import log_files
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes

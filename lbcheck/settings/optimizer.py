@@ -10,7 +10,7 @@ from absl import flags
 
 from lbcheck.optimizers import definitions
 from lbcheck.optimizers.core import SAME
-from lbcheck.settings import usage
+from lbcheck.settings import flag_usage
 from lbcheck.support import kerases
 from lbcheck.support import schema
 
@@ -24,7 +24,7 @@ _DEFINITIONS = {
 }
 
 _real = functools.partial(
-    flags.DEFINE_float, lower_bound=0.0, upper_bound=usage.LARGEST
+    flags.DEFINE_float, lower_bound=0.0, upper_bound=flag_usage.LARGEST
 )
 _below_one = functools.partial(_real, upper_bound=1.0)
 _count = functools.partial(
@@ -128,17 +128,17 @@ def check(flag_values: flags.FlagValues) -> None:
         raise app.UsageError(
             f"--optimizer is needed, one of {'|'.join(sorted(CLASSES))}."
         )
-    users = usage.users(_ARGUMENTS, _DEFINITIONS)
+    users = flag_usage.users(_ARGUMENTS, _DEFINITIONS)
     # Any optimizer takes the first; LARS's `nesterov` is another thing.
     users |= {"global_clipnorm": tuple(CLASSES), "nesterov_form": ("lamb",)}
-    usage.check(flag_values, "optimizer", users)
+    flag_usage.check(flag_values, "optimizer", users)
     fallbacks = {name: _DEFINITIONS[name] for name in FALLBACKS}
-    usage.check(
+    flag_usage.check(
         flag_values,
         "fallback",
         {
             f"fallback_{argument}": choices
-            for argument, choices in usage.users(
+            for argument, choices in flag_usage.users(
                 _FALLBACK_ARGUMENTS, fallbacks
             ).items()
         },
@@ -193,7 +193,7 @@ def arguments(flag_values: flags.FlagValues, prefix: str = "") -> dict:
         prefix: "" for the optimizer, "fallback_" for its fallback.
     """
     names = _FALLBACK_ARGUMENTS if prefix else _ARGUMENTS
-    given = usage.given(flag_values, [prefix + name for name in names])
+    given = flag_usage.given(flag_values, [prefix + name for name in names])
     named = {flag.removeprefix(prefix): given[flag] for flag in given}
     if named.get("exclude_from_layer_adaptation") == [SAME]:
         named["exclude_from_layer_adaptation"] = SAME

@@ -14,7 +14,7 @@ from absl import flags
 
 from lbcheck import schedules
 from lbcheck.schedules import base
-from lbcheck.settings import usage
+from lbcheck.settings import flag_usage
 from lbcheck.support import load_object
 from lbcheck.support import schema
 
@@ -168,7 +168,7 @@ def define(
             continue
         if name in _REALS:
             flags.DEFINE_float(
-                name, None, _REALS[name], 0.0, usage.LARGEST, **own
+                name, None, _REALS[name], 0.0, flag_usage.LARGEST, **own
             )
         elif name in _COUNTS:
             flags.DEFINE_integer(
@@ -190,9 +190,9 @@ def check(flag_values: flags.FlagValues, families: Families = FAMILIES) -> None:
         app.UsageError: Names the flag and the schedule.
     """
     users = {name: by for name, by in _users(families).items() if by}
-    usage.check(flag_values, "schedule", users)
+    flag_usage.check(flag_values, "schedule", users)
     name = flag_values["schedule"].value
-    given = {"total_steps", *usage.given(flag_values, users)}
+    given = {"total_steps", *flag_usage.given(flag_values, users)}
     for flag, parameter in inspect.signature(families[name]).parameters.items():
         if parameter.default is parameter.empty and flag not in given:
             raise app.UsageError(f"--schedule={name} needs --{flag}.")
@@ -227,7 +227,7 @@ def make(
     """
     check(flag_values, families)
     name = flag_values["schedule"].value
-    given = usage.given(flag_values, names(families)[1:])
+    given = flag_usage.given(flag_values, names(families)[1:])
     try:
         return families[name](total_steps, **given)
     except ValueError as error:
@@ -235,4 +235,4 @@ def make(
 
 
 def _users(families):
-    return usage.users(_FLAGS, families)
+    return flag_usage.users(_FLAGS, families)

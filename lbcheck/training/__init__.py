@@ -3,9 +3,19 @@
 A program gives `run` its options, a function that builds a workload and a
 source of data; both Kerases train here, tf_keras also over many replicas.
 Importing this package imports no framework.
+
+options       what a run is told besides model and data
+loop          from these to a finished record
+run_callback  measures, evaluates, saves and stops at the right update
+record        the folder of a run
+checkpoints   its checkpoints
+cluster       the workers of TF_CONFIG
+strategy      tf.distribute strategies by name
+streams       a part of a source as a tf.data.Dataset
+backends/     what training needs of a Keras, and each of them
 """
 
-from lbcheck.training.engines import check_data
+from lbcheck.training.backends.engines import check_data
 from lbcheck.training.loop import Workload
 from lbcheck.training.loop import evaluate
 from lbcheck.training.loop import plan

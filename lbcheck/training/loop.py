@@ -14,14 +14,14 @@ from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import files
 from lbcheck.training import cluster
-from lbcheck.training import engines
-from lbcheck.training.conductor import Conductor
-from lbcheck.training.conductor import Diverged
-from lbcheck.training.conductor import Interrupted
-from lbcheck.training.engines import Workload
+from lbcheck.training.backends import engines
+from lbcheck.training.backends.engines import Workload
 from lbcheck.training.options import Options
 from lbcheck.training.record import Record
 from lbcheck.training.record import describe_start
+from lbcheck.training.run_callback import Conductor
+from lbcheck.training.run_callback import Diverged
+from lbcheck.training.run_callback import Interrupted
 
 _RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
 """What stands before the message, below the lines of a traced function."""

@@ -175,7 +175,7 @@ def decided(model) -> list:
     metrics = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
     if kerases.of(model) == "tf_keras":
-        from lbcheck.training.tf_keras_updates import random_generators
+        from lbcheck.training.backends.tf_keras_updates import random_generators
 
         variables += [g.state for g in random_generators(model)]
     return variables

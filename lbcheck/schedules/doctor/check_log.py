@@ -1,10 +1,10 @@
 """Checks of what only a log can have wrong: its steps."""
 
-from lbcheck.schedules.case import Case
-from lbcheck.schedules.case import whole_ratio
-from lbcheck.schedules.findings import ERROR
-from lbcheck.schedules.findings import NOTE
-from lbcheck.schedules.findings import Finding
+from lbcheck.schedules.doctor.evidence import Case
+from lbcheck.schedules.doctor.evidence import whole_ratio
+from lbcheck.schedules.doctor.findings import ERROR
+from lbcheck.schedules.doctor.findings import NOTE
+from lbcheck.schedules.doctor.findings import Finding
 
 _EARLY = 0.02
 """A log of this part of the run, with the schedule over, counts epochs."""

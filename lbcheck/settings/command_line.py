@@ -7,7 +7,7 @@ from collections.abc import Callable
 from absl import app
 from absl import flags
 
-from lbcheck.settings import usage
+from lbcheck.settings import flag_usage
 from lbcheck.support import command
 
 
@@ -83,4 +83,4 @@ def flagfile(
 
 def values(flag_values: flags.FlagValues) -> dict:
     """{flag name: value} of every flag that has a value."""
-    return usage.given(flag_values, sorted(flag_values))
+    return flag_usage.given(flag_values, sorted(flag_values))

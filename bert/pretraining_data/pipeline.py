@@ -16,9 +16,9 @@ import unicodedata
 from typing import Any
 from typing import TypedDict
 
-from bert.pretraining_data import blocks
-from bert.pretraining_data import documents
 from bert.pretraining_data import shards
+from bert.pretraining_data import text_sources
+from bert.pretraining_data import token_blocks
 from bert.pretraining_data import vocabulary
 from bert.pretraining_data import workers
 from lbcheck.support import files
@@ -28,7 +28,9 @@ SHARD_BYTES = 10 * 10**6
 """Text of a shard where --num_shards does not say otherwise."""
 
 _Begun = dict[str, Any]
-_Block = TypedDict("_Block", dict.fromkeys(blocks.Counts._fields, schema.Whole))
+_Block = TypedDict(
+    "_Block", dict.fromkeys(token_blocks.Counts._fields, schema.Whole)
+)
 _Shard = TypedDict("_Shard", dict.fromkeys(shards.Counts._fields, schema.Whole))
 
 
@@ -41,7 +43,7 @@ class Done(TypedDict):
 
 
 def run(
-    origins: list[documents.Source],
+    origins: list[text_sources.Source],
     settings: shards.Settings,
     prefix: str,
     train_vocab: int | None = None,
@@ -115,7 +117,7 @@ def _identity(origins, settings: shards.Settings) -> dict:
     """What decides the bytes of the shards, besides their number."""
     own = settings._asdict()
     path = own.pop("vocab_file")
-    tokens = len(blocks.tokenizer(path, settings.lower_case).vocab)
+    tokens = len(token_blocks.tokenizer(path, settings.lower_case).vocab)
     digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
     return {
         "format": 1,
@@ -130,16 +132,16 @@ def _tokenize(folder, origins, settings, split_sentences, num_workers, bars):
     """(counts of the text, (file, documents) of each block)."""
     tasks = (
         (str(folder / f"block-{index:05}"), block, settings, split_sentences)
-        for index, block in enumerate(documents.blocks(origins))
+        for index, block in enumerate(text_sources.blocks(origins))
     )
     sizes = [source.size for source in origins]
-    total = blocks.Counts(0, 0, 0, 0, 0)
+    total = token_blocks.Counts(0, 0, 0, 0, 0)
     places = []
     try:
         with bars("tokens", "B", None if None in sizes else sum(sizes)) as bar:
             for path, counts in workers.in_order(_block, tasks, num_workers):
                 places.append((path, counts.documents))
-                total = blocks.Counts(*map(sum, zip(total, counts)))
+                total = token_blocks.Counts(*map(sum, zip(total, counts)))
                 bar.update(counts.bytes)
     except ValueError:
         # Text that is mended is other text: nothing here could be used.
@@ -166,9 +168,9 @@ def _block(path, block, settings, split_sentences) -> tuple:
     """Tokenizes a block if that was not done; (its file, its counts)."""
     record, content = pathlib.Path(f"{path}.json"), f"{path}.npy"
     done = _read(record, _Block)
-    if done and blocks.holds(content, done["documents"]):
-        return content, _counts(blocks.Counts, done)
-    counts = blocks.write(
+    if done and token_blocks.holds(content, done["documents"]):
+        return content, _counts(token_blocks.Counts, done)
+    counts = token_blocks.write(
         content,
         block,
         settings.vocab_file,
@@ -205,7 +207,9 @@ def _all_whole(prefix: str, made: list[dict]) -> bool:
     return all(map(_whole, paths, made))
 
 
-def _num_shards(asked: int | None, text: blocks.Counts, origins, folder) -> int:
+def _num_shards(
+    asked: int | None, text: token_blocks.Counts, origins, folder
+) -> int:
     """How many shards, at least two documents in each."""
     most = text.documents // 2
     if asked is None and most:
@@ -213,7 +217,7 @@ def _num_shards(asked: int | None, text: blocks.Counts, origins, folder) -> int:
     if asked is not None and asked <= most:
         return asked
     shutil.rmtree(folder)
-    names = documents.names(origins)
+    names = text_sources.names(origins)
     if not text.documents:
         raise ValueError(f"{names}: there is no text in it.")
     if text.documents == 1:

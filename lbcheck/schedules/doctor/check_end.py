@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from lbcheck.schedules import pieces
-from lbcheck.schedules.case import Case
-from lbcheck.schedules.case import End
-from lbcheck.schedules.case import whole_ratio
-from lbcheck.schedules.findings import ERROR
-from lbcheck.schedules.findings import NOTE
-from lbcheck.schedules.findings import Finding
+from lbcheck.schedules.doctor import segments
+from lbcheck.schedules.doctor.evidence import Case
+from lbcheck.schedules.doctor.evidence import End
+from lbcheck.schedules.doctor.evidence import whole_ratio
+from lbcheck.schedules.doctor.findings import ERROR
+from lbcheck.schedules.doctor.findings import NOTE
+from lbcheck.schedules.doctor.findings import Finding
 
 _FAR = 16
 """How many runs beyond the run the schedule's own end is looked for."""
@@ -87,7 +87,7 @@ def end_of_run(case: Case) -> list[Finding]:
     final = case.end.rate if case.end else 0.0
     offset = None
     if final < 0.5 * case.highest:
-        offset = pieces.decay_end_offset(
+        offset = segments.decay_end_offset(
             case.steps, case.rates, case.total, min(final, case.rates[-1])
         )
     if offset == 1 and case.end and case.end.step > case.total:

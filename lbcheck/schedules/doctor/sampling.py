@@ -15,7 +15,7 @@ import numpy as np
 
 from lbcheck.schedules import arrays
 from lbcheck.schedules import base
-from lbcheck.schedules import log_files
+from lbcheck.schedules.doctor import log_files
 from lbcheck.support import errors
 from lbcheck.support import schema
 

@@ -1,10 +1,10 @@
 """Figures of the search: best so far, targets, rates by weight decay."""
 
-from lbcheck.report import drawing
-from lbcheck.report.figure import Figure
-from lbcheck.report.figure import competitive
-from lbcheck.report.figure import is_wide
-from lbcheck.report.figure import part_panels
+from lbcheck.report.figures import drawing
+from lbcheck.report.figures.figure import Figure
+from lbcheck.report.figures.figure import competitive
+from lbcheck.report.figures.figure import is_wide
+from lbcheck.report.figures.figure import part_panels
 from lbcheck.report.tables import metric
 
 _MARKERS = ("o", "s", "^", "D")

@@ -1,12 +1,12 @@
-"""An update in tf_keras; see updates.py."""
+"""An update in tf_keras; see accumulated_step.py."""
 
 import tensorflow as tf
 import tf_keras
 
-from lbcheck.training import updates
+from lbcheck.training.backends import accumulated_step
 
 
-class Update(updates.Update):
+class Update(accumulated_step.Update):
     """The train function of a tf_keras model.
 
     Args:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lbcheck.report import drawing
-from lbcheck.report.figure import Figure
-from lbcheck.report.figure import limits
+from lbcheck.report.figures import drawing
+from lbcheck.report.figures.figure import Figure
+from lbcheck.report.figures.figure import limits
 from lbcheck.report.tables import number
 
 _MOST_LINES = 60

@@ -1,18 +1,26 @@
-"""The schedule doctor: finds the bugs in anybody's learning rate schedule."""
+"""The schedule doctor: finds the bugs in anybody's learning rate schedule.
+
+sampling     the rates: of a schedule, given, or read from a log
+log_files    logs of learning rates as loggers write them
+segments     where the rates jump, and what they do on either side
+evidence     what the checks look at
+check_*      the checks: values and warm-up, jumps, end, the log's steps
+findings     what is said, as text, JSON and a figure
+"""
 
 from typing import Any
 
 import numpy as np
 
 from lbcheck.schedules import base
-from lbcheck.schedules import endings
-from lbcheck.schedules import findings
-from lbcheck.schedules import jumps
-from lbcheck.schedules import logs
-from lbcheck.schedules import pieces
-from lbcheck.schedules import sampling
-from lbcheck.schedules import starts
-from lbcheck.schedules.case import Case
+from lbcheck.schedules.doctor import check_end
+from lbcheck.schedules.doctor import check_jumps
+from lbcheck.schedules.doctor import check_log
+from lbcheck.schedules.doctor import check_warmup
+from lbcheck.schedules.doctor import findings
+from lbcheck.schedules.doctor import sampling
+from lbcheck.schedules.doctor import segments
+from lbcheck.schedules.doctor.evidence import Case
 
 
 def examine(
@@ -86,10 +94,10 @@ def examine(
             f"examine: `phase_starts` must be below total_steps={total_steps}, "
             f"received {phase_starts!r}."
         )
-    found = starts.values(samples)
+    found = check_warmup.values(samples)
     if not found or np.any(samples.rates[np.isfinite(samples.rates)] > 0):
         case = _case(
-            _inside(starts.usable(samples), total_steps),
+            _inside(check_warmup.usable(samples), total_steps),
             total_steps,
             peak_rate,
             warmup_steps,
@@ -97,7 +105,7 @@ def examine(
             phase_starts,
             _configured_peak(schedule),
         )
-        for room in (starts, jumps, endings, logs):
+        for room in (check_warmup, check_jumps, check_end, check_log):
             for check in room.CHECKS:
                 found.extend(check(case))
     found = _once(found)
@@ -169,7 +177,7 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
             "examine: at least 4 rates before `total_steps` are needed, "
             f"received {np.count_nonzero(inside)} with total_steps={total!r}."
         )
-    found = pieces.find_jumps(steps[inside], rates[inside], warmup)
+    found = segments.find_jumps(steps[inside], rates[inside], warmup)
     return Case(
         samples=samples,
         steps=steps[inside],
@@ -181,8 +189,8 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
         phase_starts=phase_starts,
         configured_peak=configured,
         jumps=found,
-        rise=pieces.find_warmup(steps[inside], rates[inside], found),
-        end=endings.own_end(samples, total),
+        rise=segments.find_warmup(steps[inside], rates[inside], found),
+        end=check_end.own_end(samples, total),
     )
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from lbcheck.schedules import pieces
-from lbcheck.schedules.case import Case
-from lbcheck.schedules.case import whole_ratio
-from lbcheck.schedules.findings import ERROR
-from lbcheck.schedules.findings import NOTE
-from lbcheck.schedules.findings import Finding
+from lbcheck.schedules.doctor import segments
+from lbcheck.schedules.doctor.evidence import Case
+from lbcheck.schedules.doctor.evidence import whole_ratio
+from lbcheck.schedules.doctor.findings import ERROR
+from lbcheck.schedules.doctor.findings import NOTE
+from lbcheck.schedules.doctor.findings import Finding
 
 _ROUNDING = 1e-6
 """Part of the highest rate by which float32 may miss 0."""
@@ -230,7 +230,7 @@ def _next(case) -> float:
     index = case.rise.index
     if index < 2:
         return 0.0
-    limit = pieces.heading(
+    limit = segments.heading(
         case.steps, case.rates, min(index + 1, len(case.steps) - 1)
     )
     return limit or 0.0

@@ -5,8 +5,8 @@ A table is a list of flat rows; a figure draws what a table holds.
 
 import numpy as np
 
-from lbcheck.report.search_tables import of
-from lbcheck.report.search_tables import value
+from lbcheck.report.rows.search import of
+from lbcheck.report.rows.search import value
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbcheck.schedules import pieces
-from lbcheck.schedules import sampling
+from lbcheck.schedules.doctor import sampling
+from lbcheck.schedules.doctor import segments
 
 SMALLEST_RATIO = 2
 LARGEST_RATIO = 64
@@ -51,8 +51,8 @@ class Case(NamedTuple):
     steps_per_epoch: int | None
     phase_starts: tuple[int, ...]
     configured_peak: float | None
-    jumps: list[pieces.Jump]
-    rise: pieces.Warmup | None
+    jumps: list[segments.Jump]
+    rise: segments.Warmup | None
     end: End | None
 
     @property
@@ -90,7 +90,7 @@ class Case(NamedTuple):
         index = int(np.searchsorted(self.steps, self.warmup))
         if index >= len(self.steps):
             return None
-        limit = pieces.heading(self.steps, self.rates, index)
+        limit = segments.heading(self.steps, self.rates, index)
         if limit is None or abs(limit / self.peak - 1) > 1e-3:
             return None
         return limit

@@ -261,9 +261,9 @@ class Engine:
 def make(options) -> Engine:
     """The engine that `options.keras` asks for."""
     if options.keras == "tf_keras":
-        from lbcheck.training.tf_keras_engine import TFKerasEngine
+        from lbcheck.training.backends.tf_keras import TFKerasEngine
 
         return TFKerasEngine(options)
-    from lbcheck.training import keras3_engine
+    from lbcheck.training.backends import keras3
 
-    return keras3_engine.make(options)
+    return keras3.make(options)

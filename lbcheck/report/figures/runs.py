@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from lbcheck.report import drawing
-from lbcheck.report.figure import Figure
-from lbcheck.report.figure import competitive
-from lbcheck.report.figure import part_panels
-from lbcheck.report.figure import short
+from lbcheck.report.figures import drawing
+from lbcheck.report.figures.figure import Figure
+from lbcheck.report.figures.figure import competitive
+from lbcheck.report.figures.figure import part_panels
+from lbcheck.report.figures.figure import short
 from lbcheck.report.tables import metric
 
 

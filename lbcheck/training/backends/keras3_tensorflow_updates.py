@@ -1,12 +1,12 @@
-"""An update in Keras 3 on TensorFlow; see updates.py."""
+"""An update in Keras 3 on TensorFlow; see accumulated_step.py."""
 
 import tensorflow as tf
 
-from lbcheck.training import keras3_updates
-from lbcheck.training import updates
+from lbcheck.training.backends import accumulated_step
+from lbcheck.training.backends import keras3_updates
 
 
-class Update(updates.Update):
+class Update(accumulated_step.Update):
     """The train function of a Keras 3 model on TensorFlow."""
 
     def _native(self, variable):

@@ -4,10 +4,10 @@ import tensorflow as tf
 import tf_keras
 
 from lbcheck import tf_keras as optimizers
-from lbcheck.training import engines
 from lbcheck.training import strategy
 from lbcheck.training import streams
-from lbcheck.training import tf_keras_updates
+from lbcheck.training.backends import engines
+from lbcheck.training.backends import tf_keras_updates
 
 
 class TFKerasEngine(engines.Engine):

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from lbcheck.schedules import pieces
-from lbcheck.schedules.case import Case
-from lbcheck.schedules.findings import ERROR
-from lbcheck.schedules.findings import NOTE
-from lbcheck.schedules.findings import Finding
+from lbcheck.schedules.doctor import segments
+from lbcheck.schedules.doctor.evidence import Case
+from lbcheck.schedules.doctor.findings import ERROR
+from lbcheck.schedules.doctor.findings import NOTE
+from lbcheck.schedules.doctor.findings import Finding
 
 _LEAST_GAP = 2e-3
 """Smallest difference between two rates that is reported, relative."""
@@ -27,7 +27,7 @@ def jumps(case: Case) -> list[Finding]:
             found.append(_jump_finding(jump, "falls"))
         elif not down and _is_cut_short(jump):
             found.append(_jump_finding(jump, "leaps up"))
-        elif down and pieces.RISING not in sides:
+        elif down and segments.RISING not in sides:
             steps_down.append(jump)
         else:
             restarts.append(jump)
@@ -84,13 +84,13 @@ def _is_defect(case, jump) -> bool:
     if len(case.rates) - jump.index < 4:
         # A decay of three updates may be that steep.
         return False
-    if jump.left == pieces.RISING:
+    if jump.left == segments.RISING:
         # A sawtooth or a new phase falls back to where it rose from.
         rise = case.rates[: jump.index]
-        again = jump.right == pieces.RISING and jump.after <= 0.1 * rise.max()
+        again = jump.right == segments.RISING and jump.after <= 0.1 * rise.max()
         return not again and not _one_of_equal_steps(case, jump)
     # A plateau or a decay that goes on elsewhere; steps end on plateaus.
-    return jump.right == pieces.FALLING and not _decays_in_steps(case)
+    return jump.right == segments.FALLING and not _decays_in_steps(case)
 
 
 def _one_of_equal_steps(case, jump) -> bool:
@@ -102,7 +102,7 @@ def _one_of_equal_steps(case, jump) -> bool:
 
 def _is_cut_short(jump) -> bool:
     """Whether a warm-up leaps to its peak; three updates show no shape."""
-    rising = jump.left == pieces.RISING != jump.right
+    rising = jump.left == segments.RISING != jump.right
     return rising and jump.samples > 3
 
 
@@ -114,9 +114,9 @@ def _decays_in_steps(case) -> bool:
 def _jump_finding(jump, verb):
     size = abs(jump.change) * 100
     place = {
-        pieces.RISING: "the moment warm-up ends",
-        pieces.FLAT: "at the end of a plateau",
-        pieces.FALLING: "in the middle of the decay",
+        segments.RISING: "the moment warm-up ends",
+        segments.FLAT: "at the end of a plateau",
+        segments.FALLING: "in the middle of the decay",
     }[jump.left]
     return Finding(
         "jump",
@@ -170,7 +170,7 @@ def decay_during_warmup(case: Case) -> list[Finding]:
     end, final = case.total, 0.0
     if case.end is not None and case.end.step > rise.steps:
         end, final = case.end
-    start = pieces.decay_at_start(
+    start = segments.decay_at_start(
         case.steps[part], case.rates[part], end, min(final, case.rates[-1])
     )
     if start is None:
@@ -192,8 +192,8 @@ def decay_during_warmup(case: Case) -> list[Finding]:
             continue
         found = [_hidden_decay(step, shown, top)]
         if (top, step) in hidden:
-            ends = (pieces.RISING, pieces.FALLING)
-            jump = pieces.Jump(part.start, step, top, shown, *ends, 0)
+            ends = (segments.RISING, segments.FALLING)
+            jump = segments.Jump(part.start, step, top, shown, *ends, 0)
             found.insert(0, _jump_finding(jump, "falls"))
         return found
     return []
@@ -211,7 +211,7 @@ def _hidden_limits(case):
         return []
     limits = []
     for last in (index, index + 1):
-        limit = pieces.heading(case.steps, case.rates, last)
+        limit = segments.heading(case.steps, case.rates, last)
         if limit is None:
             continue
         rise = limit - case.rates[last - 1]
@@ -250,9 +250,9 @@ def told_peak(case: Case) -> list[Finding]:
     one_update = 1.5 * abs(shown[1] - shown[0])
     if limit - shown[0] < max(_LEAST_GAP * limit, one_update):
         return []
-    ends = (pieces.RISING, pieces.FALLING)
+    ends = (segments.RISING, segments.FALLING)
     step = int(case.steps[index])
-    jump = pieces.Jump(index, step, limit, float(shown[0]), *ends, 0)
+    jump = segments.Jump(index, step, limit, float(shown[0]), *ends, 0)
     return [_jump_finding(jump, "falls")]
 
 

@@ -9,7 +9,7 @@ import time
 import tqdm
 
 from lbcheck.support import event_file
-from lbcheck.training import engines
+from lbcheck.training.backends import engines
 
 
 class Diverged(Exception):

@@ -1,4 +1,4 @@
-"""An update of several microbatches in Keras 3 on JAX; see updates.py.
+"""An update of several microbatches in Keras 3 on JAX; see accumulated_step.py.
 
 Keras's state is four lists of arrays: weights, other variables, the
 optimizer's and the metrics'. The floating ones of the others are statistics.
@@ -6,7 +6,7 @@ optimizer's and the metrics'. The floating ones of the others are statistics.
 
 import jax
 
-from lbcheck.training import keras3_updates
+from lbcheck.training.backends import keras3_updates
 
 
 class Update:

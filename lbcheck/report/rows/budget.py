@@ -2,7 +2,7 @@
 
 import math
 
-from lbcheck.report.search_tables import of
+from lbcheck.report.rows.search import of
 
 
 def budget(study, records) -> list[dict]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bert import text
 from bert import tokenization
-from bert.pretraining_data import documents
+from bert.pretraining_data import text_sources
 from lbcheck.support import files
 
 
@@ -36,7 +36,7 @@ def tokenizer(vocab_file: str, lower_case: bool) -> tokenization.Tokenizer:
 
 def write(
     path: str,
-    block: list[documents.Piece],
+    block: list[text_sources.Piece],
     vocab_file: str,
     lower_case: bool,
     split_sentences: bool,
@@ -58,7 +58,7 @@ def write(
             del sentences[:], ids[:]
 
     for piece in block:
-        for line in documents.lines(piece):
+        for line in text_sources.lines(piece):
             if not line:
                 end_document()
             parts = text.split_sentences(line) if split_sentences else (line,)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lbcheck.report import drawing
+from lbcheck.report.figures import drawing
 from lbcheck.study.formats import PARTS
 
 _LONGEST_LABEL = 16

@@ -7,7 +7,7 @@ import numpy as np
 
 from lbcheck import keras3 as optimizers
 from lbcheck.optimizers import selection
-from lbcheck.training import engines
+from lbcheck.training.backends import engines
 
 
 class Keras3Engine(engines.Engine):
@@ -88,7 +88,7 @@ class Keras3Engine(engines.Engine):
                 f"tensorflow or jax, not on {backend}; leave it out, or set "
                 "the environment variable KERAS_BACKEND."
             )
-        from lbcheck.training import keras3_jax_updates
+        from lbcheck.training.backends import keras3_jax_updates
 
         self._update = keras3_jax_updates.Update(
             self.model, self.layout.microbatches
@@ -132,7 +132,7 @@ class Keras3TensorFlowEngine(Keras3Engine):
         return streams.dataset(*arguments)
 
     def _install(self):
-        from lbcheck.training import keras3_tensorflow_updates
+        from lbcheck.training.backends import keras3_tensorflow_updates
 
         self._update = keras3_tensorflow_updates.Update(
             self.model, self.layout.microbatches
