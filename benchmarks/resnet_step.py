@@ -26,7 +26,10 @@ from absl import flags
 
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Images a step.", 1)
 _GHOST = flags.DEFINE_integer(
-    "virtual_batch_size", None, "Of our model; default: one group a batch.", 1
+    "virtual_batch_size",
+    None,
+    "Examples of a ghost batch in our model; unset: the whole batch.",
+    1,
 )
 _PRECISION = flags.DEFINE_enum(
     "mixed_precision", None, ["bfloat16", "float16"], "Compute type."
@@ -34,7 +37,9 @@ _PRECISION = flags.DEFINE_enum(
 _IMAGE = flags.DEFINE_integer("image_size", 224, "Pixels.", 32)
 _STEPS = flags.DEFINE_integer("steps", 4, "Steps a round.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed rounds.", 1)
-_VERSION = flags.DEFINE_enum("version", "1.5", ["1.5", "1.0"], "Of ours.")
+_VERSION = flags.DEFINE_enum(
+    "version", "1.5", ["1.5", "1.0"], "Version of our ResNet-50."
+)
 _PEERS = flags.DEFINE_list(
     "peers", ["applications", "garden"], "Models to compare with."
 )

@@ -41,7 +41,9 @@ from bert import squad_data
 from bert import tokenization
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each.", 1)
-_COPIES = flags.DEFINE_list("copies", ["1", "8"], "Of the set, for memory.")
+_COPIES = flags.DEFINE_list(
+    "copies", ["1", "8"], "Copies of the data set, for memory."
+)
 
 
 def data(*parts):

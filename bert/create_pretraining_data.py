@@ -79,7 +79,7 @@ _count(
     upper_bound=shards.MOST_PASSES,
 )
 flags.DEFINE_integer(
-    "seed", 12345, "Of all choices, >= 0.", 0, 2**63 - 1, **_own
+    "seed", 12345, "Seed of all random choices, >= 0.", 0, 2**63 - 1, **_own
 )
 _count(
     "num_shards",

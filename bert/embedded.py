@@ -155,7 +155,7 @@ def records(
 
     Args:
         made: What `corpus` returned.
-        name: Of the phase; the files begin with it.
+        name: Name of the phase; the file names begin with it.
         max_seq_length, max_predictions_per_seq, dupe_factor, seed: As the
             flags of `bert.create_pretraining_data`.
 

@@ -1,4 +1,4 @@
-"""What the second phase takes over from the first, done and told."""
+"""What the second phase takes over from the first: done, and listed."""
 
 import numpy as np
 

@@ -175,7 +175,7 @@ def parser(records: Records, paths: list[str], settings: dict):
     Args:
         records: What `find` returned.
         paths: Those of its files that names of records count from.
-        settings: Of the model, what `bert.models.config` returned.
+        settings: The model's configuration, as `bert.models.config` returned.
 
     Returns:
         Function of tensors (names, serialized examples): (inputs, labels) of

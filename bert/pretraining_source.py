@@ -26,9 +26,9 @@ class Source:
     Args:
         train: What `pretraining_records.find` returned.
         validation: The same of held-out records, or None.
-        settings: Of the model, what `bert.models.config` returned.
+        settings: The model's configuration, as `bert.models.config` returned.
         batch_size: Examples of one update, over all replicas.
-        seed: Of the order, at least 0.
+        seed: Seed of the order, at least 0.
         num_selection: How many training examples are evaluated, at most.
 
     Attributes:

@@ -80,7 +80,7 @@ class Questions:
 
     @functools.cached_property
     def tokenizer(self) -> tokenization.Tokenizer:
-        """Of the vocabulary."""
+        """The tokenizer of --vocab_file."""
         return tokenization.Tokenizer(
             settings.vocab_file(FLAGS), FLAGS.lower_case
         )
@@ -92,7 +92,7 @@ class Questions:
 
     @functools.cached_property
     def settings(self) -> dict:
-        """Of the encoder."""
+        """The configuration of the encoder."""
         if FLAGS.bert_config:
             tokens = len(self.tokenizer.vocab)
             return settings.architecture(FLAGS.bert_config, tokens)

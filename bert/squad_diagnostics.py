@@ -75,7 +75,7 @@ def of_vocabulary(tokenizer, vocab_size: int, vocab_file: str) -> list[str]:
 
     Args:
         tokenizer: `bert.tokenization.Tokenizer`.
-        vocab_size: Of the encoder.
+        vocab_size: Number of tokens that the encoder has embeddings for.
         vocab_file: For messages.
 
     Raises:

@@ -13,7 +13,7 @@ class Source:
 
     Args:
         features: `bert.squad_data.Features`, made for training.
-        seed: Of the order, at least 0.
+        seed: Seed of the order, at least 0.
     """
 
     parts = ()

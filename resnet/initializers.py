@@ -15,7 +15,7 @@ class VarianceScaling:
 
     Args:
         seed: Whole number, at least 0.
-        name: Of the variable; another name, other numbers.
+        name: Name of the variable; another name gives other numbers.
         scale: Above 0.
         distribution: "truncated_normal" (cut at two standard deviations of
             the uncut normal, as Keras and flax do) or "uniform".
@@ -62,7 +62,7 @@ class Normal:
 
     Args:
         seed: Whole number, at least 0.
-        name: Of the variable; another name, other numbers.
+        name: Name of the variable; another name gives other numbers.
         stddev: At least 0.
     """
 

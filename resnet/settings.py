@@ -190,7 +190,7 @@ def model(flag_values: flags.FlagValues, keras, source):
 
 
 def model_settings(flag_values: flags.FlagValues) -> dict:
-    """What `resnet.models.build` is told besides name, data and seed."""
+    """Arguments of `resnet.models.build`, apart from name, data and seed."""
     given = flag_usage.given(flag_values, (*_MODEL, "l2", "l2_on"))
     if "resnet_version" in given:
         given["version"] = given.pop("resnet_version")

@@ -466,7 +466,7 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         ([f"--workload={WORKLOAD}:broken"], "no such loss"),
         ([f"--workload={WORKLOAD}:too_short"], "batch_size=512 is more"),
         (["--metric=auc"], "no 'auc'"),
-        (["--arms=nesterov"], "two arms or more"),
+        (["--arms=nesterov"], "at least two arms"),
         (["--arms=lars,lars"], "Several arms are called lars"),
         (["--arms=lars,sdg"], "'sdg'"),
         (["--trials=0"], "--trials"),

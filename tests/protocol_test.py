@@ -365,8 +365,8 @@ def test_cut_to_common():
     assert of(kept, "nesterov", "confirm") == []
     assert note == (
         "Unequal numbers of search trials (nesterov 8, lars 4): every arm is "
-        "cut to its first 3. The confirming runs of nesterov are of a later "
-        "point and are left out."
+        "cut to its first 3. The confirming runs of nesterov used a later "
+        "trial's hyperparameters and are left out."
     )
 
 

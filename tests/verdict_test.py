@@ -745,7 +745,7 @@ def test_what_seeds_do_not_vary_is_said():
         for note in verdict.decide(study, confirmed(study, runs)).notes
         if "400 validation examples" in note
     ]
-    assert "0.98 over so many is 0.007." in said
+    assert "0.98 over that many examples is 0.007." in said
     assert "selected" in said
     study["selection"] = "training"
     study["metric"]["name"] = "score"

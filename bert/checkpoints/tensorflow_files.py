@@ -25,8 +25,8 @@ _OF_TRAINING = ("adam_m", "adam_v", "global_step", "lamb_m", "lamb_v")
 def prefix(path: str) -> str | None:
     """What TensorFlow calls the checkpoint at `path`, if there is one.
 
-    Of several in a folder it is the one that its file `checkpoint` names, which
-    may name none elsewhere.
+    Where a folder holds several, it is the one that the folder's file
+    `checkpoint` names; that may not name one elsewhere.
 
     Raises:
         ValueError: A folder holds several, and no such file.

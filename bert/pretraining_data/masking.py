@@ -53,7 +53,8 @@ def features(
             predicted, in (0, 1].
         whole_word_masking: Never divide a word; one that would be too much
             is left out.
-        generator: Of all choices; only its uniform numbers are drawn.
+        generator: Random generator of all choices; only uniform numbers are
+            drawn.
 
     Returns:
         {feature: matrix}, with the original's names.

@@ -58,7 +58,7 @@ def lay_out(
         short_seq_prob: Chance of a shorter target length, drawn once for a
             document and duplication.
         dupe_factor: How often each document is gone through, >= 1.
-        generator: Of all choices.
+        generator: Random generator of all choices.
     """
     rows = array("q")
     for _ in range(dupe_factor):

@@ -92,7 +92,7 @@ def write(
         path: The TFRecord file.
         part: Where it is until it is whole, on the same disk.
         shard: Index of the shard.
-        num_shards: Of the corpus.
+        num_shards: Shards of the whole corpus.
         sources: (file, number of documents) of each block, in order.
         settings: As above.
     """

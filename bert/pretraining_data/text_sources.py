@@ -45,7 +45,7 @@ class Piece(NamedTuple):
     """Successive lines of a source.
 
     Args:
-        name: Of the source.
+        name: Name of the source.
         line: Number of the first line, from 1.
         data: The lines.
     """

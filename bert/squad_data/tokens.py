@@ -34,11 +34,11 @@ class Tokens(NamedTuple):
     """The tokens of a data set.
 
     Attributes:
-        ids: Of all contexts, end to end.
+        ids: Token ids of all contexts, end to end.
         begins: Where each token begins in its context, in characters.
         ends: Where it ends.
         lengths: Tokens of each context.
-        question_ids: Of all questions, end to end.
+        question_ids: Token ids of all questions, end to end.
         question_lengths: Tokens of each question.
         answers: First and last token of each question's first answer that
             stands at its offset, two numbers a question; -1 where there is

@@ -36,11 +36,10 @@ class Features:
     Attributes:
         max_seq_length: Tokens of a window, padding included.
         windows: Where they lie.
-        questions: Of each window, the index of its question (windows,);
-            ascending.
-        start_positions: Of each window, where the first token of the answer
-            stands in it, int32 (windows,); 0, that is [CLS], where the window
-            does not hold the whole answer.
+        questions: Index of each window's question (windows,); ascending.
+        start_positions: Position of the answer's first token in each window,
+            int32 (windows,); 0, that is [CLS], where the window does not hold
+            the whole answer.
         end_positions: The last token of the answer, the same.
         diagnostics: {name: number} of "questions", "windows",
             "truncated_questions" (longer than max_query_length),
@@ -187,7 +186,7 @@ def features(
 
     Args:
         dataset: The questions.
-        tokenizer: Of the encoder's vocabulary.
+        tokenizer: Tokenizer of the encoder's vocabulary.
         max_seq_length: Tokens of a window, at least max_query_length + 4.
         doc_stride: Tokens of the context from one window to the next, >= 1.
         max_query_length: Tokens of a question beyond which it is cut, >= 1.

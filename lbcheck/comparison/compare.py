@@ -16,8 +16,8 @@ class Comparison:
 
     Args:
         folder: Where `lbcheck compare` or `lbcheck.compare` wrote.
-        news: What is said besides, such as which trials are of an earlier
-            call.
+        news: Further information to print, such as which trials an earlier
+            call ran.
 
     Attributes:
         verdict: Prints as the answer, such as "not needed" or "undecided (4
@@ -37,7 +37,7 @@ class Comparison:
         self.report_path = pathlib.Path(folder) / report.PAGE
 
     def table(self) -> str:
-        """What each arm reached, with its best point and budget, as text."""
+        """Each arm's result, best hyperparameters and budget, as text."""
         from lbcheck.report import page_tables
         from lbcheck.report import results
 
@@ -92,9 +92,10 @@ def compare(
 ) -> Comparison:
     """Says whether a layer-wise optimizer is needed for a model of yours.
 
-    Every arm is searched with the same number of trials, its best point runs
-    again with fresh seeds, and medians over the seeds are compared. The same
-    call goes on where it was stopped. Random state is left as it was.
+    Every arm is searched with the same number of trials, its best
+    hyperparameters are run again with fresh seeds, and medians over the seeds
+    are compared. The same call goes on where it was stopped. The state of
+    random number generators is left as it was.
 
     Args:
         build_model: Function that returns a new Keras model of either Keras;
@@ -107,37 +108,41 @@ def compare(
             dataset that shuffles gives every trial another order; made by a
             function of the seed, all arms get one.
         validation: The same, with an end; not a function of the seed.
-        batch_size: Examples of one update, at least 1.
-        steps: Updates of one trial, at least 1.
+        batch_size: Examples per update, at least 1.
+        steps: Updates per trial, at least 1.
         arms: At least two of: names of built-in arms, JSON files of arms,
             and `lbcheck.Arm`s.
-        trials: Points of its search space that each arm tries, at least 1.
-        refined_trials: Points more, of the space around the best one.
-        seeds: Runs of each arm's best point; from 6 on there are intervals.
-        metric: Name of what trials are judged by; None for the first metric
-            that the model is compiled with, or "loss".
-        mode: "max" or "min"; None to tell it by the metric's name.
-        margin: Difference of the metric that does not matter to you, above
+        trials: Trials of each arm's broad search, at least 1.
+        refined_trials: Further trials of each arm, in a refined search around
+            the best one.
+        seeds: Runs of each arm's best hyperparameters, each with a fresh
+            seed; intervals need at least 6.
+        metric: Name of the metric that trials are judged by; None for the
+            first one that the model is compiled with, or "loss".
+        mode: "max" or "min"; None to infer it from the metric's name.
+        margin: Smallest difference of the metric that matters to you, above
             0. None: 0.005 for metrics between 0 and 1.
         target: Value of the metric to reach, or None.
-        selection: "validation" or "training": what selects an arm's point.
-        seed: Of points, weights and the order of the data, at least 0.
+        selection: "validation" or "training": the data whose metric selects
+            an arm's best trial.
+        seed: Seed of the search, the initial weights and the order of the
+            data, at least 0.
         output_dir: Folder of the study and its report.
         storage: URL of a database that workers share; None: a file in
             `output_dir`.
-        threads: That each worker computes with, at least 1; the same numbers
-            need the same. None: as many as this process does. TensorFlow
-            takes another number before its first operation only.
-        loss: For `compile`, where build_model returns an uncompiled model.
-        metrics: For `compile`, too.
-        name: What the report calls the study.
+        threads: Threads per worker, at least 1; bit-identical results need
+            the same number. None: as many as this process uses. TensorFlow
+            accepts another number before its first operation only.
+        loss: Loss for `compile`, if build_model returns an uncompiled model.
+        metrics: Metrics for `compile`, likewise.
+        name: Name of the study in the report.
 
     Returns:
         A `Comparison`.
 
     Raises:
-        TypeError, ValueError: What cannot be used, before anything is
-            written; the folder or storage holds another study.
+        TypeError, ValueError: An argument cannot be used (raised before
+            anything is written), or the folder or storage holds another study.
         FloatingPointError: Every trial of every arm diverged.
         lbcheck.support.errors.Unavailable: The storage, or another worker,
             is gone; the same call goes on.

@@ -4,10 +4,10 @@
     lbcheck compare --workload=my_module:function --output_dir=my_study
 
 The function returns an `lbcheck.Workload`. Every arm is searched with the
-same number of trials, its best point runs again with fresh seeds, and the
-answer is the first line of the report in the output folder. --dry_run says
-before what it takes. The same command goes on where it was stopped; given on
-other machines with the same --storage, they share the work.
+same number of trials, its best hyperparameters are run again with fresh
+seeds, and the answer is the first line of the report in the output folder.
+--dry_run estimates the time beforehand. The same command goes on where it was
+stopped; given on other machines with the same --storage, they share the work.
 
 Exit codes: 0 finished, 2 refused, 3 every trial diverged, 69 the storage or
 another worker is gone, 75 interrupted; after these two the same command goes
@@ -44,50 +44,68 @@ _TEXTS = {
         "URL of a database for several machines, such as "
         "postgresql://user@host/name; unset: a file in the output folder.",
     ),
-    "metric": (None, "What trials are judged by; unset: the workload's."),
-    "name": (None, "What the report calls the study; unset: the workload's."),
+    "metric": (
+        None,
+        "Metric that trials are judged by; unset: the workload's.",
+    ),
+    "name": (None, "Name of the study in the report; unset: the workload's."),
 }
 _COUNTS = {
-    "batch_size": (None, 1, "Examples of one update; unset: the workload's."),
-    "steps": (None, 1, "Updates of one trial; unset: the workload's."),
-    "trials": (Settings.trials, 1, "Points of its space that each arm tries."),
+    "batch_size": (None, 1, "Examples per update; unset: the workload's."),
+    "steps": (None, 1, "Updates per trial; unset: the workload's."),
+    "trials": (Settings.trials, 1, "Trials of each arm's broad search."),
     "refined_trials": (
         Settings.refined_trials,
         0,
-        "Points more of each arm, around its best one.",
+        "Further trials of each arm, in a refined search around its best one.",
     ),
-    "seeds": (Settings.seeds, 1, "Runs of each arm's best point."),
-    "seed": (Settings.seed, 0, "Of points, weights and the data's order."),
-    "num_workers": (1, 1, "Processes on this machine."),
+    "seeds": (
+        Settings.seeds,
+        1,
+        "Runs of each arm's best hyperparameters, each with a fresh seed.",
+    ),
+    "seed": (
+        Settings.seed,
+        0,
+        "Seed of the search, the initial weights and the order of the data.",
+    ),
+    "num_workers": (1, 1, "Worker processes on this machine."),
     "threads": (
         1,
         1,
-        "Threads of each process, on which the last bits of sums depend.",
+        "Threads per process; the last bits of sums depend on their number.",
     ),
 }
 _REALS = {
-    "margin": "Difference of the metric that does not matter to you.",
-    "target": "Value of the metric to reach.",
+    "margin": "Smallest difference of the metric that matters to you.",
+    "target": "Value of the metric to reach; the report counts the hits.",
 }
 _CHOICES = {
     "keras": (
         None,
         ["keras3", "tf_keras"],
-        "The Keras, where the workload's function leaves the choice.",
+        "Which Keras to use, if the workload's function leaves the choice.",
     ),
-    "mode": (None, ["max", "min"], "Whether the metric is best high or low."),
+    "mode": (
+        None,
+        ["max", "min"],
+        "Whether a high (max) or a low (min) metric is better.",
+    ),
     "selection": (
         Settings.selection,
         SELECTIONS,
-        "Data that selects an arm's best point.",
+        "Data whose metric selects each arm's best trial.",
     ),
 }
 _SWITCHES = {
-    "dry_run": (False, "Measure a few updates, say what it takes, and stop."),
+    "dry_run": (
+        False,
+        "Time a few updates, print how long the study would take, and stop.",
+    ),
     "progress": (True, "Show a progress bar."),
     "join": (
         False,
-        "Only work on a study that another process has begun and reports.",
+        "Only run trials of a study that another process began and reports.",
     ),
 }
 _OF_THE_CALL = ("dry_run", "format", "join", "num_workers", "progress")

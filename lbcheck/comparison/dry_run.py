@@ -42,7 +42,7 @@ def report(session, workers: int) -> str:
             "seeds",
             "steps",
             "examples",
-            "s a trial",
+            "seconds per trial",
             "hours",
         ],
         rows,
@@ -51,8 +51,8 @@ def report(session, workers: int) -> str:
     total = f"{session.protocol.total} trials, {hours:.2g} hours"
     if workers > 1:
         total += (
-            f" for one worker; {workers} workers on as many machines would "
-            f"take {hours / workers:.2g}, on one machine more"
+            f" for one worker; {workers} workers would take "
+            f"{hours / workers:.2g} on as many machines, longer on one"
         )
     return "\n".join(
         [
@@ -60,8 +60,9 @@ def report(session, workers: int) -> str:
             f"{facts['keras']} on {facts['backend']}, "
             f"{_count(facts['num_train'])} training and "
             f"{_count(facts['num_validation'])} validation examples, "
-            f"{study['steps']:,} updates of {study['batch_size']:,} a trial; "
-            f"{study['metric']['name']} ({study['metric']['mode']}).",
+            f"{study['steps']:,} updates of {study['batch_size']:,} examples "
+            f"per trial; {study['metric']['name']} "
+            f"({study['metric']['mode']}).",
             "",
             table,
             "",

@@ -85,7 +85,7 @@ class Session:
         one with a broken train_step, is taken back.
 
         Args:
-            folder: Of the study.
+            folder: Folder of the study.
             storage: URL for Optuna; None is a file in the folder.
 
         Raises:
@@ -222,7 +222,9 @@ class Session:
 def _by_name(arms):
     names = [arm.name for arm in arms]
     if len(arms) < 2:
-        raise ValueError(f"A comparison takes two arms or more, not {names}.")
+        raise ValueError(
+            f"A comparison needs at least two arms, received {names}."
+        )
     found = {}
     for name in names:
         if (
@@ -233,15 +235,15 @@ def _by_name(arms):
             raise ValueError(
                 f"An arm's name is up to 100 letters, digits and the signs "
                 "'_ .+-=(),' and begins with a letter or digit, since folders "
-                f"are called so; received {schema.shown(name)}."
+                f"are named after it; received {schema.shown(name)}."
             )
         # As disks that do not tell a from A, or one form of e-acute from the
         # other.
         plain = unicodedata.normalize("NFKC", name).casefold()
         if found.setdefault(plain, name) != name:
             raise ValueError(
-                f"Arms are called {found[plain]} and {name}, which some disks "
-                "do not tell apart."
+                f"Two arms are called {found[plain]} and {name}, names that "
+                "some disks do not distinguish."
             )
         if names.count(name) > 1:
             raise ValueError(f"Several arms are called {name}.")
@@ -278,5 +280,5 @@ def _all_diverged(done, path):
     return (
         f"All {len(done)} trials diverged, the first at update "
         f"{first['step']}{variable}: look for NaN in the data or the loss, "
-        f"or search lower rates. Every trial is in {path}."
+        f"or search lower learning rates. Every trial is in {path}."
     )

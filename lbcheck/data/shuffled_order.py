@@ -14,7 +14,7 @@ class Epochs:
 
     Args:
         count: Examples of an epoch, at least 1.
-        seed: Of the order, at least 0.
+        seed: Seed of the order, at least 0.
     """
 
     def __init__(self, count: int, seed: int):

@@ -123,7 +123,7 @@ def shuffle(dataset, seed, part):
     Dataset.shuffle itself also depends on tf.random.set_seed.
 
     Args:
-        dataset: Of tuples of tensors.
+        dataset: tf.data.Dataset of tuples of tensors.
         seed: At least 0.
         part: int64 tensor; what tells this dataset from others of the seed.
     """

@@ -90,12 +90,13 @@ def _parts(text):
 
 def _facts(results):
     study = results["study"]
+    trials = study["trials"] + study["refined_trials"]
     facts = [
         study["name"],
         f"batch size {number(study['batch_size'])}",
         f"{number(study['steps'])} steps",
         f"{len(study['arms'])} arms",
-        f"{number(study['trials'] + study['refined_trials'])} settings an arm",
+        f"{number(trials)} search trials per arm",
         f"{number(study['seeds'])} seeds",
     ]
     if study["margin"] is not None:
@@ -156,8 +157,8 @@ def _commands(study):
     texts = [
         Text(
             "Commands",
-            "The first runs the study again, the second rebuilds this page "
-            "from the records, in the study's folder.",
+            "The first command runs the study again. The second, given in the "
+            "study's folder, rebuilds this page from the records.",
             f"{command}\nlbcheck report .",
         )
     ]

@@ -39,7 +39,7 @@ def for_papers(results: dict) -> list[Table]:
 
 
 def arms(results) -> Table:
-    """What each arm reached, with which setting and after how many trials."""
+    """What each arm reached, with which hyperparameters and how many trials."""
     tables, target = results["tables"], results["study"]["target"]
     medians = {(row["arm"], row["part"]): row for row in tables["arms"]}
     rows = []
@@ -59,27 +59,26 @@ def arms(results) -> Table:
     caption = ""
     if medians:
         caption = (
-            f"Median {name} over the seeds of each arm's best setting, with "
-            "its 95 % interval. "
+            f"Median {name} over the seeds of each arm's best "
+            "hyperparameters, with its 95 % interval. "
         )
     if target is not None:
         caption += (
-            f"Target hits: seeds that end at {metric(target)} or better, the "
-            "95 % interval of that fraction, and the median step at which "
-            "they are first seen there. "
+            f"Target hits: how many seeds end at {metric(target)} or better, "
+            "the 95 % interval of that fraction, and the median step of the "
+            "first evaluation that shows it. "
         )
     return Table(
         "arms",
         "Arms",
-        f"{caption}Seeds and search trials: those that did not diverge, of "
-        "all.",
+        f"{caption}Seeds and search trials: how many of all did not diverge.",
         [
             "arm",
             *PARTS,
             *(["target hits"] if target is not None else []),
             "seeds",
             "search trials",
-            "best setting",
+            "best hyperparameters",
         ],
         rows,
     )
@@ -116,17 +115,16 @@ def _setting(rows):
 
 
 def pairs(results) -> Table:
-    """Each layer-wise arm beside each generic one, on both parts."""
+    """Each layer-wise arm compared with each generic one, on both parts."""
     study = results["study"]
     return Table(
         "pairs",
         "Layer-wise against generic",
-        f"How much better the layer-wise arm's {study['metric']['name']} is, "
-        "as the median of all differences between seeds, with its interval. "
-        "Then p-values: of being better at all, of being better by less than "
-        "the margin, and of differing by less than the margin. Last, the "
-        "probability that a seed of the layer-wise arm beats one of the "
-        "generic arm.",
+        f"How much better the layer-wise arm's {study['metric']['name']} is: "
+        "the median of all differences between seeds, with its interval. "
+        "Three one-sided p-values: better than 0, better by less than the "
+        "margin, equivalent within the margin. Last, the probability that a "
+        "seed of the layer-wise arm beats one of the generic arm.",
         [
             "pair",
             "on",
@@ -175,7 +173,7 @@ def _probability(row):
 
 
 def best_points(results) -> Table:
-    """The setting that each arm is judged by."""
+    """The hyperparameters that each arm is judged by."""
     rows = results["tables"]["best_points"]
     arms = [
         a for a in results["study"]["arms"] if any(r["arm"] == a for r in rows)
@@ -184,9 +182,9 @@ def best_points(results) -> Table:
     found = {(row["arm"], row["parameter"]): row["setting"] for row in rows}
     return Table(
         "best-points",
-        "Best settings",
-        f"By {results['study']['selection']} "
-        f"{results['study']['metric']['name']} of the search.",
+        "Best hyperparameters",
+        f"Each arm's search trial of best {results['study']['selection']} "
+        f"{results['study']['metric']['name']}.",
         ["hyperparameter", *arms],
         [
             [name, *(number(found.get((arm, name))) for arm in arms)]
@@ -203,8 +201,8 @@ def bins(results) -> Table:
     return Table(
         "bins",
         "Best rate at each weight decay",
-        "The rings of the figure above.",
-        ["arm", "weight decay or L2", "settings", "best rate", "validation"],
+        "One row for each ring in the figure above.",
+        ["arm", "weight decay or L2", "trials", "best rate", "validation"],
         [
             [
                 row["arm"],
@@ -226,7 +224,7 @@ def _span(low, high):
 
 
 def findings(results) -> Table:
-    """What the schedule doctor says of the schedules at the best points."""
+    """What the schedule doctor finds in the schedules of the best trials."""
     return Table(
         "findings",
         "Findings of the schedule doctor",

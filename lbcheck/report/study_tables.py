@@ -9,9 +9,8 @@ def spaces(results) -> Table:
     return Table(
         "spaces",
         "Search spaces",
-        "The volume is in decades for a logarithmic scale, the length of the "
-        "range for a linear one, and the number of values where these are "
-        "listed.",
+        "Volume: decades on a logarithmic scale, the length of the range on a "
+        "linear one, the number of values of a list.",
         ["arm", "hyperparameter", "range", "scale", "volume"],
         [
             [
@@ -89,8 +88,16 @@ def failures(results) -> Table:
         "failures",
         "Failures",
         "Trials that diverged: the first update without a finite loss, the "
-        "first variable that was not finite, and the setting.",
-        ["arm", "stage", "trial", "seed", "step", "variable", "setting"],
+        "first variable that was not finite, and the hyperparameters.",
+        [
+            "arm",
+            "stage",
+            "trial",
+            "seed",
+            "step",
+            "variable",
+            "hyperparameters",
+        ],
         [
             [
                 row["arm"],

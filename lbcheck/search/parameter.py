@@ -15,7 +15,7 @@ _SWITCHES = ("one_minus", "integer")
 _MOST_VALUES = 10_000
 STEPS = "steps"
 _LARGEST = 2**53
-"""Of whole numbers; above it, floating numbers skip some."""
+"""Largest whole number; above it, floating-point numbers skip some."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
 Metric = Annotated[float, Meta(ge=-LARGEST_METRIC, le=LARGEST_METRIC)]
 Amount = Annotated[float, Meta(ge=0, le=LARGEST_METRIC)]
 Value = Number | str | bool | None
-"""Of a hyperparameter."""
+"""Value of a hyperparameter."""
 Points = Annotated[int, Meta(ge=1, le=MOST_POINTS)]
 
 

@@ -41,7 +41,7 @@ class Ledger:
             for five times as long, it is given to another worker.
 
     Attributes:
-        url: Of the storage, to be shown: without password.
+        url: URL of the storage without its password, for messages.
         patience: Seconds for which the storage may be away. Each method
             waits so long for it, and then raises `Unavailable`.
 
@@ -298,7 +298,7 @@ class Ledger:
             return False
 
     def _fail_spare(self):
-        """Of trials that two workers put for one task, the first stays."""
+        """Keeps the first where two workers enqueued a trial for one task."""
         from optuna.trial import TrialState
 
         for place in self._places.values():

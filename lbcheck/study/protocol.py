@@ -1,14 +1,14 @@
 """Which trials a study consists of: a pure function of study and records.
 
-Every arm gets the same number of points of its own broad space; if asked for,
-the same number of points of a refined space around the best of them; and its
-best point is run again with fresh seeds, the same seeds for every arm. All
-search trials have one seed, thus the same initial weights and order of the
-data. Nado et al. 2021, Appendix D.
+Every arm gets the same number of trials in its own broad space; if asked for,
+the same number of trials in a refined space around the best of them; and its
+best hyperparameters are run again with fresh seeds, the same seeds for every
+arm. All search trials have one seed, thus the same initial weights and order
+of the data. Nado et al. 2021, Appendix D.
 
 Seeds are hashes of the study's seed and of what they are for: arms draw their
-points independently of one another, and studies of neighbouring seeds have no
-run in common.
+hyperparameters independently of one another, and studies of neighbouring seeds
+have no run in common.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lbcheck.study.study_folder import STAGES
 
 _REFINED_WIDTH = 0.3
-"""Of the broad space's width; three decades of a rate become about one."""
+"""Width of the refined space over the broad one: 3 decades become about 1."""
 _EVALUATIONS = 20
 _DIAGNOSTICS = 50
 _MOST_TRIALS = 100_000
@@ -129,7 +129,7 @@ class Protocol:
         }
 
     def _points(self, arm, stage, records):
-        """The stage's points; [] if every trial before it diverged."""
+        """The stage's hyperparameters; [] if every trial before diverged."""
         steps = self._study["steps"]
         seed = derived_seed(self._study["seed"], "points", arm)
         space, size = _space(self._study, arm), self._sizes[stage]
@@ -167,8 +167,8 @@ class Protocol:
             )
         if points is not None and self._sizes["refined"]:
             raise ValueError(
-                f"arm {arm!r}: a grid has no finer points; set refined_trials "
-                "to 0, or search ranges."
+                f"arm {arm!r}: a grid has no finer points to search; set "
+                "refined_trials to 0, or search ranges instead of lists."
             )
 
 
@@ -192,7 +192,7 @@ def score(study: dict, record: dict) -> float | None:
 def best(study: dict, records: list[dict], arm: str) -> dict | None:
     """The arm's best search trial, None if none is finished.
 
-    Of equals the one of the lower loss, and then the earliest.
+    Ties go to the trial with the lower loss, then to the earlier one.
     """
     found = [
         record
@@ -247,7 +247,7 @@ def cut_to_common(study: dict, records: list[dict]) -> Cut:
     """Cuts every arm to the first search trials that all arms have.
 
     Arms have unequal numbers of them when a study was interrupted. Confirming
-    runs of a point that is no longer its arm's best go as well. An arm all of
+    runs of a trial that is no longer its arm's best go as well. An arm all of
     whose trials diverged is not waited for.
 
     Returns:
@@ -280,8 +280,8 @@ def cut_to_common(study: dict, records: list[dict]) -> Cut:
     if stale:
         names = ", ".join(arm for arm in arms if arm in stale)
         note += (
-            f" The confirming runs of {names} are of a later point and are "
-            "left out."
+            f" The confirming runs of {names} used a later trial's "
+            "hyperparameters and are left out."
         )
     identities = {id(record) for record in kept}
     return Cut([r for r in records if id(r) in identities], note)

@@ -1,4 +1,4 @@
-"""What a study is told besides its workload and its arms."""
+"""Settings of a study, apart from its workload and its arms."""
 
 import dataclasses
 import math
@@ -14,18 +14,20 @@ class Settings:
     """How arms are tuned and compared; every arm gets the same.
 
     Args:
-        trials: Points of its search space that each arm tries, at least 1.
-        refined_trials: Points more, of the space around the best one.
-        seeds: Runs of each arm's best point, with fresh seeds, at least 1.
-        margin: Difference of the metric that does not matter to you, above
-            0 and in the metric's unit.
+        trials: Trials of each arm's broad search, at least 1.
+        refined_trials: Further trials of each arm, in a refined search around
+            the best one.
+        seeds: Runs of each arm's best hyperparameters, each with a fresh
+            seed, at least 1.
+        margin: Smallest difference of the metric that matters to you, above 0
+            and in the metric's unit.
         target: Value of the metric to reach, or None.
-        selection: Part of the data that selects points and seeds: one of
-            `SELECTIONS`.
-        seed: Of the points, the weights and the order of the data; at least
-            0.
-        threads: That each worker computes with, at least 1; None: as many as
-            this process does.
+        selection: Part of the data whose metric selects each arm's best
+            trial: one of `SELECTIONS`.
+        seed: Seed of the search, the initial weights and the order of the
+            data; at least 0.
+        threads: Threads per worker, at least 1; None: as many as this process
+            uses.
 
     Raises:
         ValueError: A number out of range or an unknown choice.
@@ -62,9 +64,11 @@ class Settings:
             if value is not None and not (
                 _is_number(value, numbers.Real) and math.isfinite(value)
             ):
-                raise ValueError(f"{name} must be a number, not {value!r}.")
+                raise ValueError(
+                    f"{name} must be a number, received {value!r}."
+                )
         if self.margin is not None and not self.margin > 0:
-            raise ValueError(f"margin must be above 0, not {self.margin}.")
+            raise ValueError(f"margin must be above 0, received {self.margin}.")
         if self.selection not in SELECTIONS:
             raise ValueError(
                 f"selection must be one of {SELECTIONS}, received "

@@ -32,7 +32,7 @@ def status(folder) -> dict:
     the ledger, so that it is quick and disturbs nobody.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
 
     Returns:
         {"name", "done": trials, "total": trials, "age": seconds since the

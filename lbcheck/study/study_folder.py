@@ -120,7 +120,7 @@ def read_trials(folder, study: dict) -> list[dict]:
     """The records of trials.jsonl in canonical order, checked; [] without it.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
         study: As `read` returns it.
 
     Raises:

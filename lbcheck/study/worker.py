@@ -69,7 +69,7 @@ class _Waiting:
 
         Args:
             running: {trial: since when} of what others train.
-            records: Of all done trials.
+            records: Records of all trials that are done.
         """
         now = time.monotonic()
         if running != self._trials:

@@ -26,7 +26,7 @@ def expanded(arguments: Sequence[str]) -> Arguments:
     """The arguments with those of flagfiles in the place of --flagfile.
 
     Args:
-        arguments: Of a command line, without the program.
+        arguments: Arguments of a command line, without the program.
 
     Raises:
         app.UsageError: A flagfile that cannot be read, is no flagfile or

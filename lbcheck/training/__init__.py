@@ -4,7 +4,7 @@ A program gives `run` its options, a function that builds a workload and a
 source of data; both Kerases train here, tf_keras also over many replicas.
 Importing this package imports no framework.
 
-options       what a run is told besides model and data
+options       options of a run, apart from model and data
 loop          from these to a finished record
 run_callback  measures, evaluates, saves and stops at the right update
 record        the folder of a run

@@ -1,4 +1,4 @@
-"""What a run is told besides its model and data, and how it may end."""
+"""Options of a run, apart from its model and data, and how it may end."""
 
 import dataclasses
 
@@ -22,7 +22,8 @@ class Options:
             once; divides its share of the batch. None: its whole share.
         evaluation_batch_size: Examples over all replicas at once in
             evaluation. None: what one pass of training takes.
-        seed: Of the data's order and of all randomness; at least 0.
+        seed: Seed of the data's order and of all other randomness; at least
+            0.
         log_every: Updates between two lines of measurements, which is also
             how late non-finite numbers stop the run.
         evaluate_every: Updates between two evaluations, a multiple of

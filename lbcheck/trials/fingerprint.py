@@ -156,7 +156,7 @@ def _finite(value):
 
 
 def _bits(model):
-    """Of the numbers that the model computes with, at least."""
+    """Bits of the narrowest type that the model computes in: 16 or 32."""
     kinds = {str(layer.compute_dtype) for layer in _with_dtype(model)}
     return 16 if kinds & {"float16", "bfloat16"} else 32
 
@@ -167,7 +167,7 @@ def _with_dtype(model):
 
 
 def _data(feed):
-    """Of arrays digests of all; of a stream what its batches hold."""
+    """Digests of arrays; for a stream, what its batches hold."""
     if feed.count is not None:
         return {"arrays": feed.describe()}
     first, again = _first(feed), _first(feed)

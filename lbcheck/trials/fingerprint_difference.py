@@ -9,9 +9,9 @@ import math
 from lbcheck.trials import code
 
 TOLERANCE = {16: 1e-2, 32: 1e-4}
-"""Relative, of loss and metrics of a model that computes with so many bits."""
+"""{bits: relative tolerance of loss and metrics of a model of that type}."""
 _DATA_TOLERANCE = 1e-4
-"""Of the numbers of a batch, over their mean and deviation."""
+"""Tolerance of a batch's values, relative to their mean and deviation."""
 _HINT = (
     " (if nothing was edited, something in it is random whatever the seed; "
     "initializers and generators take one)"
@@ -24,9 +24,9 @@ def difference(there: dict | None, here: dict) -> str | None:
     """What differs, in words; None if nothing does.
 
     Args:
-        there: Fingerprint of the study that was begun; None where it is of a
-            version of lbcheck that took none.
-        here: Of what is asked for now.
+        there: Fingerprint of the existing study; None where the version of
+            lbcheck that began it recorded none.
+        here: Fingerprint of the study asked for now.
     """
     if there is None and here is not None:
         return "it was begun by a version that kept no fingerprint of its model"

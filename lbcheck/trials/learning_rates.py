@@ -17,8 +17,8 @@ def describe(schedule, steps: int, hyperparameters: dict) -> dict:
     Args:
         schedule: Function step -> rate.
         steps: Updates of the run, at least 1.
-        hyperparameters: Of the trial; "learning_rate" and "warmup_steps", if
-            there, are what the schedule is meant to do.
+        hyperparameters: The trial's hyperparameters; "learning_rate" and
+            "warmup_steps", where given, are what the schedule should do.
 
     Returns:
         {"steps", "rates", "findings"}, JSON-able; see `formats.Schedule`.

@@ -124,7 +124,7 @@ class Stream:
         """Batches of data that are no tf.data, in the order of an epoch.
 
         Args:
-            seed: Of the trial.
+            seed: The trial's seed.
             epoch: Number of the epoch; None for the order of the data.
         """
         data = self._of_seed(seed)
@@ -358,7 +358,7 @@ class Stream:
 
         Args:
             count: How many examples, unless there are fewer.
-            seed: Of the data.
+            seed: Seed of the data.
         """
         key = count, seed if self._by_seed else 0
         if self._sample is None or self._sample[0] != key:

@@ -70,9 +70,9 @@ class Traced:
         """Sets everything to where this trial begins.
 
         Args:
-            hyperparameters: A point of the arm's space.
+            hyperparameters: A trial's hyperparameters.
             feed: Training data.
-            seed: Of the build.
+            seed: Seed of the model's initial weights.
             diagnostics_every: As in the optimizers of this package; other
                 than 0, it takes a trace of its own.
         """
@@ -120,7 +120,7 @@ class Program:
         workload: `Workload`.
         arm: `Arm`.
         validation: Validation data.
-        hyperparameters: A point of the arm's space, to begin with.
+        hyperparameters: Hyperparameters of the first trial.
         feed: Training data; others of the same type may come later.
         diagnostics_every: As in the optimizers of this package.
         model_variables: Whether build_model takes variables.
@@ -272,7 +272,7 @@ class Program:
 
         Args:
             feed: Training data.
-            seed: Of their order.
+            seed: Seed of the order of the data.
             first: Updates before these.
             count: Updates to take.
 

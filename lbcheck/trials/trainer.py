@@ -340,7 +340,7 @@ class Trainer:
 
 
 def _table(recorded, assignments) -> dict:
-    """Of [(step, diagnostics of every variable)], a row a variable."""
+    """Recorded diagnostics, [(step, of every variable)], by variable."""
     steps, found = zip(*recorded)
 
     def row(assignment):

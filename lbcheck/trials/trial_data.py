@@ -76,7 +76,7 @@ def make(
             matrix of SciPy, a list or dict of them, or None; or a
             tf.data.Dataset, PyDataset, generator or loader of batches.
         by_seed: Whether the data depend on the seed.
-        seed: Of arrays.
+        seed: Seed of the order, for arrays.
         batch_size: Examples of an update.
         name: What errors call it.
         keras: The Keras module of the model.
@@ -256,7 +256,7 @@ class Arrays:
 
         Args:
             count: How many examples, unless there are fewer.
-            seed: Of the trial; not of the subset.
+            seed: The trial's seed; the subset does not depend on it.
         """
         del seed
         if self._keeps_size:
@@ -410,9 +410,9 @@ def _gathered(data, chosen):
 
 
 def _digest(array) -> str:
-    """Of the whole array or, beyond 64 MiB, of evenly spaced examples.
+    """Digest of the whole array or, beyond 64 MiB, of evenly spaced examples.
 
-    With the first and the last ones, which an edit most often changes.
+    The first and last examples are included: edits most often change those.
     """
     step = -(-array.nbytes // _DIGEST_BYTES) or 1
     part = array

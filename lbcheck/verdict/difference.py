@@ -97,12 +97,12 @@ class Shift:
         return self._mean_error * t_quantile(self._num_runs, self._scale)
 
     def p_above(self, d: float) -> float:
-        """P-value of "the shift is more than d", to be held against 5 %."""
+        """P-value of "the shift is more than d", to be compared with 5 %."""
         above = np.mean(self._differences > d)
         return self._p_value(above - 0.5, self._mean - d)
 
     def p_below(self, d: float) -> float:
-        """P-value of "the shift is less than d", to be held against 5 %."""
+        """P-value of "the shift is less than d", to be compared with 5 %."""
         below = np.mean(self._differences < d)
         return self._p_value(below - 0.5, d - self._mean)
 

@@ -1,6 +1,6 @@
 """The verdict: is layer-wise adaptation needed, at these seeds and budget?
 
-Every layer-wise arm is held against every generic arm, on the validation and
+Every layer-wise arm is compared with every generic arm, on the validation and
 on the training metric. Differences are layer-wise minus generic, positive
 where the layer-wise arm is better. From the interval of a difference:
 
@@ -8,8 +8,9 @@ where the layer-wise arm is better. From the interval of a difference:
     not needed  the interval is below the margin
     undecided   neither, or an arm has fewer than 6 seeds
 
-Of all pairs: "needed" if one layer-wise arm is needed against every generic
-arm, "not needed" if one generic arm needs none of the layer-wise arms.
+The answer over all pairs: "needed" if one layer-wise arm is needed against
+every generic arm, "not needed" if no layer-wise arm is needed against one
+generic arm.
 
 A pair is wrong with a probability of about 1 % where the arms differ by a
 shift, so the best of up to five arms a side is wrong in at most 5 %; with more
@@ -20,8 +21,8 @@ margins in 55 to 90 %. The level is lost where arms of one mean but unequal
 medians are very skewed and differ threefold in spread, or where one arm
 collapses in a tenth of its runs: 6 to 16 % instead of 5 %.
 
-All of this is about the settings that were selected. Which settings a search
-finds is chance too, and no seed shows it: a note says so.
+All of this holds for the hyperparameters that the search selected. Which ones
+a search finds is chance too, and seeds cannot show it: a note says so.
 """
 
 import dataclasses
@@ -48,8 +49,8 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
     """The verdict of a study, from its records alone.
 
     Search budgets that differ are cut to what all arms have, and a note says
-    so; confirming runs of a setting that is then no longer the best do not
-    count. An arm all of whose settings diverged is left out, with a note.
+    so; confirming runs of a trial that is then no longer the best do not
+    count. An arm all of whose trials diverged is left out, with a note.
 
     Args:
         study: The content of study.json.
@@ -178,7 +179,7 @@ def from_summaries(
 ) -> Verdict:
     """The verdict on published medians, without the runs behind them.
 
-    Nothing is known of the spread, so medians are only held against the
+    Nothing is known of the spread, so medians are only compared with the
     margin; a difference counts as "needed" only if the hit rates differ too.
 
     Args:
@@ -286,7 +287,7 @@ def _feasible(study, records):
 
 
 def _searched(study, records):
-    """Settings that each arm tried: the same number, or the largest."""
+    """Search trials of each arm: the same number, or the largest."""
     return max(
         sum(r["arm"] == arm and r["stage"] != "confirm" for r in records)
         for arm in study["arms"]

@@ -3,8 +3,8 @@
 import math
 
 MEDIANS_ONLY = (
-    "Judged by published medians, without the runs behind them: no interval "
-    "can be given, differences are held against the margin alone."
+    "Judged by published medians alone: without the runs behind them no "
+    "interval can be given, so differences are only compared with the margin."
 )
 _NOT_BETTER = ("equal", "generic better", "generic not worse")
 
@@ -89,8 +89,9 @@ def notes(pairs, arms, metric, least_seeds) -> list[str]:
     found = [p.detectable for p in validation if p.detectable is not None]
     if found:
         texts.append(
-            f"With {_counts(validation)} an arm, a true difference of "
-            f"{_number(max(found))} would be called needed in 80 % of studies."
+            f"With {_counts(validation)} per arm, a true difference of "
+            f'{_number(max(found))} would give the answer "needed" in 80 % of '
+            "studies."
         )
     few = [p for p in validation if min(p.runs, p.other_runs) < least_seeds]
     if few:
@@ -108,21 +109,21 @@ def notes(pairs, arms, metric, least_seeds) -> list[str]:
 
 
 def feasible(found: dict[str, int]) -> str:
-    """That settings diverged, of some arms more than of others."""
+    """That trials diverged, of some arms more than of others."""
     numbers = ", ".join(f"{arm} {count}" for arm, count in found.items())
     return (
-        "Equal numbers of settings were tried; those that trained without "
-        f"diverging: {numbers}."
+        "Every arm had the same number of search trials. Those that did not "
+        f"diverge: {numbers}."
     )
 
 
 def one_search(trials: int) -> str:
     """That the seeds do not show how lucky the search was."""
     return (
-        f"The answer is about the settings that one search of {trials} an arm "
-        "selected, each by a single run; another search could select others, "
-        "which more seeds do not show. Before you rely on it, repeat the study "
-        "with another seed."
+        "This verdict holds for the hyperparameters chosen by one search of "
+        f"{trials} trial{'s' if trials != 1 else ''} per arm. More seeds "
+        "cannot show how another search would have turned out. Before you "
+        "rely on it, repeat the study with another seed."
     )
 
 
@@ -131,32 +132,35 @@ def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
 
     Args:
         examples: Validation examples.
-        selects: Whether settings were selected on them.
-        accuracy: Of a typical run, if the metric is one; its standard error
-            over examples is sqrt(accuracy (1 - accuracy) / examples).
+        selects: Whether hyperparameters were selected on them.
+        accuracy: Accuracy of a typical run, if the metric is one; its standard
+            error over examples is sqrt(accuracy (1 - accuracy) / examples).
     """
-    also = ", on which settings were also selected" if selects else ""
+    also = ", which also selected the hyperparameters" if selects else ""
     text = (
-        "Seeds vary initial weights and order of the data, not the "
-        f"{examples:,} validation examples{also}"
+        "Seeds vary the initial weights and the order of the data, but not "
+        f"the {examples:,} validation examples{also}"
     )
     if accuracy is None:
         return f"{text}."
     error = math.sqrt(accuracy * (1 - accuracy) / examples)
     return (
         f"{text}; the standard error of an accuracy of {accuracy:.4g} over "
-        f"so many is {_number(error)}."
+        f"that many examples is {_number(error)}."
     )
 
 
 def left_out(arm: str) -> str:
     """That an arm takes no part."""
-    return f"{arm} is left out: every setting that was tried diverged."
+    return f"{arm} is left out: all of its search trials diverged."
 
 
 def _one_sided(arms):
     side = "generic" if any(arm.layer_wise for arm in arms) else "layer-wise"
-    return f"Undecided: no {side} arm with a setting that trains, to compare."
+    return (
+        f"Undecided: no {side} arm to compare with has a search trial that did "
+        "not diverge."
+    )
 
 
 def _undecided(more_seeds, pairs, metric):
@@ -165,13 +169,13 @@ def _undecided(more_seeds, pairs, metric):
     limit = ""
     if found:
         limit = (
-            ", which at this noise can show a true difference of "
+            ", enough at this noise to detect a true difference of "
             f"{_number(max(found))}"
         )
     return (
         f"{answer('undecided', more_seeds).capitalize()}: validation "
-        f"{metric} rests on {_counts(validation)} an arm{limit}; the margin is "
-        f"{_margins(validation)}."
+        f"{metric} was measured with {_counts(validation)} per arm{limit}; the "
+        f"margin is {_margins(validation)}."
     )
 
 

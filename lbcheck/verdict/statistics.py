@@ -208,7 +208,7 @@ def fraction_reaching(
             reaches nothing.
         targets: In the metric's unit.
         mode: "max" or "min": which values are better.
-        confidence: Of the exact interval.
+        confidence: Confidence level of the exact interval.
 
     Returns:
         (fraction, interval) a target.

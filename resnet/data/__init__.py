@@ -54,7 +54,8 @@ def load(
         data_dir: Folder of the files; "tfds" for TFDS's own folder, or
             "tfds:/path" for another. None: the set's folder under
             $LBCHECK_DATA if that is set, else "tfds". digits takes none.
-        seed: Of the order and of the augmentation, an integer of at least 0.
+        seed: Seed of the order and of the augmentation, an integer of at
+            least 0.
         image_size: Height and width in pixels, imagenet only.
         preprocessing: "paper" or "mlperf", imagenet only.
         augment: "none" or "davidnet", array sources only; None is the set's

@@ -38,7 +38,7 @@ class ArraySource:
     whatever the batch size and the shards.
 
     Attributes:
-        mean: Of each channel of the training images, in their units.
+        mean: Mean of each channel of the training images, in their units.
         standard_deviation: The same.
     """
 

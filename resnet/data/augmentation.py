@@ -33,8 +33,8 @@ def davidnet(images, seed, position):
     Args:
         images: float32 (batch, height, width, channels), standardised: the
             cutout's 0 is the mean colour.
-        seed: Of the run.
-        position: Of the first image in the stream.
+        seed: Seed of the run.
+        position: Position of the first image in the stream.
 
     Returns:
         New images of the same shape.

@@ -59,7 +59,7 @@ class Core:
             (microbatches, replicas) the mean of it.
         gamma_regularizer: Keras regularizer or None.
         beta_regularizer: Keras regularizer or None.
-        **kwargs: Of the Keras layer, such as `name` and `dtype`.
+        **kwargs: Arguments of any Keras layer, such as `name` and `dtype`.
 
     Raises:
         ValueError: If a setting is out of range, or the batch is no multiple

@@ -68,7 +68,7 @@ def build(
         keras: The module `keras` or `tf_keras`.
         image_shape: (height, width, channels).
         num_classes: At least 2.
-        seed: Of the initial weights: whole number, at least 0.
+        seed: Seed of the initial weights, a whole number of at least 0.
         l2: lambda; the loss gains lambda/2 |w|^2, the gradient lambda w.
         l2_on: "kernels": of convolutions and dense layers. "all": every
             trainable variable.

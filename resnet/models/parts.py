@@ -11,7 +11,7 @@ class Parts:
 
     Args:
         keras: The module `keras` or `tf_keras`.
-        seed: Of the initial weights.
+        seed: Seed of the initial weights.
         l2: lambda.
         l2_on: "kernels" or "all".
         settings: The other settings of `build`, by name.

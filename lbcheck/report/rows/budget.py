@@ -92,7 +92,7 @@ def _text(value):
 
 
 def failures(records) -> list[dict]:
-    """Every trial that diverged: where, at what setting."""
+    """Every trial that diverged: where, and with which hyperparameters."""
     rows = []
     for record in records:
         if record["status"] == "finished":

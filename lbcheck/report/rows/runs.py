@@ -15,7 +15,7 @@ QUANTITIES = ("trust_ratio", "effective_rate", "relative_update")
 
 
 def best_points(study, records) -> list[dict]:
-    """The setting that each arm is judged by, one row a hyperparameter."""
+    """Hyperparameters of each arm's best trial, one row per hyperparameter."""
     rows = []
     for name, arm in study["arms"].items():
         specs = arm["space"]["parameters"]
@@ -74,7 +74,7 @@ def boxes(study, seed_rows) -> list[dict]:
 
 
 def schedules(study, records) -> tuple[list[dict], list[dict]]:
-    """The rate over the run at each arm's best point, and what is wrong.
+    """The learning rates of each arm's best trial, and what is wrong there.
 
     Both are as recorded by the first confirmation run, since a schedule may
     be a function of the user's, which no report calls.
@@ -131,7 +131,8 @@ def curves(study, records) -> list[dict]:
 def layers(study, records) -> list[dict]:
     """Trust ratio, effective rate and relative update of each variable.
 
-    Of the first confirmation run that recorded them; at most 60 of its steps.
+    Taken from the first confirmation run that recorded them, at 60 steps or
+    fewer.
 
     Source: You et al. 2019, Figures 9 to 14, for the trust ratios.
     """
@@ -167,8 +168,8 @@ def _layer_rows(arm, found):
 def layer_summary(layer_rows) -> list[dict]:
     """Over an arm's variables at a step: median, 10th and 90th percentile.
 
-    Of the trust ratios and effective rates of a layer-wise arm, those of the
-    variables that it adapts.
+    Trust ratios and effective rates of a layer-wise arm are summarized over
+    the variables that it adapts only.
     """
     adapted = {
         (row["arm"], row["variable"])

@@ -12,7 +12,7 @@ class Update(accumulated_step.Update):
     Args:
         model: Compiled model, its optimizer built.
         microbatches: Elements of the data in one update.
-        seed: Of the random numbers that layers draw.
+        seed: Seed of the random numbers that layers draw.
     """
 
     def __init__(self, model, microbatches: int, seed: int):
