@@ -6,8 +6,20 @@ no framework. `lbcheck.LAMB` and the other optimizers belong to the Keras that
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from lbcheck.support import kerases
+
+if TYPE_CHECKING:
+    # What type checkers know of the lazy names; an optimizer is of one Keras
+    # or the other, which they cannot know.
+    from lbcheck import schedules as schedules
+    from lbcheck import verdict as verdict
+    from lbcheck.comparison.compare import compare as compare
+    from lbcheck.optimizers.audit import audit as audit
+    from lbcheck.optimizers.selection import BIAS_AND_NORM as BIAS_AND_NORM
+    from lbcheck.search.arm import Arm as Arm
+    from lbcheck.trials.workload import Workload as Workload
 
 __version__ = "0.1.0"
 

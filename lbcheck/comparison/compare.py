@@ -1,12 +1,20 @@
 """`lbcheck.compare`: arms compared on a model of yours, and the answer."""
 
 import json
+import os
 import pathlib
 import sys
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from typing import Any
 
 from lbcheck import report
 from lbcheck.report import folder as folders
 from lbcheck.support import text_table
+
+if TYPE_CHECKING:
+    from lbcheck.search.arm import Arm
 
 DEFAULT_ARMS = ("nesterov", "lars", "adamw", "lamb")
 
@@ -27,7 +35,7 @@ class Comparison:
         news: As given.
     """
 
-    def __init__(self, folder, news: str | None = None):
+    def __init__(self, folder: str | os.PathLike[str], news: str | None = None):
         from lbcheck import verdict
 
         self._folder = folders.read(folder)
@@ -67,13 +75,13 @@ class Comparison:
 
 
 def compare(
-    build_model,
-    train,
-    validation,
+    build_model: Callable[..., Any],
+    train: Any,
+    validation: Any,
     *,
     batch_size: int,
     steps: int,
-    arms=DEFAULT_ARMS,
+    arms: "Iterable[str | Arm]" = DEFAULT_ARMS,
     trials: int = 20,
     refined_trials: int = 0,
     seeds: int = 10,
@@ -86,8 +94,8 @@ def compare(
     output_dir: str = "lbcheck_study",
     storage: str | None = None,
     threads: int | None = None,
-    loss=None,
-    metrics=None,
+    loss: Any = None,
+    metrics: Any = None,
     name: str | None = None,
 ) -> Comparison:
     """Says whether a layer-wise optimizer is needed for a model of yours.
@@ -172,7 +180,8 @@ def compare(
         seed=seed,
         threads=threads,
     )
-    name = name or getattr(build_model, "__qualname__", "model")
+    own_name: str = getattr(build_model, "__qualname__", "model")
+    name = name or own_name
     workload = Workload(
         build_model,
         train,

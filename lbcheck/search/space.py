@@ -18,6 +18,8 @@ optimizer, of the schedule family, `fallback_*` of the fallback's, or of
 import copy
 import dataclasses
 import math
+import os
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +67,7 @@ class Space:
     origin: str = dataclasses.field(default="space", compare=False)
 
     @classmethod
-    def load(cls, path) -> "Space":
+    def load(cls, path: str | os.PathLike[str]) -> "Space":
         """The space in a JSON file.
 
         Raises:
@@ -181,7 +183,9 @@ class Space:
         """Points of a grid; None for a sequence, which has no end."""
         if self.sequence != "grid":
             return None
-        return math.prod(self.volume().values())
+        # Parameters of a grid have choices only: these are whole numbers.
+        widths: dict[str, Any] = self.volume()
+        return math.prod(widths.values())
 
     def volume(self) -> dict[str, float]:
         """name -> decades, length or number of choices, of what is searched."""
