@@ -8,7 +8,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
 PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile \
   --no-loadscope-reorder
 
-.PHONY: run test test-all oracles lint clean
+.PHONY: run test test-all oracles lint types clean
 
 $(VENV)/ran: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -27,10 +27,14 @@ run: $(VENV)/ran
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
 
-test: lint
+# The public annotations; files and settings are in pyproject.toml.
+types: $(VENV)/tested
+	$(BIN)/mypy
+
+test: lint types
 	$(PYTEST) -m 'not slow'
 
-test-all: lint
+test-all: lint types
 	$(BIN)/python -m pip install --quiet torch
 	$(PYTEST)
 

@@ -27,29 +27,21 @@ from lbcheck.schedules.scaling import square_root_rule
 from lbcheck.schedules.warmup import Warmup
 from lbcheck.schedules.warmup_decay import PolynomialWarmupDecay
 
-FAMILIES = {
-    family.__name__: family
-    for family in (
-        BiasCorrected,
-        Constant,
-        Cosine,
-        GoyalSteps,
-        Linear,
-        Phases,
-        Polynomial,
-        PolynomialWarmupDecay,
-        Warmup,
-    )
-}
-"""The families by class name, as `serialize` writes them."""
-
 __all__ = [
-    *FAMILIES,
+    "BiasCorrected",
+    "Constant",
+    "Cosine",
     "Examination",
     "FAMILIES",
     "Finding",
+    "GoyalSteps",
+    "Linear",
+    "Phases",
+    "Polynomial",
+    "PolynomialWarmupDecay",
     "Schedule",
     "Settings",
+    "Warmup",
     "deserialize",
     "epochs_to_steps",
     "examine",
@@ -60,3 +52,12 @@ __all__ = [
     "serialize",
     "square_root_rule",
 ]
+
+FAMILIES: dict[str, type[Schedule]] = {
+    name: kind
+    for name, kind in dict(globals()).items()
+    if isinstance(kind, type)
+    and issubclass(kind, Schedule)
+    and kind is not Schedule
+}
+"""The schedules above by class name, as `serialize` writes them."""

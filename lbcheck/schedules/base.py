@@ -11,18 +11,19 @@ import math
 import numbers
 from typing import Any
 from typing import ClassVar
+from typing import overload
 
 import numpy as np
 
 from lbcheck.schedules import arrays
 
 
-def is_array(value) -> bool:
+def is_array(value: Any) -> bool:
     """Whether a field holds an array or a variable: it is not checked."""
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-def check_real(owner: str, name: str, value):
+def check_real(owner: str, name: str, value: Any) -> Any:
     """`value` as a Python float, refused unless finite and at least 0."""
     if is_array(value):
         return value
@@ -39,7 +40,7 @@ def check_real(owner: str, name: str, value):
     return float(value)
 
 
-def check_count(owner: str, name: str, value, least: int):
+def check_count(owner: str, name: str, value: Any, least: int) -> Any:
     """`value` as a Python int, refused unless whole and at least `least`."""
     if is_array(value):
         return value
@@ -56,7 +57,9 @@ def check_count(owner: str, name: str, value, least: int):
     return int(value)
 
 
-def check_order(owner: str, small: str, smaller, large: str, larger) -> None:
+def check_order(
+    owner: str, small: str, smaller: Any, large: str, larger: Any
+) -> None:
     """Refuses smaller > larger where both are known."""
     if is_array(smaller) or is_array(larger):
         return
@@ -89,11 +92,17 @@ class Schedule:
     def _set(self, name, value):
         object.__setattr__(self, name, value)
 
-    def rate(self, xp, step):
+    def rate(self, xp: Any, step: Any) -> Any:
         """The rate at `step`, both arrays of the namespace `xp`."""
         raise NotImplementedError
 
-    def __call__(self, step):
+    @overload
+    def __call__(self, step: float) -> float: ...
+
+    @overload
+    def __call__(self, step: Any) -> Any: ...
+
+    def __call__(self, step: Any) -> Any:
         """The rate of the update that follows `step` completed ones.
 
         Args:
@@ -115,7 +124,7 @@ class Schedule:
             return float(rate)
         return rate
 
-    def leaves(self) -> tuple:
+    def leaves(self) -> tuple[Any, ...]:
         """The values of all fields, those of inner schedules included."""
         values = []
         for field in dataclasses.fields(self):
@@ -138,7 +147,7 @@ class Schedule:
         """The schedule that `get_config` described."""
         return cls(**{k: _rebuilt(value) for k, value in config.items()})
 
-    def as_keras(self, keras: str | None = None):
+    def as_keras(self, keras: str | None = None) -> Any:
         """This schedule as a `LearningRateSchedule` of a Keras.
 
         Args:
@@ -187,7 +196,7 @@ def deserialize(described: dict[str, Any]) -> Schedule:
     return package.FAMILIES[name].from_config(described["config"])
 
 
-def check_schedule(owner: str, name: str, value) -> None:
+def check_schedule(owner: str, name: str, value: Any) -> None:
     """Refuses what is no schedule of this package."""
     if not isinstance(value, Schedule):
         raise TypeError(

@@ -138,10 +138,10 @@ def epochs_to_steps(
             f"{owner}: `rule` must be one of {list(_RULES)}, received {rule!r}."
         )
     # Exact: 0.1 epochs is the decimal number, not its binary neighbour.
-    epochs = fractions.Fraction(str(epochs))
+    exact = fractions.Fraction(str(epochs))
     if rule == "mlperf4":
-        return math.floor(epochs * -(-4 * count // batch) / 4)
-    updates = epochs * count / batch
+        return math.floor(exact * -(-4 * count // batch) / 4)
+    updates = exact * count / batch
     return math.ceil(updates) if rule == "ceil" else math.floor(updates)
 
 

@@ -12,6 +12,8 @@ have no run in common.
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from lbcheck.study.study_folder import STAGES
@@ -46,7 +48,7 @@ class Protocol:
         protocol.total, len(protocol.next_tasks([]))  # 120, 80
     """
 
-    def __init__(self, study: dict):
+    def __init__(self, study: Mapping[str, Any]):
         self._study = study
         self._sizes = dict(
             zip(
@@ -183,13 +185,15 @@ def derived_seed(seed: int, *use: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def score(study: dict, record: dict) -> float | None:
+def score(study: Mapping[str, Any], record: dict) -> float | None:
     """The number that selects: the study's metric, None if diverged."""
     metrics = record["metrics"]
     return metrics and metrics[study["selection"]][study["metric"]["name"]]
 
 
-def best(study: dict, records: list[dict], arm: str) -> dict | None:
+def best(
+    study: Mapping[str, Any], records: list[dict], arm: str
+) -> dict | None:
     """The arm's best search trial, None if none is finished.
 
     Ties go to the trial with the lower loss, then to the earlier one.
@@ -208,7 +212,7 @@ def best(study: dict, records: list[dict], arm: str) -> dict | None:
     return min(found, key=order, default=None)
 
 
-def excluded(study: dict, records: list[dict]) -> dict[str, str]:
+def excluded(study: Mapping[str, Any], records: list[dict]) -> dict[str, str]:
     """Arms that are not confirmed because every trial diverged: name -> why."""
     reasons = {}
     for arm in study["arms"]:
@@ -219,7 +223,7 @@ def excluded(study: dict, records: list[dict]) -> dict[str, str]:
     return reasons
 
 
-def budget(study: dict, records: list[dict]) -> dict[str, dict]:
+def budget(study: Mapping[str, Any], records: list[dict]) -> dict[str, dict]:
     """What each arm was given.
 
     Returns:
@@ -243,7 +247,7 @@ def budget(study: dict, records: list[dict]) -> dict[str, dict]:
     }
 
 
-def cut_to_common(study: dict, records: list[dict]) -> Cut:
+def cut_to_common(study: Mapping[str, Any], records: list[dict]) -> Cut:
     """Cuts every arm to the first search trials that all arms have.
 
     Arms have unequal numbers of them when a study was interrupted. Confirming

@@ -152,7 +152,7 @@ def brief(error: Exception) -> str:
     return ascii(cleaned(error))[1:-1][:300]
 
 
-def cleaned(error: Exception) -> str:
+def cleaned(error: BaseException) -> str:
     """The message without TensorFlow's and Keras's accounts of the graph."""
     text = _GRAPH.sub("", str(error)).partition("\n\nArguments received")[0]
     if not any(account in text for account in _ACCOUNTS):

@@ -7,6 +7,7 @@ import inspect
 import numbers
 import re
 from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 from typing import NamedTuple
 
@@ -109,7 +110,9 @@ class Workload(NamedTuple):
                 f"{self.mode!r}."
             )
 
-    def judged_by(self, names, single) -> tuple[str, str]:
+    def judged_by(
+        self, names: Collection[str], single: Collection[str]
+    ) -> tuple[str, str]:
         """(metric, mode) among the names that evaluation reports.
 
         Args:

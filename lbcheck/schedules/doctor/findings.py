@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class Examination:
             ],
         }
 
-    def save_figure(self, path) -> None:
+    def save_figure(self, path: str | os.PathLike[str]) -> None:
         """Draws the rate with the findings marked; PNG, SVG or PDF by name."""
         from lbcheck.schedules import figures
 
