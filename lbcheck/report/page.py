@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lbcheck.report import figures
 from lbcheck.report import page_tables
+from lbcheck.report.tables import Table
 from lbcheck.report.tables import metric
 from lbcheck.report.tables import number
 
@@ -21,18 +22,24 @@ class Text(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A section of the page: figures, tables and texts, in order."""
+    """A section of the page: named figures, tables and texts, in order."""
 
     name: str
     title: str
-    items: list
+    items: list[tuple[str, figures.Figure | Table | Text]]
 
 
-_NO_RATES = Text(
-    "Learning rate schedules",
-    "These records hold no learning rates: an earlier version of lbcheck "
-    "wrote them. A study that is run again has this figure.",
-    "",
+# The sections, and the tables above the figures of each.
+_SECTIONS = (
+    ("result", "Result", ("arms", "pairs")),
+    ("tuning", "Tuning", ("best-points",)),
+    ("steps", "Steps taken", ()),
+    (
+        "budget-and-failures",
+        "Budget and failures",
+        ("budget", "spaces", "failures"),
+    ),
+    ("reproduce", "Selection and reproduction", ("audit", "environment")),
 )
 
 
@@ -107,45 +114,20 @@ def _facts(results):
 
 
 def _groups(results, study):
-    drawn = {figure.name: figure for figure in figures.draw(results)}
-    made = {table.name: table for table in page_tables.make(results)}
-    contents = (
-        ("result", "Result", ("arms", "pairs", "seeds", "curves")),
-        (
-            "tuning",
-            "Tuning",
-            ("best-points", "best-so-far", "targets", "rates", "bins"),
-        ),
-        (
-            "steps",
-            "Steps taken",
-            (
-                "schedules",
-                "findings",
-                "trust-ratios",
-                "relative-updates",
-                "effective-rates",
-            ),
-        ),
-        (
-            "budget-and-failures",
-            "Budget and failures",
-            ("budget", "spaces", "failures"),
-        ),
-        (
-            "reproduce",
-            "Selection and reproduction",
-            ("audit", "environment"),
-        ),
-    )
-    known = drawn | made
-    if "schedules" not in drawn and results["tables"]["seeds"]:
-        known["schedules"] = _NO_RATES
-    groups = [
-        Group(name, title, [known[item] for item in items if item in known])
-        for name, title, items in contents
-    ]
-    groups[-1].items.extend(_commands(study))
+    items = {table.name: table for table in page_tables.make(results)}
+    for name, figure in figures.draw(results).items():
+        if figure.panels:
+            items[name] = figure
+        elif figure.absence:
+            items[name] = Text(figure.title, figure.absence, "")
+    groups = []
+    for section, title, names in _SECTIONS:
+        for entry in figures.ALL:
+            if entry.section == section:
+                names += (entry.name, *entry.tables)
+        found = [(name, items[name]) for name in names if name in items]
+        groups.append(Group(section, title, found))
+    groups[-1].items.extend(("", text) for text in _commands(study))
     return [group for group in groups if group.items]
 
 

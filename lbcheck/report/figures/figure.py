@@ -12,19 +12,19 @@ class Figure(NamedTuple):
     """A figure of the page.
 
     Attributes:
-        name: Its anchor.
         title: Its heading.
         caption: What it shows and what to see in it.
-        panels: SVG elements.
+        panels: SVG elements; a figure without any is not shown.
         keys: Its legend: (kind, number of the color, text), the kind one of
             "solid", "dashed" and "dot".
+        absence: What the page says in place of a figure that is not shown.
     """
 
-    name: str
     title: str
     caption: str
     panels: list[str]
     keys: list[tuple[str, int, str]]
+    absence: str = ""
 
 
 class Results:

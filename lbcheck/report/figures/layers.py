@@ -57,7 +57,6 @@ def trust_ratios(view) -> Figure:
             )
         panels.append(panel.svg())
     return Figure(
-        "trust-ratios",
         "Trust ratios",
         "What a layer-wise arm multiplies the learning rate of each variable "
         "by, at steps of its first confirmation run; variables without "
@@ -77,7 +76,6 @@ def relative_updates(view) -> Figure:
         for row in view.tables["step_sizes"]
     )
     return Figure(
-        "relative-updates",
         "Implicit step sizes",
         f"Norm of the update over norm of the weights, {_SPREAD}, on the same "
         "axis for layer-wise and generic arms. Layer-wise adaptation is to "
@@ -94,7 +92,6 @@ def relative_updates(view) -> Figure:
 def effective_rates(view) -> Figure:
     """Learning rate times trust ratio of each variable."""
     return Figure(
-        "effective-rates",
         "Effective learning rates",
         f"Learning rate times trust ratio, {_SPREAD}. A generic arm has one "
         "rate for all variables; in a layer-wise arm the bold median is of the "

@@ -75,7 +75,6 @@ def seeds(view) -> Figure:
     target = view.study.get("target")
     dotted = "" if target is None else f" Dotted: the target, {metric(target)}."
     return Figure(
-        "seeds",
         "Seeds",
         "Each arm's best setting, run again with fresh seeds: one point a "
         "seed, box from quartile to quartile, line at the median, whiskers to "
@@ -133,10 +132,7 @@ def _draw_target(axes, view, part):
 
 
 def schedules(view) -> Figure:
-    """The learning rates at the best points, over their peak and as they are.
-
-    Source: Nado et al. 2021, Figure 1.
-    """
+    """The learning rates of the best trials: Nado et al. 2021, Figure 1."""
     panels = []
     arms = [arm for arm in view.arms if view.rows("schedules", arm=arm)]
     for name, title, logarithmic in (
@@ -179,12 +175,15 @@ def schedules(view) -> Figure:
         + ", listed below"
     )
     return Figure(
-        "schedules",
         "Learning rate schedules",
         "The schedule of each arm's best setting, over its peak (left) and as "
         f"it is (right, logarithmic); {said}.",
         panels,
         view.keys("schedules"),
+        "These records hold no learning rates: an earlier version of lbcheck "
+        "wrote them. A study that is run again has this figure."
+        if view.tables["seeds"]
+        else "",
     )
 
 
@@ -209,7 +208,6 @@ def curves(view) -> Figure:
         axes.set_ylim(*competitive(ends, view.sign, False))
 
     return Figure(
-        "curves",
         "Training curves",
         "Median over the seeds (line) and their range (band) at each "
         "evaluation; what is far from the best is cut off. Training is "

@@ -35,7 +35,6 @@ def best_so_far(view) -> Figure:
     found = [row["expected"] for row in view.tables["best_so_far"]]
     wide = bool(found) and is_wide(found, view.sign)
     return Figure(
-        "best-so-far",
         "Best so far against trials",
         "The line is the expected best metric of an arm after k trials of "
         "its broad space, drawn at random from those that it ran; the band "
@@ -56,7 +55,7 @@ def best_so_far(view) -> Figure:
 
 
 def targets(view) -> Figure:
-    """Fraction of settings that reach a target: Figures 6 and 7 of ICLR."""
+    """Trials that reach a target: Nado et al. 2021 (ICLR), Figures 6 and 7."""
     wanted = view.study["target"]
 
     def draw_arm(axes, arm, rows):
@@ -77,7 +76,6 @@ def targets(view) -> Figure:
         for row in view.rows("targets", part="validation", target=wanted)
     )
     return Figure(
-        "targets",
         "How many settings reach a target",
         "The fraction of the settings of the broad space that are at least "
         "as good as the target across, from the median of all settings to the "
@@ -100,7 +98,7 @@ def targets(view) -> Figure:
 
 
 def rates(view) -> Figure:
-    """Metric against learning rate by weight decay: ICLR Figures 8 to 12."""
+    """Metric by rate and decay: Nado et al. 2021 (ICLR), Figures 8 to 12."""
     found = [
         row["validation"]
         for row in view.tables["rates"]
@@ -132,7 +130,6 @@ def rates(view) -> Figure:
             ("weak", "middle", "strong"),
         )[most]
     return Figure(
-        "rates",
         "Metric against learning rate, by weight decay",
         "One point a setting, shaded by its weight decay (or L2); the ring "
         "is the best of each shade. On the edge: a hollow point is a setting "
