@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PER_KERAS = (*kerases.OPTIMIZERS, "DiagnosticsCallback")
 _MODULES = ("keras3", "rules", "schedules", "tf_keras", "verdict")
 _NAMES = {
     "Arm": "lbcheck.search.arm",
@@ -33,23 +32,29 @@ _NAMES = {
     "compare": "lbcheck.comparison.compare",
 }
 
-# Without the modules: `from lbcheck import *` may not need both Kerases.
-__all__ = [*_PER_KERAS, *_NAMES]
+
+def _per_keras():
+    optimizers = importlib.import_module("lbcheck.optimizers")
+    names = [definition.__name__ for definition in optimizers.ALL]
+    return [*names, "DiagnosticsCallback"]
 
 
 def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"lbcheck.{name}")
-    if name in _PER_KERAS:
-        keras = importlib.import_module(f"lbcheck.{kerases.default()}")
-        return getattr(keras, name)
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
+    if name == "__all__":
+        # Not the modules: `from lbcheck import *` may not need both Kerases.
+        return [*_per_keras(), *_NAMES]
+    if not name.startswith("_") and name in _per_keras():
+        keras = importlib.import_module(f"lbcheck.{kerases.default()}")
+        return getattr(keras, name)
     raise AttributeError(f"module 'lbcheck' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *__all__, *_MODULES])
+    return sorted([*globals(), *__getattr__("__all__"), *_MODULES])
 
 
 kerases.register_when_imported()

@@ -11,24 +11,32 @@ import sys
 import numpy as np
 
 import lbcheck
+from lbcheck import optimizers
 from tests import trajectory
 
-CASES = {
-    "Momentum": {"weight_decay": 0.2},
+MORE = {
     "Nesterov": {"l2": 0.2},
-    "LARS": {"weight_decay": 0.3, "diagnostics_every": 4},
-    "LAMB": {"weight_decay": 0.3, "global_clipnorm": 1e6},
-    "AdamW": {"weight_decay": 0.3},
+    "LARS": {"diagnostics_every": 4},
+    "LAMB": {"global_clipnorm": 1e6},
     "Adagrad": {"l2": 0.3},
 }
-PEAK = {"LARS": 20.0, "Adagrad": 1.0}
+CASES = {
+    definition.__name__: {
+        **definition.example,
+        "weight_decay": 0.3,
+        **MORE.get(definition.__name__, {}),
+    }
+    for definition in optimizers.ALL
+}
 
 
 def step(name, settings):
     """Weights after 40 updates under a changing rate."""
     import keras
 
-    case = trajectory.problem(40, PEAK.get(name, 0.1), dtype=np.float32)
+    settings = dict(settings)
+    peak = settings.pop("learning_rate")
+    case = trajectory.problem(40, peak, dtype=np.float32)
     weights, gradients, rates = case
     variables = []
     for weight, path in zip(weights, trajectory.NAMES):

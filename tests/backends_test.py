@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from lbcheck import optimizers
+from lbcheck.conform import reference
 from tests import backend_worker
 from tests import trajectory
-from tests.rules_test import FUNCTIONS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CLOSE = 1e-5
@@ -38,15 +39,15 @@ def results(request, tmp_path_factory):
 
 @pytest.mark.parametrize("name", sorted(backend_worker.CASES))
 def test_equals_reference(results, name):
-    rule = "Momentum" if name == "Nesterov" else name
-    settings = dict(backend_worker.CASES[name])
+    definition = optimizers.BY_NAME[name.lower()]
+    title = definition.rule_class.title
+    function, _ = reference.REFERENCES[title, "paper"]
+    settings = backend_worker.CASES[name] | definition.fixed
     for keras_only in ("diagnostics_every", "global_clipnorm"):
         settings.pop(keras_only, None)
-    if name == "Nesterov":
-        settings["nesterov"] = True
-    peak = backend_worker.PEAK.get(name, 0.1)
+    peak = settings.pop("learning_rate")
     case = trajectory.problem(40, peak, dtype=np.float32)
-    exact = trajectory.step_reference(FUNCTIONS[rule], case, **settings)
+    exact = trajectory.step_reference(function, case, **settings)
     found = [np.array(weights) for weights in results[name]]
     assert trajectory.distance(found, exact, case[0]) < CLOSE
 

@@ -126,27 +126,6 @@ def test_examples_in_docstrings(name):
     assert (module.__doc__ or "").strip()
 
 
-@pytest.mark.parametrize("name", ["LAMB", "LARS", "Momentum", "AdamW"])
-def test_help_is_the_manual(name):
-    manual = getattr(lbcheck, name).__doc__
-    for part in ("Args:", "Raises:", "Example:", "Source:", "dialect:"):
-        assert part in manual, (name, part)
-    assert "{shared}" not in manual
-    assert max(map(len, manual.splitlines())) <= 80
-
-
-def test_examples_of_the_optimizers_run():
-    from lbcheck.optimizers import definitions
-
-    finder = doctest.DocTestFinder(recurse=False)
-    runner = doctest.DocTestRunner()
-    for name in lbcheck.support.kerases.OPTIMIZERS:
-        for test in finder.find(getattr(definitions, name), name):
-            runner.run(test)
-    assert runner.failures == 0
-    assert runner.tries > 15
-
-
 def test_command_without_arguments_lists_the_commands():
     finished = command()
     assert finished.returncode == 0

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import app
 from absl import flags
 
+from lbcheck import optimizers
 from tests import trajectory
 
 _STRATEGY = flags.DEFINE_enum(
@@ -24,16 +25,15 @@ _OUTPUT = flags.DEFINE_string("result_file", None, "JSON file.", required=True)
 
 SHAPES = ((300, 300), (4, 3), (5,), (3,))
 CASES = {
-    "LAMB": {},
+    **{o.__name__: {"weight_decay": 0.1} for o in optimizers.ALL},
     "LAMB clipped": {"global_clipnorm": 0.5},
     "LAMB recorded": {"diagnostics_every": 2},
     "LARS": {"weight_decay": 0.1, "trust_coefficient": 1.0},
     "LAMB with": {"fallback": "Nesterov"},
-    "AdamW": {"weight_decay": 0.1},
     "AdamW accumulated": {"gradient_accumulation_steps": 2},
-    "Nesterov": {"weight_decay": 0.1},
-    "Adagrad": {},
 }
+WORKERS = ("LAMB", "LAMB clipped", "LAMB recorded", "LARS")
+"""What two workers step, of which each takes a processor."""
 SHARES = (0.25, 0.75)
 
 
@@ -154,6 +154,8 @@ def main(argv):
     results = {}
     for case, settings in CASES.items():
         name, _, rest = case.partition(" ")
+        if _STRATEGY.value == "workers" and case not in WORKERS:
+            continue
         if rest == "accumulated" and _KERAS.value == "tf_keras":
             continue
         if rest == "accumulated" and _STRATEGY.value != "one":

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies
 
+from lbcheck import optimizers
 from lbcheck import rules
 from lbcheck.conform import reference
 from tests import dialects
@@ -18,7 +19,8 @@ from tests import trajectory
 STEPS = 200
 EXACT = 1e-12
 MUTANT = 1e-3
-PEAK = {"Momentum": 0.1, "LARS": 20.0, "LAMB": 0.1, "AdamW": 0.1, "Adagrad": 1}
+PEAK = {o.rule_class.title: o.example["learning_rate"] for o in optimizers.ALL}
+PEAK |= {"Momentum": 0.1, "LARS": 20.0}
 LAMB_TURNS = {"beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.3}
 
 
@@ -172,12 +174,12 @@ def test_option_equals_reference(name, options):
 def test_dialect_equals_reference(name, dialect):
     """The preset as the optimizer resolves it, ratio flags included."""
     case = trajectory.problem(STEPS, PEAK[name])
-    reading = rules.dialect_of(getattr(rules, name), dialect)
+    reading = getattr(rules, name).dialect(dialect)
     adapts_all = (name, dialect) in reference.ADAPTS_ALL
     assert reading.adapts_excluded == adapts_all
     adapt = tuple(d or adapts_all for d in trajectory.DECAY)
     decayed = {"Momentum": "l2"}.get(name, "weight_decay")
-    rule = rules.resolve(getattr(rules, name), dialect, {decayed: 0.02})
+    rule = getattr(rules, name).resolve(dialect, {decayed: 0.02})
     function, settings_ = reference.REFERENCES[name, dialect]
     exact = trajectory.step_reference(
         function, case, adapt=adapt, **{decayed: 0.02}, **settings_
@@ -197,8 +199,8 @@ def test_dialect_equals_reference(name, dialect):
 def test_every_dialect_has_a_reference():
     registered = {
         (name, dialect)
-        for name, readings in rules.DIALECTS.items()
-        for dialect in readings
+        for name, rule in rules.ALL.items()
+        for dialect in rule.dialects
     }
     assert registered == set(reference.REFERENCES)
 
@@ -448,32 +450,36 @@ def wrongs(resolve):
 
 
 def test_a_switch_is_the_dialects_or_refused():
-    assert not wrongs(rules.resolve)
+    assert not wrongs(_resolve)
     for name, values in dialects.VALUES.items():
         assert set(values) == set(getattr(rules, name).switches())
 
 
+def _resolve(rule, dialect, given):
+    return rule.resolve(dialect, given)
+
+
 def _dialect_overrides(rule, dialect, given):
-    return rule(**{**given, **rules.fixed(rule, dialect)})
+    return rule(**{**given, **rule.fixed(dialect)})
 
 
 def _argument_overrides(rule, dialect, given):
-    return rule(**{**rules.fixed(rule, dialect), **given})
+    return rule(**{**rule.fixed(dialect), **given})
 
 
 def _default_counts_as_left_out(rule, dialect, given):
     left = {n: v for n, v in given.items() if v != getattr(rule, n)}
-    return rules.resolve(rule, dialect, left)
+    return rule.resolve(dialect, left)
 
 
 def _paper_is_fixed(rule, dialect, given):
     if any(v != getattr(rule, n) for n, v in given.items()):
         raise ValueError(f"{dialect!r}: {given}")
-    return rules.resolve(rule, dialect, given)
+    return rule.resolve(dialect, given)
 
 
 def _only_what_differs_from_the_paper(rule, dialect, given):
-    switches = rules.dialect_of(rule, dialect).switches
+    switches = rule.dialect(dialect).switches
     for name in given.keys() & switches:
         if given[name] != switches[name]:
             raise ValueError(f"{dialect!r}: {name}={given[name]!r}")
@@ -496,11 +502,11 @@ def test_another_reading_of_arguments_and_dialect_fails(resolve):
 
 @pytest.mark.parametrize("zero", [0, 0.0, -0.0, np.float32(0), np.array(0.0)])
 def test_mlperf_takes_no_epsilon_of_zero(zero):
-    assert rules.resolve(rules.LARS, "mlperf", {}).epsilon == 1e-7
-    assert rules.resolve(rules.LARS, "mlperf", {"epsilon": 0.5}).epsilon == 0.5
-    assert rules.resolve(rules.LARS, "flax", {"epsilon": zero}).epsilon == 0
+    assert rules.LARS.resolve("mlperf", {}).epsilon == 1e-7
+    assert rules.LARS.resolve("mlperf", {"epsilon": 0.5}).epsilon == 0.5
+    assert rules.LARS.resolve("flax", {"epsilon": zero}).epsilon == 0
     with pytest.raises(ValueError, match="mlperf.*epsilon=1e-07; received"):
-        rules.resolve(rules.LARS, "mlperf", {"epsilon": zero})
+        rules.LARS.resolve("mlperf", {"epsilon": zero})
 
 
 NO_NUMBERS = [
@@ -536,14 +542,8 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize(
     ("name", "argument"),
     [
-        (rule.__name__, argument)
-        for rule in (
-            rules.Momentum,
-            rules.LARS,
-            rules.LAMB,
-            rules.AdamW,
-            rules.Adagrad,
-        )
+        (name, argument)
+        for name, rule in rules.ALL.items()
         for argument in rule.numbers()
     ],
 )
@@ -575,7 +575,7 @@ def test_every_number_is_one_and_in_its_range(name, argument):
 
 def test_unknown_dialect_lists_the_known_ones():
     with pytest.raises(ValueError, match="'caffe'.*paper.*mlperf"):
-        rules.resolve(rules.LARS, "caffe", {})
+        rules.LARS.resolve("caffe", {})
 
 
 def test_rules_are_immutable():

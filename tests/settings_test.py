@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import lbcheck
-from lbcheck.optimizers import definitions
+from lbcheck import optimizers
 from lbcheck.settings import command_line
 from lbcheck.settings import flag_usage
 from lbcheck.settings import optimizer
@@ -149,7 +149,7 @@ EXAMPLE = {
 
 
 @pytest.mark.parametrize("flag", USED)
-@pytest.mark.parametrize("name", optimizer.CLASSES)
+@pytest.mark.parametrize("name", optimizers.BY_NAME)
 def test_a_flag_that_the_optimizer_does_not_use_is_refused(name, flag):
     value = EXAMPLE.get(flag, "0.5")
     values = parsed(f"--optimizer={name}", f"--{flag}={value}")
@@ -177,7 +177,7 @@ def test_a_flag_that_the_optimizer_does_not_use_is_refused(name, flag):
         ),
         (
             "--fallback=momentum --fallback_epsilon=1",
-            "does not apply to --fallback=momentum; only adamw uses it",
+            "does not apply to --fallback=momentum; only adagrad and adamw use",
         ),
         ("--dialect=hearsay", "unknown dialect 'hearsay'"),
     ],
@@ -265,8 +265,8 @@ def test_arguments_without_a_flag_are_those_that_dialects_set():
     """A new constructor argument is given a flag, or is listed here."""
     left = {
         name
-        for cls in optimizer.CLASSES.values()
-        for name in inspect.signature(getattr(definitions, cls)).parameters
+        for cls in optimizers.ALL
+        for name in inspect.signature(cls).parameters
     } - set(USED)
     assert left == {
         "decay_placement",

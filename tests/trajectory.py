@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from lbcheck.conform.trajectory import distance  # noqa: F401 (for tests)
+from lbcheck.conform.trajectory import run_reference
+
 SHAPES = ((6, 5), (4, 3), (5,), (3,))
 DECAY = (True, True, False, False)
 NAMES = ("a/kernel", "b/kernel", "a/bias", "norm/gamma")
@@ -34,31 +37,5 @@ def problem(steps, peak, seed=0, dtype=np.float64, shapes=SHAPES):
 
 def step_reference(function, case, decay=DECAY, adapt=DECAY, **settings):
     """Weights after all updates by one of `lbcheck.conform.reference`."""
-    weights, gradients, rates = case
-    current = [np.float64(weight) for weight in weights]
-    states = [{} for _ in weights]
-    for step, rate in enumerate(rates):
-        current = [
-            function(
-                weight,
-                np.float64(gradient),
-                state,
-                rate,
-                step + 1,
-                decays,
-                adapts,
-                **settings,
-            )
-            for weight, gradient, state, decays, adapts in zip(
-                current, gradients[step], states, decay, adapt
-            )
-        ]
-    return current
-
-
-def distance(weights, exact, start):
-    """Largest difference over all variables, relative to the movement."""
-    return max(
-        np.abs(np.float64(a) - b).max() / np.abs(b - np.float64(c)).max()
-        for a, b, c in zip(weights, exact, start)
-    )
+    treatments = list(zip(decay, adapt))
+    return run_reference(function, case, treatments, **settings)[-1]

@@ -1,13 +1,37 @@
 """Float64 references, written from the papers and the libraries' sources.
 
-Plain NumPy functions that share no code with ``lbcheck/rules``: each takes one
-variable through one update. `w` weight, `g` gradient, `s` dict of state (empty
-before the first update), `lr` rate, `t` number of this update from 1, `decay`
-and `adapt` whether the variable decays and takes a trust ratio. They return
-the new weight and change `s`.
+Plain NumPy functions that share no code with ``lbcheck/optimizers``: each
+takes one variable through one update. `w` weight, `g` gradient, `s` dict of
+state (empty before the first update), `lr` rate, `t` number of this update
+from 1, `decay` and `adapt` whether the variable decays and takes a trust
+ratio. They return the new weight and change `s`.
 """
 
 import numpy as np
+
+REFERENCES = {}
+"""(rule, dialect) -> (function, the arguments that make it that dialect)."""
+
+ADAPTS_ALL = set()
+"""Dialects that take the trust ratio of variables excluded from decay too."""
+
+
+def reference_of(rule, adapts_all=(), **dialects):
+    """Decorator: the function is the reference of these dialects of a rule.
+
+    Args:
+        rule: Name of the rule.
+        adapts_all: Those of its dialects that `ADAPTS_ALL` lists.
+        **dialects: {dialect: the arguments that make it that dialect}.
+    """
+
+    def register(function):
+        for dialect, arguments in dialects.items():
+            REFERENCES[rule, dialect] = (function, arguments)
+        ADAPTS_ALL.update((rule, dialect) for dialect in adapts_all)
+        return function
+
+    return register
 
 
 def l2_norm(x):
@@ -15,6 +39,14 @@ def l2_norm(x):
     return float(np.sqrt((np.asarray(x, np.float64) ** 2).sum()))
 
 
+@reference_of(
+    "Momentum",
+    paper={},
+    flax={},
+    mlperf={},
+    optax={},
+    keras={"keras_form": True},
+)
 def momentum(
     w,
     g,
@@ -48,6 +80,14 @@ def heavy_ball_plain(w, g, s, lr, momentum):
     return w - lr * s["v"]
 
 
+@reference_of(
+    "LARS",
+    paper={},
+    flax={},
+    model_garden={"joint": True, "excluded": "same"},
+    optax={"joint": True, "excluded": "same"},
+    adapts_all=("flax", "optax"),
+)
 def lars(
     w,
     g,
@@ -92,6 +132,7 @@ def lars(
     return w - lr * u if rate_outside else w - u
 
 
+@reference_of("LARS", mlperf={})
 def lars_mlperf(w, g, s, lr, t, decay=True, adapt=True, *, epsilon=0.0, **kw):
     """MLPerf ResNet TF2 lars_optimizer.py: `epsilon or 1e-7`, w += m."""
     mu, wd = kw.get("momentum", 0.9), kw.get("weight_decay", 0.0)
@@ -110,6 +151,18 @@ def _whole_norm(x, kind):
     return {"l2": l2_norm(x), "l1": x.sum(), "linf": x.max()}[kind]
 
 
+@reference_of(
+    "LAMB",
+    paper={},
+    flax={"flax_zero": True},
+    mlperf={},
+    model_garden={},
+    optax={},
+    keras={"keras_decay": True},
+    tfa={},
+    nvlamb={},
+    adapts_all=("flax", "optax", "keras", "nvlamb"),
+)
 def lamb(
     w,
     g,
@@ -162,6 +215,16 @@ def lamb(
     return w - lr * ratio * u
 
 
+@reference_of(
+    "AdamW",
+    paper={},
+    flax={},
+    optax={},
+    keras={"keras_epsilon": True},
+    model_garden={"keras_epsilon": True},
+    tfa={"keras_epsilon": True, "decay_without_rate": True},
+    bert_original={"bias_correction": False},
+)
 def adamw(
     w,
     g,
@@ -195,6 +258,11 @@ def adamw(
     return shrunk - lr * m_hat / (np.sqrt(v_hat) + epsilon)
 
 
+@reference_of(
+    "Adagrad",
+    paper={},
+    keras={"epsilon_under_root": True},
+)
 def adagrad(
     w,
     g,
@@ -219,48 +287,3 @@ def adagrad(
         else np.sqrt(s["a"]) + epsilon
     )
     return w - lr * (weight_decay if decay else 0.0) * w - lr * g / root
-
-
-REFERENCES = {
-    ("Momentum", "paper"): (momentum, {}),
-    ("Momentum", "flax"): (momentum, {}),
-    ("Momentum", "mlperf"): (momentum, {}),
-    ("Momentum", "optax"): (momentum, {}),
-    ("Momentum", "keras"): (momentum, {"keras_form": True}),
-    ("LARS", "paper"): (lars, {}),
-    ("LARS", "flax"): (lars, {}),
-    ("LARS", "mlperf"): (lars_mlperf, {}),
-    ("LARS", "model_garden"): (lars, {"joint": True, "excluded": "same"}),
-    ("LARS", "optax"): (lars, {"joint": True, "excluded": "same"}),
-    ("LAMB", "paper"): (lamb, {}),
-    ("LAMB", "flax"): (lamb, {"flax_zero": True}),
-    ("LAMB", "mlperf"): (lamb, {}),
-    ("LAMB", "model_garden"): (lamb, {}),
-    ("LAMB", "optax"): (lamb, {}),
-    ("LAMB", "keras"): (lamb, {"keras_decay": True}),
-    ("LAMB", "tfa"): (lamb, {}),
-    ("LAMB", "nvlamb"): (lamb, {}),
-    ("AdamW", "paper"): (adamw, {}),
-    ("AdamW", "flax"): (adamw, {}),
-    ("AdamW", "optax"): (adamw, {}),
-    ("AdamW", "keras"): (adamw, {"keras_epsilon": True}),
-    ("AdamW", "model_garden"): (adamw, {"keras_epsilon": True}),
-    ("AdamW", "tfa"): (
-        adamw,
-        {"keras_epsilon": True, "decay_without_rate": True},
-    ),
-    ("AdamW", "bert_original"): (adamw, {"bias_correction": False}),
-    ("Adagrad", "paper"): (adagrad, {}),
-    ("Adagrad", "keras"): (adagrad, {"epsilon_under_root": True}),
-}
-"""(rule, dialect) -> (function, the arguments that make it that dialect)."""
-
-ADAPTS_ALL = {
-    ("LARS", "flax"),
-    ("LARS", "optax"),
-    ("LAMB", "flax"),
-    ("LAMB", "optax"),
-    ("LAMB", "keras"),
-    ("LAMB", "nvlamb"),
-}
-"""Dialects that take the trust ratio of variables excluded from decay too."""

@@ -10,15 +10,17 @@ import numpy as np
 from absl import app
 from absl import flags
 
-from lbcheck import rules as rule_room
+from lbcheck import optimizers
+from lbcheck import rules
 from lbcheck.conform import libraries
 from lbcheck.conform import reference
+from lbcheck.conform import trajectory
 from lbcheck.support import command
 from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 _RULES = flags.DEFINE_list(
-    "rules", sorted(rule_room.DIALECTS), "Rules.", flag_values=FLAGS
+    "rules", sorted(rules.ALL), "Rules.", flag_values=FLAGS
 )
 _SEED = flags.DEFINE_integer(
     "seed",
@@ -39,37 +41,6 @@ _FORMAT = command.define_format(FLAGS)
 STEPS = 40
 REPORTED = (1, STEPS)
 DECAY = (True, True, False, False)
-HYPERPARAMETERS = {
-    "Momentum": {
-        "momentum": 0.9,
-        "nesterov": True,
-        "l2": 0.0,
-        "weight_decay": 0.0,
-    },
-    "LARS": {
-        "momentum": 0.9,
-        "weight_decay": 0.05,
-        "trust_coefficient": 0.02,
-    },
-    "LAMB": {
-        "beta_1": 0.9,
-        "beta_2": 0.999,
-        "epsilon": 1e-6,
-        "weight_decay": 0.1,
-    },
-    "AdamW": {
-        "beta_1": 0.9,
-        "beta_2": 0.999,
-        "epsilon": 1e-6,
-        "weight_decay": 0.1,
-    },
-    "Adagrad": {
-        "initial_accumulator_value": 0.1,
-        "epsilon": 1e-5,
-        "weight_decay": 0.0,
-    },
-}
-PEAK = {"Momentum": 0.3, "LARS": 10.0, "LAMB": 0.1, "AdamW": 0.1, "Adagrad": 1}
 
 
 def problem(seed, peak):
@@ -96,41 +67,26 @@ def adapted(rule, dialect):
     return tuple(d or everything for d in DECAY)
 
 
-def run_reference(rule, dialect, weights, gradients, rates, hyper, decay=DECAY):
+def run_reference(rule, dialect, case, hyper, decay=DECAY):
     """The float64 reference's weights after each update."""
     function, switches = reference.REFERENCES[rule, dialect]
-    current = [np.float64(weight) for weight in weights]
-    states = [{} for _ in weights]
     everything = (rule, dialect) in reference.ADAPTS_ALL
-    treatments = [(d, d or everything) for d in decay]
-    trajectory = []
-    for step, rate in enumerate(rates):
-        current = [
-            function(
-                weight,
-                np.float64(gradient),
-                state,
-                rate,
-                step + 1,
-                decays,
-                adapts,
-                **hyper,
-                **switches,
-            )
-            for weight, gradient, state, (decays, adapts) in zip(
-                current, gradients[step], states, treatments
-            )
-        ]
-        trajectory.append(current)
-    return trajectory
+    return trajectory.run_reference(
+        function,
+        case,
+        [(d, d or everything) for d in decay],
+        **hyper,
+        **switches,
+    )
 
 
-def run_optimizer(rule, dialect, weights, gradients, rates, hyper):
+def run_optimizer(rule, dialect, case, hyper):
     """The Keras 3 optimizer's weights after each update, in float32."""
     import keras
 
     from lbcheck import keras3
 
+    weights, gradients, rates = case
     names = [f"v{i}_{'' if d else 'nodecay'}" for i, d in enumerate(DECAY)]
     variables = [
         keras.Variable(weight, name=name)
@@ -143,40 +99,34 @@ def run_optimizer(rule, dialect, weights, gradients, rates, hyper):
         **hyper,
     )
     optimizer.build(variables)
-    trajectory = []
+    found = []
     for step, rate in enumerate(rates):
         optimizer.learning_rate = rate
         optimizer.apply(
             [keras.ops.convert_to_tensor(g) for g in gradients[step]],
             variables,
         )
-        trajectory.append(
+        found.append(
             [np.float64(keras.ops.convert_to_numpy(v)) for v in variables]
         )
-    return trajectory
+    return found
 
 
-def difference(trajectory, exact, start, step):
-    """Largest difference after `step` updates, relative to the movement."""
-    return max(
-        np.abs(a - b).max() / np.abs(b - c).max()
-        for a, b, c in zip(trajectory[step - 1], exact[step - 1], start)
+def differences(found, exact, start):
+    """Distance after each of `REPORTED` updates."""
+    return tuple(
+        trajectory.distance(found[step - 1], exact[step - 1], start)
+        for step in REPORTED
     )
 
 
 def compare(rule, dialect, seed):
     """[(what, (difference after each of REPORTED) or None if missing)]."""
-    hyper = HYPERPARAMETERS[rule]
-    start, gradients, rates = problem(seed, PEAK[rule])
-    case = (start, gradients, rates, hyper)
-    exact = run_reference(rule, dialect, *case)
-
-    def against(trajectory):
-        return tuple(
-            difference(trajectory, exact, start, step) for step in REPORTED
-        )
-
-    rows = [("lbcheck", against(run_optimizer(rule, dialect, *case)))]
+    hyper = dict(optimizers.BY_NAME[rule.lower()].example)
+    case = problem(seed, hyper.pop("learning_rate"))
+    exact = run_reference(rule, dialect, case, hyper)
+    ours = run_optimizer(rule, dialect, case, hyper)
+    rows = [("lbcheck", differences(ours, exact, case[0]))]
     for name, (its_rule, its_dialect, make) in libraries.LIBRARIES.items():
         if (its_rule, its_dialect) != (rule, dialect):
             continue
@@ -185,7 +135,8 @@ def compare(rule, dialect, seed):
         except ImportError:
             rows.append((name, None))
             continue
-        rows.append((name, against(run(*case, DECAY, adapted(rule, dialect)))))
+        theirs = run(*case, hyper, DECAY, adapted(rule, dialect))
+        rows.append((name, differences(theirs, exact, case[0])))
     if (rule, dialect) == ("LAMB", "tfa"):
         rows.append(("tensorflow-addons LAMB", recorded_addons()))
     return rows
@@ -194,15 +145,12 @@ def compare(rule, dialect, seed):
 def recorded_addons():
     """Differences of the recorded tensorflow-addons LAMB, on its own case."""
     recorded, decay, hyper = libraries.recorded_addons(0)
-    start, trajectory = recorded[0], recorded[3]
-    exact = run_reference("LAMB", "tfa", *recorded[:3], hyper, decay)
-    return tuple(
-        difference(trajectory, exact, start, step) for step in REPORTED
-    )
+    exact = run_reference("LAMB", "tfa", recorded[:3], hyper, decay)
+    return differences(recorded[3], exact, recorded[0])
 
 
 def _check_rules():
-    known = sorted(rule_room.DIALECTS)
+    known = sorted(rules.ALL)
     unknown = [rule for rule in _RULES.value if rule not in known]
     if unknown:
         raise app.UsageError(
@@ -215,7 +163,7 @@ def _check_rules():
 def _rows():
     """Yields (rule, dialect, who, differences or None), each rule once."""
     for rule in dict.fromkeys(_RULES.value):
-        for dialect in rule_room.DIALECTS[rule]:
+        for dialect in rules.ALL[rule].dialects:
             for who, found in compare(rule, dialect, _SEED.value):
                 yield rule, dialect, who, found
 

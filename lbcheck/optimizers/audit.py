@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from lbcheck.optimizers import regularizers
 from lbcheck.optimizers import selection
-from lbcheck.optimizers.core import Core
-from lbcheck.optimizers.core import unique
+from lbcheck.optimizers.base import Optimizer
+from lbcheck.optimizers.base import unique
 
 _NORM_LAYER = re.compile(r"norm", re.IGNORECASE)
 _NORM_PARAMETER = re.compile(r"(^|/)(gamma|beta|scale)$")
@@ -140,7 +140,7 @@ def audit(model, optimizer=None) -> Audit:
     shapes = [tuple(variable.shape) for variable in variables]
     layers = _owners(model)
     owned = [layers.get(id(variable), "") for variable in variables]
-    if isinstance(optimizer, Core):
+    if isinstance(optimizer, Optimizer):
         treatments, unmatched = _of_lbcheck(optimizer, paths, shapes)
     elif isinstance(optimizer, type):
         raise TypeError(
@@ -204,7 +204,7 @@ def _of_lbcheck(optimizer, paths, shapes):
         (
             a.rule.shrinks(a.decay),
             a.adapt and a.rule.normalizes is not None,
-            type(a.rule).__name__ + (" (fallback)" if a.fallback else ""),
+            a.rule.title + (" (fallback)" if a.fallback else ""),
         )
         for a in assignments
     ]

@@ -12,6 +12,7 @@ import sys
 from absl import app
 from absl import flags
 
+from lbcheck import optimizers
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
@@ -22,9 +23,9 @@ FLAGS = flags.FlagValues()
 _OPTIMIZER = flags.DEFINE_string(
     "optimizer",
     None,
-    "An lbcheck optimizer by name (lars, lamb, momentum, nesterov, adamw, "
-    "adagrad), or module:function that returns any Keras optimizer. Default: "
-    "the one that the model is compiled with.",
+    f"An lbcheck optimizer by name ({', '.join(optimizers.BY_NAME)}), or "
+    "module:function that returns any Keras optimizer. Default: the one that "
+    "the model is compiled with.",
     flag_values=FLAGS,
 )
 _DECAY = flags.DEFINE_multi_string(
@@ -48,7 +49,7 @@ _FORMAT = command.define_format(FLAGS)
 def make_optimizer(model):
     """The optimizer that the flags ask for, None for the model's own."""
     name = _OPTIMIZER.value
-    known = {c.lower(): c for c in kerases.OPTIMIZERS}
+    known = optimizers.BY_NAME
     patterns = {
         flag.name: flag.value
         for flag in (_DECAY, _ADAPTATION)
@@ -66,12 +67,14 @@ def make_optimizer(model):
             f"--optimizer: unknown optimizer {name!r}; known are "
             f"{sorted(known)}, or give module:function."
         )
-    if _ADAPTATION.name in patterns and name.lower() not in ("lars", "lamb"):
+    definition = known[name.lower()]
+    if _ADAPTATION.name in patterns and not definition.adapts():
         raise app.UsageError(
             f"--{_ADAPTATION.name}: {name} takes no trust ratio."
         )
     room = importlib.import_module(f"lbcheck.{kerases.of(model)}")
-    return getattr(room, known[name.lower()])(weight_decay=0.01, **patterns)
+    cls = getattr(room, definition.__name__)
+    return cls(weight_decay=0.01, **patterns)
 
 
 def _made_by(name):

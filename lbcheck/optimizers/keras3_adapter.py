@@ -18,7 +18,7 @@ else:
 
 
 class Keras3Optimizer(keras.optimizers.Optimizer):
-    """Adapter under `Core`: state, update and clipping in Keras 3."""
+    """Adapter under `base.Optimizer`: state, update and clipping in Keras 3."""
 
     keras_name = "keras3"
     keras_title = "Keras 3"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
-from lbcheck.rules import base
+from lbcheck.optimizers import rule
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _AVERAGE = ("ema_momentum", "ema_overwrite_frequency")
@@ -40,12 +40,12 @@ def check(
     for name in given:
         if name not in (*ALL, *own):
             raise TypeError(unknown(optimizer, name, own))
-    given = {name: base.plain(value) for name, value in given.items()}
+    given = {name: rule.plain(value) for name, value in given.items()}
     for name, value in given.items():
         if value is not None and name in _KINDS:
             what, accepts = _KINDS[name]
             if not accepts(value):
-                kind = ValueError if base.is_number(value) else TypeError
+                kind = ValueError if rule.is_number(value) else TypeError
                 raise kind(
                     f"{owner}: `{name}` must be {what}, received {value!r}."
                 )
@@ -86,7 +86,7 @@ def _check_no_average(owner, given):
 
 
 def _is_positive(value):
-    return base.is_number(value) and value > 0 and base.is_finite(value)
+    return rule.is_number(value) and value > 0 and rule.is_finite(value)
 
 
 def _whole_from(low: int) -> tuple[str, Callable[[Any], bool]]:
@@ -109,7 +109,7 @@ _KINDS = {
     "jit_compile": _SWITCH,
     "ema_momentum": (
         "a number in [0, 1]",
-        lambda value: base.is_number(value) and 0 <= value <= 1,
+        lambda value: rule.is_number(value) and 0 <= value <= 1,
     ),
     "ema_overwrite_frequency": _whole_from(1),
     "gradient_accumulation_steps": _whole_from(2),

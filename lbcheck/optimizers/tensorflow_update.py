@@ -13,8 +13,10 @@ import platform
 import numpy as np
 import tensorflow as tf
 
-from lbcheck import rules
+from lbcheck.optimizers import rule as rules
 from lbcheck.optimizers import tensorflow_record
+from lbcheck.optimizers.adamw import AdamWRule
+from lbcheck.optimizers.arrays import NUMPY
 from lbcheck.optimizers.tensorflow_arrays import ARRAYS
 
 LARGE = 2**16
@@ -54,7 +56,7 @@ class TensorFlowUpdate:
         self._rule = rule
         probe = np.ones(1)
         slots, direction = rule.direction(
-            rules.NUMPY,
+            NUMPY,
             probe,
             probe,
             tuple(np.ones(() if s.scalar else 1) for s in rule.slots),
@@ -189,7 +191,7 @@ class TensorFlowUpdate:
     def _fits_adam_kernel(self, variable):
         rule = self._rule
         return (
-            isinstance(rule, rules.AdamW)
+            isinstance(rule, AdamWRule)
             and tf.as_dtype(variable.dtype) == tf.float32
             and all(
                 isinstance(number, (int, float))

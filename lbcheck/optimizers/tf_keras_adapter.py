@@ -33,7 +33,7 @@ class CallableRate(SCHEDULE):
 
 
 class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
-    """Adapter under `Core`: state and update in tf_keras."""
+    """Adapter under `base.Optimizer`: state and update in tf_keras."""
 
     keras_name = "tf_keras"
     keras_title = "tf_keras"

@@ -11,14 +11,13 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
+from lbcheck import optimizers
 from lbcheck import schedules
-from lbcheck.optimizers import definitions
 from lbcheck.schedules import arrays
 from lbcheck.schedules import base
 from lbcheck.search import routing
 from lbcheck.search import space as spaces
 from lbcheck.settings import schedule as families
-from lbcheck.settings.optimizer import CLASSES
 from lbcheck.support import errors
 from lbcheck.support import kerases
 from lbcheck.support import load_object
@@ -44,8 +43,8 @@ class Arm:
 
     Args:
         name: What tables and figures call it.
-        optimizer: "nesterov", "momentum", "lars", "adamw", "lamb" or
-            "adagrad"; or a Keras optimizer class or any function
+        optimizer: An optimizer of this package in lower case, such as "lars";
+            or a Keras optimizer class or any function
             (learning_rate, hyperparameters...) -> optimizer; or the latter
             as "module:attribute".
         space: What is searched: an `lbcheck.search.space.Space`, its dict or
@@ -94,12 +93,10 @@ class Arm:
             self._checked("schedule", schedule, families.FAMILIES)
         self.optimizer, self._definition = self._found(optimizer)
         self.space = self._space(space)
-        adapts = self._definition is not None and (
-            self._definition._rule_class().normalizes is not None
-        )
+        adapts = self._definition is not None and self._definition.adapts()
         self.layer_wise = adapts if layer_wise is None else layer_wise
         if fallback is not None:
-            self._checked("fallback", fallback, CLASSES)
+            self._checked("fallback", fallback, optimizers.BY_NAME)
             if not adapts:
                 raise ValueError(
                     f"{self}: `fallback` is for the optimizers lars and lamb, "
@@ -110,7 +107,7 @@ class Arm:
             str(self),
             schedule,
             self._definition or self.optimizer,
-            fallback and getattr(definitions, CLASSES[fallback]),
+            fallback and optimizers.BY_NAME[fallback],
         )
         self.fixed = spaces.plain(fixed)
         self._check_names()
@@ -131,12 +128,16 @@ class Arm:
             optimizer = optimizer.__name__.lower()
         if callable(optimizer):
             return optimizer, None
-        if not isinstance(optimizer, str) or optimizer not in CLASSES:
+        if (
+            not isinstance(optimizer, str)
+            or optimizer not in optimizers.BY_NAME
+        ):
             raise ValueError(
-                f"{self}: `optimizer` must be one of {sorted(CLASSES)} or an "
-                f"optimizer class, received {schema.shown(optimizer)}."
+                f"{self}: `optimizer` must be one of "
+                f"{sorted(optimizers.BY_NAME)} or an optimizer class, received "
+                f"{schema.shown(optimizer)}."
             )
-        return optimizer, getattr(definitions, CLASSES[optimizer])
+        return optimizer, optimizers.BY_NAME[optimizer]
 
     def _space(self, space):
         if space is None:
@@ -298,13 +299,14 @@ class Arm:
         rate = self.schedule_of(given, steps).as_keras(keras_name)
         if self._definition is None:
             return self._made_by_user(keras_name, rate, split.optimizer)
-        optimizers = importlib.import_module(f"lbcheck.{keras_name}")
+        room = importlib.import_module(f"lbcheck.{keras_name}")
         with routing.named(str(self)):
             given = dict(split.optimizer)
             if self.fallback is not None:
-                other = getattr(optimizers, CLASSES[self.fallback])
+                name = optimizers.BY_NAME[self.fallback].__name__
+                other = getattr(room, name)
                 given["fallback"] = other(**split.fallback)
-            cls = getattr(optimizers, CLASSES[self.optimizer])
+            cls = getattr(room, self._definition.__name__)
             return cls(learning_rate=rate, **given)
 
     def _made_by_user(self, keras_name, rate, given):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
-from lbcheck.optimizers import core
+from lbcheck.optimizers.base import Optimizer
 from lbcheck.optimizers.keras_arguments import CLIPS
 from lbcheck.settings import schedule as families
 
@@ -38,9 +38,9 @@ class Arguments:
     Args:
         owner: Whose they are, for messages.
         schedule: Name for `lbcheck.settings.schedule.family`.
-        optimizer: Definition of `lbcheck.optimizers.definitions`, or any
-            function of `learning_rate` and more.
-        fallback: Another definition, or None.
+        optimizer: One of `lbcheck.optimizers.ALL`, or any function of
+            `learning_rate` and more.
+        fallback: Another of `ALL`, or None.
 
     Raises:
         TypeError: If the optimizer takes no `learning_rate`.
@@ -51,7 +51,7 @@ class Arguments:
         owner: str,
         schedule: str,
         optimizer: Callable,
-        fallback: type[core.Core] | None,
+        fallback: type[Optimizer] | None,
     ):
         self._owner = owner
         self._schedule = schedule
@@ -175,9 +175,9 @@ def _numbers(optimizer) -> set[str]:
     if not _is_ours(optimizer):
         return set()
     arguments = inspect.signature(optimizer).parameters
-    return set(optimizer._rule_class.numbers()) & set(arguments)
+    return set(optimizer.rule_class.numbers()) & set(arguments)
 
 
 def _is_ours(optimizer) -> bool:
     """Whether it is an optimizer of this package."""
-    return hasattr(optimizer, "_rule_class")
+    return isinstance(optimizer, type) and issubclass(optimizer, Optimizer)

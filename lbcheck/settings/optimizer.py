@@ -8,20 +8,13 @@ import functools
 from absl import app
 from absl import flags
 
-from lbcheck.optimizers import definitions
-from lbcheck.optimizers.core import SAME
+from lbcheck import optimizers as room
+from lbcheck.optimizers.base import SAME
 from lbcheck.settings import flag_usage
-from lbcheck.support import kerases
 from lbcheck.support import schema
 
-CLASSES = {name.lower(): name for name in kerases.OPTIMIZERS}
-"""{value of --optimizer: class name in lbcheck.tf_keras and lbcheck.keras3}."""
-
-FALLBACKS = ("adamw", "momentum", "nesterov")
-
-_DEFINITIONS = {
-    name: getattr(definitions, title) for name, title in CLASSES.items()
-}
+FALLBACKS = {n: o for n, o in room.BY_NAME.items() if not o.adapts()}
+"""{value of --fallback: optimizer}."""
 
 _real = functools.partial(
     flags.DEFINE_float, lower_bound=0.0, upper_bound=flag_usage.LARGEST
@@ -36,25 +29,36 @@ def _enum(*values):
     return functools.partial(flags.DEFINE_enum, enum_values=values)
 
 
+_FORMS = ("first", "both")
+
+_NOT_FLAGS = ("l2",)
+"""Numbers that a program has a flag of its own for, for every optimizer."""
+
+
+def _numbers(optimizers):
+    """{flag: (how it is defined, help)} of all numbers of these.
+
+    The help is what the manual of the first that has it says first.
+    """
+    found = {}
+    for optimizer in optimizers.values():
+        for number, bound in optimizer.rule_class.numbers().items():
+            if number not in (*found, *_NOT_FLAGS):
+                kind = _below_one if bound.high <= 1 else _real
+                found[number] = (kind, optimizer.about(number))
+    return found
+
+
 _ARGUMENTS = {
-    "momentum": (_below_one, "Momentum of the buffer, in [0, 1)."),
-    "beta_1": (_below_one, "Decay of the first moment, in [0, 1)."),
-    "beta_2": (_below_one, "Decay of the second moment, in [0, 1)."),
-    "epsilon": (_real, "Added to the rule's denominator, >= 0."),
-    "weight_decay": (_real, "Decay in the rule itself, times the rate, >= 0."),
-    "trust_coefficient": (_real, "Factor of LARS's trust ratio, >= 0."),
+    **_numbers(room.BY_NAME),
     "nesterov_form": (
-        _enum("first", "both"),
+        _enum(*_FORMS),
         "LAMB's moments with a Nesterov step: N-LAMB or NN-LAMB.",
     ),
     "norm": (_enum("l1", "l2", "linf"), "Norm in LAMB's trust ratio."),
     "bias_correction": (
         flags.DEFINE_bool,
         "Whether the moments are divided by 1 - beta^t; unset: the dialect's.",
-    ),
-    "initial_accumulator_value": (
-        _real,
-        "Initial value of Adagrad's sum of squares, >= 0.",
     ),
     "dialect": (
         flags.DEFINE_string,
@@ -81,18 +85,13 @@ _ARGUMENTS = {
         "Rule of the variables without a trust ratio, at the same rate.",
     ),
 }
-"""{flag: (how it is defined, help)}; a flag is called as its argument."""
+"""{flag: (how it is defined, help)}; a flag is called as its argument.
+
+Of the switches only those that no dialect is there for."""
 
 _RENAMED = {"nesterov_form": "nesterov"}
 
-_FALLBACK_ARGUMENTS = (
-    "momentum",
-    "beta_1",
-    "beta_2",
-    "epsilon",
-    "weight_decay",
-    "bias_correction",
-)
+_FALLBACK_ARGUMENTS = (*_numbers(FALLBACKS), "bias_correction")
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -100,7 +99,7 @@ def define(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "optimizer",
         None,
-        sorted(CLASSES),
+        sorted(room.BY_NAME),
         "The update rule.",
         flag_values=flag_values,
     )
@@ -126,20 +125,23 @@ def check(flag_values: flags.FlagValues) -> None:
     name = flag_values["optimizer"].value
     if name is None:
         raise app.UsageError(
-            f"--optimizer is needed, one of {'|'.join(sorted(CLASSES))}."
+            f"--optimizer is needed, one of {'|'.join(sorted(room.BY_NAME))}."
         )
-    users = flag_usage.users(_ARGUMENTS, _DEFINITIONS)
-    # Any optimizer takes the first; LARS's `nesterov` is another thing.
-    users |= {"global_clipnorm": tuple(CLASSES), "nesterov_form": ("lamb",)}
+    users = flag_usage.users(_ARGUMENTS, room.BY_NAME)
+    users |= {
+        "global_clipnorm": tuple(room.BY_NAME),  # Keras's, for any of them
+        "nesterov_form": tuple(
+            n for n, o in room.BY_NAME.items() if _forms(o.rule_class)
+        ),
+    }
     flag_usage.check(flag_values, "optimizer", users)
-    fallbacks = {name: _DEFINITIONS[name] for name in FALLBACKS}
     flag_usage.check(
         flag_values,
         "fallback",
         {
             f"fallback_{argument}": choices
             for argument, choices in flag_usage.users(
-                _FALLBACK_ARGUMENTS, fallbacks
+                _FALLBACK_ARGUMENTS, FALLBACKS
             ).items()
         },
     )
@@ -148,7 +150,7 @@ def check(flag_values: flags.FlagValues) -> None:
         if choice is None:
             continue
         try:
-            _DEFINITIONS[choice].check(arguments(flag_values, prefix))
+            room.BY_NAME[choice].check(arguments(flag_values, prefix))
         except (TypeError, ValueError) as error:
             raise app.UsageError(f"--{chooser}={choice}: {error}") from error
 
@@ -178,11 +180,17 @@ def make(flag_values: flags.FlagValues, optimizers, learning_rate):
     check(flag_values)
     given = arguments(flag_values)
     if "fallback" in given:
-        given["fallback"] = getattr(optimizers, CLASSES[given["fallback"]])(
+        fallback = room.BY_NAME[given["fallback"]].__name__
+        given["fallback"] = getattr(optimizers, fallback)(
             **arguments(flag_values, "fallback_")
         )
-    cls = getattr(optimizers, CLASSES[flag_values["optimizer"].value])
-    return cls(learning_rate=learning_rate, **given)
+    name = room.BY_NAME[flag_values["optimizer"].value].__name__
+    return getattr(optimizers, name)(learning_rate=learning_rate, **given)
+
+
+def _forms(rule):
+    """The values of --nesterov_form that a rule has."""
+    return [form for form in rule.choices.get("nesterov", ()) if form in _FORMS]
 
 
 def arguments(flag_values: flags.FlagValues, prefix: str = "") -> dict:

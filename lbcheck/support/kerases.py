@@ -14,8 +14,6 @@ import sys
 LIBRARIES = {"tf_keras": "tf_keras", "keras3": "keras"}
 """The Keras itself for each module of this package that is for one."""
 
-OPTIMIZERS = ("Adagrad", "AdamW", "LAMB", "LARS", "Momentum", "Nesterov")
-
 
 def default() -> str:
     """Module of `lbcheck` for what `tf.keras` is in this process."""

@@ -1,25 +1,41 @@
-"""What every update rule is: settings, state slots, and one update.
+"""What every update rule is: settings, dialects, state slots, one update.
 
 All rules share one shape, with w the weight, g the gradient, eta the rate:
 
-    u  = direction(g, w, state; inside)        elementwise
+    inside    what multiplies the gradient before it enters the state: the
+              rate, the trust ratio of the gradient, or nothing
+    u         direction(g, w, state; inside): decay as L2, momentum, moments
+    outside   what multiplies u: the rate, the trust ratio of u, or nothing
+    keep      1 - eta * weight_decay where decay is decoupled, else 1
     w' = keep * w - outside * u
 
-`inside` multiplies what enters the state, `outside` what leaves it, and
-`keep` = 1 - eta * weight_decay is the decoupled decay. A rule differs from
-another in its direction, in where the rate stands, and in what its trust
-ratio measures. `Rule.update` is the definition; the adapters may evaluate its
-parts in another order for speed, never another formula.
+A rule differs from another in its direction, in where the rate stands, and in
+what its trust ratio measures. `Rule.update` is the definition; the adapters
+may evaluate its parts in another order for speed, never another formula.
+
+A dialect is what one library means by a rule's name: it sets every switch that
+its library does not leave to the caller, and no number, but where its library
+takes another for 0. The default, "paper", leaves all switches to the caller.
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 import reprlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
+
+DEFAULT = "paper"
+"""The dialect that nothing has to be said for."""
+
+frozen = functools.partial(
+    dataclasses.dataclass, frozen=True, kw_only=True, repr=False
+)
+"""Decorator of the rules: their fields are keywords and do not change."""
 
 
 class Slot(NamedTuple):
@@ -112,7 +128,32 @@ def check_choice(owner: str, name: str, value, choices) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """One library's reading of a rule.
+
+    Attributes:
+        source: Where this reading comes from.
+        switches: Its values of the rule's switches, where they are not the
+            rule's defaults.
+        options: Switches that the library leaves to its caller.
+        for_zero: {number: what the library takes where it is 0}, which is
+            also the number's default.
+        adapts_excluded: True where the library takes the trust ratio of
+            every variable, also of those excluded from decay.
+        heavy_ball_fallback: True where variables without a trust ratio are
+            trained by heavy-ball momentum, rate outside, no decay.
+    """
+
+    source: str
+    switches: dict = dataclasses.field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    for_zero: dict = dataclasses.field(default_factory=dict)
+    adapts_excluded: bool = False
+    heavy_ball_fallback: bool = False
+
+
+@frozen
 class Rule:
     """Base of the update rules; see the module docstring for the shape.
 
@@ -123,6 +164,8 @@ class Rule:
         owner: Who has this rule, for messages; None: the rule itself.
 
     Attributes:
+        title: Name of the rule, which is its optimizer's.
+        dialects: {name: `Dialect`}, "paper" first.
         weight_decay: Decay coefficient lambda, at least 0. What it multiplies
             is the rule's own affair.
         bounds: Range of each number field.
@@ -133,12 +176,14 @@ class Rule:
     weight_decay: Any = 0.0
     owner: dataclasses.InitVar[str | None] = None
 
+    title: ClassVar[str]
+    dialects: ClassVar[dict[str, Dialect]]
     bounds: ClassVar[dict[str, Bound]] = {"weight_decay": NON_NEGATIVE}
     choices: ClassVar[dict[str, tuple]] = {}
     functions: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self, owner):
-        owner = owner or type(self).__name__
+        owner = owner or self.title
         for field in dataclasses.fields(self):
             value = plain(getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -165,10 +210,87 @@ class Rule:
             if field.name not in numbers
         }
 
+    def __repr__(self):
+        values = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+        )
+        return f"{self.title}({', '.join(values)})"
+
+    @classmethod
+    def dialect(cls, name: str) -> Dialect:
+        """The `Dialect` of this name; ValueError lists what exists."""
+        if not isinstance(name, str) or name not in cls.dialects:
+            raise ValueError(
+                f"{cls.title}: unknown dialect {name!r}; {cls.title} has "
+                f"{list(cls.dialects)}."
+            )
+        return cls.dialects[name]
+
+    @classmethod
+    def fixed(cls, dialect: str) -> dict[str, Any]:
+        """{switch that the dialect sets: its value}.
+
+        >>> from lbcheck import rules
+        >>> rules.Momentum.fixed("keras"), rules.Momentum.fixed("paper")
+        ({'rate_in_buffer': True}, {})
+        """
+        reading = cls.dialect(dialect)
+        if dialect == DEFAULT:
+            return {}
+        return {
+            name: reading.switches.get(name, default)
+            for name, default in cls.switches().items()
+            if name not in reading.options
+        }
+
+    @classmethod
+    def resolve(
+        cls, dialect: str, given: Mapping[str, Any], owner: str | None = None
+    ) -> "Rule":
+        """The rule that a dialect makes of the arguments given.
+
+        Args:
+            dialect: A key of `dialects`.
+            given: {field: value} of what the caller gave; the rest is the
+                dialect's.
+            owner: Who was given it, for messages.
+
+        Raises:
+            TypeError, ValueError: A value out of its range, or one that
+                contradicts the dialect; names both.
+        """
+        owner = owner or cls.title
+        computed = cls.fixed(dialect)
+        for name in cls.without_effect(given):
+            computed.pop(name, None)
+        for_zero = cls.dialect(dialect).for_zero
+        taken = {
+            name: value
+            for name, value in for_zero.items()
+            if is_zero(plain(given.get(name)))
+        }
+        for name, value in {**computed, **taken}.items():
+            if name in given and _differs(given[name], value):
+                raise ValueError(
+                    f"{owner}(dialect={dialect!r}) computes {name}={value!r}; "
+                    f"received {name}={given[name]!r}. Leave one out."
+                )
+        return cls(owner=owner, **{**computed, **for_zero, **given})
+
     @classmethod
     def without_effect(cls, given) -> tuple[str, ...]:
         """Switches that change nothing beside {field: value} in `given`."""
         return ()
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Names of its numbers and switches."""
+        return (*cls.numbers(), *cls.switches())
+
+    def heavy_ball(self) -> "Rule":
+        """The rule of variables without a ratio, `heavy_ball_fallback`."""
+        raise NotImplementedError
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -276,3 +398,23 @@ class Rule:
 def guarded_ratio(xp, usable, above, below):
     """above / below where `usable`, else 1, with no division by zero."""
     return xp.where(usable, above / xp.where(usable, below, 1.0), 1.0)
+
+
+def one_minus_power(xp, beta, count):
+    """1 - beta**count, accurate in float32 too, where 1 - 0.999 is not."""
+    if not isinstance(beta, numbers.Number):
+        return -xp.expm1(count * xp.log(beta))
+    return -xp.expm1(count * (math.log(beta) if beta else -math.inf))
+
+
+def decayed_average(beta, average, value):
+    """beta * average + (1 - beta) * value."""
+    return beta * average + (1.0 - beta) * value
+
+
+def _differs(value, computed):
+    """Whether it contradicts; what is no switch at all the rule refuses."""
+    value = plain(value)
+    if not isinstance(value, (bool, int, float, str, tuple, list, type(None))):
+        return False
+    return value is not computed and value != computed

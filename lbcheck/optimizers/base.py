@@ -1,29 +1,36 @@
 """What every lbcheck optimizer has, whichever Keras it is built for.
 
-An optimizer is three classes: a definition (``definitions.py``: signature
-and manual), this core (settings, selection, state layout, diagnostics) and
-an adapter (``keras3_adapter.py``, ``tf_keras_adapter.py``: the only code that
-calls a Keras).
+An optimizer is a subclass of `Optimizer` in a file of its own, which has its
+signature, its manual and its rule. For each Keras it is mixed with an adapter
+(``keras3_adapter.py``, ``tf_keras_adapter.py``: the only code that calls a
+Keras) by ``lbcheck/keras3.py`` and ``lbcheck/tf_keras.py``.
 """
 
 import dataclasses
 import importlib
 import inspect
 import numbers
+import re
 import reprlib
+import textwrap
 import warnings
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
 
 import numpy as np
 
-from lbcheck import rules
 from lbcheck.optimizers import keras_arguments
+from lbcheck.optimizers import rule as rules
 from lbcheck.optimizers import selection
-from lbcheck.rules import base
 from lbcheck.support import kerases
+
+Rate = float | Callable[..., float]
+"""A number, a schedule, or a callable without arguments."""
+Patterns = Sequence[str]
 
 SAME = "same"
 
@@ -42,6 +49,10 @@ _WHOLE_MODEL = (
 class DefaultRate(float):
     """A rate nobody gave: as a fallback, such an optimizer takes the main
     optimizer's rate. A float in every other way."""
+
+
+RATE_SGD = DefaultRate(0.01)
+RATE_ADAM = DefaultRate(0.001)
 
 
 class Assignment(NamedTuple):
@@ -97,13 +108,13 @@ def check_rate(owner: str, learning_rate, schedule: type):
         learning_rate: A number, a schedule or a callable.
         schedule: Class of this Keras's schedules.
     """
-    rate = base.plain(learning_rate)
+    rate = rules.plain(learning_rate)
     if isinstance(rate, schedule):
         return rate
-    if not base.is_number(rate):
+    if not rules.is_number(rate):
         _check_callable(owner, rate)
         return rate
-    if not (rate >= 0 and base.is_finite(rate)):
+    if not (rate >= 0 and rules.is_finite(rate)):
         raise ValueError(
             f"{owner}: `learning_rate` must be a finite number of at least "
             f"0, received {reprlib.repr(rate)}."
@@ -168,10 +179,129 @@ def unique(paths) -> list[str]:
     return labels
 
 
-class Core:
+_SELECTION = """
+exclude_from_weight_decay: List of regular expressions, searched
+    (`re.search`) in each variable's full path such as
+    `encoder/layer_0/query/kernel` when the optimizer is built; the entry
+    `"rank<2"` selects every variable of rank 0 or 1. What is selected does
+    not decay. `()` excludes nothing. A pattern that matches nothing warns.
+    Defaults to `lbcheck.BIAS_AND_NORM`: biases, gamma, beta, scale and all
+    of rank below 2.
+"""
+
+_ADAPTATION = """
+exclude_from_layer_adaptation: The same kind of list for the trust ratio,
+    or "same" as `exclude_from_weight_decay`. None (default): the dialect's,
+    which is "same", or () where every variable has a ratio:
+    {everything}.
+fallback: An lbcheck optimizer for the variables without trust ratio, with
+    its own hyperparameters and lists. It takes this optimizer's rate or
+    schedule unless it was given one itself. None (default):
+    {fallback}
+"""
+
+_DIALECT = """
+dialect: Whose reading of the rule, one of
+    {dialects}.
+    It sets the switches of the rule that its library leaves no choice of,
+    so that they can be left out; a value that contradicts it is an error.
+    Numbers stay as given. "paper" (default) takes every switch as given.
+    `lbcheck conform` shows each beside its library.
+"""
+
+_KERAS = """
+diagnostics_every: Record trust ratio, norms and rate of every variable at
+    updates 0, k, 2k, ...; 0, the default, records nothing and costs
+    nothing. See `diagnostics()`.
+name: Name of the optimizer. None: its class's, in lower case.
+**kwargs: Keras's own keywords: `clipnorm`, `clipvalue`, `global_clipnorm`
+    (over all variables, after averaging over replicas and before the
+    update), `use_ema` and its companions, and in Keras 3
+    `gradient_accumulation_steps` (schedule and bias correction count
+    updates) and `loss_scale_factor`.
+"""
+
+_RAISES = """
+Raises:
+    TypeError: A string or other non-number for a number, a bare string for a
+        list of patterns, a schedule or fallback of the other Keras, an
+        argument that there is not.
+    ValueError: A negative rate, a beta outside [0, 1), an unknown dialect or
+        option, an argument that contradicts the dialect or another argument.
+
+"""
+
+
+def _manual(cls) -> str | None:
+    """The docstring, with what all optimizers have in common filled in.
+
+    `{shared}` stands for the entries of selection and dialect, `{arguments}`
+    for all the arguments of the class above.
+    """
+    if cls.__doc__ is None:  # python -OO
+        return None
+    text = inspect.cleandoc(cls.__doc__)
+    if "{arguments}\n" in text:
+        above = next(c for c in cls.__mro__[1:] if "example" in vars(c))
+        _, begin, rest = above.__doc__.partition("Args:\n")
+        return text.replace(
+            "{arguments}\n", begin + rest.partition("Example:")[0]
+        )
+    readings = cls.rule_class.dialects
+    shared = _SELECTION
+    if cls.fallback_note is not None:
+        shared += _ADAPTATION.format(
+            everything=", ".join(
+                d for d, reading in readings.items() if reading.adapts_excluded
+            ),
+            fallback=cls.fallback_note,
+        )
+    shared += _DIALECT.format(dialects=", ".join(readings))
+    before, after = text.split("{shared}\n")
+    own, _, example = after.partition("Example:")
+    return "".join(
+        [
+            before,
+            _indented(shared),
+            own.rstrip("\n") + "\n" if own.strip() else "",
+            _indented(_KERAS),
+            _RAISES,
+            "Example:",
+            example,
+        ]
+    )
+
+
+def _indented(text):
+    """Entries of the Args section, without blank lines between them."""
+    lines = [line for line in text.splitlines() if line]
+    return textwrap.indent("\n".join(lines), "    ") + "\n"
+
+
+def received(scope: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor, from its `locals()`.
+
+    >>> def constructor(self, a, b=2, **kwargs):
+    ...     return received(locals())
+    >>> constructor(None, 1, c=3)
+    {'a': 1, 'b': 2, 'c': 3}
+    """
+    unsaid = ("self", "__class__", "kwargs")
+    named = {n: value for n, value in scope.items() if n not in unsaid}
+    return named | scope["kwargs"]
+
+
+class Optimizer:
     """Settings and selection; see the module docstring.
 
     Attributes:
+        rule_class: Class of its update rules.
+        fixed: {switch: value} that the class sets, whatever the dialect.
+        fallback_note: What trains the variables without a trust ratio, for
+            the manual; only where there is a ratio.
+        example: {argument: value} with which it is tested and compared with
+            other libraries; the rate is the peak of one that changes.
+        optional: Arguments that are None where they are the dialect's.
         rule: The update rule, `lbcheck.rules.Rule`.
         update_count: Number of updates completed; an array or variable.
         keras_name: Module under lbcheck, such as "keras3"; `keras_title` is
@@ -180,11 +310,11 @@ class Core:
         keras_own: Keywords of an optimizer that only this Keras has.
     """
 
-    _rule_class: type[rules.Rule]
-    _optional: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that are None where they are left to the dialect."""
-    _fixed: ClassVar[dict[str, Any]] = {}
-    """Switches that the class itself sets, whatever the dialect."""
+    rule_class: ClassVar[type[rules.Rule]]
+    fixed: ClassVar[dict[str, Any]] = {}
+    fallback_note: ClassVar[str | None] = None
+    example: ClassVar[dict[str, Any]]
+    optional: ClassVar[frozenset[str]] = frozenset()
     keras_name: str
     keras_title: str
     other_name: str
@@ -192,26 +322,37 @@ class Core:
     schedule_class: type
     keras_own: tuple[str, ...]
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "example" in vars(cls):  # the file of an optimizer
+            parameters = inspect.signature(cls).parameters
+            left = [n for n, p in parameters.items() if p.default is None]
+            cls.optional = frozenset(left) - {"name"}
+            cls.__doc__ = _manual(cls)
+
     def __init__(
         self,
         *,
         learning_rate,
         dialect: str,
-        given: Mapping[str, Any],
         exclude_from_weight_decay,
         exclude_from_layer_adaptation=None,
         fallback=None,
         diagnostics_every: int = 0,
-        name: str,
+        name: str | None = None,
         **others,
     ):
         owner = type(self).__name__
+        fields = self.rule_class.fields()
+        given = {n: value for n, value in others.items() if n in fields}
+        others = {n: v for n, v in others.items() if n not in fields}
         rule = self.rule_of(dialect, given, owner)
         if rule.normalizes is None:
             self._refuse_adaptation(
                 exclude_from_layer_adaptation=exclude_from_layer_adaptation,
                 fallback=fallback,
             )
+        name = type(self).__name__.lower() if name is None else name
         _check_name(owner, name)
         for_keras = keras_arguments.check(type(self), others, self.keras_own)
         diagnostics_every = _checked_period(owner, diagnostics_every)
@@ -240,6 +381,19 @@ class Core:
         self._rows = ()
 
     @classmethod
+    def adapts(cls) -> bool:
+        """Whether its rate is scaled by a trust ratio."""
+        return cls.rule_class().normalizes is not None
+
+    @classmethod
+    def about(cls, argument: str) -> str:
+        """The first sentence of an argument's entry in the manual."""
+        entry = re.search(
+            rf"^    {argument}: (.+?\.)(?=\s)", cls.__doc__ or "", re.M | re.S
+        )
+        return " ".join(entry[1].split()) if entry else ""
+
+    @classmethod
     def rule_of(
         cls, dialect: str, given: Mapping[str, Any], owner: str | None = None
     ) -> rules.Rule:
@@ -259,16 +413,16 @@ class Core:
         given = {
             name: value
             for name, value in given.items()
-            if value is not None or name not in cls._optional
+            if value is not None or name not in cls.optional
         }
-        for name, value in cls._fixed.items():
-            if base.plain(given.setdefault(name, value)) is not value:
+        for name, value in cls.fixed.items():
+            if rules.plain(given.setdefault(name, value)) is not value:
                 raise ValueError(
                     f"{owner} computes {name}={value!r}; received "
                     f"{name}={given[name]!r}. Use "
-                    f"{cls._rule_class.__name__} for it."
+                    f"{cls.rule_class.title} for it."
                 )
-        return rules.resolve(cls._rule_class, dialect, given, owner)
+        return cls.rule_class.resolve(dialect, given, owner)
 
     def _refuse_adaptation(self, **given):
         """Refuses what only a rule with a trust ratio has a use for."""
@@ -290,11 +444,7 @@ class Core:
             TypeError, ValueError: As the constructor.
         """
         dialect = given.get("dialect", rules.DEFAULT)
-        numbers, switches = (
-            cls._rule_class.numbers(),
-            cls._rule_class.switches(),
-        )
-        fields = {**numbers, **switches}
+        fields = cls.rule_class.fields()
         cls.rule_of(dialect, {n: v for n, v in given.items() if n in fields})
         undecayed = selection.check_patterns(
             cls.__name__,
@@ -315,7 +465,7 @@ class Core:
         """The patterns, SAME, or the dialect's where they are None."""
         owner = cls.__name__
         argument = "exclude_from_layer_adaptation"
-        everything = rules.dialect_of(cls._rule_class, dialect).adapts_excluded
+        everything = cls.rule_class.dialect(dialect).adapts_excluded
         if patterns is None:
             return () if everything else SAME
         if not isinstance(patterns, str) or patterns != SAME:
@@ -346,14 +496,15 @@ class Core:
 
     def _load_fallback(self, config):
         """The fallback of a saved configuration, from this class's Keras."""
-        name = config.get("class_name")
-        if name not in kerases.OPTIMIZERS or not isinstance(
-            config.get("config"), dict
-        ):
+        from lbcheck import optimizers
+
+        name = str(config.get("class_name"))
+        known = [definition.__name__ for definition in optimizers.ALL]
+        if name not in known or not isinstance(config.get("config"), dict):
             raise ValueError(
                 f"{type(self).__name__}: a saved `fallback` must have a "
-                f"class_name of {', '.join(kerases.OPTIMIZERS)} and its "
-                f"config, received {reprlib.repr(config)}."
+                f"class_name of {', '.join(known)} and its config, received "
+                f"{reprlib.repr(config)}."
             )
         room = importlib.import_module(f"lbcheck.{self.keras_name}")
         return getattr(room, name).from_config(config["config"])
@@ -361,7 +512,7 @@ class Core:
     def _check_fallback(self, fallback):
         """Refuses what could not act as a part of this optimizer."""
         owner = type(self).__name__
-        if not isinstance(fallback, Core):
+        if not isinstance(fallback, Optimizer):
             raise TypeError(
                 f"{owner}: `fallback` must be an lbcheck optimizer such as "
                 f"lbcheck.AdamW(), received {fallback!r}."
@@ -397,9 +548,9 @@ class Core:
 
     @learning_rate.setter
     def learning_rate(self, rate):
-        if not base.is_live(base.plain(rate)):
+        if not rules.is_live(rules.plain(rate)):
             rate = self._checked_rate(rate)
-        super(Core, type(self)).learning_rate.fset(self, rate)
+        super(Optimizer, type(self)).learning_rate.fset(self, rate)
 
     @property
     def weight_decay(self):
@@ -492,10 +643,10 @@ class Core:
                 )
                 for assignment in other.plan(paths, shapes)
             ]
-        reading = rules.dialect_of(self._rule_class, self.dialect)
+        reading = self.rule_class.dialect(self.dialect)
         if not reading.heavy_ball_fallback:
             return None
-        rule = rules.Momentum(momentum=self.rule.momentum)
+        rule = self.rule.heavy_ball()
         return [
             Assignment("", tuple(shape), rule, False, False, None, True)
             for shape in shapes
@@ -651,7 +802,7 @@ class Core:
 class FallbackChoice:
     """Holds the fallback so that no Keras tracks it as a part of itself."""
 
-    optimizer: Core | None
+    optimizer: Optimizer | None
 
     def config(self):
         """A dict for `get_config`, without a rate that was never given."""
