@@ -103,7 +103,13 @@ def goyal(
 
 FAMILIES = {
     family.__name__: family
-    for family in (warmup_polynomial, cosine, warmup_cosine, constant, goyal)
+    for family in (
+        warmup_polynomial,
+        cosine,
+        warmup_cosine,
+        constant,
+        goyal,
+    )
 }
 """{value of --schedule: function of total_steps and of its flags}."""
 
