@@ -163,10 +163,7 @@ def compare(
     Source: Nado et al. 2021, A Large Batch Optimizer Reality Check,
         Appendix B, for the protocol.
     """
-    from lbcheck.comparison import progress
-    from lbcheck.comparison import session
     from lbcheck.search import arm
-    from lbcheck.study import optuna_storage as storages
     from lbcheck.study.settings import Settings
     from lbcheck.trials.workload import Workload
 
@@ -181,7 +178,6 @@ def compare(
         threads=threads,
     )
     own_name: str = getattr(build_model, "__qualname__", "model")
-    name = name or own_name
     workload = Workload(
         build_model,
         train,
@@ -192,22 +188,26 @@ def compare(
         mode,
         loss,
         metrics,
-        name,
+        name or own_name,
     )
-    study = session.Session(
-        workload,
-        [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms],
-        settings,
-        {
-            "name": name,
-            "workload": name,
-            "command": [
-                sys.executable,
-                *storages.without_credentials(sys.argv, storage),
-            ],
-            "flagfile": None,
-        },
-    )
+    loaded = [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms]
+    return _run(workload, loaded, settings, output_dir, storage)
+
+
+def _run(workload, arms, settings, output_dir, storage) -> Comparison:
+    """Works on a study until it is done."""
+    from lbcheck.comparison import progress
+    from lbcheck.comparison import session
+    from lbcheck.study import optuna_storage
+
+    words = optuna_storage.without_credentials(sys.argv, storage)
+    origin = {
+        "name": workload.name,
+        "workload": workload.name,
+        "command": [sys.executable, *words],
+        "flagfile": None,
+    }
+    study = session.Session(workload, arms, settings, origin)
     with study.opened(output_dir, storage):
         with progress.Progress(study.protocol.total) as bar:
             study.work(bar)

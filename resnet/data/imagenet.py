@@ -335,6 +335,9 @@ class ImageNet:
         a batch than to guard each record, which is why a batch is a dataset.
         """
 
+        def repair(*batch):
+            return self._repair(paths, substitute, *batch)
+
         def decode_batch(number, batch):
             names, examples = batch
             batch_size = names.shape[0]
@@ -363,34 +366,11 @@ class ImageNet:
             return (
                 good.concatenate(none)
                 .take(1)
-                .map(lambda *found: complete(names, examples, *found))
-            )
-
-        def complete(names, examples, slots, images, labels):
-            batch_size = names.shape[0]
-
-            def repair():
-                rows, weights = tf.numpy_function(
-                    lambda *batch: self._repair(paths, substitute, *batch),
-                    [names, examples, slots, labels],
-                    [tf.int64, tf.float32],
+                .map(
+                    lambda *found: self._complete(
+                        repair, names, examples, *found
+                    )
                 )
-                blank = tf.zeros([1, *self.image_shape])
-                return (
-                    tf.gather(tf.concat([images, blank], 0), rows),
-                    tf.gather(tf.concat([labels, [0]], 0), rows),
-                    weights,
-                )
-
-            valid = (labels >= 0) & (labels < _CLASSES)
-            whole = tf.math.count_nonzero(valid) == batch_size
-            images, labels, weights = tf.cond(
-                whole, lambda: (images, labels, tf.ones(batch_size)), repair
-            )
-            return (
-                tf.ensure_shape(images, [batch_size, *self.image_shape]),
-                tf.ensure_shape(labels, [batch_size]),
-                tf.ensure_shape(weights, [batch_size]),
             )
 
         return batches.interleave(
@@ -398,6 +378,34 @@ class ImageNet:
             cycle_length=2,
             num_parallel_calls=2,
             deterministic=True,
+        )
+
+    def _complete(self, repair, names, examples, slots, images, labels):
+        """(images, labels, weights); `repair` says what fills the gaps."""
+        batch_size = names.shape[0]
+
+        def repaired():
+            rows, weights = tf.numpy_function(
+                repair,
+                [names, examples, slots, labels],
+                [tf.int64, tf.float32],
+            )
+            blank = tf.zeros([1, *self.image_shape])
+            return (
+                tf.gather(tf.concat([images, blank], 0), rows),
+                tf.gather(tf.concat([labels, [0]], 0), rows),
+                weights,
+            )
+
+        valid = (labels >= 0) & (labels < _CLASSES)
+        whole = tf.math.count_nonzero(valid) == batch_size
+        images, labels, weights = tf.cond(
+            whole, lambda: (images, labels, tf.ones(batch_size)), repaired
+        )
+        return (
+            tf.ensure_shape(images, [batch_size, *self.image_shape]),
+            tf.ensure_shape(labels, [batch_size]),
+            tf.ensure_shape(weights, [batch_size]),
         )
 
     def _repair(self, paths, substitute, names, examples, slots, labels):

@@ -1,5 +1,7 @@
 """Figures of the confirmation runs: seeds, schedules, curves."""
 
+import functools
+
 import numpy as np
 
 from lbcheck.report.figures import drawing
@@ -12,59 +14,6 @@ from lbcheck.report.tables import metric
 
 def seeds(view) -> Figure:
     """Box and points of each arm over its seeds."""
-
-    def draw_arm(axes, arm, rows):
-        (box,) = rows
-        place = -view.arms.index(arm)
-        color = view.line(arm)["color"]
-        axes.barh(
-            place,
-            box["quartile_3"] - box["quartile_1"],
-            left=box["quartile_1"],
-            height=0.42,
-            color=color,
-            alpha=0.2,
-        )
-        for end, quartile in (("least", "quartile_1"), ("most", "quartile_3")):
-            axes.plot(
-                [box[end], box[quartile]], [place] * 2, color=color, linewidth=1
-            )
-        axes.plot(
-            [box["median"]] * 2,
-            [place - 0.21, place + 0.21],
-            color=color,
-            linewidth=2.4,
-            solid_capstyle="butt",
-        )
-        values = [
-            row["metric"]
-            for row in view.rows("seeds", arm=arm, part=box["part"])
-            if row["metric"] is not None
-        ]
-        # Spread by the golden ratio: even, and the same each time.
-        offsets = (np.arange(len(values)) * 0.6180339887) % 1 * 0.3 - 0.15
-        axes.plot(
-            values,
-            place + offsets,
-            "o",
-            color=color,
-            markersize=3.2,
-            alpha=0.75,
-            markeredgewidth=0,
-        )
-
-    def finish(axes, part):
-        names = [short(arm) for arm in view.arms]
-        places = [-place for place in range(len(names))]
-        axes.set_yticks(places, names)
-        axes.set_ylim(places[-1] - 0.5, 0.5)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        left = 0.05 + 0.0185 * max(len(name) for name in names)
-        axes.set_position((left, 0.16, 0.97 - left, 0.74))
-        _draw_margin(axes, view, part)
-        _draw_target(axes, view, part)
-
     reference = _reference(view, "validation")
     band = (
         " The band is the margin to both sides of the best generic median: a "
@@ -83,14 +32,68 @@ def seeds(view) -> Figure:
             view,
             "boxes",
             "seeds",
-            draw_arm,
+            functools.partial(_draw_box, view),
             view.metric,
             "Box plots over seeds",
             vertical="",
-            finish=finish,
+            finish=functools.partial(_finish_boxes, view),
         ),
         [],
     )
+
+
+def _draw_box(view, axes, arm, rows):
+    (box,) = rows
+    place = -view.arms.index(arm)
+    color = view.line(arm)["color"]
+    axes.barh(
+        place,
+        box["quartile_3"] - box["quartile_1"],
+        left=box["quartile_1"],
+        height=0.42,
+        color=color,
+        alpha=0.2,
+    )
+    for end, quartile in (("least", "quartile_1"), ("most", "quartile_3")):
+        axes.plot(
+            [box[end], box[quartile]], [place] * 2, color=color, linewidth=1
+        )
+    axes.plot(
+        [box["median"]] * 2,
+        [place - 0.21, place + 0.21],
+        color=color,
+        linewidth=2.4,
+        solid_capstyle="butt",
+    )
+    values = [
+        row["metric"]
+        for row in view.rows("seeds", arm=arm, part=box["part"])
+        if row["metric"] is not None
+    ]
+    # Spread by the golden ratio: even, and the same each time.
+    offsets = (np.arange(len(values)) * 0.6180339887) % 1 * 0.3 - 0.15
+    axes.plot(
+        values,
+        place + offsets,
+        "o",
+        color=color,
+        markersize=3.2,
+        alpha=0.75,
+        markeredgewidth=0,
+    )
+
+
+def _finish_boxes(view, axes, part):
+    names = [short(arm) for arm in view.arms]
+    places = [-place for place in range(len(names))]
+    axes.set_yticks(places, names)
+    axes.set_ylim(places[-1] - 0.5, 0.5)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    left = 0.05 + 0.0185 * max(len(name) for name in names)
+    axes.set_position((left, 0.16, 0.97 - left, 0.74))
+    _draw_margin(axes, view, part)
+    _draw_target(axes, view, part)
 
 
 def _reference(view, part):
