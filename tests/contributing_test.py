@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests import programs
+from tests import synthetic_study
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COPIED = ("bert", "docs", "flags", "lbcheck", "resnet", "tests")
@@ -113,3 +114,19 @@ def test_a_published_row(copy):
     assert "Adagrad(" in dry_run
     # Two epochs of warm-up, thirty in all.
     assert "update 117: 0.05 (warm-up ends)\n" in dry_run
+
+
+def test_a_figure_of_the_report(copy):
+    study = synthetic_study.make_study()
+    records = synthetic_study.make_records(study)
+    folder = synthetic_study.write(copy.folder / "study", study, records)
+    tested, printed = copy.follow("A figure of the report")
+    assert " passed" in tested
+    assert printed.strip() == "study/report.html"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    (figure,) = re.findall(
+        r'<figure id="profiles">(.*?)</figure>', page, re.DOTALL
+    )
+    assert figure.count('<div class="panel">') == 2
+    # Four arms on each part, besides the axes.
+    assert len(re.findall("var\\(--arm-", figure)) >= 8
