@@ -15,6 +15,7 @@ class NumPyArrays:
     sqrt = staticmethod(np.sqrt)
     square = staticmethod(np.square)
     abs = staticmethod(np.abs)
+    sign = staticmethod(np.sign)
     log = staticmethod(np.log)
     expm1 = staticmethod(np.expm1)
     maximum = staticmethod(np.maximum)

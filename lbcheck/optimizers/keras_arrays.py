@@ -10,6 +10,7 @@ class KerasArrays:
     sqrt = staticmethod(ops.sqrt)
     square = staticmethod(ops.square)
     abs = staticmethod(ops.abs)
+    sign = staticmethod(ops.sign)
     log = staticmethod(ops.log)
     expm1 = staticmethod(ops.expm1)
     maximum = staticmethod(ops.maximum)

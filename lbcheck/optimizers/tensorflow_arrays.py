@@ -9,6 +9,7 @@ class TensorFlowArrays:
     sqrt = staticmethod(tf.sqrt)
     square = staticmethod(tf.square)
     abs = staticmethod(tf.abs)
+    sign = staticmethod(tf.sign)
     log = staticmethod(tf.math.log)
     expm1 = staticmethod(tf.math.expm1)
     maximum = staticmethod(tf.maximum)
