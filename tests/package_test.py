@@ -97,6 +97,13 @@ def test_saved_model_loads_with_nothing_but_keras(tmp_path):
         assert printed.startswith("LARS(")
 
 
+def test_citation_and_changelog_have_the_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {lbcheck.__version__}\n" in citation
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"\b{re.escape(lbcheck.__version__)}\b", changes)
+
+
 def test_readme_lines_run(tmp_path):
     _, block = re.findall(
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
