@@ -242,7 +242,7 @@ def flagfile(text: str, number: int) -> str:
 
 
 def check(flag_values: flags.FlagValues) -> None:
-    """Refuses flags that no choice made uses, and those that are missing.
+    """Refuses flags of a phase that no choice made uses, or that are missing.
 
     Raises:
         app.UsageError: Names the flag, the choice and what would use it.

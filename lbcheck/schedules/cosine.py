@@ -17,9 +17,7 @@ class Cosine(base.Schedule):
     cancellation near T.
 
     Args:
-        initial_rate: Rate at step 0, at least 0.
-        total_steps: T, the updates until the final rate, at least 1.
-        final_rate: Rate from step T on, at least 0.
+        initial_rate, total_steps, final_rate: As of `Linear`.
 
     Returns:
         A schedule; `schedule(step)` is the rate.

@@ -74,6 +74,10 @@ class Core:
     """The Keras module, set by the adapter."""
     _kernel = None
     """Module with `normalize`, `infer` and `average`, set by the adapter."""
+    _options = {}
+    """Arguments of `add_weight` against autocast, set by the adapter."""
+    _moving_options = {}
+    """Further ones for the moving statistics, set by the adapter."""
 
     def __init__(
         self,
@@ -136,11 +140,23 @@ class Core:
             "gamma", channels, self.gamma_initializer, self.gamma_regularizer
         )
         self.beta = self._add("beta", channels, "zeros", self.beta_regularizer)
-        self.moving_mean = self._add_moving("moving_mean", channels, "zeros")
-        self.moving_variance = self._add_moving(
-            "moving_variance", channels, "ones"
+        moving = {"trainable": False, **self._moving_options}
+        self.moving_mean = self._add("moving_mean", channels, "zeros", **moving)
+        self.moving_variance = self._add(
+            "moving_variance", channels, "ones", **moving
         )
         self.built = True
+
+    def _add(self, name, channels, initializer, regularizer=None, **options):
+        return self.add_weight(
+            name=name,
+            shape=(channels,),
+            initializer=initializer,
+            regularizer=regularizer,
+            dtype="float32",
+            **self._options,
+            **options,
+        )
 
     def call(self, inputs, training=None):
         """The normalised inputs; updates the moving statistics in training."""

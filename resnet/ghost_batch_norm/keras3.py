@@ -16,17 +16,4 @@ class GhostBatchNormalization(ghost_batch_norm.Core, keras.layers.Layer):
 
     _keras = keras
     _kernel = kernel
-
-    def _add(self, name, channels, initializer, regularizer=None, **options):
-        return self.add_weight(
-            name=name,
-            shape=(channels,),
-            initializer=initializer,
-            regularizer=regularizer,
-            dtype="float32",
-            autocast=False,
-            **options,
-        )
-
-    def _add_moving(self, name, channels, initializer):
-        return self._add(name, channels, initializer, trainable=False)
+    _options = {"autocast": False}

@@ -13,24 +13,8 @@ class GhostBatchNormalization(ghost_batch_norm.Core, tf_keras.layers.Layer):
 
     _keras = tf_keras
     _kernel = tensorflow_kernel
-
-    def _add(self, name, channels, initializer, regularizer=None, **options):
-        return self.add_weight(
-            name=name,
-            shape=(channels,),
-            initializer=initializer,
-            regularizer=regularizer,
-            dtype="float32",
-            experimental_autocast=False,
-            **options,
-        )
-
-    def _add_moving(self, name, channels, initializer):
-        return self._add(
-            name,
-            channels,
-            initializer,
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.MEAN,
-        )
+    _options = {"experimental_autocast": False}
+    _moving_options = {
+        "synchronization": tf.VariableSynchronization.ON_READ,
+        "aggregation": tf.VariableAggregation.MEAN,
+    }
