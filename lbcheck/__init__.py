@@ -6,6 +6,7 @@ no framework. `lbcheck.LAMB` and the other optimizers belong to the Keras that
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from lbcheck.support import kerases
@@ -33,6 +34,12 @@ _NAMES = {
 }
 
 
+def default_keras() -> str:
+    """Module of this package for what `tf.keras` is in this process."""
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "")
+    return "tf_keras" if legacy in ("1", "true", "True") else "keras3"
+
+
 def _per_keras():
     optimizers = importlib.import_module("lbcheck.optimizers")
     names = [definition.__name__ for definition in optimizers.ALL]
@@ -48,7 +55,7 @@ def __getattr__(name):
         # Not the modules: `from lbcheck import *` may not need both Kerases.
         return [*_per_keras(), *_NAMES]
     if not name.startswith("_") and name in _per_keras():
-        keras = importlib.import_module(f"lbcheck.{kerases.default()}")
+        keras = importlib.import_module(f"lbcheck.{default_keras()}")
         return getattr(keras, name)
     raise AttributeError(f"module 'lbcheck' has no attribute {name!r}")
 

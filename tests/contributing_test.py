@@ -94,6 +94,15 @@ def copy(tmp_path):
     return Copy(tmp_path / "lbcheck")
 
 
+def test_an_optimizer(copy):
+    tested, conform, dry_run = copy.follow("An optimizer")
+    assert " passed" in tested
+    for name in ("paper", "optax"):
+        assert re.search(rf"^Lion +{name} +lbcheck ", conform, re.MULTILINE)
+    assert ": within " in conform
+    assert "Lion(weight_decay=0.0, beta_1=0.9, beta_2=0.98)" in dry_run
+
+
 def test_a_schedule(copy):
     tested, dry_run = copy.follow("A schedule")
     assert " passed" in tested

@@ -20,6 +20,7 @@ from lbcheck import optimizers
 from lbcheck import rules
 from lbcheck.conform import reference
 from lbcheck.optimizers import base
+from lbcheck.optimizers import manual as manuals
 from lbcheck.optimizers import tensorflow_update
 from lbcheck.search import arm
 from lbcheck.settings import optimizer as optimizer_flags
@@ -106,7 +107,7 @@ def test_help_is_the_manual(name):
     assert max(map(len, manual.splitlines())) <= 80
     for argument in inspect.signature(ALL[name]).parameters:
         if argument != "kwargs":
-            assert ALL[name].about(argument), argument
+            assert manuals.about(ALL[name], argument), argument
     runner = doctest.DocTestRunner()
     finder = doctest.DocTestFinder(recurse=False)
     for test in finder.find(ALL[name], name):

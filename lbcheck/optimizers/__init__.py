@@ -4,12 +4,13 @@ momentum, lars, lamb, adamw, adagrad
                    an optimizer: rule, dialects, signature, manual, example
 rule               what every rule is: one update in pure maths
 base               what every optimizer is, whichever Keras it is for
+manual             the parts that all their manuals have in common
 selection          which variables decay and which take a trust ratio
 keras_arguments    Keras's own keywords, checked
 arrays             NumPy as the array namespace of a rule
 keras3_adapter, tf_keras_adapter
                    the only code that calls a Keras
-tensorflow_update, tensorflow_arrays, tensorflow_record
+tensorflow_update, tensorflow_record
                    a rule on TensorFlow, in few passes
 keras_arrays       a rule on the jax and torch backends
 audit, audit_command

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from typing import Any
 from typing import NamedTuple
 
 from lbcheck.optimizers import regularizers
@@ -78,7 +79,7 @@ class Audit(NamedTuple):
         return "\n".join([*lines, "", "findings:", *findings])
 
 
-def audit(model, optimizer=None) -> Audit:
+def audit(model: Any, optimizer: Any = None) -> Audit:
     """What an optimizer decays and adapts in a model.
 
     Args:
@@ -158,8 +159,8 @@ def audit(model, optimizer=None) -> Audit:
         )
     regularized = regularizers.of_model(model)
     rows = tuple(
-        AuditRow(path, shape, layer, *treatment, id(variable) in regularized)
-        for path, shape, layer, treatment, variable in zip(
+        AuditRow(path, shape, layer, decays, adapts, by, id(v) in regularized)
+        for path, shape, layer, (decays, adapts, by), v in zip(
             paths, shapes, owned, treatments, variables
         )
     )

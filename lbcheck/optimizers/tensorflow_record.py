@@ -9,8 +9,6 @@ is computed back. For small variables without a kernel the record comes first.
 
 import tensorflow as tf
 
-from lbcheck.optimizers.tensorflow_arrays import ARRAYS
-
 
 class Recorder:
     """Measures the updates of one rule: the five numbers of `Diagnostics`.
@@ -20,11 +18,13 @@ class Recorder:
 
     Args:
         rule: The rule.
+        arrays: The array namespace that it computes in.
     """
 
-    def __init__(self, rule):
+    def __init__(self, rule, arrays):
         self._rule = rule
-        self._recall_compiled = tf.function(_recall, jit_compile=True)
+        self._arrays = arrays
+        self._recall_compiled = tf.function(self._recall, jit_compile=True)
 
     def before(
         self,
@@ -77,7 +77,7 @@ class Recorder:
             rate: Learning rate.
             large: Whether the variable is worth a compiled cluster.
         """
-        recall = self._recall_compiled if large else _recall
+        recall = self._recall_compiled if large else self._recall
         scalars = [
             tf.convert_to_tensor(1.0 if number is None else number, tf.float32)
             for number in (outside, keep, ratio, rate)
@@ -91,7 +91,7 @@ class Recorder:
 
     def _predict(self, weight, gradient, slots, rate, count, decay, adapt):
         new, _, ratio = self._rule.update(
-            ARRAYS,
+            self._arrays,
             weight,
             gradient,
             tuple(slots),
@@ -100,19 +100,17 @@ class Recorder:
             decay=decay,
             adapt=adapt,
         )
-        return _numbers(ratio, weight, gradient, new - weight, rate)
+        return self._numbers(ratio, weight, gradient, new - weight, rate)
 
+    def _recall(self, weight, gradient, direction, outside, keep, ratio, rate):
+        step = outside * direction
+        before = (weight + step) / keep
+        update = (keep - 1.0) * before - step
+        return self._numbers(ratio, before, gradient, update, rate)
 
-def _recall(weight, gradient, direction, outside, keep, ratio, rate):
-    step = outside * direction
-    before = (weight + step) / keep
-    update = (keep - 1.0) * before - step
-    return _numbers(ratio, before, gradient, update, rate)
-
-
-def _numbers(ratio, weight, gradient, update, rate):
-    norms = map(ARRAYS.norm, (weight, gradient, update))
-    return tf.stack([tf.cast(x, tf.float32) for x in (ratio, *norms, rate)])
+    def _numbers(self, ratio, weight, gradient, update, rate):
+        norms = map(self._arrays.norm, (weight, gradient, update))
+        return tf.stack([tf.cast(x, tf.float32) for x in (ratio, *norms, rate)])
 
 
 def _when(row, period, step, measure):

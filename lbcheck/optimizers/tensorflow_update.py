@@ -8,6 +8,7 @@ kernel; AdamW is TensorFlow's own fused Adam kernel behind an in-place scaling
 by `keep`. ``benchmarks/optimizer_step.py`` measures it.
 """
 
+import functools
 import platform
 
 import numpy as np
@@ -17,7 +18,6 @@ from lbcheck.optimizers import rule as rules
 from lbcheck.optimizers import tensorflow_record
 from lbcheck.optimizers.adamw import AdamWRule
 from lbcheck.optimizers.arrays import NUMPY
-from lbcheck.optimizers.tensorflow_arrays import ARRAYS
 
 LARGE = 2**16
 """Elements from which a variable is worth a compiled cluster of its own:
@@ -28,6 +28,31 @@ LARGE_SCALED = 2**21
 not need the memory of a new array, which is slow to get when it is large."""
 
 _CAN_COMPILE = tf.test.is_built_with_xla() and platform.system() != "Windows"
+
+
+class TensorFlowArrays:
+    """The functions of `lbcheck.rules.NUMPY` in TensorFlow."""
+
+    sqrt = staticmethod(tf.sqrt)
+    square = staticmethod(tf.square)
+    abs = staticmethod(tf.abs)
+    sign = staticmethod(tf.sign)
+    log = staticmethod(tf.math.log)
+    expm1 = staticmethod(tf.math.expm1)
+    maximum = staticmethod(tf.maximum)
+    minimum = staticmethod(tf.minimum)
+    where = staticmethod(tf.where)
+
+    @staticmethod
+    def norm(array, kind="l2"):
+        """Norm over the whole array, as a scalar."""
+        if kind == "l2":
+            return tf.sqrt(2.0 * tf.nn.l2_loss(array))
+        reduce = tf.reduce_sum if kind == "l1" else tf.reduce_max
+        return reduce(tf.abs(array))
+
+
+ARRAYS = TensorFlowArrays()
 
 
 def compute_dtype(variable) -> tf.DType:
@@ -69,7 +94,10 @@ class TensorFlowUpdate:
             (i for i, slot in enumerate(slots) if slot is direction), None
         )
         self._advance = tf.function(self._direction, jit_compile=True)
-        self._recorder = tensorflow_record.Recorder(rule)
+
+    @functools.cached_property
+    def _recorder(self):
+        return tensorflow_record.Recorder(self._rule, ARRAYS)
 
     def __call__(
         self, variable, gradient, slots, rate, step, decay, adapt, record=None

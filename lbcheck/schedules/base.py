@@ -15,7 +15,9 @@ from typing import overload
 
 import numpy as np
 
+import lbcheck
 from lbcheck.schedules import arrays
+from lbcheck.support import checks
 
 
 def is_array(value: Any) -> bool:
@@ -27,7 +29,7 @@ def check_real(owner: str, name: str, value: Any) -> Any:
     """`value` as a Python float, refused unless finite and at least 0."""
     if is_array(value):
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not checks.is_number(value):
         raise TypeError(
             f"{owner}: `{name}` must be a number of at least 0, received "
             f"{value!r}."
@@ -44,7 +46,7 @@ def check_count(owner: str, name: str, value: Any, least: int) -> Any:
     """`value` as a Python int, refused unless whole and at least `least`."""
     if is_array(value):
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not checks.is_number(value):
         raise TypeError(
             f"{owner}: `{name}` must be a whole number of updates, received "
             f"{value!r}."
@@ -161,9 +163,7 @@ class Schedule:
         Raises:
             ValueError: If `keras` names no Keras.
         """
-        from lbcheck.support import kerases
-
-        keras = keras or kerases.default()
+        keras = keras or lbcheck.default_keras()
         if keras not in ("keras3", "tf_keras"):
             raise ValueError(
                 "as_keras: `keras` must be 'keras3' or 'tf_keras', received "

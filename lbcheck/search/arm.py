@@ -81,11 +81,15 @@ class Arm:
         self,
         name: str,
         optimizer: str | Callable,
-        space=None,
+        space: spaces.Space
+        | Mapping[str, Any]
+        | str
+        | pathlib.Path
+        | None = None,
         schedule: str = "warmup_polynomial",
         layer_wise: bool | None = None,
         fallback: str | None = None,
-        **fixed,
+        **fixed: Any,
     ):
         self.name = name
         self.schedule = schedule
@@ -107,7 +111,7 @@ class Arm:
             str(self),
             schedule,
             self._definition or self.optimizer,
-            fallback and optimizers.BY_NAME[fallback],
+            None if fallback is None else optimizers.BY_NAME[fallback],
         )
         self.fixed = spaces.plain(fixed)
         self._check_names()
@@ -274,7 +278,7 @@ class Arm:
 
     def make(
         self, keras_name: str, hyperparameters: Mapping[str, Any], steps: int
-    ):
+    ) -> Any:
         """A new optimizer.
 
         Args:
@@ -350,7 +354,7 @@ class Arm:
                 f"{cls.__module__}.{cls.__name__} is not."
             )
 
-    def sources(self) -> list:
+    def sources(self) -> list[Callable[..., Any]]:
         """The user's own classes and functions that this arm runs."""
         own = [self.optimizer] if callable(self.optimizer) else []
         if ":" in self.schedule:

@@ -6,16 +6,17 @@ optimizer's before the model's; `fallback_X` is the fallback's X.
 
 import contextlib
 import inspect
-import numbers
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
+from typing import TypeGuard
 
 from lbcheck.optimizers.base import Optimizer
 from lbcheck.optimizers.keras_arguments import CLIPS
 from lbcheck.settings import schedule as families
+from lbcheck.support import checks
 
 _FALLBACK = "fallback_"
 
@@ -135,9 +136,7 @@ class Arguments:
         return tuple(
             name
             for name, value in values.items()
-            if name in free
-            and isinstance(value, numbers.Real)
-            and not isinstance(value, bool)
+            if name in free and checks.is_number(value)
         )
 
     def check(self, split: Split) -> None:
@@ -178,6 +177,6 @@ def _numbers(optimizer) -> set[str]:
     return set(optimizer.rule_class.numbers()) & set(arguments)
 
 
-def _is_ours(optimizer) -> bool:
+def _is_ours(optimizer: Any) -> TypeGuard[type[Optimizer]]:
     """Whether it is an optimizer of this package."""
     return isinstance(optimizer, type) and issubclass(optimizer, Optimizer)

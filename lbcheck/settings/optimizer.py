@@ -9,6 +9,7 @@ from absl import app
 from absl import flags
 
 from lbcheck import optimizers as room
+from lbcheck.optimizers import manual
 from lbcheck.optimizers.base import SAME
 from lbcheck.settings import flag_usage
 from lbcheck.support import schema
@@ -45,7 +46,7 @@ def _numbers(optimizers):
         for number, bound in optimizer.rule_class.numbers().items():
             if number not in (*found, *_NOT_FLAGS):
                 kind = _below_one if bound.high <= 1 else _real
-                found[number] = (kind, optimizer.about(number))
+                found[number] = (kind, manual.about(optimizer, number))
     return found
 
 

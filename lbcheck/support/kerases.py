@@ -8,17 +8,10 @@ Keras are imported, in either order, and no Keras is imported for it.
 import importlib
 import importlib.abc
 import importlib.util
-import os
 import sys
 
 LIBRARIES = {"tf_keras": "tf_keras", "keras3": "keras"}
 """The Keras itself for each module of this package that is for one."""
-
-
-def default() -> str:
-    """Module of `lbcheck` for what `tf.keras` is in this process."""
-    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "")
-    return "tf_keras" if legacy in ("1", "true", "True") else "keras3"
 
 
 def of(thing) -> str:
