@@ -1,4 +1,4 @@
-"""BERT's pretraining step, ours beside Model Garden's own task.
+"""BERT's pretraining step, ours against Model Garden's own task.
 
     python benchmarks/bert_step.py --bert_config=mini --batch_size=64
     python benchmarks/bert_step.py --bert_config=base --optimizer=lamb

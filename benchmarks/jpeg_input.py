@@ -1,4 +1,4 @@
-"""ImageNet's training input beside the same bare tf.data chain.
+"""ImageNet's training input against the same bare tf.data chain.
 
     LBCHECK_DATA=... python benchmarks/jpeg_input.py
     python benchmarks/jpeg_input.py --data_dir=/path/to/tfrecords

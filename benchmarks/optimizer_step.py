@@ -1,4 +1,4 @@
-"""One optimizer update, lbcheck beside its peers, all in one process.
+"""One optimizer update, lbcheck against its peers, all in one process.
 
     python benchmarks/optimizer_step.py --model=bert
     python benchmarks/optimizer_step.py --model=resnet

@@ -1,4 +1,4 @@
-"""Pretraining data beside Model Garden's script, and its memory.
+"""Pretraining data against Model Garden's script, and its memory.
 
     LBCHECK_DATA=... python benchmarks/pretraining_data.py
     python benchmarks/pretraining_data.py --text=a.txt,b.txt --vocab_file=v.txt

@@ -1,4 +1,4 @@
-"""ResNet-50 training through Keras `fit`, ours beside its peers.
+"""ResNet-50 training through Keras `fit`, ours against its peers.
 
     python benchmarks/resnet_step.py --virtual_batch_size=4
     python benchmarks/resnet_step.py --mixed_precision=bfloat16

@@ -1,4 +1,4 @@
-"""SQuAD's data beside Model Garden's functions, and its memory.
+"""SQuAD's data against Model Garden's functions, and its memory.
 
     LBCHECK_DATA=... python benchmarks/squad.py
 

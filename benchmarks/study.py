@@ -1,4 +1,4 @@
-"""What a study costs beside its arithmetic, and beside its peers.
+"""What a study costs beyond its arithmetic, and against its peers.
 
     python benchmarks/study.py
     python benchmarks/study.py --parts=trials --rounds=3
@@ -20,7 +20,7 @@ report    The report of a study of 500 trials.
 
 Printed: seconds (the least of the rounds) and the ratios that matter, each to
 a peer of the same round: the median over the rounds, and the range. Processor
-seconds stand beside, as other programs disturb them less. Imports are not in
+seconds are shown, too, as other programs disturb them less. Imports are not in
 the seconds.
 """
 

@@ -5,9 +5,9 @@
     python -m bert.create_pretraining_data --input=embedded \
         --train_vocab=4000 --output_prefix=records/embedded
 
-The text has one sentence a line and a blank line between documents (or, with
---split_sentences, one paragraph a line). The output is the same, byte for
-byte, for any number of workers. The same command goes on where it was
+The text has one sentence per line and a blank line between documents (or, with
+--split_sentences, one paragraph per line). The output is the same, byte for
+byte, for any number of workers. The same command continues where it was
 stopped. Exit codes: 0 finished, 2 refused, 75 interrupted by SIGTERM or
 Ctrl-C.
 """
@@ -15,7 +15,6 @@ Ctrl-C.
 import functools
 import os
 import signal
-import sys
 
 from absl import app
 from absl import flags
@@ -24,6 +23,7 @@ from bert.pretraining_data import pipeline
 from bert.pretraining_data import shards
 from bert.pretraining_data import text_sources
 from lbcheck.settings import command_line
+from lbcheck.support import command
 from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
@@ -40,27 +40,32 @@ _part = functools.partial(
 flags.DEFINE_list(
     "input",
     None,
-    "Text files, plain, gzip, bzip2 or xz, patterns of such, `embedded`, or "
-    "tfds:NAME[:SPLIT].",
+    "Text files or patterns of them, plain or compressed (gzip, bzip2, xz); "
+    "`embedded`; or tfds:NAME[:SPLIT].",
     **_own,
 )
-_text("output_prefix", None, "Shards are PREFIX-00000-of-0000N.")
-_text("vocab_file", None, "One token a line.")
+_text("output_prefix", None, "Shards are written to PREFIX-00000-of-0000N.")
+_text("vocab_file", None, "Vocabulary, one token per line.")
 flags.DEFINE_integer(
     "train_vocab",
     None,
-    "Learn so many tokens, 6 to a million; into PREFIX.vocab.txt.",
+    "Size of a vocabulary to learn and write to PREFIX.vocab.txt, 6 to a "
+    "million.",
     lower_bound=6,
     upper_bound=10**6,
     **_own,
 )
 _bool("lower_case", True, "Lower-case and strip accents (uncased models).")
-_bool("split_sentences", False, "Lines are paragraphs, split them by rule.")
+_bool(
+    "split_sentences",
+    False,
+    "Lines are paragraphs; split them into sentences by rule.",
+)
 _bool("whole_word_masking", False, "Mask all pieces of a word or none.")
 flags.DEFINE_integer(
     "max_seq_length",
     128,
-    "Tokens of a record, >= 5; BERT has positions for 512.",
+    "Tokens per record, >= 5; BERT has positions for 512.",
     lower_bound=5,
     upper_bound=shards.LONGEST,
     **_own,
@@ -68,14 +73,18 @@ flags.DEFINE_integer(
 _count(
     "max_predictions_per_seq",
     20,
-    "Masked tokens of a record, >= 1, less than its tokens that can be masked.",
+    "Masked tokens per record, >= 1, less than its tokens that can be masked.",
 )
-_part("masked_lm_prob", 0.15, "Part of the tokens masked, in (0, 1].")
-_part("short_seq_prob", 0.1, "Part of documents cut shorter, in [0, 1].")
+_part("masked_lm_prob", 0.15, "Fraction of the tokens to mask, in (0, 1].")
+_part(
+    "short_seq_prob",
+    0.1,
+    "Probability that a document is cut into shorter records, in [0, 1].",
+)
 _count(
     "dupe_factor",
     10,
-    "Passes over the text, masks drawn anew, 1 to 1,000.",
+    "Passes over the text, each with new masks, 1 to 1,000.",
     upper_bound=shards.MOST_PASSES,
 )
 flags.DEFINE_integer(
@@ -87,7 +96,7 @@ _count(
     "Output files, 1 to 99,999; unset: one for every 10 MB of text.",
     upper_bound=99_999,
 )
-_count("num_workers", 1, "Processes, >= 1.")
+_count("num_workers", 1, "Worker processes, >= 1.")
 _bool("progress", True, "Show progress bars on a terminal.")
 
 _SUMMARY = """\
@@ -105,8 +114,7 @@ def main() -> int:
     try:
         done = _run()
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return exit_codes.INTERRUPTED
+        return command.interrupted()
     print(_summary(done))
     return exit_codes.FINISHED
 
@@ -118,8 +126,9 @@ def _check() -> None:
     prefix = FLAGS.output_prefix
     if os.path.isdir(prefix) or not os.path.basename(prefix):
         raise app.UsageError(
-            f"--output_prefix={prefix} is a folder; expected how the files' "
-            f"names begin, too, for instance {os.path.join(prefix, 'records')}."
+            f"--output_prefix={prefix} is a folder; expected a folder and the "
+            "beginning of the files' names, for instance "
+            f"{os.path.join(prefix, 'records')}."
         )
     if (FLAGS.vocab_file is None) == (FLAGS.train_vocab is None):
         raise app.UsageError(

@@ -34,7 +34,7 @@ class Corpus(NamedTuple):
         folder: Where they lie.
         train: File of the training text.
         validation: File of the held-out text.
-        vocab_file: One token a line, learned from the training text.
+        vocab_file: One token per line, learned from the training text.
         tokens: Size of the vocabulary.
         entropy: Unigram entropy of the training text's tokens, in nats.
     """

@@ -19,21 +19,21 @@ from lbcheck.settings import command_line
 
 FLAGS = flags.FlagValues()
 _OWN = {"flag_values": FLAGS, "module_name": "bert.export"}
-flags.DEFINE_string("checkpoint", None, "What to read.", **_OWN)
+flags.DEFINE_string("checkpoint", None, "Checkpoint to read.", **_OWN)
 flags.DEFINE_string("output_dir", None, "New folder to write.", **_OWN)
 flags.DEFINE_enum(
-    "format", None, checkpoints.FORMATS, "Whose format to write.", **_OWN
+    "format", None, checkpoints.FORMATS, "Format to write.", **_OWN
 )
 flags.DEFINE_string(
     "bert_config",
     None,
-    "Architecture, by name or JSON file; unset: what the checkpoint tells.",
+    "Architecture, a name or a JSON file; unset: the checkpoint's own.",
     **_OWN,
 )
 flags.DEFINE_string(
     "vocab_file",
     None,
-    "Vocabulary to put beside it; unset: the checkpoint's, if it has one.",
+    "Vocabulary to copy as well; unset: the checkpoint's, if it has one.",
     **_OWN,
 )
 
@@ -69,8 +69,8 @@ def _settings(read):
         return models.config(FLAGS.bert_config)
     if "hidden_size" not in read.settings:
         raise app.UsageError(
-            f"--bert_config is needed: {read.path} has no configuration beside "
-            "it."
+            f"--bert_config is needed: there is no configuration next to "
+            f"{read.path}."
         )
     return read.settings
 

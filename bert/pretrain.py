@@ -4,7 +4,7 @@
 
 Phase 2 (flags --phase2_...) begins with phase 1's weights, an update counter
 of zero and zero optimizer state. The phases' records are the folders phase1
-and phase2 of --output_dir. The same command goes on where it was stopped;
+and phase2 of --output_dir. The same command continues where it was stopped;
 --phase=1 stops after phase 1, --dry_run shows what would happen. Exit codes:
 0 finished, 2 refused, 3 diverged, 69 another worker is lost, 75 interrupted
 by SIGTERM.
@@ -306,13 +306,13 @@ def summary(phases, corpus) -> str:
             )
             chance = phase.source.constant_answer(part)
             lines.append(
-                f"Phase {phase.number}, {parts[part]}: {numbers} (by one "
+                f"Phase {phase.number}, {parts[part]}: {numbers} (with one "
                 f"answer for all: {chance:.4f})"
             )
     if corpus is not None:
         lines.append(
             f"Unigram entropy of the training text: {corpus.entropy:.4f} nats "
-            "a token, as the losses."
+            "per token, the unit of the losses."
         )
     return "\n".join(lines)
 

@@ -32,8 +32,8 @@ _AT_ONCE = 2**20  # updates
 _DRAWN = 2000
 
 _own = {"flag_values": FLAGS, "module_name": "bert.schedule"}
-flags.DEFINE_float("peak", None, "Rate at the end of warm-up.", 0.0, **_own)
-flags.DEFINE_integer("warmup_steps", None, "Updates of warm-up.", 0, **_own)
+flags.DEFINE_float("peak", None, "Peak learning rate.", 0.0, **_own)
+flags.DEFINE_integer("warmup_steps", None, "Warm-up steps.", 0, **_own)
 flags.DEFINE_integer(
     "total_steps",
     None,
@@ -373,11 +373,11 @@ def figure_2(peak_rate, warmup_steps, total_steps, folder, power=1.0):
 def bias_correction_figure(
     peak_rate, warmup_steps, total_steps, folder, beta_1=0.9, beta_2=0.999
 ):
-    """Writes what bias correction does to a constant rate, beside warm-up.
+    """Writes what bias correction does to a constant rate, next to warm-up.
 
     Args:
         peak_rate: The constant rate, at least 0.
-        warmup_steps: Updates of the explicit warm-up drawn beside it.
+        warmup_steps: Steps of the explicit warm-up drawn for comparison.
         total_steps: Updates of the run.
         folder: Where bias_correction.png and .svg go; made if need be.
         beta_1: Decay of the first moment, in [0, 1).

@@ -84,28 +84,35 @@ def _define_phase(flag_values):
     flags.DEFINE_list(
         "train_data",
         None,
-        "TFRecords to train on, files or patterns, by comma; or `embedded`, "
-        "the text that ships with Python.",
+        "TFRecords to train on, files or patterns separated by commas; or "
+        "`embedded`, the text that ships with Python.",
         **own,
     )
     flags.DEFINE_list(
-        "validation_data", None, "Held-out TFRecords, the same.", **own
+        "validation_data",
+        None,
+        "TFRecords held out for validation, likewise.",
+        **own,
     )
     flags.DEFINE_string(
         "init_checkpoint",
         None,
-        "Weights to begin with; unset: random ones, in phase 2 phase 1's.",
+        "Initial weights; unset: random ones, in phase 2 those of phase 1.",
         **own,
     )
     flags.DEFINE_integer(
         "max_seq_length",
         None,
-        "Tokens of an embedded record, >= 5, at most the model's positions.",
+        "Tokens per record made of the embedded text, >= 5, at most the "
+        "model's positions.",
         5,
         shards.LONGEST,
         **own,
     )
-    count("max_predictions_per_seq", help="Masked tokens of one, >= 1.")
+    count(
+        "max_predictions_per_seq",
+        help="Masked tokens per record made of the embedded text, >= 1.",
+    )
     count(
         "dupe_factor",
         help=f"Passes over the embedded text, 1 to {shards.MOST_PASSES:,}.",
@@ -118,14 +125,14 @@ def _define_common(flag_values):
     flags.DEFINE_string(
         "bert_config",
         None,
-        "large, base, medium, small, mini, tiny, LxH such as 4x128, or a JSON "
-        "file.",
+        "Architecture: large, base, medium, small, mini, tiny, LxH (layers x "
+        "hidden size) such as 4x128, or a JSON file.",
         **own,
     )
     flags.DEFINE_integer(
         "vocab_size",
         None,
-        "Tokens, if not the configuration's.",
+        "Size of the vocabulary; unset: the configuration's.",
         1,
         _MOST_TOKENS,
         **own,
@@ -133,7 +140,7 @@ def _define_common(flag_values):
     flags.DEFINE_integer(
         "train_vocab",
         None,
-        "Tokens to learn of the embedded text, >= 6.",
+        "Size of the vocabulary to learn from the embedded text, >= 6.",
         6,
         _MOST_TOKENS,
         **own,
@@ -142,20 +149,21 @@ def _define_common(flag_values):
         "clip",
         CLIPS[0],
         list(CLIPS),
-        "Where gradients are clipped to --global_clipnorm: after averaging "
-        "over the replicas, or each replica's before, as in the original.",
+        "When gradients are clipped to --global_clipnorm: after they are "
+        "averaged over the replicas, or on each replica before, as in the "
+        "original.",
         **own,
     )
     flags.DEFINE_bool(
         "keep_optimizer_state",
         False,
-        "Phase 2 goes on with phase 1's moments.",
+        "Phase 2 continues with the optimizer state (moments) of phase 1.",
         **own,
     )
     flags.DEFINE_integer(
         "num_selection_examples",
         10_000,
-        "Training examples that are evaluated, a fixed set, >= 1.",
+        "Training examples to evaluate on, a fixed set, >= 1.",
         1,
         **own,
     )
@@ -170,7 +178,10 @@ def _define_common(flag_values):
         **own,
     )
     flags.DEFINE_bool(
-        "dry_run", False, "Show settings, check data; write nothing.", **own
+        "dry_run",
+        False,
+        "Print the settings and check the data; write nothing.",
+        **own,
     )
 
 
@@ -251,15 +262,15 @@ def check(flag_values: flags.FlagValues) -> None:
     phases = num_phases(flag_values)
     second = flag_usage.given(flag_values, [SECOND + n for n in phase_flags()])
     if phases == 1:
-        vain = next(iter(second), None)
+        unused = next(iter(second), None)
         if flag_values["keep_optimizer_state"].value:
-            vain = "keep_optimizer_state"
+            unused = "keep_optimizer_state"
         if flag_values["phase"].value == "2":
-            vain = "phase"
-        if vain is not None:
+            unused = "phase"
+        if unused is not None:
             raise app.UsageError(
-                f"--{vain}={flag_values[vain].value} has no use: there is no "
-                f"second phase without --{SECOND}train_steps or "
+                f"--{unused}={flag_values[unused].value} does not apply: there "
+                f"is no second phase without --{SECOND}train_steps or "
                 f"--{SECOND}train_epochs."
             )
     for name in ("bert_config", "output_dir"):
@@ -292,9 +303,9 @@ def _check_phase(flag_values):
         value = flag_values[name].value
         if value is not None and wanted != embedded:
             raise app.UsageError(
-                f"--{name}={value} has no use: --train_data is "
-                f"{','.join(data)}; it goes with "
-                f"{'' if wanted else 'files, not with '}{EMBEDDED}."
+                f"--{name} does not apply to --train_data={','.join(data)}; "
+                f"only {EMBEDDED if wanted else 'record files'} "
+                f"{'uses' if wanted else 'use'} it (received {value})."
             )
         if value is None and wanted and embedded:
             raise app.UsageError(f"--train_data={EMBEDDED} needs --{name}.")
@@ -305,15 +316,15 @@ def _check_phase(flag_values):
         )
     if flag_values["keras"].value != "tf_keras":
         raise app.UsageError(
-            f"--keras={flag_values['keras'].value}: Model Garden's BERT is of "
-            "tf_keras."
+            f"--keras={flag_values['keras'].value}: Model Garden's BERT needs "
+            "--keras=tf_keras."
         )
     if (
         flag_values["clip"].value == "per_replica"
         and flag_values["mixed_precision"].value == "float16"
     ):
         raise app.UsageError(
-            "--clip=per_replica does not go with --mixed_precision=float16, "
+            "--clip=per_replica does not apply to --mixed_precision=float16, "
             "whose gradients are scaled until they are averaged."
         )
 
@@ -327,7 +338,7 @@ def _check_kept(flag_values):
         )
     if second.init_checkpoint is not None:
         raise app.UsageError(
-            "--keep_optimizer_state goes on with phase 1, so it takes no "
+            "--keep_optimizer_state continues phase 1, so it takes no "
             f"--{SECOND}init_checkpoint={second.init_checkpoint}."
         )
 

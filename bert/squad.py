@@ -6,8 +6,8 @@ r"""Trains on SQuAD, answers its questions, and evaluates answers.
 
 Files of SQuAD v1.1, or v2.0 with --version_2_with_negative; --mode is any of
 train,predict,evaluate. Without further flags the protocol is that of Devlin et
-al. 2018. --num_seeds=6 fine-tunes six times from one checkpoint and tells the
-spread. The same command goes on where it was stopped. --dry_run shows every
+al. 2018. --num_seeds=6 fine-tunes six times from one checkpoint and reports the
+spread. The same command continues where it was stopped. --dry_run shows every
 setting and what is missing; --format=json prints nothing but the scores. Exit
 codes: 0 finished, 2 refused, 3 diverged, 69 another worker is lost, 75
 interrupted by SIGTERM.

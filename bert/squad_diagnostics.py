@@ -144,7 +144,7 @@ def skipped_updates(loss_scale: float, initial: float = 2.0**15) -> int:
 
 
 def lines(found: dict, scores: dict, dataset) -> list[str]:
-    """What to tell beside a score.
+    """What to report along with a score.
 
     Args:
         found: What diagnostics.json holds: any of "train", "predict" (what
@@ -183,7 +183,7 @@ def _windows(text, counts):
         f"window that holds an answer, {counts['cut_answers']:,} windows that "
         f"cut one, {counts['long_answers']:,} answers too long to predict, "
         f"{counts.get('whole_word_answers', 0):,} trained as the whole word, "
-        f"{counts['unusable_answers']:,} off their place, "
+        f"{counts['unusable_answers']:,} not at their answer_start, "
         f"{counts['truncated_questions']:,} questions cut"
     )
 
@@ -195,7 +195,7 @@ def _unknown(part, counts):
     if share > _MANY_UNKNOWN:
         yield (
             f"{share:.1%} of the tokens of --{part}_file are unknown: "
-            "another vocabulary, or cased against uncased."
+            "another vocabulary, or a cased one with uncased text?"
         )
 
 
@@ -205,7 +205,7 @@ def _answers(counts, scores, dataset):
         yield f"{scores['missing']:,} questions have no prediction."
     if scores["unknown"]:
         yield (
-            f"{scores['unknown']:,} predictions are of no question of "
+            f"{scores['unknown']:,} predictions belong to no question of "
             f"{dataset.origin}: another file?"
         )
     if counts["empty"] and not dataset.version_2:
@@ -222,11 +222,11 @@ def _answers(counts, scores, dataset):
         yield "no prediction is empty: a v1.1 model?"
     if counts["other_case"] > _MANY_ELSEWHERE * counts["answered"]:
         yield (
-            f"{counts['other_case']:,} predictions stand in their context in "
+            f"{counts['other_case']:,} predictions occur in their context with "
             "other case only: they were not mapped back to the text."
         )
     if counts["not_in_context"] > _MANY_ELSEWHERE * counts["answered"]:
         yield (
-            f"{counts['not_in_context']:,} predictions do not stand in their "
+            f"{counts['not_in_context']:,} predictions do not occur in their "
             "context: joined from tokens?"
         )

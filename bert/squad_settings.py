@@ -59,25 +59,31 @@ OF_THE_CALL = (
 _EMBEDDED = pathlib.Path(squad_data.__file__).parent / "embedded"
 
 _TEXTS = {
-    "train_file": "Questions to train on, JSON, also packed, or `embedded`.",
-    "predict_file": "Questions to answer, the same.",
+    "train_file": "Questions to train on, JSON, plain or compressed; or "
+    "`embedded`.",
+    "predict_file": "Questions to answer, likewise.",
     "predictions_file": "Answers to evaluate; unset: those in --output_dir.",
     "finetuned": "Folder of the run whose model answers; unset: --output_dir.",
-    "bert_config": "large, base, 4x128, ... or a JSON file; unset: that of "
-    "--init_checkpoint.",
+    "bert_config": "Architecture: large, base, 4x128, ... or a JSON file; "
+    "unset: that of --init_checkpoint.",
     "init_checkpoint": "Pretrained weights; unset: random ones.",
-    "vocab_file": "One token a line; unset: vocab.txt in --init_checkpoint.",
-    "cache_dir": "Folder to keep the tokens of questions in.",
+    "vocab_file": "Vocabulary, one token per line; unset: vocab.txt of "
+    "--init_checkpoint.",
+    "cache_dir": "Folder to cache the tokenized questions in.",
 }
 _COUNTS = {
-    "max_seq_length": (384, shards.LONGEST, "Tokens of a window"),
+    "max_seq_length": (384, shards.LONGEST, "Tokens per window"),
     "doc_stride": (128, shards.LONGEST, "Tokens from one window to the next"),
-    "max_query_length": (64, shards.LONGEST, "Tokens of a question"),
-    "n_best_size": (20, 1000, "Answers kept of each question"),
-    "max_answer_length": (30, shards.LONGEST, "Tokens of an answer"),
-    "predict_batch_size": (32, 10_000, "Windows at once in prediction"),
+    "max_query_length": (64, shards.LONGEST, "Most tokens of a question"),
+    "n_best_size": (20, 1000, "Candidate answers kept per question"),
+    "max_answer_length": (30, shards.LONGEST, "Most tokens of an answer"),
+    "predict_batch_size": (32, 10_000, "Windows per prediction step"),
     "num_workers": (1, 256, "Processes that tokenize"),
-    "num_seeds": (1, 1000, "Runs from one checkpoint, each in a folder"),
+    "num_seeds": (
+        1,
+        1000,
+        "Fine-tuning runs from one checkpoint, each in a folder of its own",
+    ),
 }
 """{flag: (default, highest, meaning)}."""
 
@@ -95,7 +101,9 @@ def define(flag_values: flags.FlagValues) -> None:
     for name, (default, highest, meaning) in _COUNTS.items():
         meaning = f"{meaning}, 1 to {highest:,}."
         flags.DEFINE_integer(name, default, meaning, 1, highest, **own)
-    flags.DEFINE_list("mode", list(MODES), f"Any of {', '.join(MODES)}.", **own)
+    flags.DEFINE_list(
+        "mode", list(MODES), f"What to do: any of {', '.join(MODES)}.", **own
+    )
     flags.DEFINE_bool("lower_case", True, "The model is uncased.", **own)
     flags.DEFINE_bool(
         "version_2_with_negative",
@@ -103,12 +111,20 @@ def define(flag_values: flags.FlagValues) -> None:
         "The files are v2.0: some questions have no answer.",
         **own,
     )
-    flags.DEFINE_bool("strict", False, "Refuse answers off their place.", **own)
-    flags.DEFINE_bool("dry_run", False, "Show settings, write nothing.", **own)
+    flags.DEFINE_bool(
+        "strict",
+        False,
+        "Refuse a file in which an answer is not at its answer_start.",
+        **own,
+    )
+    flags.DEFINE_bool(
+        "dry_run", False, "Print the settings; write nothing.", **own
+    )
     real(
         "null_score_diff_threshold",
         0.0,
-        "v2.0: no answer where its score is higher by more than this.",
+        "v2.0: predict no answer if its score exceeds that of the best answer "
+        "by more than this.",
     )
     flags.DEFINE_enum(
         "schedule",
@@ -117,11 +133,11 @@ def define(flag_values: flags.FlagValues) -> None:
         "original: the rate drops when warm-up ends; fixed: it does not.",
         **own,
     )
-    real("learning_rate", 3e-5, "Highest rate, >= 0.", lower_bound=0.0)
+    real("learning_rate", 3e-5, "Peak learning rate, >= 0.", lower_bound=0.0)
     real(
         "warmup_proportion",
         0.1,
-        "Part of the updates that is warm-up, in [0, 1].",
+        "Fraction of the updates that are warm-up, in [0, 1].",
         lower_bound=0.0,
         upper_bound=1.0,
     )
@@ -156,8 +172,8 @@ def check(flag_values: flags.FlagValues) -> None:
     if flag_values["format"].value == "json":
         if dry_run or "evaluate" not in modes:
             raise app.UsageError(
-                "--format=json is of scores: it goes with --mode=evaluate, "
-                "not with --dry_run."
+                "--format=json prints scores: it applies to --mode=evaluate, "
+                "not to --dry_run."
             )
     if flag_values["num_seeds"].value > 1:
         _check_seeds(flag_values)
@@ -165,13 +181,14 @@ def check(flag_values: flags.FlagValues) -> None:
         return
     if flag_values["finetuned"].value:
         raise app.UsageError(
-            "--finetuned goes with --mode=predict alone; a run that is "
-            "trained here predicts with its own weights."
+            "--finetuned does not apply to --mode=train, which predicts with "
+            "the weights that it trained; use it with --mode=predict alone "
+            f"(received {flag_values['finetuned'].value})."
         )
     if flag_values["keras"].value != "tf_keras":
         raise app.UsageError(
             f"--keras={flag_values['keras'].value}: Model Garden's encoder "
-            "is a tf_keras model."
+            "needs --keras=tf_keras."
         )
     several = os.environ.get("TF_CONFIG")
     if several and modes != ["train"]:
@@ -193,7 +210,8 @@ def _check_seeds(flag_values):
     for name in ("finetuned", "predictions_file"):
         if flag_values[name].value:
             raise app.UsageError(
-                f"--{name} is one run's; it does not go with --num_seeds."
+                f"--{name} does not apply to --num_seeds above 1, as it names "
+                f"one run (received {flag_values[name].value})."
             )
 
 
@@ -247,22 +265,22 @@ def vocab_file(flag_values: flags.FlagValues) -> str:
     """The vocabulary's file.
 
     Raises:
-        app.UsageError: It is not given, and not beside the checkpoint.
+        app.UsageError: It is not given, and not next to the checkpoint.
     """
     given = flag_values["vocab_file"].value
     if given:
         return given
     checkpoint = flag_values["init_checkpoint"].value or ""
     for folder in (checkpoint, os.path.dirname(checkpoint)):
-        beside = os.path.join(folder, "vocab.txt")
-        if checkpoint and os.path.isfile(beside):
-            return beside
+        path = os.path.join(folder, "vocab.txt")
+        if checkpoint and os.path.isfile(path):
+            return path
     raise app.UsageError(
         "--vocab_file is needed: "
         + (
             f"there is no vocab.txt in {checkpoint}."
             if checkpoint
-            else "--init_checkpoint is not set, so that none lies there."
+            else "--init_checkpoint, which may bring one, is not set either."
         )
     )
 

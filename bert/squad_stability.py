@@ -80,7 +80,7 @@ def write(folder, scores: dict[int, dict[str, float]]) -> list[str]:
 
 
 def draw(boxes: dict, folder) -> None:
-    """Draws a box a metric, every run a point."""
+    """Draws one box per metric, with every run as a point."""
     figure, axes = figures.new_axes("Fine-tuning from one checkpoint", "%")
     axes.boxplot(
         [box["values"] for box in boxes.values()],

@@ -75,7 +75,7 @@ def squad(
         train_file: SQuAD v1.1 JSON.
         dev_file: The same; the first answer counts.
         init_checkpoint: As `bert.checkpoints.load_initial` takes it.
-        vocab_file: One token a line.
+        vocab_file: One token per line.
         bert_config: As `bert.models.config` takes it.
         lower_case: The model is uncased.
         max_seq_length: Tokens of a window.

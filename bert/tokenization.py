@@ -13,7 +13,7 @@ import unicodedata
 from lbcheck.support import schema
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""What the programs need besides words; [PAD] is id 0, whatever its name."""
+"""What the programs need in addition to words; [PAD] is id 0, by any name."""
 
 _LARGEST_FILE = 10**7
 """Bytes; the multilingual vocabulary has 10**6."""
@@ -38,7 +38,7 @@ class Tokenizer:
     """Splits text into the pieces of a vocabulary.
 
     Args:
-        vocab_file: One token a line, UTF-8; the id is the line's number
+        vocab_file: One token per line, UTF-8; the id is the line's number
             from 0.
         lower_case: Lower-case and strip accents, as for uncased models.
 

@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "conform": (
         "lbcheck.conform.run",
-        "every dialect beside a float64 reference and its library",
+        "every dialect against a float64 reference and its library",
     ),
     "published": (
         "lbcheck.published.published_command",

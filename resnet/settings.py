@@ -37,13 +37,17 @@ _MODEL = {
     ),
     "batch_norm_momentum": (
         _part,
-        "Kept part of the moving statistics, in [0, 1).",
+        "Part of the moving statistics that an update keeps, in [0, 1).",
         _NORMED,
     ),
-    "batch_norm_epsilon": (_real, "Added to the variance, >= 0.", _NORMED),
+    "batch_norm_epsilon": (
+        _real,
+        "Number added to the variance, >= 0.",
+        _NORMED,
+    ),
     "running_variance": (
         functools.partial(_enum, enum_values=["within", "total"]),
-        "Moving variance: mean of the ghost batches', or of the batch.",
+        "Moving variance: mean within the ghost batches, or the whole batch's.",
         _NORMED,
     ),
     "final_gamma": (
@@ -69,7 +73,7 @@ _MODEL = {
 _DATA = {
     "data_dir": (
         _text,
-        "Folder of the files, tfds or tfds:/folder; unset: $LBCHECK_DATA.",
+        "Folder of the files, or tfds or tfds:/folder; unset: $LBCHECK_DATA.",
         ("mnist", "cifar10", "imagenet"),
     ),
     "augment": (
@@ -79,7 +83,7 @@ _DATA = {
     ),
     "max_bad_records": (
         _count,
-        "Broken images to skip before that is an error, >= 0.",
+        "Broken images to skip, >= 0; one more is an error.",
         ("cifar10", "imagenet"),
     ),
     "image_size": (
@@ -89,12 +93,12 @@ _DATA = {
     ),
     "preprocessing": (
         functools.partial(_enum, enum_values=["paper", "mlperf"]),
-        "Whose chain of image operations.",
+        "Image preprocessing: the paper's or MLPerf's.",
         ("imagenet",),
     ),
     "num_train_examples": (
         _positive,
-        "Training records, >= 1; unset: they are counted.",
+        "Number of training records, >= 1; unset: they are counted.",
         ("imagenet",),
     ),
 }
@@ -122,7 +126,7 @@ def define(flag_values: flags.FlagValues) -> None:
         "l2_on",
         None,
         ["kernels", "all"],
-        "Weights under --l2; unset: kernels.",
+        "Weights that --l2 applies to; unset: kernels.",
         **own,
     )
 
@@ -141,7 +145,8 @@ def check(flag_values: flags.FlagValues) -> None:
         flag_usage.check(flag_values, chooser, users)
     if flag_values["l2_on"].value and not flag_values["l2"].value:
         raise app.UsageError(
-            f"--l2_on={flag_values['l2_on'].value} has no use: --l2 is 0."
+            "--l2_on does not apply to --l2=0; only an --l2 above 0 uses it "
+            f"(received {flag_values['l2_on'].value})."
         )
 
 

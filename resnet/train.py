@@ -2,7 +2,7 @@
 
     python -m resnet.train --flagfile=flags/resnet/digits_nesterov.flags
 
-Flags after the flagfile override it. The same command goes on where a run
+Flags after the flagfile override it. The same command continues where a run
 was stopped; --dry_run shows what would happen. Exit codes: 0 finished, 2
 refused, 3 diverged, 69 another worker is lost, 75 interrupted by SIGTERM.
 """
@@ -36,7 +36,7 @@ flags.DEFINE_enum(
 flags.DEFINE_bool(
     "dry_run",
     False,
-    "Show the settings and check the data; write nothing.",
+    "Print the settings and check the data; write nothing.",
     flag_values=FLAGS,
     module_name="resnet.train",
 )

@@ -616,8 +616,14 @@ class RefusedTest(Case):
             ("3", "expected `object`"),
             ("[" * 100_000, "nested too deep"),
             ('{"weight_map": {"a": 7}}', "expected `str`"),
-            ('{"weight_map": {"a": "../x.safetensors"}}', "files beside it"),
-            ('{"weight_map": {"a": "/x.safetensors"}}', "files beside it"),
+            (
+                '{"weight_map": {"a": "../x.safetensors"}}',
+                "files in the same folder",
+            ),
+            (
+                '{"weight_map": {"a": "/x.safetensors"}}',
+                "files in the same folder",
+            ),
             ('{"weight_map": {"a": "x.safetensors"}}', "there is no 'x.safet"),
             ('{"weight_map"', "not JSON"),
         ):

@@ -476,7 +476,7 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         (["--output_dir=a_file"], "a_file"),
         (["--output_dir=a_file/study"], "a_file"),
         (["--output_dir=."], "holds no study"),
-        (["--storage=nonsense"], "The storage is no URL"),
+        (["--storage=nonsense"], "The storage is not a URL"),
         (["--output_dir=what?"], "cannot have a '?'"),
         (["--storage=sqlite:////no/such/folder/x.db"], "/no/such/folder"),
         (

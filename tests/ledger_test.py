@@ -401,7 +401,7 @@ def not_writable(folder):
 @pytest.mark.parametrize(
     "url, message",
     [
-        ("nowhere", "is no URL: expected one such as"),
+        ("nowhere", "is not a URL: expected one such as"),
         ("sqlite://", "names no file"),
         ("sqlite:////no/such/ledger.db", "/no/such/ledger.db: .*must exist"),
         (
@@ -516,7 +516,7 @@ def other_rate(study):
             other_rate,
             "arms.lars.space.parameters.learning_rate.max is 10.0 there, 20",
         ),
-        (lambda s: s["arms"].pop("lars"), "arms.lars stands only there"),
+        (lambda s: s["arms"].pop("lars"), "arms.lars is set only there"),
         (
             lambda s: s["facts"]["model"][0].__setitem__(1, [3, 5]),
             "facts.model.0.1.1 is 4 there, 5 here",
@@ -671,7 +671,7 @@ def test_storage_that_comes_back(tmp_path, capsys):
     (tmp_path / study_folder.LEDGER).rename(away)
     (tmp_path / study_folder.LEDGER).mkdir()
     shared.patience = 0.1
-    with pytest.raises(errors.Unavailable, match="The same command goes on"):
+    with pytest.raises(errors.Unavailable, match="The same command continues"):
         shared.records()
 
 

@@ -708,7 +708,9 @@ def test_stopped_and_resumed(tmp_path, made, vocab_file, how, num_workers):
     _, errors = process.communicate()
     if how is not signal.SIGKILL and process.returncode:
         assert process.returncode == 75
-        assert errors == "Interrupted; the same command goes on.\n"
+        assert errors == (
+            "Interrupted; run the same command again to continue.\n"
+        )
     deadline = time.monotonic() + 20
     while _alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -533,7 +533,7 @@ def test_places_where_nothing_can_be_written(place, program_run):
         ("--data_dir=x", "to --data=digits; only mnist, cifar"),
         ("--preprocessing=paper", "only imagenet uses it"),
         ("--augment=mirror", "should be one of <none|davidnet>"),
-        ("--l2=0", "--l2_on=kernels has no use: --l2 is 0"),
+        ("--l2=0", "--l2_on does not apply to --l2=0; only an --l2 above 0"),
         (
             "--optimizer=lamb",
             "only lars, momentum and nesterov use it (received 0.9)",

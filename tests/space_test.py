@@ -652,15 +652,21 @@ LOG = {"min": 0.1, "max": 1, "scale": "log"}
         ({**LOG, "one_minus": "yes"}, "rate: one_minus must be true or false"),
         ({**LOG, "max": 3, "one_minus": True}, r"rate: .*\[0, 1\].*3"),
         ({**LOG, "max": 3, "of": "steps"}, r"rate: .*\[0, 1\].*3"),
-        ({**LOG, "of": 1}, "rate: of must be a name, received 1"),
-        ({**LOG, "of": "rat"}, "rate: of must be 'steps' or a.*'rat'"),
-        ({**LOG, "of": "rate"}, "rate: of must be 'steps' or a.*'rate'"),
-        ({**LOG, "of": "norm"}, "rate: is of 'norm', which is no number"),
+        ({**LOG, "of": 1}, 'rate: "of" must be a name, received 1'),
+        ({**LOG, "of": "rat"}, "rate: \"of\" must be 'steps' or a.*'rat'"),
+        ({**LOG, "of": "rate"}, "rate: \"of\" must be 'steps' or a.*'rate'"),
+        (
+            {**LOG, "of": "norm"},
+            "rate: \"of\" is 'norm', which is not a number",
+        ),
         ({"values": []}, r"rate: values must be a list, received \[\]"),
         ({"values": [1, 2, 1]}, "rate: values has 1 twice"),
         ({"values": [1, None]}, "rate: must be a finite number.*None"),
         ({"value": math.nan}, "not JSON: NaN"),
-        ({"values": ["a"], "integer": True}, "rate: with one_minus, integer"),
+        (
+            {"values": ["a"], "integer": True},
+            'rate: with "one_minus", "integer"',
+        ),
     ],
 )
 def test_bad_parameter(tmp_path, spec, message):
@@ -676,15 +682,15 @@ def test_bad_parameter(tmp_path, spec, message):
     [
         ("{", "mine.json: not JSON"),
         ("[]", r"mine.json: must be an object, received \[\]"),
-        ('{"points": "halton"}', "mine.json: parameters must be"),
-        ('{"points": "halton", "parameters": {}}', "mine.json: parameters"),
+        ('{"points": "halton"}', 'mine.json: "parameters" must be'),
+        ('{"points": "halton", "parameters": {}}', 'mine.json: "parameters"'),
         (
             '{"points": "random", "parameters": {"a": {"value": 1}}}',
-            "mine.json: points must be one of halton, sobol, grid.*'random'",
+            'mine.json: "points" must be one of halton, sobol, grid.*\'ran',
         ),
         (
             '{"points": "grid", "parameters": {"a b": {"value": 1}}}',
-            "mine.json: a parameter must be called as an argument.*'a b'",
+            "mine.json: the name of a parameter must be a Python ident.*'a b'",
         ),
         (
             '{"points": "grid", "parameter": {"a": {"value": 1}}}',
@@ -693,12 +699,12 @@ def test_bad_parameter(tmp_path, spec, message):
         (
             '{"points": "grid", "parameters": {"a": '
             '{"min": 0, "max": 1, "scale": "linear"}}}',
-            "mine.json: a: a range in a grid needs a count",
+            'mine.json: a: a range in a grid needs a "count"',
         ),
         (
             '{"points": "grid", "parameters": {"a": {"value": 1}, '
             '"a": {"value": 2}}}',
-            "mine.json: .*'a' stands twice",
+            "mine.json: .*'a' appears twice",
         ),
         (
             '{"points": "grid", "parameters": {"steps": {"value": 1}}}',

@@ -1073,7 +1073,7 @@ def test_workers_and_the_cache_change_nothing(tmp_path, vocab_file):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_seq_length": 67}, "leaves no room for a context beside 64 tok"),
+        ({"max_seq_length": 67}, "leaves no room for a context next to 64 tok"),
         ({"doc_stride": 0}, "`doc_stride` must be at least 1, received 0"),
         ({"max_query_length": 0}, "`max_query_length` must be at least 1"),
     ],

@@ -376,10 +376,10 @@ def test_diagnostics_of_predictions():
     told = "\n".join(squad_diagnostics.lines(found, scores, dataset))
     for text in (
         "1 questions have no prediction",
-        "1 predictions are of no question",
+        "1 predictions belong to no question",
         "1 predictions are empty, which v1.1 counts as wrong",
-        "1 predictions stand in their context in other case only",
-        "1 predictions do not stand in their context",
+        "1 predictions occur in their context with other case only",
+        "1 predictions do not occur in their context",
     ):
         assert f"warning: {text}" in told, told
 
@@ -657,13 +657,13 @@ def test_refusals(program_run, vocab, tmp_path):
         (["--train_file=none.json"], "none.json: No such file or directory"),
         (["--train_file=other.json"], "other.json: expected SQuAD's"),
         (["--train_epochs=2"], "Give one of --train_steps and --train_epochs"),
-        (["--finetuned=run"], "--finetuned goes with --mode=predict alone"),
-        (["--keras=keras3"], "--keras=keras3: Model Garden's encoder is a"),
+        (["--finetuned=run"], "use it with --mode=predict alone (received run"),
+        (["--keras=keras3"], "--keras=keras3: Model Garden's encoder needs"),
         (["--bert_config=huge"], "'huge' is no configuration of BERT"),
         (["--init_checkpoint=none"], "none"),
         (["--momentum=0.5"], "--momentum does not apply"),
-        (["--mode=train", "--format=json"], "it goes with --mode=evaluate"),
-        (["--dry_run", "--format=json"], "not with --dry_run"),
+        (["--mode=train", "--format=json"], "it applies to --mode=evaluate"),
+        (["--dry_run", "--format=json"], "not to --dry_run"),
         (["--null_score_diff_threshold=nan"], "threshold=nan: expected a fin"),
         (["--max_seq_length=1000000000"], "--max_seq_length"),
         (["--num_seeds=1000000000"], "--num_seeds"),
@@ -671,7 +671,10 @@ def test_refusals(program_run, vocab, tmp_path):
         (["--n_best_size=0"], "--n_best_size"),
         (["--batch_size=100000"], "--batch_size=100000 is more than the "),
         (["--predict_file=other.json"], "other.json: expected SQuAD's"),
-        (["--num_seeds=2", "--predictions_file=x"], "is one run's"),
+        (
+            ["--num_seeds=2", "--predictions_file=x"],
+            "as it names one run (received x)",
+        ),
         (
             ["--mode=evaluate", "--predictions_file=other.json"],
             "none of its 32 questions is among the 1 predictions",
@@ -710,7 +713,7 @@ def test_evaluation_needs_no_tensorflow(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert content(tmp_path / "scores", "eval_results.json")["f1"] == 100
-    assert "predictions stand in their context in other case" in ended.stdout
+    assert "predictions occur in their context with other case" in ended.stdout
 
 
 SCORES = pytest.mark.skipif(

@@ -240,7 +240,7 @@ def test_sigterm_in_an_interval_saves_and_resumes(folder, reference):
     )
     code, output = train(run)
     assert code == exit_codes.FINISHED, output
-    assert f"Goes on after {status['step']} updates" in output
+    assert f"Continues after {status['step']} updates" in output
     starts = json.loads((run / "run.json").read_text())["starts"]
     assert [s["after_step"] for s in starts] == [0, status["step"]]
     assert_same_run(run, reference)
@@ -272,7 +272,7 @@ def test_cut_short_checkpoint_is_passed_over(folder, reference):
     code, output = train(run)
     assert code == exit_codes.FINISHED, output
     assert f"{newest.name} is damaged" in output
-    assert "Goes on after 30 updates" in output
+    assert "Continues after 30 updates" in output
     assert_same_run(run, reference)
 
 
@@ -426,7 +426,7 @@ def test_a_killed_worker_stops_the_other_and_both_resume(folder, victim):
     assert "Another worker is gone. Start all workers again" in output
     for code, output in map(finish, two_workers(killed)):
         assert code == exit_codes.FINISHED, output
-        assert "Goes on after" in output
+        assert "Continues after" in output
     assert_same_run(whole, killed)
 
 
@@ -446,7 +446,7 @@ def test_two_workers_are_one_device(folder, reference):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, received 0"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"distribution": "gpu"}, "distribution must be one of"),
         ({"evaluate_every": 150}, "evaluate_every=150 is not a multiple"),
@@ -498,7 +498,7 @@ def test_strategies_by_name(monkeypatch):
     assert mirrored.num_replicas_in_sync == 1
     for arguments, message in (
         (("multi_worker",), "needs the environment variable TF_CONFIG"),
-        (("mirrored", "local"), "tpu='local' is given, but distribution="),
+        (("mirrored", "local"), "tpu='local' does not apply to distribution="),
         (("tpu",), "tpu='local': no TPU answers"),
         (("auto", "local"), "tpu='local': no TPU answers"),
     ):
@@ -554,7 +554,7 @@ def of_two(**task):
         ('{"cluster": {"worker": ["a:0"]}}', "port of 1 to 65535"),
         ('{"cluster": {"worker": ["a:"]}}', "expected host:port"),
         ('{"cluster": {"worker": ["http://a:1"]}}', "expected host:port"),
-        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "'a:1' stands there twice"),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "'a:1' appears twice"),
         ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}}', "twice"),
         ('{"cluster": {"chief": ["a:1", "b:1"]}}', "chief: expected one addr"),
         ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "cluster.ps: exp"),
@@ -627,7 +627,9 @@ def test_a_port_that_is_taken_is_said(monkeypatch):
     own, _ = two_on_this_machine(monkeypatch)
     port = int(own.partition(":")[2])
     with socket.create_server(("", port)):
-        with pytest.raises(ValueError, match=f"TF_CONFIG: port {port} of th"):
+        with pytest.raises(
+            ValueError, match=f"TF_CONFIG: .* port {port} of th"
+        ):
             cluster.meet(cluster.read())
 
 
@@ -887,7 +889,7 @@ def test_a_full_disk(folder, reference):
         subprocess.run(["mount", *more, disk], check=True)
         code, output = train(disk / "run")
         assert code == exit_codes.FINISHED, output
-        assert ("Goes on after" in output) == (left is not None)
+        assert ("Continues after" in output) == (left is not None)
         assert_same_run(disk / "run", reference)
         assert not [p for p in disk.rglob("*") if p.name.endswith(".part")]
     finally:

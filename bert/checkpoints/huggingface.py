@@ -145,12 +145,12 @@ def _files(path):
     for name in names:
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ValueError(
-                f"{index}: expected names of files beside it, received "
-                f"{schema.shown(name)}."
+                f"{index}: expected names of files in the same folder, "
+                f"received {schema.shown(name)}."
             )
         if not os.path.isfile(os.path.join(path, name)):
             raise ValueError(
-                f"{index}: there is no {schema.shown(name)} beside it."
+                f"{index}: there is no {schema.shown(name)} in the same folder."
             )
     return [os.path.join(path, name) for name in sorted(names)]
 
@@ -166,7 +166,7 @@ def _read_file(path):
             for name in file.keys():
                 if not name.isprintable():
                     raise ValueError(
-                        f"{path}: {schema.shown(name)} is no name of a tensor."
+                        f"{path}: {schema.shown(name)} is not a tensor's name."
                     )
                 newer = (
                     name.removeprefix("bert.")

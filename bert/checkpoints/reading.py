@@ -40,7 +40,7 @@ class Checkpoint(NamedTuple):
             variables.py.
         others: Names of what else it holds, as it calls them.
         settings: What is known of a `bert.models.config`: all of it where a
-            configuration lies beside the file, else what shapes tell.
+            configuration is in the same folder, else what the shapes imply.
         note: What else to say of it; how far a run was.
     """
 

@@ -39,7 +39,7 @@ def write(
         format: One of `FORMATS`.
         parts: Those of `variables.PARTS` to write; what the model lacks is
             left out.
-        vocab_file: Vocabulary to put beside them as vocab.txt.
+        vocab_file: Vocabulary to copy next to them as vocab.txt.
 
     Raises:
         ValueError: The folder is not empty, the format unknown, or it is

@@ -114,7 +114,7 @@ def run(
 
 
 def _identity(origins, settings: shards.Settings) -> dict:
-    """What decides the bytes of the shards, besides their number."""
+    """What decides the bytes of the shards, apart from their number."""
     own = settings._asdict()
     path = own.pop("vocab_file")
     tokens = len(token_blocks.tokenizer(path, settings.lower_case).vocab)

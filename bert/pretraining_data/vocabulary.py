@@ -19,7 +19,7 @@ def train(
     different words.
 
     Args:
-        path: The file; one token a line.
+        path: The file; one token per line.
         origins: The text.
         size: At most so many tokens, special ones included.
         lower_case: As for the tokenizer.

@@ -49,7 +49,7 @@ def in_order(
     except futures.process.BrokenProcessPool as error:
         raise ChildProcessError(
             "A worker process was killed, perhaps for want of memory. The "
-            "same command goes on; --num_workers can be smaller."
+            "same command continues; set a smaller --num_workers."
         ) from error
     finally:
         ours.close()

@@ -116,7 +116,7 @@ def read(
     strict: bool = False,
     answered: bool = False,
 ) -> Dataset:
-    """Reads SQuAD JSON, or a JSON object a question a line; also compressed.
+    """Reads SQuAD JSON, or one JSON object per line; also compressed.
 
     Args:
         path: The file.

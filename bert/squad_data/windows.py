@@ -209,7 +209,7 @@ def features(
     if max_seq_length < max_query_length + _SPECIAL + 1:
         raise ValueError(
             f"`max_seq_length` {max_seq_length} leaves no room for a context "
-            f"beside {max_query_length} tokens of a question "
+            f"next to {max_query_length} tokens of a question "
             f"(`max_query_length`) and {_SPECIAL} special ones."
         )
     tokens = squad_tokens.tokenize(dataset, tokenizer, num_workers, cache_dir)

@@ -1,4 +1,4 @@
-"""Sentences of English prose by rule, for text with a paragraph a line."""
+"""Sentences of English prose by rule, for text with one paragraph per line."""
 
 import re
 

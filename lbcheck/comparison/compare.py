@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from lbcheck import report
-from lbcheck.report import folder as folders
+from lbcheck.study import study_folder
 from lbcheck.support import text_table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         verdict: Prints as the answer, such as "not needed" or "undecided (4
             more seeds)"; `verdict.sentence` is the first line of the report.
-        records: One dict a trial, as in trials.jsonl.
+        records: One dict per trial, as in trials.jsonl.
         report_path: The report, an HTML file.
         news: As given.
     """
@@ -38,7 +38,7 @@ class Comparison:
     def __init__(self, folder: str | os.PathLike[str], news: str | None = None):
         from lbcheck import verdict
 
-        self._folder = folders.read(folder)
+        self._folder = study_folder.load(folder)
         self.news = news
         self.records = self._folder.records
         self.verdict = verdict.decide(*self._folder)
@@ -102,7 +102,7 @@ def compare(
 
     Every arm is searched with the same number of trials, its best
     hyperparameters are run again with fresh seeds, and medians over the seeds
-    are compared. The same call goes on where it was stopped. The state of
+    are compared. The same call continues where it was stopped. The state of
     random number generators is left as it was.
 
     Args:
@@ -153,7 +153,7 @@ def compare(
             anything is written), or the folder or storage holds another study.
         FloatingPointError: Every trial of every arm diverged.
         lbcheck.support.errors.Unavailable: The storage, or another worker,
-            is gone; the same call goes on.
+            is gone; the same call continues the study.
 
     Example:
 

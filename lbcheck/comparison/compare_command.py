@@ -6,12 +6,12 @@
 The function returns an `lbcheck.Workload`. Every arm is searched with the
 same number of trials, its best hyperparameters are run again with fresh
 seeds, and the answer is the first line of the report in the output folder.
---dry_run estimates the time beforehand. The same command goes on where it was
-stopped; given on other machines with the same --storage, they share the work.
+--dry_run estimates the time beforehand. The same command continues where it
+was stopped; run on several machines with one --storage, it shares the work.
 
 Exit codes: 0 finished, 2 refused, 3 every trial diverged, 69 the storage or
-another worker is gone, 75 interrupted; after these two the same command goes
-on.
+another worker is gone, 75 interrupted; after these two the same command
+continues the study.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from absl import flags
 from lbcheck.comparison import progress
 from lbcheck.comparison.compare import Comparison
 from lbcheck.settings import command_line
+from lbcheck.study import formats
 from lbcheck.study import optuna_storage
 from lbcheck.study import threads
-from lbcheck.study.settings import SELECTIONS
 from lbcheck.study.settings import Settings
 from lbcheck.support import command
 from lbcheck.support import errors
@@ -93,7 +93,7 @@ _CHOICES = {
     ),
     "selection": (
         Settings.selection,
-        SELECTIONS,
+        formats.PARTS,
         "Data whose metric selects each arm's best trial.",
     ),
 }
@@ -150,8 +150,7 @@ def main(argv):
         with processes.interruptible(), errors.explained():
             return _run()
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return exit_codes.INTERRUPTED
+        return command.interrupted()
 
 
 def _given(names):
@@ -175,8 +174,7 @@ def _run():
         try:
             _work(session)
         except KeyboardInterrupt:
-            print(session.interrupted(), file=sys.stderr)
-            return exit_codes.INTERRUPTED
+            return command.interrupted(session.interrupted())
         session.publish()
         news = session.news()
     comparison = Comparison(session.folder, news)

@@ -125,12 +125,7 @@ class Session:
             return  # also where only another machine has begun
         self._ledger.delete()
         self._ledger.close()
-        for path in self.folder.glob(f"{study_folder.LEDGER}*"):
-            path.unlink(missing_ok=True)
-        (self.folder / study_folder.STUDY).unlink()
-        (self.folder / study_folder.LOCK).unlink()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        study_folder.remove(self.folder)
 
     def work(self, progress) -> None:
         """Trains until the study is done, here and at all other workers.
@@ -148,7 +143,7 @@ class Session:
         worker.work(self._ledger, self.protocol, self.trainer, after)
 
     def news(self) -> str | None:
-        """What of the study is of earlier calls, in words; None if nothing."""
+        """Which trials are from earlier calls, in words; None if none are."""
         if not self._earlier:
             return None
         total, earlier = len(self._ledger.ends()), len(self._earlier)
@@ -170,17 +165,17 @@ class Session:
             return self._export()
 
     def interrupted(self) -> str:
-        """Exports what is done, waits for nothing, and says how much it is."""
+        """Exports what is done without waiting, and says how much it is."""
         self._ledger.patience = 0
         self._export_meanwhile()
         after = ""
         with contextlib.suppress(errors.Unavailable):
             done = len(self._ledger.ends())
             after = f" after {done} of {self.protocol.total} trials"
-        return f"Interrupted{after}; the same command goes on."
+        return f"Interrupted{after}; run the same command again to continue."
 
     def _export_meanwhile(self):
-        """Exports, if nobody else does; what fails only warns, and once."""
+        """Exports unless another process does; an error warns, only once."""
         self._exported = time.monotonic()
         try:
             with files.lock(self.folder / study_folder.LOCK, wait=False):

@@ -58,7 +58,7 @@ def load(name: str) -> dict:
 
     Returns:
         "name", "title", "source", "columns" ({column: what it means}),
-        "rows" (one dict a row; numbers as int or float, None where the paper
+        "rows" (one dict per row; numbers as int or float, None where the paper
         has nothing) and "notes".
 
     Raises:

@@ -4,7 +4,7 @@
     lbcheck report lbcheck_study --format=json
 
 Reads study.json and trials.jsonl in that folder and writes report.html,
-results.json, results.csv, tables.md and tables.tex beside them; the same
+results.json, results.csv, tables.md and tables.tex next to them; the same
 records give the same bytes. With --format=json the verdict and what each
 arm reached are printed as well.
 Exit code 2: bad input.

@@ -5,11 +5,11 @@ import io
 import json
 from typing import Any
 
-from lbcheck.report.folder import Folder
 from lbcheck.report.rows import budget
 from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
 from lbcheck.study import protocol
+from lbcheck.study.study_folder import Folder
 
 _FACTS = (
     "name",
@@ -49,7 +49,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     """The verdict and every table of the report.
 
     Args:
-        folder: What `lbcheck.report.folder.read` returned.
+        folder: What `study_folder.load` returned.
 
     Returns:
         {"format", "study": settings and facts, "finished", "verdict": None
@@ -124,7 +124,7 @@ def summary(results: dict[str, Any], report_path) -> dict[str, Any]:
 
 
 def to_json(results: dict[str, Any]) -> str:
-    """The results as JSON, one row of a table a line."""
+    """The results as JSON, with one row of a table per line."""
     entries = [
         f" {json.dumps(key)}: {json.dumps(entry, allow_nan=False)}"
         for key, entry in results.items()

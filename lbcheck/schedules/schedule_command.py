@@ -31,35 +31,38 @@ FLAGS = flags.FlagValues()
 _TOTAL = flags.DEFINE_integer(
     "total_steps",
     None,
-    "Updates of the run; needed unless a log is given.",
+    "Updates of the run; required unless a log is given.",
     flag_values=FLAGS,
 )
 _PEAK = flags.DEFINE_float(
-    "peak_rate", None, "The highest rate as meant.", flag_values=FLAGS
+    "peak_rate", None, "Intended peak learning rate.", flag_values=FLAGS
 )
 _WARMUP = flags.DEFINE_integer(
-    "warmup_steps", None, "Updates of warm-up as meant.", flag_values=FLAGS
+    "warmup_steps",
+    None,
+    "Intended number of warm-up steps.",
+    flag_values=FLAGS,
 )
 _EPOCH = flags.DEFINE_integer(
-    "steps_per_epoch", None, "Updates of an epoch.", flag_values=FLAGS
+    "steps_per_epoch", None, "Updates per epoch.", flag_values=FLAGS
 )
 _PHASES = flags.DEFINE_list(
     "phase_starts",
     [],
-    "Steps at which a new phase warms up again.",
+    "Steps at which a new phase begins with a warm-up of its own.",
     flag_values=FLAGS,
 )
 _COLUMN = flags.DEFINE_string(
     "column",
     None,
-    "Column of a log that holds the rate, where several differ.",
+    "Column of the log that holds the learning rate, if several could.",
     flag_values=FLAGS,
 )
 _FORMAT = command.define_format(FLAGS)
 _FIGURE = flags.DEFINE_string(
     "figure",
     None,
-    "File for a figure: .png, .svg or .pdf.",
+    "File to draw the schedule into: .png, .svg or .pdf.",
     flag_values=FLAGS,
 )
 
@@ -102,8 +105,8 @@ def _phase_starts():
         return tuple(int(step) for step in _PHASES.value)
     except ValueError:
         raise app.UsageError(
-            "--phase_starts: expected whole numbers of updates with commas "
-            f"between, received {','.join(_PHASES.value)!r}."
+            "--phase_starts: expected whole numbers of updates, separated by "
+            f"commas; received {','.join(_PHASES.value)!r}."
         ) from None
 
 

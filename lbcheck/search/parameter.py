@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from lbcheck.support import checks
 from lbcheck.support import schema
 
 _FORMS = {
@@ -72,7 +73,7 @@ class Parameter:
             )
             raise ValueError(
                 f"received the keys {sorted(form)}, expected those of one of "
-                f"{expected}; and perhaps one_minus, integer, of."
+                f'{expected}; and optionally "one_minus", "integer", "of".'
             )
         for switch in _SWITCHES:
             if not isinstance(spec.get(switch, False), bool):
@@ -82,7 +83,7 @@ class Parameter:
                 )
         if not isinstance(spec.get("of", ""), str):
             raise ValueError(
-                f"of must be a name, received {_shown(spec['of'])}."
+                f'"of" must be a name, received {_shown(spec["of"])}.'
             )
         choices, ends = (), {}
         if "value" in spec:
@@ -115,12 +116,12 @@ class Parameter:
                 )
             if numeric and not _is_number(number):
                 raise ValueError(
-                    "with one_minus, integer or of it must be a number, "
+                    'with "one_minus", "integer" or "of" it must be a number, '
                     f"received {_shown(number)}."
                 )
             if self.within_one and not 0 <= number <= 1:
                 raise ValueError(
-                    "with one_minus, or of the steps, it must be in [0, 1], "
+                    'with "one_minus" or "of": "steps" it must be in [0, 1], '
                     f"received {_shown(number)}."
                 )
 
@@ -207,7 +208,7 @@ class Parameter:
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return checks.is_number(value, (int, float))
 
 
 def _is_in_reach(number):
@@ -285,7 +286,7 @@ def _checked_range(spec):
 
 
 def _spaced(min, max, scale, count):
-    is_whole = isinstance(count, int) and not isinstance(count, bool)
+    is_whole = checks.is_number(count, int)
     if not is_whole or not 2 <= count <= _MOST_VALUES:
         raise ValueError(
             f"count must be a whole number from 2 to {_MOST_VALUES:,}, "

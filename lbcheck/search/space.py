@@ -97,25 +97,26 @@ class Space:
         if unknown:
             raise ValueError(
                 f"{origin}: unknown {', '.join(sorted(map(repr, unknown)))}; "
-                f"expected points, parameters and perhaps {', '.join(_FACTS)}."
+                f'expected "points", "parameters" and optionally '
+                f"{', '.join(_FACTS)}."
             )
         specs = described.get("parameters")
         if not isinstance(specs, dict) or not specs:
             raise ValueError(
-                f"{origin}: parameters must be an object of at least one "
+                f'{origin}: "parameters" must be an object of at least one '
                 f"parameter, received {schema.shown(specs)}."
             )
         if described.get("points") not in SEQUENCES:
             raise ValueError(
-                f"{origin}: points must be one of {', '.join(SEQUENCES)}, "
+                f'{origin}: "points" must be one of {", ".join(SEQUENCES)}, '
                 f"received {schema.shown(described.get('points'))}."
             )
         parameters = {}
         for name, spec in specs.items():
             if not str(name).isidentifier():
                 raise ValueError(
-                    f"{origin}: a parameter must be called as an argument of "
-                    f"a function, received {schema.shown(name)}."
+                    f"{origin}: the name of a parameter must be a Python "
+                    f"identifier, received {schema.shown(name)}."
                 )
             try:
                 parameters[name] = Parameter.from_spec(spec)
@@ -143,24 +144,25 @@ class Space:
             base = self.parameters.get(of)
             if base is None or base.of or of == name:
                 raise ValueError(
-                    f"{self.origin}: {name}: of must be {STEPS!r} or a "
-                    f"parameter of this space without of, received {of!r}."
+                    f'{self.origin}: {name}: "of" must be {STEPS!r} or a '
+                    f'parameter of this space without "of", received {of!r}.'
                 )
             if isinstance(base.value(0.0), (str, bool)):
                 raise ValueError(
-                    f"{self.origin}: {name}: is of {of!r}, which is no number."
+                    f'{self.origin}: {name}: "of" is {of!r}, which is not a '
+                    "number."
                 )
         if self.sequence == "grid":
             for name in self.searched:
                 if not self.parameters[name].choices:
                     raise ValueError(
                         f"{self.origin}: {name}: a range in a grid needs a "
-                        "count, or values instead."
+                        '"count"; or give "values" instead.'
                     )
             if self.size > _LARGEST_GRID:
                 raise ValueError(
                     f"{self.origin}: a grid of {self.size} points, more than "
-                    f'{_LARGEST_GRID}; points "halton" samples it.'
+                    f'{_LARGEST_GRID}; "points": "halton" samples it instead.'
                 )
 
     def to_dict(self) -> dict:
@@ -215,8 +217,8 @@ class Space:
             )
         if self.size is not None and start + count > self.size:
             raise ValueError(
-                f"{self.origin}: points {start} to {start + count - 1} are "
-                f"asked for, the grid has {self.size}."
+                f"{self.origin}: points {start} to {start + count - 1} were "
+                f"asked for, but the grid only has {self.size}."
             )
         names = sorted(self.searched)
         rows = self._unit_points(names, seed, start, count).tolist()
@@ -281,7 +283,7 @@ class Space:
         missing = [name for name in self.parameters if name not in best]
         if missing:
             raise ValueError(
-                f"{self.origin}: the best point has no {', '.join(missing)}."
+                f"{self.origin}: the best trial has no {', '.join(missing)}."
             )
         specs = {}
         for name, parameter in self.parameters.items():

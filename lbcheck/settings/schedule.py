@@ -59,7 +59,7 @@ def warmup_cosine(
     if not base.is_array(warmup_steps) and warmup_steps >= total_steps:
         raise ValueError(
             f"warmup_steps={warmup_steps} leaves nothing of the "
-            f"{total_steps} updates of the run to the cosine."
+            f"{total_steps} updates of the run for the cosine."
         )
     after = cosine(
         total_steps - warmup_steps, learning_rate, final_learning_rate
@@ -133,19 +133,22 @@ def family(name: str) -> Callable[..., schedules.Schedule]:
 
 
 _REALS = {
-    "learning_rate": "Highest rate, per update, >= 0.",
-    "initial_learning_rate": "Rate of the first update, >= 0.",
-    "final_learning_rate": "Rate after the last update, >= 0.",
+    "learning_rate": "Peak learning rate, >= 0.",
+    "initial_learning_rate": "Learning rate of the first update, >= 0.",
+    "final_learning_rate": "Learning rate after the last update, >= 0.",
     "warmup_power": "Power of the warm-up, >= 0; 1 is linear.",
     "decay_power": "Power of the decay, >= 0; 1 is linear.",
     "power": "Power of warm-up and decay, >= 0; 1 is linear.",
-    "boundary_factor": "What a boundary multiplies the rate by, >= 0.",
+    "boundary_factor": "Factor on the learning rate at a boundary, >= 0.",
 }
 _COUNTS = {
-    "warmup_steps": "Updates of warm-up, 0 to the whole run.",
-    "decay_end_step": "Update at which the decay is over; unset: the last.",
+    "warmup_steps": "Warm-up steps, 0 to the whole run.",
+    "decay_end_step": "Step at which the decay ends; unset: the run's end.",
 }
-_LISTS = {"boundaries": "Increasing updates, by comma, where the rate falls."}
+_LISTS = {
+    "boundaries": "Steps at which the learning rate falls, increasing, "
+    "separated by commas."
+}
 _FLAGS = (*_REALS, *_COUNTS, *_LISTS)
 
 
@@ -159,14 +162,14 @@ def define(
     Args:
         flag_values: Where they are defined.
         families: {value of --schedule: function}, as `FAMILIES`.
-        default: The family of runs that do not say.
+        default: The family that is used if --schedule is not set.
     """
     own = {"flag_values": flag_values}
     flags.DEFINE_enum(
         "schedule",
         default,
         list(families),
-        "How the rate changes over the run.",
+        "Learning rate schedule.",
         **own,
     )
     for name, used_by in _users(families).items():

@@ -11,27 +11,36 @@ from lbcheck.support import schema
 from lbcheck.training import options as room
 
 _CHOICES = {
-    "distribution": (room.DISTRIBUTIONS, "Strategy: how devices share."),
-    "mixed_precision": (room.PRECISIONS, "Type to compute in; unset: float32."),
-    "keras": (room.KERASES, "The Keras that trains; keras3: one device."),
+    "distribution": (
+        room.DISTRIBUTIONS,
+        "How the work is divided among devices.",
+    ),
+    "mixed_precision": (
+        room.PRECISIONS,
+        "Number type to compute in; unset: float32.",
+    ),
+    "keras": (
+        room.KERASES,
+        "Which Keras trains; keras3 trains on one device only.",
+    ),
 }
 _COUNTS = {
-    "batch_size": "Examples of one update over all replicas, >= 1.",
-    "evaluation_batch_size": "Examples at once in evaluation, >= 1.",
-    "microbatch_size": "Examples a replica computes at once, >= 1.",
+    "batch_size": "Examples per update over all replicas, >= 1.",
+    "evaluation_batch_size": "Examples per evaluation step, >= 1.",
+    "microbatch_size": "Examples that a replica computes at once, >= 1.",
     "log_every": "Updates between two measurements, >= 1.",
     "evaluate_every": "Updates between two evaluations; unset: at the end.",
-    "checkpoint_every": "Updates between two checkpoints; unset: log_every.",
-    "steps_per_execution": "Updates in one call of the compiled step, >= 1.",
+    "checkpoint_every": "Updates between two checkpoints; unset: as log_every.",
+    "steps_per_execution": "Updates per call of the compiled step, >= 1.",
 }
 _SWITCHES = {
-    "xla": "Compile the step with XLA; unset: on a TPU and on jax.",
-    "deterministic": "The same bits at every run; slower.",
+    "xla": "Compile the step with XLA; unset: only on a TPU and on jax.",
+    "deterministic": "Give bit-identical results in every run; slower.",
     "progress": "Show a progress bar.",
 }
 _TEXTS = {
-    "output_dir": "Folder of the run's record; the same command goes on.",
-    "tpu": "Name or address of a TPU, or local on its own machine.",
+    "output_dir": "Folder of the run's record; the same command continues it.",
+    "tpu": "Name or address of a TPU; local on the TPU's own machine.",
 }
 
 
@@ -97,7 +106,7 @@ def _define_length(flag_values):
         "epoch_rule",
         None,
         ["floor", "mlperf4"],
-        "How epochs become updates: rounded down (default), or by fours.",
+        "Rounding of epochs to updates: floor (default) or mlperf4, by fours.",
         flag_values=flag_values,
     )
 
@@ -137,7 +146,7 @@ def total_steps(flag_values: flags.FlagValues, num_train: int) -> int:
     if steps > schema.COUNT:
         raise app.UsageError(
             f"--train_epochs={epochs} of {num_train} examples are {steps:,} "
-            f"updates, expected at most {schema.COUNT:,}."
+            f"updates; expected at most {schema.COUNT:,}."
         )
     return steps
 

@@ -7,6 +7,7 @@ import re
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import get_args
 
 from msgspec import Meta
 from typing_extensions import NotRequired
@@ -21,7 +22,9 @@ from lbcheck.support.schema import Number
 from lbcheck.support.schema import Whole
 
 FORMAT = 1
-PARTS = ("validation", "training")
+Part = Literal["validation", "training"]
+"""Whose metric: the validation data's, or as many training examples'."""
+PARTS = get_args(Part)
 MOST_ARMS = 100
 MOST_POINTS = 10_000
 """Points of its space that an arm can try."""
@@ -87,7 +90,7 @@ class Study(TypedDict):
     seed: Whole
     threads: NotRequired[Annotated[int, Meta(ge=1, le=100_000)]]
     metric: Judged
-    selection: Literal["validation", "training"]
+    selection: Part
     margin: Annotated[float, Meta(gt=0, le=LARGEST_METRIC)] | None
     target: Metric | None
     trials: Points
@@ -115,7 +118,7 @@ class Point(TypedDict):
 
 
 class Layer(TypedDict):
-    """Diagnostics of one variable, a number a step."""
+    """Diagnostics of one variable, one number per step."""
 
     path: str
     shape: list[Index]
@@ -275,8 +278,8 @@ def _check_steps(record, steps, where):
     ):
         if len(numbers) != len(expected):
             raise ValueError(
-                f"{where}: {what}: expected {len(expected)} numbers, one a "
-                f"step, received {len(numbers)}."
+                f"{where}: {what}: expected {len(expected)} numbers, one "
+                f"per step, received {len(numbers)}."
             )
 
 

@@ -228,7 +228,7 @@ class Ledger:
                     self._say(f"{error} Trying for {self.patience} seconds.")
                 if not self.patience or now - gone > self.patience:
                     raise Unavailable(
-                        f"{error} The same command goes on with the study "
+                        f"{error} The same command continues the study "
                         "when it is back."
                     ) from None
                 time.sleep(_PAUSE)

@@ -221,7 +221,7 @@ def _parsed(url):
             parsed = sqlalchemy.engine.make_url(url)
     if parsed is None:
         raise StudyError(
-            "The storage is no URL: expected one such as "
+            "The storage is not a URL: expected one such as "
             "sqlite:////folder/ledger.db or postgresql://user@host/database. "
             "What was received is not shown, since it may hold a password."
         )
@@ -246,9 +246,9 @@ def _message(url, error):
         return f"{driver} is not installed: pip install '{package}'."
     if readable(url).endswith(_HIDDEN):
         return (
-            "its host or database has signs that belong into a password, "
-            "where % and two digits stand for each; the database's own "
-            "message is not shown."
+            "its host or database contains characters that seem to belong to "
+            "the password, where each must be written as % and two digits; "
+            "the database's own message is not shown."
         )
     message = str(getattr(error, "orig", None) or error).strip()
     message = " ".join(_without_secrets(message, url).split())

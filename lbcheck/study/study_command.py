@@ -36,14 +36,13 @@ def status(folder) -> dict:
 
     Returns:
         {"name", "done": trials, "total": trials, "age": seconds since the
-        workers wrote, None if they have not, "stages": one dict an arm and
+        workers wrote, None if they have not, "stages": one dict per arm and
         stage: "arm", "stage", "finished", "diverged", "to_do"}, JSON-able.
 
     Raises:
         records.StudyError: There is no study, or its records are damaged.
     """
-    study = study_folder.read(folder)
-    done = study_folder.read_trials(folder, study)
+    study, done = study_folder.load(folder)
     found = collections.Counter(
         (record["arm"], record["stage"], record["status"]) for record in done
     )

@@ -9,6 +9,8 @@ trials.jsonl  the record of every trial, one a line, in canonical order
 import json
 import pathlib
 import reprlib
+from typing import Any
+from typing import NamedTuple
 
 from lbcheck.study import formats
 from lbcheck.support import errors
@@ -28,6 +30,19 @@ _GROWING = ("margin", "seeds")
 
 class StudyError(ValueError):
     """A folder or a storage cannot serve this study; says which and why."""
+
+
+class Folder(NamedTuple):
+    """What a study's folder holds.
+
+    Attributes:
+        study: The content of study.json.
+        records: One dict per line of trials.jsonl, by arm (as the study lists
+            them), stage and index.
+    """
+
+    study: dict[str, Any]
+    records: list[dict[str, Any]]
 
 
 def open_study(folder, study: dict) -> dict:
@@ -69,7 +84,7 @@ def _created_or_checked(folder, study):
         if differs := another(there, study):
             raise StudyError(
                 f"{folder} holds another study: {differs}. Choose another "
-                "--output_dir, or give the same settings to go on with it."
+                "--output_dir, or give the same settings to continue it."
             )
         seeds = max(there["seeds"], study["seeds"])
         study = {**there, "margin": study["margin"], "seeds": seeds}
@@ -92,6 +107,18 @@ def _check_empty(folder):
             f"{folder} is not empty and holds no study: there is "
             f"{strange[0]}, and no {STUDY}. Choose another --output_dir."
         )
+
+
+def load(folder) -> Folder:
+    """Reads and checks study.json and trials.jsonl.
+
+    Nothing that these files name is imported, called or made.
+
+    Raises:
+        StudyError: Names the file, the line and what is wrong there.
+    """
+    study = read(folder)
+    return Folder(study, read_trials(folder, study))
 
 
 def read(folder) -> dict:
@@ -135,7 +162,7 @@ def read_trials(folder, study: dict) -> list[dict]:
             if trial in places:
                 raise ValueError(
                     f"{where}: arm {trial[0]!r}, {trial[1]} trial {trial[2]} "
-                    f"stands at {places[trial]} already."
+                    f"appears at {places[trial]} already."
                 )
             places[trial] = where
             records.append(record)
@@ -184,7 +211,7 @@ def difference(there, here, path: str = "") -> str | None:
             inner = f"{path}.{key}" if path else str(key)
             if key not in there or key not in here:
                 where = "there" if key in there else "here"
-                return f"{inner} stands only {where}"
+                return f"{inner} is set only {where}"
             if found := difference(there[key], here[key], inner):
                 return found
         return None
@@ -211,7 +238,7 @@ def storage_url(folder) -> str:
 
 
 def export(folder, study: dict, records: list[dict]) -> None:
-    """Writes trials.jsonl: one record a line, canonical order, sorted keys.
+    """Writes trials.jsonl: one record per line, canonical order, sorted keys.
 
     Raises:
         StudyError: The folder cannot be written.
@@ -227,6 +254,16 @@ def export(folder, study: dict, records: list[dict]) -> None:
         raise StudyError(
             f"{path}: cannot be written: {error.strerror}."
         ) from error
+
+
+def remove(folder: pathlib.Path) -> None:
+    """Takes back a study without trials, and its folder if that is empty."""
+    for path in folder.glob(f"{LEDGER}*"):
+        path.unlink(missing_ok=True)
+    (folder / STUDY).unlink()
+    (folder / LOCK).unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def canonical(study: dict, records: list[dict]) -> list[dict]:

@@ -45,8 +45,8 @@ def in_force(backend: str, asked: int | None) -> int:
     if asked is not None and found != asked:
         raise ValueError(
             f"threads is {asked}, but {backend} has started with {found} in "
-            "this process, which can only be set before its first operation. "
-            f"Start a new process, or give threads={found}."
+            "this process, and the number can only be set before its first "
+            f"operation. Start a new process, or give threads={found}."
         )
     return found
 

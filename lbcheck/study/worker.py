@@ -80,8 +80,8 @@ class _Waiting:
         if waited > limit:
             raise errors.Unavailable(
                 f"Waited {waited / 60:.0f} minutes for {self._names()}, which "
-                "another worker trains and does not end. Stop that worker; "
-                "the same command goes on."
+                "another worker trains without finishing. Stop that worker; "
+                "the same command continues the study."
             )
         if waited > _QUIET and not self._told:
             self._told = True

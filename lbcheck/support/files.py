@@ -1,7 +1,7 @@
 """Files and folders that are there whole or not at all.
 
 Everything that several processes or hosts may write at once goes through
-here: each writes under a name of its own beside the target, and a rename puts
+here: each writes under a name of its own next to the target, and a rename puts
 it in place.
 """
 

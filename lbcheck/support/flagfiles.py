@@ -1,7 +1,7 @@
 """Command lines with their flagfiles, read as data.
 
-A flagfile has one flag a line, empty lines, and comments that begin with # or
-//. What it names, another flagfile or an arm's JSON file, may lie beside it.
+A flagfile has one flag per line, empty lines, and comments that begin with # or
+//. What it names, another flagfile or an arm's JSON file, may lie next to it.
 """
 
 import pathlib
@@ -58,8 +58,8 @@ def _read(path, including):
         text = schema.read_bytes(path, _LARGEST).decode("utf-8-sig")
     except UnicodeError as error:
         raise app.UsageError(
-            f"{path}: expected a flagfile, which has one flag a line; this is "
-            f"no UTF-8 text ({error.reason})."
+            f"{path}: expected a flagfile, which has one flag per line; this "
+            f"is no UTF-8 text ({error.reason})."
         ) from error
     except OSError as error:
         raise app.UsageError(
@@ -98,7 +98,7 @@ def _arguments(line, where, folder, inside):
 
 
 def _beside(name, folder):
-    """The file of that name here, else beside the flagfile."""
+    """The file of that name here, else next to the flagfile."""
     if pathlib.Path(name).exists() or not (folder / name).exists():
         return name
     return str(folder / name)

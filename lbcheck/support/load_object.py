@@ -32,8 +32,8 @@ def load(name: str):
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the module itself imports
         raise app.UsageError(
-            f"{name!r}: no module {error.name!r}; it is looked for in {here} "
-            "and in the installed packages."
+            f"{name!r}: no module {error.name!r} in {here} or in the installed "
+            "packages."
         ) from error
     try:
         return getattr(module, attribute)

@@ -222,7 +222,7 @@ def _without_repeats(pairs):
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{shown(twice)} stands twice")
+        raise ValueError(f"{shown(twice)} appears twice")
     return found
 
 

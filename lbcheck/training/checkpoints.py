@@ -1,6 +1,6 @@
 """Checkpoints: whole or not there, and the newest whole one is found.
 
-A checkpoint is a NumPy .npz file, `step-000000120.npz`, written beside its
+A checkpoint is a NumPy .npz file, `step-000000120.npz`, written next to its
 place and renamed into it. Each array in it carries a CRC-32, so that a file
 that was cut short or damaged is noticed when it is read.
 """
@@ -31,8 +31,9 @@ class Checkpoints:
 
     Args:
         folder: Where they lie; made when the first is saved.
-        keep: How many of the newest stay; beside that of a signal the two
-            before it, the last of which may miss its measurements.
+        keep: How many of the newest are kept. After a signal's checkpoint the
+            two before it stay, too, as the last of these may miss its
+            measurements.
     """
 
     def __init__(self, folder, keep: int = 3):
@@ -100,7 +101,7 @@ def _read(path):
     expected = [f"array_{index}" for index in range(len(names))]
     if sorted(arrays) != sorted(expected) or found["step"] != _step(path):
         raise ValueError(
-            f"{path}: its description tells of {len(expected)} arrays after "
+            f"{path}: its description lists {len(expected)} arrays after "
             f"{found['step']} updates, but it has {len(arrays)}."
         )
     return found["step"], {n: arrays[e] for n, e in zip(names, expected)}

@@ -91,8 +91,8 @@ def read() -> Cluster:
     for address in everyone:
         if everyone.count(address) > 1:
             raise ValueError(
-                f"TF_CONFIG: cluster: {address!r} stands there twice; each "
-                "worker needs an address of its own."
+                f"TF_CONFIG: cluster: {address!r} appears twice; each worker "
+                "needs an address of its own."
             )
     own = _own(config.get("task"), jobs) if everyone else ""
     others = tuple(a for a in everyone if a != own)
@@ -260,8 +260,8 @@ def _listening(address):
         )
     except OSError as error:
         raise ValueError(
-            f"TF_CONFIG: port {port} of this worker, {address}, cannot be "
-            f"listened at: {error.strerror}."
+            f"TF_CONFIG: cannot listen on port {port} of this worker, "
+            f"{address}: {error.strerror}."
         ) from error
     with server:
         yield

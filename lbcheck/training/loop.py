@@ -83,7 +83,7 @@ def plan(options: Options, source, flagfile: str) -> dict:
     newest = record.resumable(options.log_every, options.total_steps)
     engine = engines.make(options)
     found = {
-        "record": f"goes on after {newest[0]} updates" if newest else "new",
+        "record": f"continues after {newest[0]} updates" if newest else "new",
         "devices": engine.devices,
         "replicas": engine.layout.replicas,
         "replica_batch": engine.layout.replica_batch,
@@ -138,7 +138,7 @@ def evaluate(
 
 
 def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
-    """Trains, or goes on with what `options.output_dir` holds.
+    """Trains, or continues the run that `options.output_dir` holds.
 
     Args:
         options: Settings of the run.
@@ -223,8 +223,8 @@ class _Run:
             return self._end(
                 exit_codes.INTERRUPTED,
                 "interrupted",
-                f"Interrupted after {error.args[0]} updates; the same "
-                "command goes on.",
+                f"Interrupted after {error.args[0]} updates; run the same "
+                "command again to continue.",
             )
         except Exception as error:
             return self._failed(error)
@@ -241,7 +241,7 @@ class _Run:
         if found:
             step = found[0]
             metrics = self._engine.restore(*found, self._source)
-            print(f"Goes on after {step} updates.", flush=True)
+            print(f"Continues after {step} updates.", flush=True)
         self._conductor.start(step, metrics)
         self._resumed = step
 

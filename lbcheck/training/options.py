@@ -20,12 +20,12 @@ class Options:
         total_steps: Updates of the whole run.
         microbatch_size: Examples that a replica puts through the network at
             once; divides its share of the batch. None: its whole share.
-        evaluation_batch_size: Examples over all replicas at once in
-            evaluation. None: what one pass of training takes.
+        evaluation_batch_size: Examples per evaluation step, over all
+            replicas. None: as many as training computes at once.
         seed: Seed of the data's order and of all other randomness; at least
             0.
         log_every: Updates between two lines of measurements, which is also
-            how late non-finite numbers stop the run.
+            the longest delay until non-finite numbers stop the run.
         evaluate_every: Updates between two evaluations, a multiple of
             `log_every`; None: only at the end.
         checkpoint_every: Updates between two checkpoints, a multiple of
@@ -36,10 +36,11 @@ class Options:
         tpu: Name or address of a TPU, "local" on its own machine, or None.
         steps_per_execution: Updates in one call of the compiled function;
             divides `log_every`.
-        xla: Compile the step with XLA; None: only where nothing else is
-            possible, on a TPU and on jax.
+        xla: Compile the step with XLA; None: only on a TPU and on jax, where
+            nothing else is possible.
         mixed_precision: None, "bfloat16" or "float16".
-        deterministic: Same bits at every run, at the price of speed.
+        deterministic: Bit-identical results in every run, at some cost in
+            speed.
         diagnostics: Write the optimizer's diagnostics to TensorBoard; it
             needs `diagnostics_every`.
         keras: "tf_keras", or "keras3" on one device, whatever its backend.
@@ -85,9 +86,11 @@ class Options:
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}.")
+                raise ValueError(
+                    f"{name} must be at least 1, received {value}."
+                )
         if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}.")
+            raise ValueError(f"seed must be at least 0, received {self.seed}.")
         for name, choices in (
             ("distribution", DISTRIBUTIONS),
             ("keras", KERASES),
@@ -96,7 +99,7 @@ class Options:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(
-                    f"{name} must be one of {choices}, not {value!r}."
+                    f"{name} must be one of {choices}, received {value!r}."
                 )
         for name in ("evaluate_every", "checkpoint_every"):
             self._divides("log_every", name)

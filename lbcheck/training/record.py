@@ -3,7 +3,7 @@
 flags.txt            the flagfile that runs it again
 run.json             versions, commit, devices, seed, resolved settings
 selection.txt        what is decayed and adapted, variable by variable
-measurements.jsonl   one line an interval; the same bits at every rerun
+measurements.jsonl   one line per interval; the same bits at every rerun
 measurements.csv     the same as a table
 timing.jsonl         examples per second of each interval
 status.json          running, finished, diverged, interrupted or refused

@@ -51,7 +51,7 @@ class Conductor:
         self.step = 0
 
     def start(self, step: int, metrics) -> None:
-        """Goes on after `step` updates, in the middle of an interval if
+        """Continues after `step` updates, in the middle of an interval if
         `metrics`, what it had measured by then, is not empty."""
         self.step = self._epoch_start = step
         self._metrics = metrics

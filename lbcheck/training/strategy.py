@@ -15,15 +15,16 @@ def make(distribution: str, tpu: str | None = None):
         tpu: Name or address of a TPU; "local" (or None) on its machine.
 
     Raises:
-        ValueError: A TPU is named for another distribution or not there, or
-            TF_CONFIG is not right or misses.
-        errors.Unavailable: Another worker does not come.
+        ValueError: A TPU is named for another distribution or does not
+            answer, or TF_CONFIG is missing or wrong.
+        errors.Unavailable: Another worker does not answer.
     """
     if distribution == "auto":
         distribution = _decide(tpu)
     if tpu is not None and distribution != "tpu":
         raise ValueError(
-            f"tpu={tpu!r} is given, but distribution={distribution!r}."
+            f"tpu={tpu!r} does not apply to distribution={distribution!r}; "
+            "only distribution='tpu' uses it."
         )
     if distribution == "tpu":
         return _tpu(tpu or "local")

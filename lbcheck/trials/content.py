@@ -54,7 +54,7 @@ class Content:
                 self._labels[place] = None
 
     def check(self) -> None:
-        """Refuses what nothing can be said of; warns of what is odd.
+        """Refuses data that cannot be judged; warns of suspicious data.
 
         Raises:
             ValueError: No example, or nothing but NaN and infinity.
@@ -78,7 +78,7 @@ class Content:
         if constant and self.count > 1:
             warnings.warn(
                 f"`{self._name}`: all {self.count} labels are the same, so "
-                "that a model that always says so is perfect.",
+                "that a model that always predicts it would be perfect.",
                 stacklevel=2,
             )
 

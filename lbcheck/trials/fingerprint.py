@@ -193,7 +193,7 @@ def _end(feed):
 
 
 def _batch(batch):
-    """A row a leaf: its shape and a digest, or sums of floating numbers."""
+    """One row per leaf: its shape and a digest, or sums of floating numbers."""
     return [_leaf(np.asarray(leaf)) for leaf in _leaves(batch)]
 
 
@@ -216,7 +216,7 @@ def _moments(flat):
 
 
 def _sample(feed):
-    """[[type, mean, deviation, and the errors of both]], a row a leaf."""
+    """[[type, mean, deviation, and the errors of both]], by leaf."""
     rows, count = [], 0
     limit = time.monotonic() + _SECONDS
     for batch in itertools.islice(feed.batches(), _SAMPLE):

@@ -201,7 +201,7 @@ class Trainer:
         return {name: runner.traces for name, runner in self._runners.items()}
 
     def audit(self, arm_name: str) -> list[dict]:
-        """What an arm decays and adapts, a row a variable; [] if unknown."""
+        """What an arm decays and adapts, by variable; [] if unknown."""
         arm = self._arm(arm_name)
         (point,) = arm.space.points(0, 0, 1, self._workload.steps)
         optimizer = arm.make(self._facts["keras"], point, self._workload.steps)
@@ -227,7 +227,7 @@ class Trainer:
         Args:
             task: {"arm", "stage", "index", "seed", "hyperparameters"}.
             evaluate_at: Numbers of updates after which the curve has a
-                point, besides the metrics at the end.
+                point, in addition to the metrics at the end.
             diagnostics_every: Record the schedule's rates and, for arms with
                 an optimizer of this package, trust ratios and effective rates
                 every so many updates; 0: neither.

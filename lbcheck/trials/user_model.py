@@ -45,8 +45,8 @@ def create(workload, arguments, seed: int):
     if getattr(model, "_lbcheck_has_it", False):
         raise ValueError(
             "Workload: `build_model` returns the same model every time, so "
-            "that what one trial has learnt the next one would begin with; "
-            "it must make a new one."
+            "that each trial would begin with what the one before has learnt; "
+            "it must return a new model."
         )
     model._lbcheck_has_it = True
     return model

@@ -150,13 +150,13 @@ class Plan:
     probability the interval will be clear of 0 or of the margin.
 
     Args:
-        shift: From at least 2 runs an arm.
+        shift: From at least 2 runs per arm.
         num_runs: Runs an arm that it rests on.
         margin: Differences below it do not matter.
         scale: As in `Shift`.
 
     Attributes:
-        runs: 2 .. 1,000 runs an arm.
+        runs: 2 .. 1,000 runs per arm.
         needed: For each of them, whether "needed" is found in 80 %.
         not_needed: The same for "not needed".
     """

@@ -26,7 +26,6 @@ a search finds is chance too, and seeds cannot show it: a note says so.
 """
 
 import dataclasses
-import numbers
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Set
@@ -35,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from lbcheck.study.formats import PARTS
+from lbcheck.support import checks
 from lbcheck.support import schema
 from lbcheck.verdict import decision
 from lbcheck.verdict import sentences
@@ -117,7 +117,7 @@ def compare_arms(
     """The verdict on numbers that come from anywhere.
 
     Args:
-        validation: {arm: final validation metric, one number a seed}; None or
+        validation: {arm: one final validation metric per seed}; None or
             a number that is not finite stands for a run that diverged, which
             ranks below every other run.
         layer_wise: Which arms adapt the rate layer by layer.
@@ -148,7 +148,7 @@ def compare_arms(
     for name, runs in (("validation", validation), ("training", training)):
         _check_runs(name, {} if runs is None else runs)
     for name, number in (("margin", margin), ("target", target)):
-        if number is not None and not _is_number(number):
+        if number is not None and not checks.is_number(number):
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
@@ -234,7 +234,7 @@ better on training: regularization rather than optimization.
 def _check_runs(part, runs):
     if not isinstance(runs, Mapping):
         raise TypeError(
-            f"{part} must be {{arm: one number a seed}}, received "
+            f"{part} must be {{arm: one number per seed}}, received "
             f"{schema.shown(runs)}."
         )
     for arm, values in runs.items():
@@ -242,19 +242,15 @@ def _check_runs(part, runs):
             values, (str, Mapping, Set)
         ):
             raise TypeError(
-                f"{part}: {arm}: must be a list of numbers, one a seed, "
+                f"{part}: {arm}: must be a list of numbers, one per seed, "
                 f"received {schema.shown(values)}."
             )
         for seed, value in enumerate(values):
-            if value is not None and not _is_number(value):
+            if value is not None and not checks.is_number(value):
                 raise TypeError(
                     f"{part}: {arm}: run {seed} must be a number, or None "
                     f"where it diverged, received {schema.shown(value)}."
                 )
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _of_medians(pair, difference, hits_p):

@@ -113,7 +113,7 @@ class ArraySource:
         return (images - self.mean.astype(np.float32)) * scale
 
     def check(self):
-        """What was found, a line a split."""
+        """What was found, one line per split."""
         shape = "x".join(str(size) for size in self.image_shape)
         return [
             f"{self.name} {kind}: {len(split.labels)} images of {shape}, "

@@ -68,7 +68,7 @@ def _join(folder, names, read):
         if pixels.shape != (len(labels), int(np.prod(_SHAPE))):
             raise ValueError(
                 f"{path}: {len(labels)} labels and pixels of shape "
-                f"{pixels.shape}; expected 3,072 bytes a label."
+                f"{pixels.shape}; expected 3,072 bytes per label."
             )
         arrays.check_labels(labels, 10, path)
         parts.append((pixels, labels))

@@ -30,7 +30,7 @@ _MODELS = {
     "lenet5": (lenet.build, ()),
     "lenet_wide": (lenet.build, ()),
 }
-"""{name: (builder, the settings it uses beside those that all use)}."""
+"""{name: (builder, the settings it uses in addition to those of all)}."""
 
 NAMES = tuple(_MODELS)
 
@@ -89,7 +89,7 @@ def build(
 
     Raises:
         ValueError: For an unknown name, a value out of range or a setting
-            that the model has no use for.
+            that the model does not use.
 
     Example:
 
@@ -117,8 +117,8 @@ def build(
     for setting, value in settings.items():
         if setting not in used and value != defaults[setting].default:
             raise ValueError(
-                f"Model {name!r} has no use for `{setting}`, received "
-                f"{value!r}; leave it at {defaults[setting].default!r}."
+                f"Model {name!r} does not use `{setting}` (received "
+                f"{value!r}); leave it at {defaults[setting].default!r}."
             )
     for setting, value in (settings | {"l2_on": l2_on}).items():
         if setting in _CHOICES and value not in _CHOICES[setting]:

@@ -35,7 +35,7 @@ def budget(study, records) -> list[dict]:
 
 
 def spaces(study) -> list[dict]:
-    """What each arm searched, one row a hyperparameter."""
+    """What each arm searched, one row per hyperparameter."""
     from lbcheck.search.space import Space
 
     rows = []

@@ -232,7 +232,7 @@ def step_sizes(study, summary_rows) -> list[dict]:
 
 
 def audit(study) -> list[dict]:
-    """What each arm's optimizer decays and adapts, one row a variable."""
+    """What each arm's optimizer decays and adapts, one row per variable."""
     return [
         {
             "arm": name,

@@ -76,10 +76,10 @@ def best_so_far(study, records) -> list[dict]:
 
 
 def targets(study, records) -> list[dict]:
-    """Fraction of an arm's settings that reach a target, for a row of them.
+    """Fraction of an arm's trials that reach each of a row of targets.
 
-    The settings of the broad space; one that diverged reaches nothing. The
-    targets run from the median of all settings to the best; from the worst if
+    Trials of the broad space; one that diverged reaches nothing. The targets
+    run from the median of all trials to the best; from the worst if
     half of them are the best.
 
     Source: Nado et al. 2021 (ICLR submission), Figures 6 and 7.
@@ -133,7 +133,7 @@ def _broad(study, records, part):
 
 
 def rates(study, records) -> list[dict]:
-    """Learning rate, weight decay, decay bin and metrics of every setting.
+    """Learning rate, weight decay, decay bin and metrics of every trial.
 
     Quasi-random points have no common decay, so they are cut into bins of
     equal counts, from weak to strong; few values are a bin each.
@@ -204,7 +204,7 @@ def _is_positive(number):
 
 
 def _bins(decays):
-    """The bin of each decay, from 0; all 0 where a setting has none."""
+    """The bin of each decay, from 0; all 0 where a trial has none."""
     if None in decays:
         return [0] * len(decays)
     distinct = sorted(set(decays))

@@ -69,12 +69,13 @@ def _spike_finding(jump):
     return Finding(
         "jump",
         ERROR,
-        f"one update is at {jump.after:.6g}, those beside it are near "
+        f"one update has the rate {jump.after:.6g}, its neighbours are near "
         f"{jump.before:.6g}.",
         jump.step,
         abs(jump.change) * 100,
         "%",
-        "the pieces of the schedule leave out, or both take, their boundary.",
+        "the boundary of two pieces of the schedule belongs to neither or to "
+        "both.",
         "use t < w for the one piece and t >= w for the other.",
     )
 
@@ -125,10 +126,10 @@ def _jump_finding(jump, verb):
         jump.step,
         size,
         "%",
-        "the peak is left at once: most of the run is at a lower rate than "
-        "the one that was tuned."
+        "the rate leaves the peak at once: most of the run has a lower rate "
+        "than the one that was tuned."
         if verb == "falls"
-        else "the shock that warm-up is to avoid.",
+        else "this is the shock that warm-up should avoid.",
         "join the pieces: decay by ((T - t) / (T - w))^p from the peak at "
         "t = w, as lbcheck.schedules.PolynomialWarmupDecay.",
     )
@@ -151,7 +152,7 @@ def _summary(code, jumps, words, fix):
             jumps[0].step,
             largest * 100,
             "%",
-            "momentum built at the old rate goes on at the new one.",
+            "momentum that was built up at the old rate acts at the new one.",
             fix,
         )
     ]
@@ -239,7 +240,7 @@ def _between_rows(case) -> float:
 
 
 def told_peak(case: Case) -> list[Finding]:
-    """A warm-up to the told peak, whose end is below it."""
+    """A warm-up to the given peak, whose end is below it."""
     limit = case.told_limit
     if limit is None:
         return []

@@ -12,7 +12,7 @@ from lbcheck.schedules.doctor.findings import Finding
 _ROUNDING = 1e-6
 """Part of the highest rate by which float32 may miss 0."""
 _SURE = 0.98
-"""Part of the told peak that two rows of rounded rates can tell from it."""
+"""Part of the given peak by which two rows of rounded rates may miss it."""
 
 
 def values(samples) -> list[Finding]:
@@ -89,7 +89,7 @@ def first_update(case: Case) -> list[Finding]:
         return []
     # A warm-up of one update from 1 / 1 is none to see.
     meant = bool(case.warmup and case.warmup > 1)
-    words = f", though {case.warmup:,} updates are meant" if meant else ""
+    words = f", though {case.warmup:,} updates are intended" if meant else ""
     return [
         Finding(
             "no_warmup",
@@ -106,7 +106,7 @@ def first_update(case: Case) -> list[Finding]:
 
 
 def warmup_length(case: Case) -> list[Finding]:
-    """A warm-up that is not as long as meant."""
+    """A warm-up that is not as long as intended."""
     rise, meant = case.rise, case.warmup
     if rise is None or not meant:
         return []
@@ -131,10 +131,10 @@ def warmup_length(case: Case) -> list[Finding]:
         code, words = "warmup_length", None
     what = (
         f"warm-up ends at step {rise.steps:,}, {rise.steps / meant:.4g} times "
-        f"the {meant:,} that are meant"
+        f"the intended {meant:,}"
     )
     if words:
-        what += f": {words} are taken for updates"
+        what += f": {words} are mistaken for updates"
     return [
         Finding(
             code,
@@ -143,7 +143,7 @@ def warmup_length(case: Case) -> list[Finding]:
             rise.steps,
             rise.steps / meant,
             "x",
-            "the whole schedule runs at another speed than the training.",
+            "the whole schedule runs faster or slower than the training.",
             f"count updates: warmup_steps={meant}, in the unit in which the "
             "optimizer counts.",
         )
@@ -183,10 +183,10 @@ def warmup_never_ends(case: Case) -> list[Finding]:
 
 
 def peak(case: Case) -> list[Finding]:
-    """A highest rate that is not the one that is meant."""
-    meant, told = case.peak, "peak_rate"
+    """A highest rate that is not the intended one."""
+    meant, source = case.peak, "peak_rate"
     if meant is None:
-        meant, told = case.configured_peak, "the schedule's own setting"
+        meant, source = case.configured_peak, "the schedule's own peak rate"
     if meant is None:
         return []
     ratio = case.highest / meant
@@ -204,7 +204,7 @@ def peak(case: Case) -> list[Finding]:
             "peak_low" if low else "peak_high",
             ERROR,
             f"the highest rate is {case.highest:.6g}, {ratio:.3f} times the "
-            f"{meant:.6g} of {told}.",
+            f"{meant:.6g} of {source}.",
             int(case.steps[int(np.argmax(case.rates))]),
             ratio,
             "x",

@@ -84,7 +84,7 @@ class Case(NamedTuple):
 
     @property
     def told_limit(self) -> float | None:
-        """What warm-up was heading for at its told end, if the told peak."""
+        """The given peak, if warm-up was heading for it at its given end."""
         if not self.warmup or not self.peak or self.gap > 1:
             return None
         index = int(np.searchsorted(self.steps, self.warmup))

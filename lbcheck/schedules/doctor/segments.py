@@ -14,7 +14,7 @@ _STEEPER = 2.5
 """A jump is this many times the change of the updates around: more than
 the first change of sqrt(t), sqrt(2) - 1 = 1 / 2.41 of the one before."""
 _LEAST = 1e-3
-"""Smallest jump, relative to the rate beside it."""
+"""Smallest jump, relative to the neighbouring rate."""
 _NOISE = 4e-7
 """Relative change that float32 cannot tell from none."""
 
