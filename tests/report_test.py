@@ -16,12 +16,12 @@ import pytest
 from lbcheck import report
 from lbcheck import verdict
 from lbcheck.report import figures
-from lbcheck.report import folder as folders
 from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
 from lbcheck.report.figures import drawing
 from lbcheck.settings import schedule as families
+from lbcheck.study import study_folder
 from lbcheck.trials import learning_rates
 from tests import chromium
 from tests import synthetic_study
@@ -881,7 +881,7 @@ def test_user_settings_of_matplotlib_do_not_matter(made, tmp_path):
 
 def test_results_without_a_page(made):
     folder, study, _, found = made
-    collected = results.collect(folders.read(folder))
+    collected = results.collect(study_folder.load(folder))
     assert json.loads(results.to_json(collected)) == found
     table = page_tables.arms(collected)
     assert [row[0] for row in table.rows] == list(study["arms"])

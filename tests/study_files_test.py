@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from lbcheck import report
-from lbcheck.report import folder as folders
 from lbcheck.report import page
 from lbcheck.report import page_tables
 from lbcheck.report import results
@@ -17,6 +16,7 @@ from lbcheck.report import tables
 from lbcheck.search import arm
 from lbcheck.search import space
 from lbcheck.study import study_command
+from lbcheck.study import study_folder
 from lbcheck.support import errors
 from lbcheck.support import files
 from tests import damage
@@ -149,7 +149,7 @@ def test_the_test_above_can_fail(tmp_path):
 
 def everything(folder):
     """All that is made of a study but the page, which takes a second."""
-    found = folders.read(folder)
+    found = study_folder.load(folder)
     study_command.as_text(study_command.status(folder))
     collected = results.collect(found)
     results.to_csv(collected)

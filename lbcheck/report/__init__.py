@@ -1,6 +1,5 @@
 """The report of a study: its verdict and every number, as one HTML page.
 
-folder          reads study.json and trials.jsonl
 rows/           the numbers of the report as rows
 results         the verdict and all rows: results.json and results.csv
 figures/        the figures, drawn of these
@@ -38,13 +37,13 @@ def write(folder) -> pathlib.Path:
 
         write("lbcheck_study")  # lbcheck_study/report.html
     """
-    from lbcheck.report import folder as folders
     from lbcheck.report import page
     from lbcheck.report import page_tables
     from lbcheck.report import results
     from lbcheck.report import tables
+    from lbcheck.study import study_folder
 
-    read = folders.read(folder)
+    read = study_folder.load(folder)
     collected = results.collect(read)
     printed = page_tables.for_papers(collected)
     texts = {
