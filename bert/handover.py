@@ -1,11 +1,14 @@
 """What the second phase takes over from the first: done, and listed."""
 
+import textwrap
+
 import numpy as np
 
 from bert import schedule
 from bert import settings
 from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
+from lbcheck.support import text_table
 from lbcheck.training import checkpoints
 
 _MOMENTS = {"first_moment": "beta_1", "second_moment": "beta_2"}
@@ -77,7 +80,6 @@ def table(first, second, steps: tuple[int, int], rates) -> str:
         rates: Their schedules.
     """
     rows = [
-        ("", "phase 1", "phase 2"),
         ("weights", first.init_checkpoint or "random", second.init_checkpoint),
         ("update counter", f"0 to {steps[0]}", f"0 to {steps[1]}"),
         (
@@ -98,12 +100,8 @@ def table(first, second, steps: tuple[int, int], rates) -> str:
         ),
         *_differences(first, second),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        for row in rows
-    )
-    return "\n".join(["Hand-over:", *(f"  {n.rstrip()}" for n in lines)])
+    table = text_table.text_table(("", "phase 1", "phase 2"), rows)
+    return "Hand-over:\n" + textwrap.indent(table, "  ")
 
 
 def _differences(first, second):

@@ -11,6 +11,7 @@ neither.
 import os
 import re
 
+from lbcheck.support import checks
 from lbcheck.support import schema
 
 _SIZES = {
@@ -175,7 +176,7 @@ def checked(found: dict, origin: str) -> dict:
             )
     for key, (kind, lowest, highest) in _NUMBERS.items():
         value = found[key]
-        fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        fits = checks.is_number(value, (int, kind))
         if not fits or not lowest <= value <= highest:
             raise ValueError(
                 f"{origin}: {key} must be {kind.__name__} in [{lowest}, "

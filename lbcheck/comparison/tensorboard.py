@@ -10,12 +10,11 @@ of a confirmed point make one group, which the page averages.
 import importlib.util
 import pathlib
 
+from lbcheck.study.formats import PARTS
 from lbcheck.support import event_file
 from lbcheck.support import files
 
 FOLDER = "tensorboard"
-
-_PARTS = ("validation", "training")
 
 
 def write(folder, records: list[dict]) -> None:
@@ -73,7 +72,7 @@ def _write_trial(file, record):
 
 
 def _write_metrics(file, step, metrics):
-    for part in _PARTS:
+    for part in PARTS:
         for name, value in (metrics.get(part) or {}).items():
             if value is not None:
                 file.scalar(step, f"{part}/{name}", value)

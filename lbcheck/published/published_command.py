@@ -15,6 +15,7 @@ from absl import app
 from absl import flags
 
 from lbcheck import published
+from lbcheck.support import text_table
 
 FLAGS = flags.FlagValues()
 _FORMAT = flags.DEFINE_enum(
@@ -39,13 +40,9 @@ def text(name: str) -> str:
     """A table for the eye, with its source and notes."""
     about = published.index()[published.find(name)]
     with published.path(name).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        for row in rows
-    ]
+        heads, *rows = csv.reader(file)
+    widths = [max(map(len, column)) for column in zip(heads, *rows)]
+    rule = ["-" * width for width in widths]
     meanings = [
         f"{column}: {meaning}"
         for column, meaning in about["columns"].items()
@@ -55,7 +52,7 @@ def text(name: str) -> str:
         [
             f"{about['title']} ({about['source']})",
             "",
-            *(line.rstrip() for line in lines),
+            text_table.text_table(heads, [rule, *rows]),
             "",
             *meanings,
             *about["notes"],

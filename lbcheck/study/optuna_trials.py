@@ -2,6 +2,8 @@
 
 import json
 
+from lbcheck.support import checks
+
 _PIECE = 30_000
 """Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
 
@@ -13,7 +15,7 @@ def of_task(task, space):
     numbers = {
         name: value
         for name, value in task["hyperparameters"].items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if checks.is_number(value, (int, float))
     }
     return optuna.create_trial(
         state=optuna.trial.TrialState.WAITING,

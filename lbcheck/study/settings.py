@@ -5,8 +5,7 @@ import math
 import numbers
 
 from lbcheck.study import formats
-
-SELECTIONS = ("validation", "training")
+from lbcheck.support import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Settings:
             and in the metric's unit.
         target: Value of the metric to reach, or None.
         selection: Part of the data whose metric selects each arm's best
-            trial: one of `SELECTIONS`.
+            trial: "validation" or "training".
         seed: Seed of the search, the initial weights and the order of the
             data; at least 0.
         threads: Threads per worker, at least 1; None: as many as this process
@@ -53,7 +52,7 @@ class Settings:
             value = getattr(self, name)
             if name == "threads" and value is None:
                 continue
-            is_whole = _is_number(value, numbers.Integral)
+            is_whole = checks.is_number(value, numbers.Integral)
             if not is_whole or not least <= value <= most:
                 raise ValueError(
                     f"{name} must be a whole number of at least {least} and "
@@ -62,19 +61,15 @@ class Settings:
         for name in ("margin", "target"):
             value = getattr(self, name)
             if value is not None and not (
-                _is_number(value, numbers.Real) and math.isfinite(value)
+                checks.is_number(value) and math.isfinite(value)
             ):
                 raise ValueError(
                     f"{name} must be a number, received {value!r}."
                 )
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"margin must be above 0, received {self.margin}.")
-        if self.selection not in SELECTIONS:
+        if self.selection not in formats.PARTS:
             raise ValueError(
-                f"selection must be one of {SELECTIONS}, received "
+                f"selection must be one of {formats.PARTS}, received "
                 f"{self.selection!r}."
             )
-
-
-def _is_number(value, kind):
-    return isinstance(value, kind) and not isinstance(value, bool)

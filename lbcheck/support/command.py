@@ -53,6 +53,14 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
+def interrupted(
+    message: str = "Interrupted; run the same command again to continue.",
+) -> int:
+    """Says so on standard error; the exit code."""
+    print(message, file=sys.stderr)
+    return exit_codes.INTERRUPTED
+
+
 def _end_at_once_when_interrupted():
     """From here on Ctrl-C ends the process without a traceback."""
     if threading.current_thread() is threading.main_thread():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lbcheck import schedules
+from lbcheck.support import checks
 
 _MOST_STEPS = 200
 _LEAST_EXAMINED = 4
@@ -59,5 +60,4 @@ def _findings(schedule, steps, hyperparameters):
 
 
 def _is_in(value, kind, low, high):
-    is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-    return is_number and low <= value <= high
+    return checks.is_number(value, (int, kind)) and low <= value <= high

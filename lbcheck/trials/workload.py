@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from absl import app
 
+from lbcheck.support import checks
 from lbcheck.support import load_object
 
 _BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice"
@@ -95,11 +96,7 @@ class Workload(NamedTuple):
             )
         for name in ("batch_size", "steps"):
             value = getattr(self, name)
-            if (
-                not isinstance(value, numbers.Integral)
-                or isinstance(value, bool)
-                or value < 1
-            ):
+            if not checks.is_number(value, numbers.Integral) or value < 1:
                 raise ValueError(
                     f"Workload: `{name}` must be a whole number of at least "
                     f"1, received {value!r}."

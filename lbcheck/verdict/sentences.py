@@ -2,6 +2,8 @@
 
 import math
 
+from lbcheck.study.formats import PARTS
+
 MEDIANS_ONLY = (
     "Judged by published medians alone: without the runs behind them no "
     "interval can be given, so differences are only compared with the margin."
@@ -79,7 +81,7 @@ def notes(pairs, arms, metric, least_seeds) -> list[str]:
     validation = [p for p in pairs if p.part == "validation"]
     if len(validation) > 1:
         texts += [both(pair, pairs) for pair in validation]
-    for part in ("validation", "training"):
+    for part in PARTS:
         own = [p for p in pairs if p.part == part]
         if own:
             texts.append(

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.support import checks
 from lbcheck.support import errors
 from lbcheck.support import schema
 
@@ -511,7 +512,7 @@ def _of_records(path, records):
     for index, (where, entry) in enumerate(records):
         if isinstance(entry, list) and len(entry) in _LISTS:
             entry = dict(zip(_LISTS[len(entry)], entry))
-        elif isinstance(entry, (int, float)) and not isinstance(entry, bool):
+        elif checks.is_number(entry, (int, float)):
             entry = {"step": index, "value": entry}
         if not isinstance(entry, dict):
             raise ValueError(
