@@ -11,5 +11,5 @@ DIVERGED = 3
 UNAVAILABLE = 69
 """Another worker or the storage is gone; start again with the same command."""
 INTERRUPTED = 75
-"""SIGTERM or Ctrl-C; what is saved is whole and the same command goes on. One
+"""SIGTERM or Ctrl-C; what is saved is whole and the same command continues. One
 of several workers cannot save alone: it stops at the next checkpoint."""

@@ -14,7 +14,7 @@ class Options:
     """Settings of a run that no model and no optimizer owns.
 
     Args:
-        output_dir: Folder of the run's record; the same command goes on
+        output_dir: Folder of the run's record; the same command continues
             with what is in it, another command is refused.
         batch_size: Examples of one update, over all replicas.
         total_steps: Updates of the whole run.

@@ -119,7 +119,7 @@ class Trainer:
             return models.look(model, train.example())
 
     def _arguments(self):
-        """Hyperparameters for build_model: those of each arm's first point."""
+        """Hyperparameters for build_model: those of each arm's first trial."""
         workload, arguments = self._workload, {}
         for arm in self._arms.values():
             (point,) = arm.space.points(0, 0, 1, workload.steps)
