@@ -70,6 +70,7 @@ def define(flag_values: flags.FlagValues) -> None:
         flags.DEFINE_flag(second, flag_values, "bert.settings")
     _define_phase(flag_values)
     _define_common(flag_values)
+    _define_call(flag_values)
 
 
 def _define_phase(flag_values):
@@ -167,6 +168,11 @@ def _define_common(flag_values):
         1,
         **own,
     )
+
+
+def _define_call(flag_values):
+    """Which phases run, and what is done with them."""
+    own = {"flag_values": flag_values, "module_name": "bert.settings"}
     flags.DEFINE_enum(
         "phase", "all", ["all", "1", "2"], "Which phases to train.", **own
     )
