@@ -9,6 +9,8 @@ import os
 import struct
 from concurrent import futures
 
+from lbcheck.support import errors
+
 FILE = 1 << 32
 """More records than a file has."""
 
@@ -71,7 +73,7 @@ def read_whole(path) -> int:
     except tf.errors.DataLossError as error:
         raise ValueError(
             f"{path}: record {records} is cut short or damaged "
-            f"({error.message.splitlines()[0]})."
+            f"({errors.cleaned(error)})."
         ) from error
     return records
 

@@ -40,7 +40,10 @@ _ACCOUNTS = (
     "in user code",
     "[[",
 )
-_PIPELINE = re.compile(r"Error in user-defined function passed to .*: (?=\w+:)")
+_PIPELINE = re.compile(
+    r"Error in user-defined function passed to .*Iterator::\S+ "
+)
+_ARGUMENTS = re.compile(r"\n\s*\n\s*(?:Call a|A)rguments received")
 _NAMED = re.compile(r"\w+(Error|Exception): ")
 
 
@@ -154,7 +157,7 @@ def brief(error: Exception) -> str:
 
 def cleaned(error: BaseException) -> str:
     """The message without TensorFlow's and Keras's accounts of the graph."""
-    text = _GRAPH.sub("", str(error)).partition("\n\nArguments received")[0]
+    text = _ARGUMENTS.split(_GRAPH.sub("", str(error)))[0]
     if not any(account in text for account in _ACCOUNTS):
         return text.strip()
     text = text.partition("\nTraceback (most recent call last)")[0]

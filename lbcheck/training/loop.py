@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import re
 import shutil
 import signal
 import sys
@@ -23,17 +22,7 @@ from lbcheck.training.run_callback import Conductor
 from lbcheck.training.run_callback import Diverged
 from lbcheck.training.run_callback import Interrupted
 
-_RAISED = re.compile(r"^ *[A-Za-z]+Error: ", re.MULTILINE)
-"""What stands before the message, below the lines of a traced function."""
-
 _UNNAMED = ("Could not parse example input", "Unsupported datatype")
-
-_GRAPH = re.compile(
-    r"Error in user-defined function passed to .*?Error: "
-    r"|\{\{function_node [^}]*\}\} ?| \[Op:\w+\]",
-    re.DOTALL,
-)
-"""TensorFlow's own names for where it was."""
 
 _WEIGHTS = "model.weights.h5"
 
@@ -386,15 +375,5 @@ def brief(error) -> str:
     """The message without TensorFlow's traces and listings of the graph."""
     if isinstance(error, OSError):
         return errors.of_system(error)
-    text = str(getattr(error, "message", "") or error)
-    if text.startswith("in user code:"):
-        *_, text = _RAISED.split(text)
-    text = (
-        _GRAPH.sub("", text)
-        .partition("\n\t [[")[0]
-        .partition("\nTraceback (most")[0]
-    )
-    text = text.partition("Call arguments received by layer")[0]
-    noise = ("Graph execution", "Detected at node", "<stack traces", "  File")
-    lines = [line for line in text.splitlines() if not line.startswith(noise)]
-    return " ".join(" ".join(lines).split()).removeprefix("ValueError: ")
+    text = " ".join(errors.cleaned(error).split())
+    return text.removeprefix("ValueError: ")
