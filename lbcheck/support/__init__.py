@@ -1,7 +1,7 @@
 """What every room uses and no optimizer knows of; imports no other room.
 
 files        writing whole or not at all, for any number of processes; locks
-checks       what counts as a number
+checks       what counts as a number, and which are finite
 schema       reading outside files: shape, types and ranges checked first
 exit_codes   the codes of every command and program
 errors       an error as one sentence

@@ -7,8 +7,7 @@ so that other numbers are another step in any case; Keras compiles it.
 
 import math
 
-import numpy as np
-
+from lbcheck.support import checks
 from lbcheck.support import random_state
 from lbcheck.trials import user_model as models
 
@@ -44,10 +43,11 @@ class Rebuilt:
             taken += 1
             if not healthy:
                 break
-        for variable in models.floating(self.model):
-            array = variable.numpy().astype("float32")
-            if not np.isfinite(array).all():
-                return taken, models.path(variable)
+        bad = checks.first_not_finite(
+            models.floating(self.model), lambda v: v.numpy().astype("float32")
+        )
+        if bad is not None:
+            return taken, models.path(bad)
         return taken, None if healthy else ""
 
     def evaluate(self, batches) -> dict[str, float]:

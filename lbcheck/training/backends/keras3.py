@@ -3,10 +3,10 @@
 import math
 
 import keras
-import numpy as np
 
 from lbcheck import keras3 as optimizers
 from lbcheck.optimizers import selection
+from lbcheck.support import checks
 from lbcheck.training.backends import engines
 
 
@@ -66,10 +66,8 @@ class Keras3Engine(engines.Engine):
     def _look(self, step):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-        for variable in self._model_variables():
-            if not np.isfinite(self._read(variable)).all():
-                return step - 1, selection.clean_path(variable)
-        return None
+        bad = checks.first_not_finite(self._model_variables(), self._read)
+        return None if bad is None else (step - 1, selection.clean_path(bad))
 
     def state(self, with_metrics):
         """The arrays, also in the middle of an epoch on jax."""
