@@ -2,31 +2,30 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-_ROOT = pathlib.Path(__file__).parent.parent
+from tests import programs
 
 
 def facts(backend, folder):
     output = folder / "facts.json"
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.microbatches_worker", str(output)],
-        cwd=_ROOT,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    module = "tests.microbatches_worker"
+    if backend == "tensorflow":
+        worker = programs.Program(module, [str(output)])
+    else:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", module, str(output)],
+            cwd=programs.ROOT,
+            env={**os.environ, "KERAS_BACKEND": backend},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    _, said = worker.communicate(timeout=300)
+    assert worker.returncode == 0, said[-3000:]
     found = json.loads(output.read_text())
     assert found["backend"] == backend
     return found

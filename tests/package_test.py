@@ -10,10 +10,12 @@ import subprocess
 import sys
 import textwrap
 
+import keras
 import pytest
 
 import lbcheck
 from lbcheck.support import load_object
+from tests import programs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "optax")
@@ -34,18 +36,9 @@ def python(code, **environment):
 
 
 def command(*arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONPATH": str(ROOT),
-        },
-        timeout=300,
-    )
+    process = programs.Program("lbcheck.cli", arguments, cwd)
+    said = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, *said)
 
 
 def test_import_loads_no_framework():
@@ -78,15 +71,9 @@ def test_names_follow_tf_keras(legacy, expected):
 def test_saved_model_loads_with_nothing_but_keras(tmp_path):
     """`import lbcheck` alone must be enough to load a .keras file."""
     path = str(tmp_path / "model.keras")
-    python(
-        f"""
-        import keras, lbcheck
-        model = keras.Sequential([keras.layers.Input((2,)),
-                                  keras.layers.Dense(1)])
-        model.compile(lbcheck.LARS(fallback=lbcheck.AdamW()), "mse")
-        model.save({path!r})
-        """
-    )
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile(lbcheck.LARS(fallback=lbcheck.AdamW()), "mse")
+    model.save(path)
     for imports in ("keras, lbcheck", "lbcheck, keras"):
         printed = python(
             f"""
@@ -125,8 +112,8 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 def test_examples_in_docstrings(name):
-    for keras in ("keras3", "tf_keras"):  # an adapter belongs to one of them
-        importlib.import_module(f"lbcheck.{keras}")
+    for each in ("keras3", "tf_keras"):  # an adapter belongs to one of them
+        importlib.import_module(f"lbcheck.{each}")
     module = importlib.import_module(name)
     result = doctest.testmod(module)
     assert result.failed == 0
@@ -208,7 +195,7 @@ def test_audit_command(tmp_path):
 
 
 def test_conform_command():
-    finished = command("conform", "--rules=LAMB,AdamW", "--seed=11")
+    finished = command("conform", "--rules=LAMB", "--seed=11")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "within 1e-05" in finished.stdout
     assert "not installed" not in finished.stdout

@@ -97,9 +97,11 @@ def plant(study, records, name):
         described["fallback"] = name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name, as_module",
+    [*((name, False) for name in NAMES), ("evil:function", True)],
+)
 @pytest.mark.parametrize("command", [["report", "."], ["study", "status", "."]])
-@pytest.mark.parametrize("as_module", [False, True])
 def test_nothing_that_a_study_names_is_run(
     tmp_path, small, name, command, as_module
 ):
@@ -311,6 +313,14 @@ def _points(number):
     return change
 
 
+ODD_METRICS = [
+    _metric(lambda index: 0.0),
+    _metric(lambda index: 1e100 * (-1) ** index),
+    _metric(lambda index: 1e-300 * index),
+    _metric(lambda index: -(10.0**index)),
+]
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     "change",
@@ -318,10 +328,7 @@ def _points(number):
         _one_seed,
         _one_step,
         _long_names,
-        _metric(lambda index: 0.0),
-        _metric(lambda index: 1e100 * (-1) ** index),
-        _metric(lambda index: 1e-300 * index),
-        _metric(lambda index: -(10.0**index)),
+        *ODD_METRICS,
         _rates(None, None, None),
         _rates(-1.0, 0.0, 1e100),
         _points(1e300),
@@ -332,9 +339,17 @@ def _points(number):
         _points(-1),
     ],
 )
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_odd_numbers_give_a_page(tmp_path, small, change, mode):
-    study, records = small
+def test_odd_numbers_give_a_page(tmp_path, small, change):
+    assert_gives_a_page(tmp_path, *small, change, "max")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("change", ODD_METRICS)
+def test_odd_metrics_to_be_small_give_a_page(tmp_path, small, change):
+    assert_gives_a_page(tmp_path, *small, change, "min")
+
+
+def assert_gives_a_page(tmp_path, study, records, change, mode):
     study["metric"]["mode"] = mode
     synthetic_study.write(tmp_path, study, change(study, records))
     text = report.write(tmp_path).read_text()
