@@ -227,6 +227,19 @@ def test_what_an_arm_and_its_dialect_agree_on_is_computed(arm, computed):
     assert {name: config[name] for name in computed} == computed
 
 
+@pytest.mark.parametrize(
+    "schedule, message",
+    [
+        ("os:system", "must take `total_steps`; received 'os:system'"),
+        ("math:hypot", "Arm mine: the schedule 'math:hypot': no signature"),
+        ("math:pi", "Arm mine: the schedule 'math:pi': 3.14.* callable"),
+    ],
+)
+def test_a_schedule_that_is_none_is_named(schedule, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        arms.Arm("mine", "adamw", {"learning_rate": RATE}, schedule)
+
+
 def test_an_optimizer_without_a_rate():
     with pytest.raises(TypeError, match="must take `learning_rate`"):
         arms.Arm("mine", lambda rate: Own(rate), {"learning_rate": RATE})

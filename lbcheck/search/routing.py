@@ -58,10 +58,14 @@ class Arguments:
         self._schedule = schedule
         self._optimizer = optimizer
         self._fallback = fallback
-        self._family = dict(
-            inspect.signature(families.family(schedule)).parameters
-        )
-        del self._family["total_steps"]
+        with named(f"{owner}: the schedule {schedule!r}"):
+            family = inspect.signature(families.family(schedule))
+        self._family = dict(family.parameters)
+        if self._family.pop("total_steps", None) is None:
+            raise TypeError(
+                f"{owner}: the schedule must take `total_steps`; received "
+                f"{schedule!r}, which takes {family}."
+            )
         if "learning_rate" not in inspect.signature(optimizer).parameters:
             raise TypeError(
                 f"{owner}: the optimizer must take `learning_rate`; received "

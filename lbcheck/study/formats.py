@@ -289,7 +289,7 @@ def _check_metrics(record, name, where):
             if name not in point.get(part, {name: None}):
                 raise ValueError(
                     f"{where}: curve: step {point['step']} has no {part} "
-                    f"{name}."
+                    f"{schema.shown(name)}."
                 )
     if record["status"] == "diverged":
         return
@@ -298,5 +298,5 @@ def _check_metrics(record, name, where):
         if value is None:
             raise ValueError(
                 f"{where}: a finished trial has a number in metrics, {part}, "
-                f"{name}; received {value!r}."
+                f"{schema.shown(name)}; received {value!r}."
             )
