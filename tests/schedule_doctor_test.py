@@ -548,6 +548,32 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
         path = self.write([(t, clean(t)) for t in range(0, 14063, every)])
         self.assertEqual(errors(path, 14063, **meant), {})
 
+    @parameterized.product(digits=[".1e", ".3g", ".4g"], every=[3, 10, 50])
+    def test_rounded_logs_of_the_bug_and_of_clean_schedules(
+        self, digits, every
+    ):
+        """What is rounded is no jump, and hides none."""
+        rise = schedules.Cosine(0.0301, 9000 - 700)
+        clean = (
+            bert_schedule.fixed(3.3e-4, 1500, 9000),
+            PolynomialWarmupDecay(0.1, 0.7, 0.01, 2500, 9000, 1.7, 2.3),
+            Warmup(rise, 700, 1.0),
+            Warmup(schedules.Constant(2.6e-4), 1650, 0.9),
+        )
+        for schedule, peak, w in zip(
+            clean, (3.3e-4, 0.7, 0.0301, 2.6e-4), (1500, 2500, 700, 1650)
+        ):
+            rows = [
+                (t, f"{schedule(t):{digits}}") for t in range(0, 9000, every)
+            ]
+            path = self.write(rows)
+            for meant in ({}, dict(peak_rate=peak, warmup_steps=w)):
+                self.assertEqual(errors(path, 9000, **meant), {}, schedule)
+        bug = bert_schedule.original(3.3e-4, 2000, 9000)
+        rows = [(t, f"{bug(t):{digits}}") for t in range(0, 9000, every)]
+        found = {f.code: f for f in examine(self.write(rows), 9000).errors}
+        self.assertLessEqual(abs(found["jump"].step - 2000), every)
+
     def test_clean_logs_sampled_shifted_and_rounded(self):
         meant = dict(peak_rate=6e-4, warmup_steps=781)
         clean = bert_schedule.fixed(6e-4, 781, 1562)

@@ -21,6 +21,7 @@ from lbcheck.schedules.doctor import findings
 from lbcheck.schedules.doctor import sampling
 from lbcheck.schedules.doctor import segments
 from lbcheck.schedules.doctor.evidence import Case
+from lbcheck.schedules.doctor.evidence import units_of
 
 
 def examine(
@@ -177,7 +178,9 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
             "examine: at least 4 rates before `total_steps` are needed, "
             f"received {np.count_nonzero(inside)} with total_steps={total!r}."
         )
-    found = segments.find_jumps(steps[inside], rates[inside], warmup)
+    rounded = samples.evaluate is None
+    units = units_of(rates[inside]) if rounded else np.zeros(inside.sum())
+    found = segments.find_jumps(steps[inside], rates[inside], warmup, units)
     return Case(
         samples=samples,
         steps=steps[inside],
@@ -188,6 +191,7 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
         steps_per_epoch=epoch,
         phase_starts=phase_starts,
         configured_peak=configured,
+        units=units,
         jumps=found,
         rise=segments.find_warmup(steps[inside], rates[inside], found),
         end=check_end.own_end(samples, total),

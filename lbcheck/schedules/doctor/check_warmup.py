@@ -116,7 +116,10 @@ def warmup_length(case: Case) -> list[Finding]:
     if case.is_log and 1 < rows < 0.1 * len(case.rates):
         # Rounding makes a plateau of the peak.
         tolerance += rows * case.gap
-    if abs(rise.steps - meant) <= tolerance:
+    earliest = min(rise.steps, int(case.steps[int(np.argmax(top))]))
+    # Rounding up shows the peak as much too early as 1.5 units take.
+    latest = 2 * rise.steps - earliest
+    if earliest - tolerance <= meant <= latest + tolerance:
         return []
     long, short = max(rise.steps, meant), min(rise.steps, meant)
     epoch = case.steps_per_epoch

@@ -1,5 +1,6 @@
 """What the checks of the doctor look at."""
 
+import decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,11 @@ from lbcheck.schedules.doctor import segments
 SMALLEST_RATIO = 2
 LARGEST_RATIO = 64
 """Ratios of step counts in which micro-batches per update are suspected."""
+
+_MOST_DIGITS = 4
+"""A log with more shows every jump that is looked for."""
+_FEWEST_ROUNDED = 10
+"""With fewer rates a schedule of steps may be meant."""
 
 
 class End(NamedTuple):
@@ -37,6 +43,8 @@ class Case(NamedTuple):
         steps_per_epoch: Updates of one epoch, or None.
         phase_starts: Steps at which the schedule should start again.
         configured_peak: Peak that the schedule itself names, or None.
+        units: What the last digit of each rate of a log is worth, 0 where
+            the rates are not rounded.
         jumps: Its jumps.
         rise: Its warm-up, or None.
         end: Where it stops changing, inside the run or beyond, or None.
@@ -51,6 +59,7 @@ class Case(NamedTuple):
     steps_per_epoch: int | None
     phase_starts: tuple[int, ...]
     configured_peak: float | None
+    units: np.ndarray
     jumps: list[segments.Jump]
     rise: segments.Warmup | None
     end: End | None
@@ -72,15 +81,8 @@ class Case(NamedTuple):
 
     @property
     def quantum(self) -> float:
-        """The step of a log's rounded rates; 0 where they look exact."""
-        changes = np.abs(np.diff(self.rates))
-        held = np.count_nonzero(changes == 0)
-        if not self.is_log or not 0.05 * len(changes) < held < len(changes):
-            return 0.0
-        smallest = float(changes[changes > 1e-9 * self.highest].min())
-        multiples = self.rates / smallest
-        rounded = np.abs(multiples - np.round(multiples)) < 1e-3
-        return smallest if np.all(rounded) else 0.0
+        """The last digit of a log's highest rate; 0 where rates are exact."""
+        return float(self.units[int(np.argmax(self.rates))])
 
     @property
     def told_limit(self) -> float | None:
@@ -94,6 +96,33 @@ class Case(NamedTuple):
         if limit is None or abs(limit / self.peak - 1) > 1e-3:
             return None
         return limit
+
+
+def units_of(rates: np.ndarray) -> np.ndarray:
+    """What the last digit of each rate is worth in a log of few digits.
+
+    A log whose rates have so many digits that rounding hides no jump, or so
+    few rates that they may be meant so, counts as exact: zeros.
+
+    Example:
+        >>> rates = np.array([float(f"{1e-3 / t:.3g}") for t in range(1, 20)])
+        >>> units_of(rates)[[0, 2]]  # of 0.001 and 0.000333
+        array([1.e-05, 1.e-06])
+    """
+    exact = np.zeros(len(rates))
+    values = np.unique(rates[rates > 0])
+    if len(values) < _FEWEST_ROUNDED:
+        return exact
+    digits, decimals = 0, 0
+    for value in values.tolist():
+        number = decimal.Decimal(repr(value)).normalize().as_tuple()
+        digits = max(digits, len(number.digits))
+        decimals = max(decimals, -number.exponent)
+        if digits > _MOST_DIGITS:
+            return exact
+    shown = np.where(rates > 0, rates, values[0])
+    places = np.floor(np.log10(shown) + 1e-9) - digits + 1
+    return np.maximum(10.0**places, 10.0**-decimals)
 
 
 def whole_ratio(large: float, small: float) -> int | None:

@@ -52,7 +52,7 @@ class Jump(NamedTuple):
         return (self.after - self.before) / self.before
 
 
-def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
+def find_jumps(steps, rates, warmup_steps=None, units=None) -> list[Jump]:
     """The jumps of a schedule sampled at increasing steps.
 
     Args:
@@ -60,6 +60,8 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
         rates: Finite rates at these steps.
         warmup_steps: Where warm-up ends, if that is known; else it is taken
             to end at the sample after the jump.
+        units: What the last digit of each rate is worth, where they are
+            rounded; None: they are not.
 
     Returns:
         The jumps, in order.
@@ -73,6 +75,7 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
     """
     if len(steps) < 4:
         return []
+    units = np.zeros(len(rates)) if units is None else units
     gaps = np.diff(steps)
     changes = np.diff(rates)
     slopes = changes / gaps
@@ -83,6 +86,7 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
     after = 4 * np.abs(slopes[turns + 1])
     usual[turns] = np.minimum(usual[turns], after)
     limit = usual * gaps + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
+    limit += 1.5 * np.maximum(units[1:], units[:-1])
     found = [
         index + 1
         for index in np.flatnonzero(np.abs(changes) > limit)
@@ -91,6 +95,9 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
         and not _eases(slopes, index)
     ]
     bounds = [0, *found, len(rates)]
+    wide = max(6, len(rates) // 20)
+    # The last two rates of a rounded rise may well be the same.
+    near = wide if units.any() else 2
     jumps = []
     for number, index in enumerate(found):
         left = slice(bounds[number], index)
@@ -104,8 +111,8 @@ def find_jumps(steps, rates, warmup_steps=None) -> list[Jump]:
                 step=int(steps[index]),
                 before=before,
                 after=float(rates[index]),
-                left=_trend(rates[left][-2:]),
-                right=_trend(rates[right][: max(6, len(rates) // 20)]),
+                left=_trend(rates[left][-near:], units[left][-near:]),
+                right=_trend(rates[right][:wide], units[right][:wide]),
                 samples=index - bounds[number],
             )
         )
@@ -196,9 +203,9 @@ def _limit(steps, rates, step, warmup_steps):
     return float(np.polyval(np.polyfit(x, rates[-count:], count - 1), 1.0))
 
 
-def _trend(rates):
+def _trend(rates, units):
     change = rates[-1] - rates[0]
-    if abs(change) <= _NOISE * np.max(np.abs(rates)):
+    if abs(change) <= _NOISE * np.max(np.abs(rates)) + units.max():
         return FLAT
     return RISING if change > 0 else FALLING
 
