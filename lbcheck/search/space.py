@@ -145,7 +145,8 @@ class Space:
             if base is None or base.of or of == name:
                 raise ValueError(
                     f'{self.origin}: {name}: "of" must be {STEPS!r} or a '
-                    f'parameter of this space without "of", received {of!r}.'
+                    'parameter of this space without "of", received '
+                    f"{schema.shown(of)}."
                 )
             if isinstance(base.value(0.0), (str, bool)):
                 raise ValueError(
