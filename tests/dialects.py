@@ -1,6 +1,6 @@
 """What every dialect computes, written out by hand from the libraries.
 
-Nothing here is taken from ``lbcheck/rules/dialects.py``.
+Nothing here is taken from ``lbcheck/optimizers``.
 """
 
 VALUES = {
