@@ -9,6 +9,7 @@ from lbcheck.optimizers import regularizers
 from lbcheck.optimizers import selection
 from lbcheck.optimizers.base import Optimizer
 from lbcheck.optimizers.base import unique
+from lbcheck.support.text_table import text_table
 
 _NORM_LAYER = re.compile(r"norm", re.IGNORECASE)
 _NORM_PARAMETER = re.compile(r"(^|/)(gamma|beta|scale)$")
@@ -57,7 +58,7 @@ class Audit(NamedTuple):
 
     def __str__(self):
         header = ("path", "shape", "layer", "decayed", "adapted", "rule")
-        cells = [header] + [
+        cells = [
             (
                 row.path,
                 "x".join(map(str, row.shape)) or "scalar",
@@ -68,15 +69,12 @@ class Audit(NamedTuple):
             )
             for row in self.rows
         ]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip()
-            for row in cells
-        ]
         findings = [f"- {finding}" for finding in self.findings] or [
             "nothing suspicious"
         ]
-        return "\n".join([*lines, "", "findings:", *findings])
+        return "\n".join(
+            [text_table(header, cells), "", "findings:", *findings]
+        )
 
 
 def audit(model: Any, optimizer: Any = None) -> Audit:
