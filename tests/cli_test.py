@@ -255,6 +255,13 @@ def test_damaged_flagfiles(tmp_path, examples):
     assert flagfiles.expanded(["--", "--flagfile=no"])[1][1] is None
 
 
+def test_a_tab_in_a_flagfile_is_shown_as_one(tmp_path):
+    (tmp_path / "x.flags").write_text("--margin=0.5\t--arms=lamb\n")
+    with pytest.raises(app.UsageError) as caught:
+        parsed(f"--flagfile={tmp_path / 'x.flags'}")
+    assert "x.flags:1: flag --margin=0.5\\t--arms=lamb" in str(caught.value)
+
+
 # --- modules of the user --------------------------------------------------
 
 

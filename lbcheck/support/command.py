@@ -17,6 +17,7 @@ from absl import flags
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import flagfiles
+from lbcheck.support import schema
 
 
 def run(name: str, main: Callable[[], int]) -> NoReturn:
@@ -90,7 +91,8 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
         where = _origin(error, expanded)
         if not where and isinstance(error, flags.Error):
             raise
-        raise app.UsageError(f"{where}{error}") from error
+        message = schema.printable(str(error))
+        raise app.UsageError(f"{where}{message}") from error
     return rest[1:]
 
 

@@ -161,6 +161,17 @@ def shown(value: Any) -> str:
     return reprlib.repr(value)
 
 
+def printable(text: str) -> str:
+    """A text in which nothing is left that a terminal obeys, but new lines.
+
+    >>> printable("0.5\\t--arms\\x1b[31m")
+    '0.5\\\\t--arms\\\\x1b[31m'
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text
+    )
+
+
 def _is_deep(value):
     level = [value]
     for _ in range(_LEVELS):
