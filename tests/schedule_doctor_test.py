@@ -574,6 +574,23 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
         found = {f.code: f for f in examine(self.write(rows), 9000).errors}
         self.assertLessEqual(abs(found["jump"].step - 2000), every)
 
+    @parameterized.parameters(".2e", ".3g", ".4g", ".5f")
+    def test_rounded_logs_of_schedules_that_end_early(self, digits):
+        """The last digit of the peak is not that of the end."""
+        for end in (1940, 1900, 1800):
+            decay = schedules.Linear(0.7, end)
+            rows = [
+                (t, f"{decay(t) if t < end else 0.0:{digits}}")
+                for t in range(2000)
+            ]
+            found = {f.code: f for f in examine(self.write(rows), 2000).errors}
+            self.assertEqual(list(found), ["ends_early"], end)
+            self.assertEqual(found["ends_early"].step, end)
+        for power in (1.0, 2.0, 3.0):
+            foot = schedules.Polynomial(0.7, 2000, power=power)
+            rows = [(t, f"{foot(t):{digits}}") for t in range(2000)]
+            self.assertEqual(errors(self.write(rows), 2000), {}, power)
+
     def test_clean_logs_sampled_shifted_and_rounded(self):
         meant = dict(peak_rate=6e-4, warmup_steps=781)
         clean = bert_schedule.fixed(6e-4, 781, 1562)

@@ -117,10 +117,14 @@ def _zero_tail(case) -> int:
 
 def _rounding(case, zeros) -> bool:
     """Zeros that float32 makes of the foot of a cosine or of a power."""
-    foot = case.rates[case.rates > 0][-1]
+    last = np.flatnonzero(case.rates > 0)[-1]
+    foot = case.rates[last]
     if foot < 1e-20 * case.highest:
         return True
-    if zeros < 5 * _WASTE * case.total and foot < 3 * case.quantum:
+    if zeros <= case.gap and case.gap > 1 and case.units[last] > 0:
+        # One row, of a rate below half of its last digit.
+        return True
+    if zeros < 5 * _WASTE * case.total and foot < 3 * case.units[last]:
         return True
     return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
 
@@ -184,7 +188,7 @@ def _held_early(case):
     slopes = np.diff(case.rates[index - 4 : index + 1])
     if np.any(slopes >= 0) or any(j.index == index for j in case.jumps):
         return []
-    if -slopes[-1] <= 1e-5 * end.rate + case.quantum:
+    if -slopes[-1] <= 1e-5 * end.rate + case.units[index]:
         return []
     finding = _over_early(case, end.step, end.rate)
     low = end.rate < _LOW * case.highest

@@ -12,8 +12,8 @@ SMALLEST_RATIO = 2
 LARGEST_RATIO = 64
 """Ratios of step counts in which micro-batches per update are suspected."""
 
-_MOST_DIGITS = 4
-"""A log with more shows every jump that is looked for."""
+_MOST_DIGITS = 8
+"""More than float32 has; what has more is not rounded for print."""
 _FEWEST_ROUNDED = 10
 """With fewer rates a schedule of steps may be meant."""
 
@@ -101,8 +101,8 @@ class Case(NamedTuple):
 def units_of(rates: np.ndarray) -> np.ndarray:
     """What the last digit of each rate is worth in a log of few digits.
 
-    A log whose rates have so many digits that rounding hides no jump, or so
-    few rates that they may be meant so, counts as exact: zeros.
+    A log whose rates have more digits than float32, or that has so few rates
+    that they may be meant so, counts as exact: zeros.
 
     Example:
         >>> rates = np.array([float(f"{1e-3 / t:.3g}") for t in range(1, 20)])

@@ -96,12 +96,13 @@ def find_jumps(steps, rates, warmup_steps=None, units=None) -> list[Jump]:
     ]
     bounds = [0, *found, len(rates)]
     wide = max(6, len(rates) // 20)
-    # The last two rates of a rounded rise may well be the same.
-    near = wide if units.any() else 2
     jumps = []
     for number, index in enumerate(found):
         left = slice(bounds[number], index)
         right = slice(index, bounds[number + 2])
+        # The last two rates of a rounded rise may well be the same.
+        alike = abs(rates[index - 1] - rates[index - 2]) < 2 * units[index - 1]
+        near = wide if alike else 2
         before = _limit(
             steps[left], rates[left], int(steps[index]), warmup_steps
         )
