@@ -591,6 +591,63 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
             rows = [(t, f"{foot(t):{digits}}") for t in range(2000)]
             self.assertEqual(errors(self.write(rows), 2000), {}, power)
 
+    @parameterized.parameters((1, ".5f"), (10, ".5f"), (1, ".3f"), (10, ".1f"))
+    def test_zeros_of_fixed_decimals(self, every, digits):
+        """A foot that is printed as 0 is no end; a decay that is over is."""
+        digit = 10.0 ** -int(digits[1])
+        for units in (12, 35, 150):
+            peak = units * digit
+            for decay in (
+                schedules.Polynomial(peak, 4000, power=3.0),
+                Cosine(peak, 4000),
+                lambda t, peak=peak: peak * np.exp(-t / 500),
+            ):
+                rows = [
+                    (t, f"{float(decay(t)):{digits}}")
+                    for t in range(0, 4000, every)
+                ]
+                found = examine(self.write(rows), 4000)
+                self.assertEqual(found.errors, (), (units, decay))
+        over = schedules.Linear(peak, 3000)
+        rows = [
+            (t, f"{float(over(t)):{digits}}") for t in range(0, 4000, every)
+        ]
+        (found,) = examine(self.write(rows), 4000).errors
+        self.assertEqual(found.code, "ends_early")
+        # Of 12 units a square foot that is over at 0.8 looks like one to T.
+        short = schedules.Polynomial(12 * digit, 3200, power=2.0)
+        rows = [
+            (t, f"{float(short(t)):{digits}}") for t in range(0, 4000, every)
+        ]
+        codes = [f.code for f in examine(self.write(rows), 4000).findings]
+        self.assertIn("rounded_to_zero", codes)
+
+    def test_logs_of_one_digit_are_refused(self):
+        """Where rounding hides the schedule; not where rates are exact."""
+        for peak, digits in (
+            (1e-5, ".5f"), (4.4e-5, ".5f"), (0.1, ".1f"), (0.003, ".3f"),
+            (3e-4, ".0e"), (0.2, ".1g"),
+        ):  # fmt: skip
+            clean = Warmup(schedules.Linear(peak, 1500), 500)
+            rows = [(t, f"{float(clean(t)):{digits}}") for t in range(2000)]
+            with self.assertRaisesRegex(ValueError, "one digit"):
+                examine(self.write(rows), 2000)
+        with self.assertRaisesRegex(ValueError, "one digit, 0 at most"):
+            examine(self.write([(t, "0.00000") for t in range(99)]), 99)
+        # Of a peak with more digits than the log shows.
+        held = [(t, f"{min(1.25e-4, t * 1e-6):.1e}") for t in range(0, 990, 99)]
+        held = examine(self.write(held), 990, peak_rate=1.25e-4)
+        self.assertEqual(held.errors, ())
+        steps = [0.1] * 300 + [0.01] * 300 + [0.001] * 300
+        constant = [0.1] * 900
+        one_zero = [0.0] + [1e-5] * 899
+        over = [2e-5] * 600 + [0.0] * 300
+        per_epoch = [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5]
+        for rates in (steps, constant, one_zero, over, per_epoch):
+            examine(self.write(list(enumerate(rates))), len(rates))
+        (found,) = examine(self.write(list(enumerate(over))), 900).errors
+        self.assertEqual(found.code, "ends_early")
+
     def test_clean_logs_sampled_shifted_and_rounded(self):
         meant = dict(peak_rate=6e-4, warmup_steps=781)
         clean = bert_schedule.fixed(6e-4, 781, 1562)

@@ -153,6 +153,38 @@ except KeyboardInterrupt:
 """
 
 
+_CALLED_BACK = """
+import weakref
+from lbcheck.support import processes
+class Thing:
+    pass
+try:
+    with processes.interruptible():
+        print("ready", flush=True)
+        for _ in range(10**9):
+            processes.check_interrupted()
+            for _ in range(100):
+                weakref.finalize(Thing(), int)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_signal_raises_at_safe_points_only():
+    """Not in what an interpreter or a library calls back, which drops it."""
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CALLED_BACK],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate() == ("interrupted\n", "")
+
+
 @pytest.mark.parametrize(
     "check, after, signals",
     [

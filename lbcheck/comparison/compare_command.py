@@ -161,6 +161,7 @@ def _given(names):
 
 def _run():
     session = _session()
+    processes.check_interrupted()
     if FLAGS.dry_run:
         from lbcheck.comparison import dry_run
 

@@ -17,9 +17,11 @@ _STARTS = 3
 """How often a helper is started that ends before the study does."""
 _SAME_REQUEST = 1
 """Seconds in which several signals are one request, as `timeout` sends it."""
+_GRACE = 5
+"""Seconds in which a request is obeyed where that is safe."""
 
 _requested = None
-"""When the last signal came that asked this process to end."""
+"""When the first signal came that asked this process to end."""
 
 
 class Helpers:
@@ -120,23 +122,29 @@ def stop_with_parent() -> None:
 
 @contextlib.contextmanager
 def interruptible():
-    """SIGTERM and SIGINT raise KeyboardInterrupt, each that comes.
+    """SIGTERM and SIGINT raise KeyboardInterrupt at the next safe point.
 
-    A library may swallow it: see `check_interrupted`. An error that leaves
+    That is `check_interrupted`. An exception out of nowhere is swallowed by
+    some libraries and kills others, TensorFlow among them, which call Python
+    from C++. Where no safe point comes within 5 seconds, or where a second
+    signal comes, it is raised wherever the program is. An error that leaves
     this context after a signal counts as its consequence.
     """
     global _requested
     _requested = None
 
-    def interrupt(number, frame):
+    def request(number, frame):
         global _requested
-        last, _requested = _requested, time.monotonic()
-        if last is None or _requested - last > _SAME_REQUEST:
+        now = time.monotonic()
+        if _requested is None:
+            _requested = now
+            signal.setitimer(signal.ITIMER_REAL, _GRACE)
+        elif now - _requested > _SAME_REQUEST:
             raise KeyboardInterrupt
 
     before = {
-        number: signal.signal(number, interrupt)
-        for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, request)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     }
     try:
         yield
@@ -145,15 +153,17 @@ def interruptible():
             raise
         raise KeyboardInterrupt from error
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         _requested = None
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def check_interrupted() -> None:
-    """Raises the KeyboardInterrupt that a library has swallowed.
+    """Raises KeyboardInterrupt if a signal asked for it.
 
-    Called wherever a study can stop: between trials and between their parts.
+    Called wherever a study can stop: between trials, between their parts and
+    between batches.
     """
     if _requested is not None:
         raise KeyboardInterrupt

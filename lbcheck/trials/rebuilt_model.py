@@ -8,6 +8,7 @@ so that other numbers are another step in any case; Keras compiles it.
 import math
 
 from lbcheck.support import checks
+from lbcheck.support import processes
 from lbcheck.support import random_state
 from lbcheck.trials import user_model as models
 
@@ -35,6 +36,7 @@ class Rebuilt:
         """As `Program.train`, but statistics are looked at in the end only."""
         healthy, taken = True, 0
         for data in feed.updates(seed, first, count):
+            processes.check_interrupted()
             if models.on_tensorflow(self.model):
                 logs = self.model.train_step(data)
             else:

@@ -179,7 +179,9 @@ def _case(samples, total, peak, warmup, epoch, phase_starts, configured):
             f"received {np.count_nonzero(inside)} with total_steps={total!r}."
         )
     rounded = samples.evaluate is None
-    units = units_of(rates[inside]) if rounded else np.zeros(inside.sum())
+    units = np.zeros(inside.sum())
+    if rounded:
+        units = units_of(rates[inside], samples.unit)
     found = segments.find_jumps(steps[inside], rates[inside], warmup, units)
     return Case(
         samples=samples,

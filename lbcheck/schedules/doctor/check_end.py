@@ -20,6 +20,10 @@ _EARLY = 0.01
 """A schedule over in this part of the run was counted in epochs."""
 
 
+_FOOT = 3
+"""Units of its last digit below which a rounded rate may be a decay's foot."""
+_FIT = 0.03
+"""Part of what is left of a run by which a fitted decay may be off."""
 _LOW = 1e-3
 """Part of the peak below which a last rate is held by no one on purpose."""
 _VANISHED = 1e-6
@@ -77,6 +81,8 @@ def end_of_run(case: Case) -> list[Finding]:
         return []
     zeros = _zero_tail(case)
     if zeros and not _rounding(case, zeros):
+        if _fades(case):
+            return [_rounded_to_zero(case, last - zeros)]
         return [_over_early(case, last - zeros)]
     held = _held_early(case)
     if held and held[0].severity == ERROR:
@@ -124,9 +130,55 @@ def _rounding(case, zeros) -> bool:
     if zeros <= case.gap and case.gap > 1 and case.units[last] > 0:
         # One row, of a rate below half of its last digit.
         return True
-    if zeros < 5 * _WASTE * case.total and foot < 3 * case.units[last]:
+    if zeros < 5 * _WASTE * case.total and foot < _FOOT * case.units[last]:
         return True
     return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
+
+
+def _fades(case) -> bool:
+    """Whether rounded rates may end in zeros and still decay to the end.
+
+    The steps at which the rate falls below 1, 2, .. units of its last digit
+    lie, at the foot of a power (T - t)^p, on a line over their logarithms;
+    those of an exponential decay do so themselves.
+    """
+    last = np.flatnonzero(case.rates > 0)[-1]
+    unit = case.units[last]
+    if case.rates[last] >= _FOOT * unit:
+        return False
+    top = int(np.argmax(case.rates))
+    steps, counts = case.steps[top:], np.round(case.rates[top:] / unit)
+    most = max(3.0, case.highest / unit / 4)
+    levels = np.unique(np.geomspace(1, most, 12).round())
+    below = np.array(
+        [steps[np.flatnonzero(counts >= n)[-1]] for n in levels], float
+    )
+    below += case.gap / 2
+    left = case.total - below
+    for final in np.arange(0.0, 0.5, 0.05):  # units that it may end at
+        logarithms = np.log(levels - 0.5 - final)
+        line = np.polyfit(logarithms, np.log(left), 1)
+        power = np.exp(np.polyval(line, logarithms))
+        if np.all(abs(power - left) <= case.gap + _FIT * left):
+            return True
+    logarithms = np.log(levels - 0.5)
+    line = np.polyfit(logarithms, below, 1)
+    off = abs(np.polyval(line, logarithms) - below)
+    return bool(np.all(off <= case.gap + _FIT * np.ptp(below)))
+
+
+def _rounded_to_zero(case, step):
+    return Finding(
+        "rounded_to_zero",
+        NOTE,
+        f"the log says 0 from step {step:,} on, which may be its rounding: "
+        "the rate before it fades as towards the end of the run.",
+        step,
+        100.0 * (case.total - step) / case.total,
+        "%",
+        "whether the schedule ends there cannot be told.",
+        "log the rate with more digits, as the format .3e prints it.",
+    )
 
 
 def _over_early(case, end, rate=0.0):

@@ -196,7 +196,7 @@ def peak(case: Case) -> list[Finding]:
     low = ratio < 1
     tolerance = 1e-3 + case.quantum / meant
     known = case.peak is not None
-    if abs(ratio - 1) <= tolerance or (
+    if (abs(ratio - 1) <= tolerance or case.is_printed(meant)) or (
         not known and (not low or case.rise is None)
     ):
         return []

@@ -84,6 +84,14 @@ class Case(NamedTuple):
         """The last digit of a log's highest rate; 0 where rates are exact."""
         return float(self.units[int(np.argmax(self.rates))])
 
+    def is_printed(self, rate: float) -> bool:
+        """Whether a log of so many digits, two or more, shows it as its
+        highest rate."""
+        digits, _ = _most_digits(np.unique(self.rates[self.rates > 0]))
+        if not self.is_log or digits < 2:
+            return False
+        return float(f"{rate:.{digits - 1}e}") == self.highest
+
     @property
     def told_limit(self) -> float | None:
         """The given peak, if warm-up was heading for it at its given end."""
@@ -98,8 +106,10 @@ class Case(NamedTuple):
         return limit
 
 
-def units_of(rates: np.ndarray) -> np.ndarray:
+def units_of(rates: np.ndarray, unit: float = 0.0) -> np.ndarray:
     """What the last digit of each rate is worth in a log of few digits.
+
+    `unit` is that of all, where a log says so by the decimals it prints.
 
     A log whose rates have more digits than float32, or that has so few rates
     that they may be meant so, counts as exact: zeros.
@@ -110,19 +120,29 @@ def units_of(rates: np.ndarray) -> np.ndarray:
         array([1.e-05, 1.e-06])
     """
     exact = np.zeros(len(rates))
+    if unit > 10.0**-_MOST_DIGITS * rates.max():
+        return exact + unit
     values = np.unique(rates[rates > 0])
     if len(values) < _FEWEST_ROUNDED:
         return exact
+    digits, decimals = _most_digits(values)
+    if digits > _MOST_DIGITS:
+        return exact
+    shown = np.where(rates > 0, rates, values[0])
+    places = np.floor(np.log10(shown) + 1e-9) - digits + 1
+    return np.maximum(10.0**places, 10.0**-decimals)
+
+
+def _most_digits(values) -> tuple[int, int]:
+    """(significant digits, decimals) of numbers as they are printed."""
     digits, decimals = 0, 0
     for value in values.tolist():
         number = decimal.Decimal(repr(value)).normalize().as_tuple()
         digits = max(digits, len(number.digits))
         decimals = max(decimals, -number.exponent)
         if digits > _MOST_DIGITS:
-            return exact
-    shown = np.where(rates > 0, rates, values[0])
-    places = np.floor(np.log10(shown) + 1e-9) - digits + 1
-    return np.maximum(10.0**places, 10.0**-decimals)
+            break
+    return digits, decimals
 
 
 def whole_ratio(large: float, small: float) -> int | None:

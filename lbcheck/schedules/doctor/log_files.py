@@ -32,6 +32,9 @@ _LARGEST = 2**28
 _MISSING = ("", "none", "null", "n/a", "na", "-", "--")
 _COMMENT = re.compile(r"\s*(#|sep=)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_FIXED = re.compile(r"\d+[.,](\d+)")
+_FEWEST_UNITS = 10
+"""In units of the last digit, the least that a highest rate must be."""
 _GROUPS_OF_THREE = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 
 
@@ -43,12 +46,15 @@ class Log(NamedTuple):
         rates: float64, one for each step.
         resumed: Steps that come more than once, with other rates.
         epochs: Whether the steps were epochs, and still are.
+        unit: What the last digit of all rates is worth, where they are
+            printed with one number of decimals; else 0.
     """
 
     steps: np.ndarray
     rates: np.ndarray
     resumed: tuple[int, ...]
     epochs: bool
+    unit: float
 
 
 class _Table(NamedTuple):
@@ -105,7 +111,64 @@ def read(
         )
     order = sorted(found)
     rates = np.array([found[step] for step in order])
-    return Log(np.array(order), rates, tuple(resumed), epochs)
+    unit = _unit([table.rows[row][1][rate : rate + 1] for row in cells])
+    _check_digits(path, rates, unit)
+    return Log(np.array(order), rates, tuple(resumed), epochs, unit)
+
+
+def _unit(texts):
+    """What the last of a fixed number of decimals is worth, or 0.
+
+    Of cells, each alone in a list. One of them at least must end with a 0
+    that only such a format prints.
+    """
+    decimals = set()
+    for text in texts:
+        found = [_FIXED.fullmatch(str(cell).strip()) for cell in text]
+        decimals.add(len(found[0][1]) if found and found[0] else 0)
+    if len(decimals) > 1 or decimals <= {0, 1}:
+        return 0.0
+    padded = any(str(cell).strip().endswith("0") for (cell,) in texts)
+    return 10.0 ** -decimals.pop() if padded else 0.0
+
+
+def _check_digits(path, rates, unit):
+    """Refuses rates of one digit, whose rounding hides what they do.
+
+    Without a unit they are known by the steps in which they climb or fall.
+    """
+    highest = rates.max()
+    constant = highest > 0 and np.ptp(rates) == 0
+    if not np.all(rates >= 0) or constant or not (unit or highest):
+        return
+    if unit:
+        one_digit = round(highest / unit) < _FEWEST_UNITS
+    else:
+        shown = rates[rates > 0]
+        digit = shown / 10.0 ** np.floor(np.log10(shown) + 1e-9)
+        one_digit = np.all(abs(digit - np.round(digit)) < 1e-6) and (
+            len(np.unique(shown)) >= _FEWEST_UNITS or _is_staircase(rates)
+        )
+    if one_digit:
+        raise ValueError(
+            f"{path}: the learning rates have one digit, {highest:g} at most, "
+            "and a schedule cannot be told from its rounding; expected two or "
+            "more, as the formats .3e and .8f print them. Rates that are "
+            "exact so can be given as a list."
+        )
+
+
+def _is_staircase(rates):
+    """Whether rates climb by held rates, or fall by neighbouring ones."""
+    held = rates[1:] == rates[:-1]
+    top = int(np.argmax(rates))
+    if np.any(held[:top] & (rates[:top] < rates[top])):
+        return True
+    power = 10.0 ** np.floor(np.log10(np.where(rates > 0, rates, 1)) + 1e-9)
+    unit = np.minimum(power[1:], power[:-1])
+    fall = (rates[:-1] - rates[1:])[top:]
+    single = fall[fall != 0] < 1.01 * unit[top:][fall != 0]
+    return len(single) > 1 and bool(np.all(single)) and bool(np.any(held[top:]))
 
 
 def _whole(where, step, scale, epochs):

@@ -31,12 +31,15 @@ class Samples(NamedTuple):
         rates: float64, one for each step.
         evaluate: (steps) -> rates at any other steps; None for a log.
         resumed: Steps that a log holds more than once, with other rates.
+        unit: What the last digit of all rates of a log is worth, where that
+            is known; else 0.
     """
 
     steps: np.ndarray
     rates: np.ndarray
     evaluate: Callable[[np.ndarray], np.ndarray] | None
     resumed: tuple[int, ...] = ()
+    unit: float = 0.0
 
 
 def sample(
@@ -90,7 +93,7 @@ def _of_log(path, total_steps, column, steps_per_epoch):
             f"{path}: counts epochs, {last} at the end, and total_steps="
             f"{total_steps} counts updates; give steps_per_epoch as well."
         )
-    return Samples(log.steps, log.rates, None, log.resumed)
+    return Samples(log.steps, log.rates, None, log.resumed, log.unit)
 
 
 def _given(rates):
