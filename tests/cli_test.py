@@ -17,7 +17,7 @@ from lbcheck import cli
 from lbcheck.support import command
 from lbcheck.support import flagfiles
 from tests import damage
-from tests import synthetic_study
+from tests.report import synthetic_study
 
 LBCHECK = pathlib.Path(sys.executable).with_name("lbcheck")
 ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests import programs
-from tests import synthetic_study
+from tests.report import synthetic_study
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COPIED = ("bert", "docs", "flags", "lbcheck", "resnet", "tests")

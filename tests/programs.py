@@ -30,7 +30,7 @@ PROCESSES.set_forkserver_preload(
         "optuna",
         "scipy.stats",
         "tensorflow",
-        "tests.ledger_worker",
+        "tests.study.ledger_worker",
     ]
 )
 

@@ -1,0 +1,347 @@
+"""Where optimizers go wrong unseen: options at size, counts, fallbacks."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl.testing import parameterized
+
+import lbcheck
+from lbcheck.optimizers import tensorflow_update
+from tests.optimizers import trajectory
+from tests.optimizers.optimizers_test import BOTH
+from tests.optimizers.optimizers_test import CLOSE
+from tests.optimizers.optimizers_test import KERAS
+from tests.optimizers.optimizers_test import make_schedule
+from tests.optimizers.optimizers_test import make_variable
+from tests.optimizers.optimizers_test import room
+from tests.optimizers.optimizers_test import step_optimizer
+from tests.optimizers.rules_test import BASE
+from tests.optimizers.rules_test import FUNCTIONS
+from tests.optimizers.rules_test import PEAK
+from tests.optimizers.rules_test import reference_settings
+
+
+class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(
+        kind=list(KERAS),
+        change=[
+            ("LAMB", {"bias_correction": False}),
+            ("LAMB", {"norm": "l1"}),
+            ("LAMB", {"nesterov": "both"}),
+            ("LAMB", {"nesterov": "first", "phi_bounds": (50.0, 200.0)}),
+            ("LAMB", {"dialect": "keras"}),
+            ("LARS", {"denominator": "joint", "nesterov": True}),
+            ("LARS", {"rate_in_buffer": False}),
+            ("LARS", {"normalize": "momentum", "rate_in_buffer": False}),
+            ("AdamW", {"bias_correction": False}),
+            ("AdamW", {"l2": 0.3}),
+            ("AdamW", {"dialect": "keras"}),
+            ("Momentum", {"nesterov": True, "rate_in_buffer": True}),
+        ],
+    )
+    def test_option(self, kind, change):
+        """Each equals its reference, and fails against the one unchanged."""
+        name, options = change
+        side = int(np.ceil(np.sqrt(tensorflow_update.LARGE)))
+        case = trajectory.problem(
+            12, PEAK[name], dtype=np.float32, shapes=((side, side), (3, 2))
+        )
+        settings = {**BASE[name], **options}
+        optimizer = getattr(room(kind), name)(1.0, **settings)
+        found = step_optimizer(kind, optimizer, case, ("a", "b"))
+        if settings.pop("dialect", None):
+            key, value = {
+                "LAMB": ("decay_placement", "decoupled"),
+                "AdamW": ("epsilon_hat", True),
+            }[name]
+            settings[key] = value
+        distances = []
+        for words in (settings, BASE[name]):
+            exact = trajectory.step_reference(
+                FUNCTIONS[name],
+                case,
+                decay=(True, True),
+                adapt=(True, True),
+                **reference_settings(name, words),
+            )
+            distances.append(trajectory.distance(found, exact, case[0]))
+        self.assertLess(distances[0], CLOSE)
+        self.assertGreater(distances[1], 1e-3)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_long_run_of_the_fused_kernel(self, kind):
+        """A constant gradient makes every step the rate, at any count."""
+        variable = make_variable(kind, np.float32([[0.0]]), "kernel")
+        optimizer = room(kind).AdamW(1.0, beta_2=0.999, weight_decay=0.0)
+        optimizer.build([variable])
+
+        @tf.function
+        def run(count):
+            for _ in tf.range(count):
+                optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
+
+        run(6000)
+        before = float(variable.numpy()[0, 0])
+        variable.assign([[0.0]])
+        run(1)
+        self.assertLess(before, -5999.0)
+        self.assertAllClose(variable.numpy(), [[-1.0]], rtol=2e-6)
+
+    @parameterized.product(kind=list(KERAS), dtype=["float16", "bfloat16"])
+    def test_moments_of_16_bit_variables_are_float32(self, kind, dtype):
+        value = tf.zeros([2, 2], dtype)
+        variable = (
+            keras.Variable(value, dtype=dtype, name="kernel")
+            if kind == "keras3"
+            else tf.Variable(value, name="kernel")
+        )
+        optimizer = room(kind).AdamW(1.0, weight_decay=0.0)
+        gradient = tf.fill([2, 2], tf.cast(1e-4, dtype))
+        for _ in range(300):
+            variable.assign(tf.zeros([2, 2], dtype))
+            optimizer.apply_gradients([(gradient, variable)])
+        self.assertAllClose(
+            tf.cast(variable, "float32"), -np.ones((2, 2)), rtol=1e-2
+        )
+
+    def test_adagrad_of_float64_variables_is_exact(self):
+        case = trajectory.problem(20, 1.0)
+        variables = [
+            keras.Variable(w, dtype="float64", name=f"k{i}")
+            for i, w in enumerate(case[0])
+        ]
+        optimizer = lbcheck.keras3.Adagrad(0.5, exclude_from_weight_decay=())
+        for row in case[1]:
+            optimizer.apply([tf.constant(g) for g in row], variables)
+        exact = trajectory.step_reference(
+            FUNCTIONS["Adagrad"], (*case[:2], [0.5] * 20)
+        )
+        found = [variable.numpy() for variable in variables]
+        self.assertLess(trajectory.distance(found, exact, case[0]), 1e-12)
+
+
+class CountingTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("Nesterov", "LAMB", "AdamW")
+    def test_accumulation_is_the_mean_and_counts_updates(self, name):
+        """Keras 3 asks the schedule for micro-steps; we may not."""
+        rates = [0.1, 0.02, 0.3, 0.04] + [9.0] * 16
+        spread = np.float32([0.2, -0.5, 1.5, 2.8])  # of mean 1
+        results = []
+        for accumulate in (None, 4):
+            variable = make_variable("keras3", np.float32([[1.0, 2.0]]), "k")
+            optimizer = getattr(lbcheck.keras3, name)(
+                make_schedule("keras3", rates),
+                gradient_accumulation_steps=accumulate,
+                global_clipnorm=1.5,
+            )
+            for gradient in ([[1.0, 0.5]], [[-2.0, 1.0]], [[0.5, 0.5]]):
+                for share in spread if accumulate else [1.0]:
+                    optimizer.apply([share * tf.constant(gradient)], [variable])
+            results.append(variable.numpy())
+        self.assertAllClose(*results, rtol=1e-6)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_overflow_steps_do_not_count(self, kind):
+        """Four steps skipped by loss scaling, then one: w moves by -rate."""
+        variable = make_variable(kind, np.float32([[1.0]]), "kernel")
+        rates = [1.0] + [0.25] * 9
+        optimizer = room(kind).AdamW(
+            make_schedule(kind, rates), weight_decay=0.0, beta_2=0.9
+        )
+        if kind == "keras3":
+            scaled = keras.optimizers.LossScaleOptimizer(optimizer)
+        else:
+            scaled = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
+        scaled.build([variable])
+
+        @tf.function
+        def update(gradient):
+            scaled.apply_gradients([(gradient, variable)])
+
+        for value in [np.inf] * 4 + [3.0]:
+            update(tf.constant([[value]], tf.float32))
+        self.assertEqual(optimizer.completed_updates(), 1)
+        self.assertAllClose(variable.numpy(), [[0.0]], atol=1e-5)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_callable_rate_is_asked_at_every_update(self, kind):
+        rate = tf.Variable(0.1)
+        variable = make_variable(kind, np.float32([[1.0]]), "kernel")
+        optimizer = room(kind).Momentum(lambda: rate.value(), momentum=0.0)
+        for value in (0.1, 0.2):
+            rate.assign(value)
+            optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
+        self.assertAllClose(variable.numpy(), [[0.7]])
+
+    @parameterized.named_parameters(*BOTH)
+    def test_weight_average(self, kind):
+        """With momentum 0 the path is known: w = -1, -2, -3."""
+        variable = make_variable(kind, np.float32([[0.0]]), "kernel")
+        optimizer = room(kind).Momentum(
+            1.0, momentum=0.0, use_ema=True, ema_momentum=0.5
+        )
+        for _ in range(3):
+            optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
+        optimizer.finalize_variable_values([variable])
+        # Keras 3 starts the average at the first weight, tf_keras at 0.
+        expected = {"keras3": -2.25, "tf_keras": -2.125}[kind]
+        self.assertAllClose(variable.numpy(), [[expected]], rtol=1e-5)
+
+
+class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(kind=list(KERAS), jit=[False, True])
+    def test_keeps_its_own_lists_and_fallback(self, kind, jit):
+        shapes = ((6, 5), (300, 300), (5,), (3,))
+        case = trajectory.problem(12, 0.1, dtype=np.float32, shapes=shapes)
+        names = ("a/kernel", "b/special", "a/bias", "norm/gamma")
+        settings = {"exclude_from_weight_decay": ["gamma"], "weight_decay": 0.2}
+        main = room(kind).LAMB(
+            1.0,
+            exclude_from_layer_adaptation=["bias", "gamma", "special"],
+            fallback=room(kind).LARS(**settings),
+        )
+        together = step_optimizer(kind, main, case, names, jit=jit)
+        only = step_optimizer(
+            kind,
+            room(kind).LARS(1.0, **settings),
+            (case[0][1:], [row[1:] for row in case[1]], case[2]),
+            names[1:],
+            jit=jit,
+        )
+        for a, b in zip(together[1:], only):
+            self.assertAllEqual(a, b)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_refuses_what_a_part_cannot_do(self, kind):
+        other = {"keras3": "tf_keras", "tf_keras": "keras3"}[kind]
+        with self.assertRaisesRegex(TypeError, "fallback"):
+            room(kind).LAMB(fallback=room(other).AdamW())
+        for setting in ({"clipnorm": 1.0}, {"use_ema": True}):
+            with self.assertRaisesRegex(ValueError, next(iter(setting))):
+                room(kind).LAMB(fallback=room(kind).AdamW(**setting))
+
+    @parameterized.named_parameters(*BOTH)
+    def test_rate_assigned_to_it_is_its_own(self, kind):
+        fallback = room(kind).Momentum(momentum=0.0)
+        main = room(kind).LARS(0.5, fallback=fallback)
+        self.assertIsNone(fallback.own_rate())
+        fallback.learning_rate = 0.125
+        variable = make_variable(kind, np.float32([1.0]), "bias")
+        main.apply_gradients([(tf.constant([1.0]), variable)])
+        self.assertAllClose(variable.numpy(), [0.875])
+
+    @parameterized.named_parameters(*BOTH)
+    def test_subclass_with_fallback_comes_back(self, kind):
+        class Mine(room(kind).LAMB):
+            pass
+
+        mine = Mine(fallback=room(kind).AdamW(beta_1=0.5))
+        again = Mine.from_config(mine.get_config())
+        self.assertEqual(again.plan(["bias"], [(3,)])[0].rule.beta_1, 0.5)
+
+
+class AroundTheListsTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(*BOTH)
+    def test_keras_ways_are_errors(self, kind):
+        optimizer = room(kind).AdamW(weight_decay=0.1)
+        with self.assertRaisesRegex(TypeError, "exclude_from_weight_decay="):
+            optimizer.exclude_from_weight_decay(var_names=["bias"])
+        with self.assertRaisesRegex(AttributeError, "when you make"):
+            optimizer.weight_decay = 0.5
+        self.assertEqual(optimizer.weight_decay, 0.1)
+
+    @parameterized.named_parameters(*BOTH)
+    def test_equal_paths_stay_apart(self, kind):
+        optimizer = room(kind).LAMB(diagnostics_every=1)
+        variables = [make_variable(kind, [[1.0]], "kernel") for _ in range(2)]
+        optimizer.apply_gradients(
+            [(tf.constant([[2.0]]), variable) for variable in variables]
+        )
+        self.assertLen(optimizer.trust_ratios(), 2)
+
+
+class RegularizersTest(tf.test.TestCase, parameterized.TestCase):
+    """The audit sees what layers decay by themselves."""
+
+    def decays(self, keras, optimizer):
+        class Scale(keras.layers.Layer):
+            def build(self, shape):
+                self.bias = self.add_weight(
+                    name="bias",
+                    shape=(shape[-1],),
+                    regularizer=keras.regularizers.L1(0.1),
+                )
+
+            def call(self, inputs):
+                return inputs * self.bias
+
+        l2 = keras.regularizers.L2
+        inner = keras.Sequential(
+            [
+                keras.layers.Dense(4, kernel_regularizer=l2(0.0), name="none"),
+                Scale(name="scale"),
+            ]
+        )
+        inputs = keras.layers.Input((3, 6))
+        hidden = keras.layers.Bidirectional(
+            keras.layers.GRU(2, recurrent_regularizer=l2(0.1)), name="both"
+        )(inputs)
+        hidden = keras.layers.LayerNormalization(
+            beta_regularizer=lambda x: 0.0 * x[0], name="ln"
+        )(inner(hidden))
+        hidden = keras.layers.Dense(
+            2, kernel_constraint="max_norm", name="held"
+        )(hidden)
+        found = lbcheck.audit(keras.Model(inputs, hidden), optimizer)
+        decay = {}
+        for row in found.rows:
+            decay["/".join(row.path.split("/")[-2:])] = row.decay
+        return decay, found.findings
+
+    @parameterized.named_parameters(*BOTH)
+    def test_layers_of_all_kinds(self, kind):
+        adamw = room(kind).AdamW(weight_decay=0.01)
+        decay, findings = self.decays(KERAS[kind], adamw)
+        self.assertEqual(decay["none/kernel"], "yes")
+        self.assertEqual(decay["scale/bias"], "by its layer")
+        self.assertEqual(decay["ln/beta"], "by its layer")
+        self.assertEqual(decay["ln/gamma"], "no")
+        self.assertEqual(decay["held/kernel"], "yes")
+        twice = [path for path, how in decay.items() if how == "twice"]
+        self.assertTrue(twice)
+        self.assertTrue(all("recurrent_kernel" in path for path in twice))
+        text = "\n".join(findings)
+        self.assertRegex(text, "scale/bias.*regularizer: it is a bias")
+        self.assertRegex(text, "ln/beta.*normalisation layer")
+        self.assertLen(findings, 4)
+
+    def test_an_empty_pattern_is_a_finding(self):
+        model = keras.Sequential([keras.layers.Dense(2)])
+        model.build((None, 3))
+        adamw = keras.optimizers.AdamW(weight_decay=0.1)
+        adamw.exclude_from_weight_decay(var_names=[""])
+        (finding,) = lbcheck.audit(model, adamw).findings
+        self.assertIn("every variable", finding)
+        model.trainable = False
+        with self.assertRaisesRegex(ValueError, "frozen"):
+            lbcheck.audit(model, adamw)
+        with self.assertRaisesRegex(TypeError, "text 'adam'"):
+            lbcheck.audit(model, "adam")
+
+    def test_what_has_no_weights_is_told_from_what_is_not_built(self):
+        inputs = keras.Input((3,))
+        flat = keras.Model(inputs, keras.layers.Flatten()(inputs))
+        lamb = lbcheck.LAMB()
+        with self.assertRaisesRegex(ValueError, "no weights to decay"):
+            lbcheck.audit(flat, lamb)
+        with self.assertRaisesRegex(ValueError, "build it first"):
+            lbcheck.audit(keras.Sequential([keras.layers.Dense(2)]), lamb)
+        module = tf.Module()
+        module.kernel = tf.Variable([1.0])
+        with self.assertRaisesRegex(TypeError, "Keras model is needed"):
+            lbcheck.audit(module, lamb)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,458 @@
+"""Where every number of every flagfile comes from.
+
+A number is printed by a paper (a table of `lbcheck.published`), follows from
+printed ones by a formula below, is the released code's (`CODE`), or is ours
+(`OURS`), which the file then says. A number without such an origin fails.
+"""
+
+import pathlib
+import re
+
+import pytest
+
+from lbcheck import published
+
+ROOT = pathlib.Path(__file__).resolve().parents[2] / "flags"
+FILES = {str(p.relative_to(ROOT))[:-6]: p for p in ROOT.rglob("*.flags")}
+
+CODE = {
+    # The published LARS pipeline; flax's LARS.
+    "trust_coefficient": 0.001,
+    # google-research/bert, optimization.py and run_squad.py; its README for
+    # BERT-Large's batch and rate. Devlin et al. 2018.
+    "global_clipnorm": 1.0,
+    "weight_decay": 0.01,
+    "epsilon": 1e-6,
+    "squad": (
+        "max_seq_length=384 doc_stride=128 max_query_length=64 "
+        "n_best_size=20 max_answer_length=30 learning_rate=3e-5 "
+        "warmup_proportion=0.1 train_epochs=2 batch_size=24"
+    ),
+    # Adam's defaults, flax's and TensorFlow's.
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    # The baseline of DavidNet on DAWNBench, which You et al. 2019 name.
+    "davidnet": (
+        "momentum=0.9 l2=5e-4 learning_rate=0.4 batch_norm_momentum=0.9 "
+        "batch_norm_epsilon=1e-5 virtual_batch_size=0"
+    ),
+}
+
+_BERT = "seed=0 log_every=50 evaluate_every=500 checkpoint_every=250 "
+_DIGITS = (
+    "virtual_batch_size=64 batch_norm_momentum=0.9 momentum=0.9 "
+    "warmup_steps=40 decay_power=2 train_epochs=30 batch_size=256 seed=0 "
+    "log_every=10 evaluate_every=40 "
+)
+_PROSE = (
+    "weight_decay=0.01 global_clipnorm=1 warmup_steps=4 train_steps=24 "
+    "batch_size=4096 microbatch_size=256 seed=0 log_every=1 evaluate_every=24 "
+)
+_MNIST = "warmup_steps=117 evaluation_batch_size=2000 seed=0 log_every=50 "
+OURS = {
+    r"quick": (
+        "batch_size=512 steps=40 trials=12 seeds=8 margin=0.015 num_workers=2"
+    ),
+    r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
+    r"bert/mini": (
+        "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "
+        "dupe_factor=20 weight_decay=0.01 beta_2=0.98 epsilon=1e-6 "
+        "global_clipnorm=1 learning_rate=2e-3 warmup_steps=80 "
+        "train_steps=800 batch_size=128 phase2_max_seq_length=128 "
+        "phase2_max_predictions_per_seq=20 phase2_learning_rate=1e-3 "
+        "phase2_warmup_steps=20 phase2_train_steps=150 phase2_batch_size=64 "
+        "seed=0 log_every=50 num_selection_examples=2000"
+    ),
+    r"bert/prose_adamw": _PROSE + "learning_rate=0.005",
+    r"bert/prose_lamb": _PROSE + "learning_rate=0.06",
+    r"bert/(nado|you).*": _BERT + "microbatch_size=32 phase2_microbatch_size=8",
+    r"squad/mini": (
+        "max_seq_length=128 doc_stride=64 max_query_length=32 "
+        "learning_rate=1e-3 train_epochs=60 batch_size=20 seed=0 log_every=20"
+    ),
+    r"squad/large": "seed=0 log_every=100 checkpoint_every=500",
+    r"resnet/(nesterov|lars|figure4|table4).*": (
+        "microbatch_size=64 seed=0 log_every=16 evaluate_every=160"
+    ),
+    # At least a ghost batch.
+    r"resnet/figure4_virtual_batch_256": "microbatch_size=256",
+    r"resnet/digits_lars": _DIGITS
+    + "final_gamma=0 label_smoothing=0.1 trust_coefficient=1e-3 "
+    "weight_decay=1e-4 learning_rate=10 warmup_power=1",
+    r"resnet/digits_nesterov": _DIGITS
+    + "final_gamma=0.4138 label_smoothing=0.15 l2=1e-4 learning_rate=0.2 "
+    "warmup_power=2",
+    r"resnet/imagenet_sample": (
+        "learning_rate=0.5 warmup_steps=2 train_steps=5 batch_size=128 "
+        "microbatch_size=64 seed=0 log_every=1 checkpoint_every=5"
+    ),
+    r"resnet/cifar10_davidnet": (
+        "evaluation_batch_size=1000 seed=0 log_every=97"
+    ),
+    r"resnet/mnist_momentum": _MNIST + "momentum=0.9 l2=1e-3 learning_rate=0.1",
+    r"resnet/mnist_adamw": _MNIST + "weight_decay=0.1 learning_rate=0.005",
+    r"resnet/mnist_lamb": _MNIST + "weight_decay=0.01 learning_rate=0.01",
+}
+_SAYS_SO = (
+    "Ours:",
+    "No published result",
+    "no published result",
+    "rates are not tuned",
+    "lbcheck compare",  # Its questions are asked by nobody else.
+)
+
+
+def text(name):
+    """A flagfile with its comment in one line."""
+    return re.sub(r"\n# ?", " ", FILES[name].read_text(encoding="utf-8"))
+
+
+def numbers(name):
+    """{flag: number} of every flag whose value is one."""
+    found = {}
+    for line in FILES[name].read_text(encoding="utf-8").splitlines():
+        flag, _, value = line.removeprefix("--").partition("=")
+        if line.startswith("--") and re.search(r"\d", value):
+            try:
+                found[flag] = float(value)
+            except ValueError:
+                # Names of files and models; a list has its numbers.
+                assert not re.fullmatch(r"[\d.,eE+-]+", value), (name, line)
+    return found
+
+
+def parsed(flags):
+    """{flag: number} of "flag=number ..."."""
+    pairs = (pair.split("=") for pair in flags.split())
+    return {flag: float(number) for flag, number in pairs}
+
+
+def ours(name):
+    found = {}
+    for pattern, flags in OURS.items():
+        if re.fullmatch(pattern, name):
+            found |= parsed(flags)
+    return found
+
+
+def settings(table, *runs):
+    """{parameter: value} of what a paper's text gives for the runs."""
+    return {
+        row["parameter"]: row["value"]
+        for row in published.load(f"{table}_settings")["rows"]
+        if row["run"] in runs
+    }
+
+
+# --- Printed numbers and formulas -----------------------------------------
+
+
+def table_5(column):
+    rows = published.load("nado2021_table5")["rows"]
+    found = {row["parameter"]: row[column] for row in rows}
+    found["momentum"] = 1 - found.pop("one minus momentum")
+    if column == "lars":
+        found["weight_decay"] = found.pop("l2")
+        found["trust_coefficient"] = CODE["trust_coefficient"]
+    return found | settings("nado2021", "resnet")
+
+
+def figure_4(change):
+    """Configuration A with the one change, whose number is in the table."""
+    rows = published.load("nado2021_figure4")["rows"]
+    parameter, name = {
+        "final_gamma_1": ("final_gamma", "BN init"),
+        "l2_all": (None, "L2 variables"),
+        "version_1_0": ("resnet_version", "ResNet version"),
+        "virtual_batch_256": ("virtual_batch_size", "Virtual BN"),
+    }[change]
+    found = table_5("nesterov_a")
+    if parameter:
+        (row,) = (row for row in rows if row["name"] == name)
+        found[parameter] = float(re.search(r"\d+\.?\d*$", row["change"])[0])
+    return found
+
+
+TABLE_4 = {
+    "nesterov": ("Nesterov", "Nesterov"),
+    "lars": ("LARS", "heavy-ball momentum"),
+    "lars_lars": ("LARS", "LARS"),
+    "adam_epsilon_1e-8": ("Adam, epsilon 1e-8",) * 2,
+    "adam_epsilon_1e-6": ("Adam, epsilon 1e-6",) * 2,
+    "lamb_lamb": ("LAMB", "LAMB"),
+    "lamb_adam_epsilon_1e-8": ("LAMB", "Adam, epsilon 1e-8"),
+    "lamb_adam_epsilon_1e-6": ("LAMB", "Adam, epsilon 1e-6"),
+}
+
+
+def table_4(row):
+    """Tables 4 and 8; "all other hyperparameters" are the LARS pipeline's."""
+    weights, others = TABLE_4[row]
+    best = {
+        r["hyperparameter"]: r["best"]
+        for r in published.load("nado2021_table8")["rows"]
+        if (r["weights"], r["biases_and_batch_norm"]) == (weights, others)
+    }
+    pipeline = table_5("lars")
+    kept = ("batch_norm_momentum", "batch_norm_epsilon", "label_smoothing")
+    found = {name: pipeline[name] for name in kept}
+    found |= settings("nado2021", "resnet", "table4")
+    found["learning_rate"] = best["eta"]
+    decay = "l2" if weights == "Nesterov" else "weight_decay"
+    found[decay] = best["lambda"]
+    if weights in ("Nesterov", "LARS"):
+        found |= settings("nado2021", f"table4 {weights.lower()}")
+    else:
+        found |= {name: CODE[name] for name in ("beta_1", "beta_2")}
+        found |= settings("nado2021", "table4 lamb")  # its epsilon
+    if weights == "LARS":
+        found["trust_coefficient"] = CODE["trust_coefficient"]
+    if weights.startswith("Adam"):
+        found["epsilon"] = float(weights.split()[-1])
+    elif others.startswith("Adam"):
+        found |= {f"fallback_{n}": CODE[n] for n in ("beta_1", "beta_2")}
+        found["fallback_epsilon"] = float(others.split()[-1])
+        found["fallback_weight_decay"] = 0.0  # Appendix D.3
+    return found
+
+
+def sample_of_b():
+    found = table_5("nesterov_b")
+    return {
+        name: found[name]
+        for name in (
+            "resnet_version",
+            "virtual_batch_size",
+            "batch_norm_momentum",
+            "batch_norm_epsilon",
+            "final_gamma",
+            "label_smoothing",
+            "momentum",
+            "l2",
+            "warmup_power",
+            "decay_power",
+        )
+    }
+
+
+def davidnet():
+    found = settings("you2019", "cifar10") | parsed(CODE["davidnet"])
+    # Warm-up of five epochs of 50,000 images, rounded down.
+    return found | {"warmup_steps": 5 * 50_000 // found["batch_size"]}
+
+
+def table_7(run):
+    """Nado et al.'s Table 7, its row for each phase."""
+    rows = published.load("nado2021_table7")["rows"]
+    first, second = {
+        "32k": (rows[0], rows[1]),
+        "65k_32k": (rows[2], rows[3]),
+        "65k": (rows[2], rows[4]),
+    }[run]
+    found = {}
+    for prefix, row in (("", first), ("phase2_", second)):
+        for column in (
+            "beta_1",
+            "beta_2",
+            "weight_decay",
+            "learning_rate",
+            "warmup_steps",
+            "power",
+            "batch_size",
+        ):
+            found[prefix + column] = row[column]
+        found[f"{prefix}train_steps"] = row["steps"]
+    found["epsilon"] = settings("nado2021", "bert")["epsilon"]
+    return found | {"global_clipnorm": CODE["global_clipnorm"]}
+
+
+def lamb_rate(batch):
+    """You et al., Section 4.3: the square root rule, 5e-3 at 32,768."""
+    return 5e-3 * (batch / 32_768) ** 0.5
+
+
+def lamb_settings():
+    found = settings("you2019", "lamb")
+    return found | {"global_clipnorm": CODE["global_clipnorm"]}
+
+
+def lamb(batch):
+    """Table 4; phase 2 by linear-epoch warm-up from what is printed at 32k."""
+    (row,) = (
+        r
+        for r in published.load("you2019_table4")["rows"]
+        if r["batch_size"] == batch
+    )
+    (total,) = (
+        r["steps"]
+        for r in published.load("you2019_table1")["rows"]
+        if (r["solver"], r["batch_size"]) == ("LAMB", batch)
+    )
+    at_32k = settings("you2019", "bert 32768")
+    part = settings("you2019", "bert")["phase_1_part_of_epochs"]
+    first = at_32k["phase_1_steps"] if batch == 32_768 else part * total
+    second = total - first
+    printed = published.load("nado2021_table7")["rows"][1]
+    share = printed["warmup_steps"] / printed["steps"] * batch / 32_768
+    assert row["learning_rate"] == pytest.approx(lamb_rate(batch), rel=1e-9)
+    return lamb_settings() | {
+        "learning_rate": row["learning_rate"],
+        "warmup_steps": row["warmup_ratio"] * total,
+        "train_steps": first,
+        "batch_size": batch,
+        "phase2_train_steps": second,
+        "phase2_warmup_steps": int(share * second),
+    }
+
+
+def lamb_mixed():
+    """Steps and warm-ups of Nado et al.'s Table 7: "identical to You et al."""
+    first, second = published.load("nado2021_table7")["rows"][2:4]
+    return lamb_settings() | {
+        "learning_rate": lamb_rate(first["batch_size"]),
+        "warmup_steps": first["warmup_steps"],
+        "train_steps": first["steps"],
+        "batch_size": first["batch_size"],
+        "phase2_learning_rate": lamb_rate(second["batch_size"]),
+        "phase2_warmup_steps": second["warmup_steps"],
+        "phase2_train_steps": second["steps"],
+        "phase2_batch_size": second["batch_size"],
+    }
+
+
+def table_8(percent, rate):
+    """AdamW at 16,384; phase 2 warms up for the same part of its updates."""
+    (row,) = (
+        r
+        for r in published.load("you2019_table8")["rows"]
+        if r["warmup_ratio"] == int(percent) / 100
+        and r["learning_rate"] == float(rate)
+    )
+    total = 31_250
+    part = settings("you2019", "bert")["phase_1_part_of_epochs"]
+    names = ("beta_1", "beta_2", "epsilon", "weight_decay", "global_clipnorm")
+    return {name: CODE[name] for name in names} | {
+        "learning_rate": row["learning_rate"],
+        "warmup_steps": int(row["warmup_ratio"] * total),
+        "train_steps": part * total,
+        "batch_size": 16_384,
+        "phase2_train_steps": total - part * total,
+        "phase2_warmup_steps": int(
+            row["warmup_ratio"] * (total - part * total)
+        ),
+    }
+
+
+def squad_large():
+    names = ("beta_1", "beta_2", "epsilon", "weight_decay", "global_clipnorm")
+    found = parsed(CODE["squad"]) | settings("nado2021", "squad")
+    return found | {name: CODE[name] for name in names}
+
+
+ORIGINS = {
+    r"resnet/(nesterov_a|nesterov_b|lars)": table_5,
+    r"resnet/(nesterov|lars)_warmup_power_(.)": lambda name, power: (
+        table_5({"nesterov": "nesterov_b"}.get(name, name))
+        | {"warmup_power": float(power)}  # Table 2, left
+    ),
+    r"resnet/figure4_(.*)": figure_4,
+    r"resnet/table4_(.*)": table_4,
+    r"resnet/imagenet_sample": sample_of_b,
+    r"resnet/cifar10_davidnet": davidnet,
+    r"resnet/mnist_.*": lambda: settings("you2019", "mnist"),
+    r"bert/nado2021_(.*)": table_7,
+    r"bert/you2019_lamb_(\d+)": lambda batch: lamb(int(batch)),
+    r"bert/you2019_lamb_65536_32768": lamb_mixed,
+    r"bert/you2019_adamw_warmup_(\d+)_rate_(.*)": table_8,
+    r"squad/large": squad_large,
+}
+"""{pattern of files: function of its groups, the numbers with an origin}."""
+
+
+def origin(name):
+    found = {}
+    for pattern, function in ORIGINS.items():
+        if match := re.fullmatch(pattern, name):
+            found |= function(*match.groups())
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_number_has_an_origin(name):
+    found = numbers(name)
+    assert found
+    wanted = origin(name)
+    own = ours(name)
+    assert not wanted.keys() & own.keys(), "two origins"
+    everything = wanted | own
+    assert found.keys() == everything.keys()
+    for flag, value in found.items():
+        assert value == pytest.approx(everything[flag], rel=1e-9), flag
+    if own:
+        assert any(words in text(name) for words in _SAYS_SO)
+
+
+def test_every_origin_is_of_some_file():
+    for pattern in (*ORIGINS, *OURS):
+        assert any(re.fullmatch(pattern, name) for name in FILES), pattern
+
+
+def test_a_changed_or_new_number_is_noticed(tmp_path, monkeypatch):
+    name = "bert/you2019_lamb_4096"
+    original = FILES[name].read_text()
+    changed = tmp_path / "changed.flags"
+    monkeypatch.setitem(FILES, name, changed)
+    for content in (
+        original.replace("phase2_warmup_steps=781", "phase2_warmup_steps=312"),
+        original + "--power=2\n",
+        original.replace("--epsilon=1e-06\n", ""),
+    ):
+        assert content != original
+        changed.write_text(content)
+        with pytest.raises(AssertionError):
+            test_every_number_has_an_origin(name)
+    changed.write_text(original)
+    test_every_number_has_an_origin(name)
+
+
+# --- What the comments say -------------------------------------------------
+
+
+def test_medians_in_the_comments_are_those_of_the_tables():
+    hits = {
+        row["configuration"]: row["test_accuracy"]
+        for row in published.load("nado2021_target_hits")["rows"]
+    }
+    left = {
+        row["warmup_power"]: row
+        for row in published.load("nado2021_table2_left")["rows"]
+    }
+    expected = {
+        "nesterov_a": hits["Nesterov A"],
+        "nesterov_b": hits["Nesterov B"],
+        "lars": hits["LARS"],
+        "nesterov_warmup_power_1": left[1]["nesterov"],
+        "lars_warmup_power_2": left[2]["lars"],
+    }
+    for row in published.load("nado2021_table4")["rows"]:
+        pair = (row["weights"], row["biases_and_batch_norm"])
+        (name,) = (n for n, wanted in TABLE_4.items() if wanted == pair)
+        expected[f"table4_{name}"] = row["test_accuracy"]
+    for name, median in expected.items():
+        assert f"Published: median top-1 {median} %" in text(f"resnet/{name}")
+
+
+def test_phase_2_of_lamb_says_what_its_warm_up_rests_on():
+    for name in FILES:
+        if "you2019_lamb" in name:
+            assert "Nado et al. 2021" in text(name) and "781" in text(name)
+            inferred = "Inferred: phase 2 warms up" in text(name)
+            assert inferred == ("32768" not in name)
+
+
+def test_pure_rows_of_table_4_decay_every_variable():
+    """Appendix D.3 spares biases and batch norm beside another optimizer."""
+    for name, (weights, others) in TABLE_4.items():
+        lines = FILES[f"resnet/table4_{name}"].read_text().splitlines()
+        spared = "--exclude_from_weight_decay=" not in lines
+        assert spared == (weights != others or weights == "Nesterov"), name

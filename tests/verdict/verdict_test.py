@@ -1,0 +1,906 @@
+"""The verdict: calibrated on simulated runs, right on published numbers."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lbcheck import published
+from lbcheck import verdict
+from lbcheck.verdict import decision
+from lbcheck.verdict import difference
+from lbcheck.verdict import statistics
+from tests.report import synthetic_study
+
+MARGIN = 0.005
+
+
+def bimodal(random, n):
+    return random.choice([-1.0, 1.0], n) + 0.3 * random.normal(size=n)
+
+
+# Each with median 0 and standard deviation 1.
+NOISE = {
+    "normal": lambda random, n: random.normal(size=n),
+    "exponential": lambda random, n: random.exponential(size=n) - math.log(2),
+    "mirrored": lambda random, n: math.log(2) - random.exponential(size=n),
+    "lognormal": lambda random, n: (random.lognormal(size=n) - 1) / 2.1612,
+    "gamma": lambda random, n: (random.gamma(2, size=n) - 1.67835) / 2**0.5,
+    "bimodal": lambda random, n: bimodal(random, n) / 1.09**0.5,
+}
+
+
+def drawn(noise, seeds, spread, ahead, draws, arms=4, ratio=1.0):
+    """Answers on runs of which one layer-wise arm is `ahead` by margins.
+
+    `spread` is the standard deviation in margins, of the generic arms times
+    `ratio`.
+    """
+    random = np.random.default_rng([list(NOISE).index(noise), seeds, draws])
+    names = ["lars", "nesterov", "lamb", "adamw"][:arms]
+    answers = []
+    for _ in range(draws):
+        runs = {}
+        for name in names:
+            width = spread * (1.0 if name in ("lars", "lamb") else ratio)
+            values = width * NOISE[noise](random, seeds)
+            runs[name] = 0.8 + MARGIN * (values + ahead * (name == "lars"))
+        layer_wise = {"lars", "lamb"} & set(names)
+        decided = verdict.compare_arms(runs, layer_wise, margin=MARGIN)
+        answers.append(decided.answer)
+    return answers
+
+
+def at_most(answers, word, fraction):
+    """Fails if `word` is said more often than chance allows."""
+    draws = len(answers)
+    limit = stats.binom.ppf(0.999, draws, fraction)
+    assert answers.count(word) <= limit, (word, answers.count(word) / draws)
+
+
+def at_least(answers, word, fraction):
+    draws = len(answers)
+    limit = stats.binom.ppf(0.001, draws, fraction)
+    assert answers.count(word) >= limit, (word, answers.count(word) / draws)
+
+
+# --- calibration ----------------------------------------------------------
+
+
+def check_no_difference(noise="normal", seeds=6, draws=600, **setting):
+    setting = dict(spread=5.0, arms=2) | setting
+    at_most(
+        drawn(noise, seeds, ahead=0, draws=draws, **setting), "needed", 0.05
+    )
+
+
+def check_found(noise="normal", spread=1.5, draws=200, **setting):
+    answers = drawn(noise, 20, spread, ahead=2, draws=draws, **setting)
+    at_least(answers, "needed", 0.8)
+
+
+def check_not_equivalent(noise="normal", seeds=20, draws=300, **setting):
+    setting = dict(spread=0.8, arms=2) | setting
+    answers = drawn(noise, seeds, ahead=1, draws=draws, **setting)
+    at_most(answers, "not needed", 0.05)
+
+
+def check_equal(noise="normal", draws=100, **setting):
+    answers = drawn(noise, 20, 0.4, ahead=0, draws=draws, **setting)
+    at_least(answers, "not needed", 0.9)
+
+
+def check_small_difference_does_not_matter():
+    answers = drawn("normal", 20, 0.2, ahead=0.5, draws=50, arms=2)
+    at_most(answers, "needed", 0.01)
+
+
+def check_few_seeds():
+    for seeds in range(1, 6):
+        answers = drawn("normal", seeds, 0.1, ahead=4, draws=20)
+        assert set(answers) == {"undecided"}, answers
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("seeds", [6, 50])
+def test_needed_is_rare_without_a_difference(noise, seeds):
+    check_no_difference(noise, seeds)
+    check_no_difference(noise, seeds, ratio=2.0)
+    check_no_difference(noise, seeds, draws=200, spread=1.0, arms=4)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_twice_the_margin_is_found(noise):
+    check_found(noise, arms=2)
+    check_found(noise, spread=1.0, arms=4)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_equivalence_is_rarely_wrong_and_found(noise):
+    check_not_equivalent(noise)
+    check_not_equivalent(noise, ratio=2.0)
+    check_equal(noise)
+
+
+def test_chance_alone_is_never_needed():
+    runs = {"lars": [0.5, 0.9] * 5, "sgd": [0.5, 0.9] * 4 + [0.5, 0.5]}
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.pairs[0].improvement > 0.5
+    runs["lars"] = [v + 2 * MARGIN for v in runs["lars"]]
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.pairs[0].difference > MARGIN
+    assert decided.answer == "undecided"
+
+
+def test_a_difference_within_the_margin_is_not_needed():
+    check_small_difference_does_not_matter()
+
+
+def test_few_seeds_are_undecided_and_say_how_many_are_lacking():
+    check_few_seeds()
+    runs = {"lars": [0.9, 0.901, 0.899], "nesterov": [0.9, 0.8995, 0.9005]}
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert str(decided) == "undecided (3 more seeds)"
+    assert "3 more seeds" in decided.sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arms", [2, 4])
+@pytest.mark.parametrize("noise", NOISE)
+def test_calibration_at_length(noise, arms):
+    common = dict(noise=noise, draws=2000, arms=arms)
+    for seeds, spread in itertools.product((6, 10, 20, 50), (1.0, 20.0)):
+        for ratio in (0.5, 1.0, 2.0):
+            check_no_difference(
+                seeds=seeds, spread=spread, ratio=ratio, **common
+            )
+    for spread in (0.5, 1.0, 1.5):
+        # Two modes three margins apart are the hardest: see `verdict`.
+        if (noise, spread, arms) != ("bimodal", 1.5, 4):
+            check_found(spread=spread, **common)
+    for seeds, spread in itertools.product((6, 20, 50), (0.3, 1.0)):
+        check_not_equivalent(seeds=seeds, spread=spread, **common)
+
+
+# What must not pass: each mutant, and a check that it fails.
+
+
+class Mirrored(difference.Shift):
+    def __init__(self, x, y, *args):
+        super().__init__(y, x, *args)
+
+
+class SixRuns(difference.Shift):
+    def __init__(self, x, y, *args):
+        super().__init__(x[:6], y[:6], *args)
+
+
+MUTANTS = {
+    "sign swapped": (check_found, [(decision, "Shift", Mirrored)]),
+    "number of runs ignored": (check_found, [(decision, "Shift", SixRuns)]),
+    "margin ignored": (
+        check_small_difference_does_not_matter,
+        [(decision, "default_margin", lambda *_: 1e-9)],
+    ),
+    "no small-n guard": (check_few_seeds, [(decision, "LEAST_SEEDS", 0)]),
+    "normal for Student, 20 % for 1 %": (
+        check_no_difference,
+        [
+            (difference, "t_quantile", lambda n, _: 0.84 + 0 * n),
+            (difference, "RANK_ERROR", 0.2),
+        ],
+    ),
+    "equivalence without a test": (
+        check_not_equivalent,
+        [(difference.Shift, "_ends", lambda self: (self._mean, self._mean))],
+    ),
+    "everything is undecided": (
+        check_equal,
+        [(difference.Shift, "_ends", lambda self: (-math.inf, math.inf))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_fails(name):
+    check, patches = MUTANTS[name]
+    check()
+    with contextlib.ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(mock.patch.object(*patch))
+        with pytest.raises(AssertionError):
+            check()
+
+
+# --- published numbers ----------------------------------------------------
+
+
+def table2_right():
+    rows = published.load("nado2021_table2_right")["rows"]
+    return {
+        row["optimizer"]: {
+            "validation": row["test_accuracy"],
+            "training": row["train_accuracy"],
+        }
+        for row in rows
+    }
+
+
+def test_table_2_is_equal_on_validation_and_better_on_training():
+    decided = verdict.from_summaries(table2_right(), ["LARS"], runs=50)
+    assert decided.answer == "not needed"
+    assert (
+        "equal on validation, Nesterov better on training: "
+        "regularization rather than optimization" in decided.sentence
+    )
+    assert any("no interval" in note for note in decided.notes)
+
+
+def test_table_2_in_fractions_says_the_same():
+    fractions = {
+        arm: {part: value / 100 for part, value in medians.items()}
+        for arm, medians in table2_right().items()
+    }
+    percent = verdict.from_summaries(table2_right(), ["LARS"], 50)
+    decided = verdict.from_summaries(fractions, ["LARS"], 50)
+    assert [p.relation for p in decided.pairs] == ["equal", "generic better"]
+    assert decided.sentence.split(". ")[1] == percent.sentence.split(". ")[1]
+
+
+def test_published_hit_rates_do_not_differ():
+    rows = published.load("nado2021_target_hits")["rows"]
+    hits = {row["configuration"]: row["hits"] for row in rows}
+    medians = {
+        row["configuration"]: {"validation": row["test_accuracy"]}
+        for row in rows
+    }
+    decided = verdict.from_summaries(medians, ["LARS"], 50, hits)
+    found = {pair.other_arm: pair.hits_p for pair in decided.pairs}
+    assert found["Nesterov A"] == pytest.approx(1.0)
+    assert found["Nesterov B"] == pytest.approx(0.2976, abs=5e-4)
+    assert decided.answer == "not needed"
+    rates = {arm.arm: (arm.hit_low, arm.hit_high) for arm in decided.arms}
+    exact = stats.binomtest(35, 50).proportion_ci(0.95, "exact")
+    assert rates["LARS"] == pytest.approx((exact.low, exact.high))
+
+
+def test_medians_alone_never_say_needed():
+    medians = {"LARS": {"validation": 0.8}, "SGD": {"validation": 0.7}}
+    decided = verdict.from_summaries(medians, ["LARS"], 50)
+    assert decided.answer == "undecided"
+    hits = {"LARS": 45, "SGD": 5}
+    decided = verdict.from_summaries(medians, ["LARS"], 50, hits)
+    assert decided.answer == "needed"
+
+
+# --- the pairs and the whole ----------------------------------------------
+
+# Seeds that are alike, so that every pair is decided.
+STEADY = np.linspace(-0.1, 0.1, 12) * MARGIN
+
+
+def steady(**ahead):
+    return {arm: 0.8 + STEADY + MARGIN * by for arm, by in ahead.items()}
+
+
+@pytest.mark.parametrize(
+    "ahead,answer",
+    [
+        (dict(lars=3, lamb=0, sgd=0, adamw=0), "needed"),
+        (dict(lars=3, lamb=0, sgd=3, adamw=0), "not needed"),
+        (dict(lars=3, lamb=0, sgd=0, adamw=3), "not needed"),
+        (dict(lars=-3, lamb=-3, sgd=0, adamw=-9), "not needed"),
+        (dict(lars=-3, lamb=3, sgd=0, adamw=0), "needed"),
+        # Each generic arm is beaten, but by another layer-wise arm.
+        (dict(lars=0, lamb=-9, sgd=-9, adamw=-9), "needed"),
+        (dict(lars=0.5, lamb=0, sgd=0, adamw=0), "not needed"),
+    ],
+)
+def test_all_pairs_make_one_answer(ahead, answer):
+    decided = verdict.compare_arms(steady(**ahead), ["lars", "lamb"])
+    assert decided.answer == answer
+    assert decided.more_seeds == 0
+    assert decided.sentence.lower().startswith(answer)
+
+
+def test_the_sentence_names_the_arm_that_does_best():
+    generic = steady(lars=0, sgd=0, adamw=3)
+    decided = verdict.compare_arms(generic, ["lars"])
+    assert "adamw" in decided.sentence and "sgd" not in decided.sentence
+    layer_wise = steady(lars=3, lamb=6, sgd=0)
+    decided = verdict.compare_arms(layer_wise, ["lars", "lamb"])
+    assert "lamb" in decided.sentence and "lars" not in decided.sentence
+
+
+@pytest.mark.parametrize(
+    "validation,training,label",
+    [
+        (3, 0, "regularization rather than optimization"),
+        (3, -3, "regularization rather than optimization"),
+        (0, -3, "regularization rather than optimization"),
+        (0, 3, "optimization rather than generalization"),
+        (3, 3, None),
+        (0, 0, None),
+        (-3, -3, None),
+    ],
+)
+def test_training_and_validation_disagree(validation, training, label):
+    decided = verdict.compare_arms(
+        steady(lars=validation, sgd=0),
+        ["lars"],
+        training=steady(lars=training, sgd=0),
+    )
+    assert (" rather than " in decided.sentence) == (label is not None)
+    assert label is None or label in decided.sentence
+    expected = "needed" if training > 0 else "not needed"
+    assert decided.training_answer == expected
+
+
+def runs_strategy():
+    values = st.integers(0, 2**10).map(lambda v: v / 2**11)
+    return st.lists(values, min_size=2, max_size=12)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(runs_strategy(), runs_strategy())
+def test_a_loss_is_judged_like_its_negative(lars, sgd):
+    gain = verdict.compare_arms(
+        {"lars": lars, "sgd": sgd}, ["lars"], margin=2**-6
+    )
+    loss = verdict.compare_arms(
+        {"lars": [-v for v in lars], "sgd": [-v for v in sgd]},
+        ["lars"],
+        mode="min",
+        margin=2**-6,
+    )
+    assert gain.pairs == loss.pairs
+    assert gain.sentence == loss.sentence
+    for a, b in zip(gain.arms, loss.arms):
+        assert a.median == -b.median
+        assert (a.low, a.high) == (b.high and -b.high, b.low and -b.low)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(runs_strategy(), runs_strategy())
+def test_what_the_pair_says_hangs_together(lars, sgd):
+    runs = {"lars": lars, "sgd": sgd}
+    (pair,) = verdict.compare_arms(runs, ["lars"], margin=2**-6).pairs
+    assert pair.low <= pair.difference <= pair.high
+    assert pair.improvement_low <= pair.improvement <= pair.improvement_high
+    assert (pair.p_superior <= 0.05) == (pair.low > 0)
+    assert (pair.p_not_needed <= 0.05) == (pair.high < pair.margin)
+    within = -pair.margin < pair.low and pair.high < pair.margin
+    assert (pair.p_equivalent <= 0.05) == within
+    (other,) = verdict.compare_arms(runs, ["sgd"], margin=2**-6).pairs
+    assert other.difference == pytest.approx(-pair.difference, abs=1e-15)
+    assert (other.low, other.high) == pytest.approx((-pair.high, -pair.low))
+
+
+def test_diverged_runs_rank_last_and_are_not_dropped():
+    runs = steady(lars=3, sgd=0)
+    lars = list(runs["lars"])
+    for bad in (None, math.nan, math.inf, -math.inf):
+        one = verdict.compare_arms(runs | {"lars": [bad, *lars[1:]]}, ["lars"])
+        assert one.arms[0].diverged == 1
+        assert one.pairs[0].runs == 12
+        assert one.pairs[0].improvement == pytest.approx(11 / 12)
+        assert any("1 of 12 seeds of lars" in note for note in one.notes)
+        assert one == verdict.compare_arms(
+            runs | {"lars": [None, *lars[1:]]}, ["lars"]
+        )
+    most = {"lars": [None] * 10 + lars[10:]}
+    decided = verdict.compare_arms(runs | most, ["lars"])
+    assert decided.answer == "not needed"
+    assert decided.arms[0].median == -math.inf
+    assert decided.to_dict()["arms"][0]["median"] is None
+    for mode in ("max", "min"):
+        every = verdict.compare_arms(
+            {"lars": [None] * 6, "sgd": [None] * 6}, ["lars"], mode=mode
+        )
+        assert str(every) == "undecided"
+
+
+def test_a_collapsed_run_leaves_the_others_their_say():
+    runs = steady(lars=0, sgd=0)
+    runs["sgd"][3] = 0.1
+    decided = verdict.compare_arms(runs, ["lars"])
+    assert decided.answer == "not needed"
+    # Also where the others tie, as accuracies of few examples do.
+    decided = verdict.compare_arms(
+        {"lars": [0.9] * 20, "sgd": [0.9] * 19 + [0.1]}, ["lars"]
+    )
+    assert decided.answer == "not needed"
+    runs = steady(lars=4, sgd=0)
+    runs["sgd"][3] = 0.1
+    assert verdict.compare_arms(runs, ["lars"]).answer == "needed"
+
+
+def test_margins_by_default():
+    def margin(values, mode):
+        runs = {"lars": values, "sgd": values}
+        return verdict.compare_arms(runs, ["lars"], mode=mode).pairs[0].margin
+
+    assert margin([0.7, 0.8, 0.9], "max") == 0.005
+    assert margin([70.0, 80.0, 90.0], "max") == pytest.approx(0.8)
+    assert margin([0.7, 0.8, 0.9], "min") == pytest.approx(0.008)
+    assert margin([-2.0, -2.0], "max") == pytest.approx(0.02)
+    decided = verdict.compare_arms(steady(lars=0, sgd=0), ["lars"])
+    assert any("0.005" in note and "margin" in note for note in decided.notes)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan, math.inf])
+def test_refuses_a_margin_that_is_none(margin):
+    with pytest.raises(ValueError, match="margin is"):
+        verdict.compare_arms(steady(lars=0, sgd=0), ["lars"], margin=margin)
+
+
+def test_refuses_unknown_arms_and_modes():
+    with pytest.raises(ValueError, match="lamb"):
+        verdict.compare_arms(steady(lars=0, sgd=0), ["lamb"])
+    with pytest.raises(ValueError, match="upward"):
+        verdict.compare_arms(steady(lars=0, sgd=0), ["lars"], mode="upward")
+
+
+def test_many_arms_widen_the_intervals():
+    few = verdict.compare_arms(
+        steady(sgd=0, **{f"l{i}": 0 for i in range(5)}),
+        [f"l{i}" for i in range(5)],
+    )
+    many = verdict.compare_arms(
+        steady(sgd=0, **{f"l{i}": 0 for i in range(10)}),
+        [f"l{i}" for i in range(10)],
+    )
+    one = verdict.compare_arms(steady(sgd=0, l0=0), ["l0"])
+    assert few.pairs[0].high == one.pairs[0].high
+    # Half the error: Student's quantiles at 1 % and 0.5 %.
+    ratio = stats.t.ppf(0.995, 11) / stats.t.ppf(0.99, 11)
+    assert many.pairs[0].high == pytest.approx(ratio * one.pairs[0].high)
+
+
+# --- planning -------------------------------------------------------------
+
+
+def test_the_detectable_difference_is_found_as_often_as_said():
+    random = np.random.default_rng(7)
+    draws, said, found = 300, [], 0
+    for _ in range(draws):
+        runs = {a: 0.5 + MARGIN * random.normal(size=12) for a in ("l", "g")}
+        said.append(verdict.compare_arms(runs, ["l"]).pairs[0].detectable)
+    ahead = float(np.median(said))
+    for _ in range(draws):
+        runs = {a: 0.5 + MARGIN * random.normal(size=12) for a in ("l", "g")}
+        runs["l"] += ahead
+        found += verdict.compare_arms(runs, ["l"]).answer == "needed"
+    # Conservative: 80 % is promised.
+    assert 0.78 < found / draws < 0.95
+
+
+def test_the_seeds_that_are_lacking_are_enough():
+    random = np.random.default_rng(3)
+    quantiles = (np.arange(8) + 0.5) / 8
+    noise = 1.5 * stats.norm.ppf(quantiles)
+    runs = {"l": 0.5 + MARGIN * noise, "g": 0.5 + MARGIN * noise[::-1]}
+    decided = verdict.compare_arms(runs, ["l"])
+    assert decided.answer == "undecided"
+    seeds = 8 + decided.more_seeds
+    spread = noise.std(ddof=1) * MARGIN
+    answers = []
+    for _ in range(200):
+        runs = {a: 0.5 + spread * random.normal(size=seeds) for a in ("l", "g")}
+        answers.append(verdict.compare_arms(runs, ["l"]).answer)
+    assert 0.75 < answers.count("not needed") / 200 < 0.95
+
+
+def test_a_difference_of_the_margin_is_not_planned_for():
+    runs = steady(l=1, g=0)
+    runs["l"] = runs["l"] - (np.median(runs["l"]) - 0.8 - 0.99999 * MARGIN)
+    runs["l"] += np.linspace(-3, 3, 12) * MARGIN
+    decided = verdict.compare_arms(runs, ["l"])
+    assert str(decided) == "undecided (more than 1,000 more seeds)"
+
+
+# --- statistics -----------------------------------------------------------
+
+
+def test_median_interval_has_the_coverage_it_claims():
+    assert statistics.median_interval(range(5)) is None
+    assert statistics.median_interval(range(6)) == (0, 5)
+    assert statistics.median_interval(range(1, 51)) == (18, 33)
+    for n in range(6, 80):
+        low, high = statistics.median_interval(range(n))
+        assert low + high == n - 1
+
+        def coverage(rank, n=n):
+            outside = sum(math.comb(n, k) for k in range(int(rank) + 1))
+            return 1 - 2 * outside / 2**n
+
+        assert coverage(low) >= 0.95 > coverage(low + 1)
+
+
+@pytest.mark.parametrize("n,m", [(6, 6), (9, 14), (20, 20)])
+def test_shift_is_made_of_its_two_tests(n, m):
+    random = np.random.default_rng([n, m])
+    x, y = random.normal(size=n) + 0.7, 2 * random.normal(size=m)
+    made = difference.Shift(x, y)
+    differences = np.subtract.outer(x, y).ravel()
+    assert made.estimate == pytest.approx(np.median(differences))
+    # Brunner and Munzel by ranks, as in their paper, of the aligned runs.
+    z = x - made.estimate
+    ranks = stats.rankdata(np.concatenate([z, y]))
+    a = (ranks[:n] - stats.rankdata(z)).var(ddof=1) / (m * m * n)
+    b = (ranks[n:] - stats.rankdata(y)).var(ddof=1) / (n * n * m)
+    freedom = (a + b) ** 2 / (a * a / (n - 1) + b * b / (m - 1))
+    error = np.sqrt(x.var(ddof=1) / n + y.var(ddof=1) / m)
+    for d in (-0.5, 0.0, 0.4):
+        t = (np.mean(differences > d) - 0.5) / math.sqrt(a + b)
+        by_ranks = stats.t.sf(t, freedom)
+        t = (x.mean() - y.mean() - d) / error
+        by_means = stats.t.sf(t, min(n, m) - 1)
+        expected = min(max(by_ranks, 5 * by_means), 1.0)
+        assert made.p_above(d) == pytest.approx(expected, rel=1e-9)
+    for end, inside in zip(made.interval, (1e-9, -1e-9)):
+        p = [made.p_above, made.p_below][inside < 0]
+        assert p(end - inside) <= 0.05 < p(end + inside)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_interval_ends_where_the_tests_do(scale):
+    random = np.random.default_rng(2)
+    by_ranks = 0
+    for _ in range(40):
+        # Two modes and ties: here ranks say less than means.
+        x, y = (np.round(4 * bimodal(random, 10)) / 4 for _ in "xy")
+        made = difference.Shift(x, y, scale=scale)
+        differences = np.unique(np.subtract.outer(x, y))
+        for test, end, sign in zip(
+            (made.p_above, made.p_below), made.interval, (1, -1)
+        ):
+            assert test(end - sign * 1e-9) <= 0.05 < test(end + sign * 1e-9)
+            if end in differences:
+                by_ranks += 1
+                assert test(end) > 0.05
+    assert by_ranks > 10
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_interval_covers_a_shift(noise):
+    random = np.random.default_rng(5)
+    inside = 0
+    for _ in range(400):
+        x, y = (NOISE[noise](random, 12) for _ in "xy")
+        low, high = difference.Shift(x + 3, y).interval
+        inside += low <= 3 <= high
+    assert 0.96 < inside / 400 < 1.0
+
+
+def test_runs_that_are_less_than_the_margin_off_have_not_collapsed():
+    x, y = [0.9] * 10 + [0.904] * 2, [0.9] * 12
+    made = difference.Shift(x, y, least=0.005)
+    error = np.std(x, ddof=1) / 12**0.5
+    high = np.mean(x) - 0.9 + stats.t.ppf(0.99, 11) * error
+    assert made.interval.high == pytest.approx(high)
+
+
+def test_shift_of_runs_that_are_all_alike():
+    made = difference.Shift([0.9] * 6, [0.8] * 7)
+    assert made.interval == pytest.approx((0.1, 0.1))
+    assert made.p_above(0.0) < 1e-9 and made.p_below(0.0) == 1
+    same = difference.Shift([0.9] * 6, [0.9] * 6)
+    assert same.interval == (0, 0)
+    assert same.p_above(0.0) == same.p_below(0.0) == 1
+
+
+@pytest.mark.parametrize("n,m,ahead", [(6, 6, 0), (10, 25, 1), (20, 20, 9)])
+def test_improvement_is_mann_whitney_with_an_interval(n, m, ahead):
+    random = np.random.default_rng([n, m])
+    x, y = np.round(random.normal(size=n) + ahead, 1), random.normal(size=m)
+    y[:2] = x[:2]
+    p, (low, high) = statistics.improvement(x, y)
+    assert p == pytest.approx(stats.mannwhitneyu(x, y).statistic / (n * m))
+    assert low < p < high or (p == high == 1 and 0 < low < 1)
+    flipped, ends = statistics.improvement(y, x)
+    assert flipped == pytest.approx(1 - p)
+    assert ends == pytest.approx((1 - high, 1 - low))
+
+
+def test_improvement_interval_covers():
+    random = np.random.default_rng(11)
+    for ahead in (0.0, 1.0, 2.0):
+        truth = stats.norm.cdf(ahead / 2**0.5)
+        inside = 0
+        for _ in range(400):
+            x, y = random.normal(size=10) + ahead, random.normal(size=10)
+            low, high = statistics.improvement(x, y)[1]
+            inside += low <= truth <= high
+        assert 0.92 < inside / 400 <= 1.0
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2],
+        [0.3, None, 0.4, math.nan, 0.5, math.inf],
+        [1.0],
+        [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        [0.1] * 9,
+    ],
+)
+def test_expected_best_is_that_of_all_subsets(values, mode):
+    curve = statistics.expected_best(values, mode)
+    sign = 1 if mode == "max" else -1
+    numbers = statistics.finite(values)
+    worst = numbers.min() if mode == "max" else numbers.max()
+    filled = [worst if v is None or not math.isfinite(v) else v for v in values]
+    for k in range(1, len(values) + 1):
+        best = sorted(
+            sign * max(sign * v for v in subset)
+            for subset in itertools.combinations(filled, k)
+        )
+        assert curve.trials[k - 1] == k
+        assert curve.expected[k - 1] == pytest.approx(np.mean(best), rel=1e-9)
+        cumulative = np.arange(1, len(best) + 1) / len(best) + 1e-9
+        if mode == "min":
+            best = best[::-1]
+        ends = [best[np.argmax(cumulative >= q)] for q in (0.05, 0.95)]
+        low, high = sorted(ends)
+        assert (curve.low[k - 1], curve.high[k - 1]) == (low, high)
+    assert curve.expected[-1] == sign * max(sign * v for v in filled)
+    assert np.all(np.diff(sign * curve.expected) >= 0)
+
+
+def test_expected_best_of_many_trials_and_of_none():
+    values = np.random.default_rng(0).normal(size=500)
+    curve = statistics.expected_best(values, "min")
+    assert curve.expected[-1] == values.min() == curve.low[-1]
+    assert curve.expected[0] == pytest.approx(values.mean())
+    assert np.all(np.diff(curve.expected) <= 0)
+    assert statistics.expected_best([None, None], "max") is None
+    floor = statistics.expected_best([None, 0.5], "max", worst=0.1)
+    assert list(floor.expected) == pytest.approx([0.3, 0.5])
+
+
+def test_fraction_reaching_counts_what_diverged():
+    values = [0.5, None, 0.7, 0.9]
+    found = statistics.fraction_reaching(values, [0.6, 0.7, 0.95], "max")
+    assert [fraction for fraction, _ in found] == [0.5, 0.5, 0.0]
+    exact = stats.binomtest(2, 4).proportion_ci(0.95, "exact")
+    assert found[0][1] == pytest.approx((exact.low, exact.high))
+    found = statistics.fraction_reaching(values, [0.6, 0.9], "min")
+    assert [fraction for fraction, _ in found] == [0.25, 0.75]
+
+
+# --- studies --------------------------------------------------------------
+
+
+def confirmed(study, runs, training=None):
+    """Records of confirming runs with these values, None diverged."""
+    records = []
+    for arm, values in runs.items():
+        for index, value in enumerate(values):
+            metrics = {
+                "validation": {"accuracy": value},
+                "training": {"accuracy": (training or runs)[arm][index]},
+            }
+            curve = [
+                {"step": step, "validation": {"accuracy": value * part}}
+                for step, part in ((40, 0.5), (80, 0.99), (100, 1.0))
+                if value is not None
+            ]
+            records.append(
+                {
+                    "arm": arm,
+                    "stage": "confirm",
+                    "index": index,
+                    "seed": index + 1,
+                    "hyperparameters": {},
+                    "status": "diverged" if value is None else "finished",
+                    "metrics": None if value is None else metrics,
+                    "curve": curve,
+                }
+            )
+    return records
+
+
+def study_of(**changes):
+    return synthetic_study.make_study(arms=("nesterov", "lars"), **changes)
+
+
+def test_a_study_is_judged_like_its_numbers():
+    runs = {arm: list(v) for arm, v in steady(nesterov=0, lars=3).items()}
+    training = {a: list(v) for a, v in steady(nesterov=3, lars=0).items()}
+    runs["nesterov"][2] = training["nesterov"][2] = None
+    study = study_of(target=None)
+    del study["facts"]["num_validation"]  # plain numbers do not have one
+    decided = verdict.decide(study, confirmed(study, runs, training))
+    expected = verdict.compare_arms(
+        runs, ["lars"], training, margin=study["margin"]
+    )
+    assert decided == expected
+    assert decided.answer == "needed"
+    assert "regularization rather than optimization" in decided.sentence
+
+
+def test_what_seeds_do_not_vary_is_said():
+    runs = {"nesterov": [0.98] * 6, "lars": [0.98] * 6}
+    study = study_of(target=None)
+    study["facts"]["num_validation"] = 400  # sqrt(0.98 * 0.02 / 400) = 0.007
+    study["selection"] = "validation"
+    [said] = [
+        note
+        for note in verdict.decide(study, confirmed(study, runs)).notes
+        if "400 validation examples" in note
+    ]
+    assert "0.98 over that many examples is 0.007." in said
+    assert "selected" in said
+    study["selection"] = "training"
+    study["metric"]["name"] = "score"
+    for record in (records := confirmed(study, runs)):
+        for part in record["metrics"].values():
+            part["score"] = part.pop("accuracy")
+        for point in record["curve"]:
+            point["validation"]["score"] = point["validation"].pop("accuracy")
+    notes = verdict.decide(study, records).notes
+    assert any(
+        note.endswith("not the 400 validation examples.") for note in notes
+    )
+
+
+def test_target_hits_and_steps():
+    runs = {"nesterov": [0.99] * 6, "lars": [0.97] * 4 + [0.9, None]}
+    study = study_of(target=0.965)
+    decided = verdict.decide(study, confirmed(study, runs))
+    nesterov, lars = decided.arms[:2]
+    assert (nesterov.hits, lars.hits) == (6, 4)
+    assert (nesterov.steps_to_target, nesterov.steps_high) == (80, 80)
+    assert (lars.steps_to_target, lars.steps_low) == (100, 100)
+    assert decided.to_dict()["arms"][1]["steps_high"] is None
+    table = [[4, 2], [6, 0]]
+    expected = stats.fisher_exact(table).pvalue
+    assert decided.pairs[0].hits_p == pytest.approx(expected)
+    assert decided.arms[2].hits is None
+    study["metric"]["mode"] = "min"
+    lars = verdict.decide(study, confirmed(study, runs)).arms[1]
+    assert (lars.hits, lars.steps_to_target) == (1, 40)
+
+
+def test_unequal_budgets_are_cut_and_said():
+    study = synthetic_study.make_study(target=None)
+    records = synthetic_study.make_records(study)
+    equal = verdict.decide(study, records)
+    assert not any("Unequal" in note for note in equal.notes)
+    dropped = [
+        r
+        for r in records
+        if not (
+            r["arm"] == "lars" and r["stage"] == "broad" and r["index"] > 12
+        )
+    ]
+    cut = verdict.decide(study, dropped)
+    assert "Unequal numbers" in cut.notes[0]
+    before, after = (
+        {a.arm: a.runs for a in v.arms if a.part == "validation"}
+        for v in (equal, cut)
+    )
+    assert set(before.values()) == {20}
+    assert 0 in after.values() and cut.answer == "undecided"
+
+
+def test_an_arm_that_never_trained_is_left_out():
+    study = synthetic_study.make_study(target=None)
+    records = synthetic_study.make_records(study)
+    records = [
+        r | {"status": "diverged", "metrics": None} if r["arm"] == "lamb" else r
+        for r in records
+        if r["arm"] != "lamb" or r["stage"] == "broad"
+    ]
+    decided = verdict.decide(study, records)
+    assert {p.arm for p in decided.pairs} == {"lars"}
+    assert any("lamb is left out" in note for note in decided.notes)
+
+
+def test_an_arm_without_runs_is_waited_for():
+    study = study_of(target=0.9)
+    runs = {"nesterov": [0.9] * 10, "lars": []}
+    decided = verdict.decide(study, confirmed(study, runs))
+    assert str(decided) == "undecided (6 more seeds)"
+    decided = verdict.decide(study, [])
+    assert str(decided) == "undecided (6 more seeds)"
+    json.dumps(decided.to_dict(), allow_nan=False)
+
+
+def test_no_layer_wise_arm_no_verdict():
+    decided = verdict.compare_arms(steady(sgd=0, adamw=1), [])
+    assert str(decided) == "undecided"
+    assert "no layer-wise arm" in decided.sentence
+
+
+def test_a_record_without_the_metric_is_named():
+    study = study_of(target=None)
+    records = confirmed(study, {"lars": [0.9], "nesterov": [0.9]})
+    study["metric"]["name"] = "auc"
+    with pytest.raises(ValueError, match="nesterov, confirm trial 0.*'auc'"):
+        verdict.decide(study, records)
+
+
+def test_the_verdict_is_json_and_always_the_same():
+    study = synthetic_study.make_study()
+    records = synthetic_study.make_records(study)
+    once, twice = (
+        json.dumps(verdict.decide(study, records).to_dict(), allow_nan=False)
+        for _ in range(2)
+    )
+    assert once == twice
+    loaded = json.loads(once)
+    fields = {f.name for f in dataclasses.fields(verdict.PairVerdict)}
+    assert set(loaded["pairs"][0]) == fields
+    assert len(loaded["pairs"]) == 8 and len(loaded["arms"]) == 8
+
+
+_SIX = [0.9, 0.91, 0.92, 0.93, 0.9, 0.91]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"validation": [_SIX, _SIX]}, "validation must be {arm: one number"),
+        ({"validation": {"a": 0.9}}, "validation: a: must be a list"),
+        ({"validation": {"a": "0.9"}}, "validation: a: must be a list"),
+        ({"validation": {"a": set(_SIX)}}, "validation: a: must be a list"),
+        ({"validation": {"a": ["x"]}}, "a: run 0 must be a number.*'x'"),
+        ({"validation": {"a": [0.9, True]}}, "a: run 1 must be a number.*True"),
+        ({"validation": {"a": np.ones((6, 2))}}, "a: run 0 must be a number"),
+        ({"training": {"a": ["x"]}}, "training: a: run 0 must be a number"),
+        ({"layer_wise": "a"}, "layer_wise must be a list of arms.*'a'"),
+        ({"layer_wise": ["c"]}, r"layer_wise has \['c'\]"),
+        ({"margin": "1"}, "margin must be a number or None.*'1'"),
+        ({"margin": 0}, "margin is 0; expected a positive"),
+        ({"target": "1"}, "target must be a number or None.*'1'"),
+        ({"mode": "up"}, "mode is 'up'"),
+    ],
+)
+def test_runs_that_cannot_be_judged(given, message):
+    usual = {"validation": {"a": _SIX, "b": _SIX}, "layer_wise": ["a"]}
+    verdict.compare_arms(**usual)
+    with pytest.raises((TypeError, ValueError), match=message):
+        verdict.compare_arms(**usual | given)
+
+
+def test_runs_may_be_what_holds_numbers():
+    expected = verdict.compare_arms({"a": _SIX, "b": _SIX[::-1]}, ["a"])
+    for kind in (tuple, np.array, collections.deque):
+        runs = {"a": kind(_SIX), "b": kind(_SIX[::-1])}
+        assert verdict.compare_arms(runs, ["a"]) == expected
+
+
+def test_the_example_of_the_manual(capsys):
+    manual = pathlib.Path(__file__).parents[2] / "docs/report.md"
+    (code,) = re.findall(r"```python\n(.*?)```", manual.read_text(), re.DOTALL)
+    exec(code, {})
+    (expected,) = re.findall(r"# (.*)", code)
+    assert capsys.readouterr().out.splitlines()[0] == expected
+
+
+def test_needs_no_framework():
+    code = (
+        "import sys; from lbcheck import verdict; "
+        "print({'tensorflow', 'keras', 'tf_keras'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == "set()"
