@@ -132,11 +132,11 @@ class AdamW(base.Optimizer):
 
     rule_class = AdamWRule
     example = {
-        "learning_rate": 0.1,
         "beta_1": 0.9,
         "beta_2": 0.999,
         "epsilon": 1e-6,
         "weight_decay": 0.1,
+        "learning_rate": 0.1,
     }
 
     def __init__(

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
+from typing import Literal
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from lbcheck.support import kerases
 Rate = float | Callable[..., float]
 """A number, a schedule, or a callable without arguments."""
 Patterns = Sequence[str]
+PatternsOrSame = Patterns | Literal["same"] | None
 
 SAME = "same"
 

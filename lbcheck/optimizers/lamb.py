@@ -198,8 +198,8 @@ class LAMB(base.Optimizer):
         learning_rate: Step size per update: a number of at least 0, a
             schedule of lbcheck or Keras, or a callable without
             arguments. Defaults to 0.001.
-        beta_1: Decay of the first moment, in [0, 1). Defaults to 0.9.
-        beta_2: Decay of the second moment, in [0, 1). Defaults to 0.999.
+        beta_1: Decay of the first moment m, in [0, 1). Defaults to 0.9.
+        beta_2: Decay of the second moment v, in [0, 1). Defaults to 0.999.
         epsilon: Added to the denominator, at least 0. Defaults to 1e-6.
         weight_decay: Coefficient of weight decay, at least 0. Inside the
             ratio. Defaults to 0.01.
@@ -232,7 +232,6 @@ class LAMB(base.Optimizer):
     """
 
     rule_class = LAMBRule
-    fallback_note = "LAMB itself with the ratio 1."
     example = {
         "learning_rate": 0.1,
         "beta_1": 0.9,
@@ -240,6 +239,7 @@ class LAMB(base.Optimizer):
         "epsilon": 1e-6,
         "weight_decay": 0.1,
     }
+    fallback_note = "LAMB itself with the ratio 1."
 
     def __init__(
         self,
@@ -253,9 +253,7 @@ class LAMB(base.Optimizer):
         norm: Literal["l2", "l1", "linf"] | None = None,
         phi_bounds: tuple[float, float] | None = None,
         exclude_from_weight_decay: base.Patterns = BIAS_AND_NORM,
-        exclude_from_layer_adaptation: base.Patterns
-        | Literal["same"]
-        | None = None,
+        exclude_from_layer_adaptation: base.PatternsOrSame = None,
         fallback: base.Optimizer | None = None,
         dialect: str = rule.DEFAULT,
         zero_norm: Literal["one", "flax"] | None = None,

@@ -89,12 +89,12 @@ class LARSRule(rule.Rule):
         momentum = given.get("normalize") == "momentum"
         return ("denominator",) if momentum else ()
 
-    def heavy_ball(self):
-        return MomentumRule(momentum=self.momentum)
-
     @property
     def slots(self):
         return (rule.Slot("momentum"),)
+
+    def heavy_ball(self):
+        return MomentumRule(momentum=self.momentum)
 
     @property
     def rate_inside(self):
@@ -161,6 +161,8 @@ class LARS(base.Optimizer):
             1e-7 of mlperf, which takes no 0, and 0 of the others.
         nesterov: Whether to take the Nesterov step. None: False.
     {shared}
+        rate_in_buffer: Whether the rate multiplies s or the step. None: the
+            dialect's, True of the paper.
         denominator: "sum" as above, or "joint":
             ||g + weight_decay * w|| + epsilon. None: the dialect's, "sum" of
             the paper.
@@ -168,8 +170,6 @@ class LARS(base.Optimizer):
             step as Algorithm 1 of You et al. 2019 (with
             `trust_coefficient=1` and `rate_in_buffer=False`). None: the
             dialect's, "gradient" of the paper.
-        rate_in_buffer: Whether the rate multiplies s or the step. None: the
-            dialect's, True of the paper.
 
     Example:
 
@@ -207,14 +207,12 @@ class LARS(base.Optimizer):
         epsilon: float | None = None,
         nesterov: bool | None = None,
         exclude_from_weight_decay: base.Patterns = BIAS_AND_NORM,
-        exclude_from_layer_adaptation: base.Patterns
-        | Literal["same"]
-        | None = None,
+        exclude_from_layer_adaptation: base.PatternsOrSame = None,
         fallback: base.Optimizer | None = None,
         dialect: str = rule.DEFAULT,
+        rate_in_buffer: bool | None = None,
         denominator: Literal["sum", "joint"] | None = None,
         normalize: Literal["gradient", "momentum"] | None = None,
-        rate_in_buffer: bool | None = None,
         diagnostics_every: int = 0,
         name: str | None = None,
         **kwargs,
