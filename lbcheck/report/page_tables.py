@@ -122,9 +122,10 @@ def pairs(results) -> Table:
         "Layer-wise against generic",
         f"How much better the layer-wise arm's {study['metric']['name']} is: "
         "the median of all differences between seeds, with its interval. "
-        "Three one-sided p-values: better than 0, better by less than the "
-        "margin, equivalent within the margin. Last, the probability that a "
-        "seed of the layer-wise arm beats one of the generic arm.",
+        "Three one-sided p-values: better than 0 and than the margin, better "
+        "by less than the margin, equivalent within the margin. Last, the "
+        "probability that a seed of the layer-wise arm beats one of the "
+        "generic arm.",
         [
             "pair",
             "on",
@@ -132,7 +133,7 @@ def pairs(results) -> Table:
             "relation",
             "better by",
             "margin",
-            "p better",
+            "p needed",
             "p not needed",
             "p equal",
             "improvement",
@@ -141,11 +142,11 @@ def pairs(results) -> Table:
             [
                 f"{row['arm']} – {row['other_arm']}",
                 row["part"],
-                row["answer"],
+                row["answer"] + _doubt(row),
                 row["relation"],
                 _difference(row),
                 number(row["margin"], 2),
-                number(row["p_superior"], 2),
+                number(row["p_needed"], 2),
                 number(row["p_not_needed"], 2),
                 number(row["p_equivalent"], 2),
                 _probability(row),
@@ -153,6 +154,17 @@ def pairs(results) -> Table:
             for row in results["tables"]["pairs"]
         ],
     )
+
+
+def _doubt(row):
+    """What forbids an answer that the difference would give."""
+    if row["doubt"] == "failures":
+        return (
+            f" ({row['arm']} failed in {row['failures']} of {row['runs']} "
+            f"seeds, {row['other_arm']} in {row['other_failures']} of "
+            f"{row['other_runs']})"
+        )
+    return " (ceiling)" if row["doubt"] == "ceiling" else ""
 
 
 def _difference(row):

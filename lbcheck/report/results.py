@@ -110,11 +110,11 @@ def summary(results: dict[str, Any], report_path) -> dict[str, Any]:
     """
     from lbcheck.report import page
 
-    verdict = results["verdict"] or {"answer": None, "more_seeds": None}
+    keys = ("answer", "doubt", "more_seeds", "search_share")
+    verdict = results["verdict"] or dict.fromkeys(keys)
     return {
         "finished": results["finished"],
-        "answer": verdict["answer"],
-        "more_seeds": verdict["more_seeds"],
+        **{key: verdict[key] for key in keys},
         "sentence": page.sentence(results),
         "arms": results["tables"]["arms"],
         "best_points": results["tables"]["best_points"],

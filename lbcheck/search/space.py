@@ -222,10 +222,14 @@ class Space:
                 f"asked for, but the grid only has {self.size}."
             )
         names = sorted(self.searched)
-        rows = self._unit_points(names, seed, start, count).tolist()
+        rows = self.unit_points(seed, start, count).tolist()
         return [self._point(dict(zip(names, row)), steps) for row in rows]
 
-    def _unit_points(self, names, seed, start, count):
+    def unit_points(self, seed: int, start: int, count: int) -> np.ndarray:
+        """The same points in the unit cube, before their ranges: an array
+        of shape (count, searched), its columns in the order of their names.
+        """
+        names = sorted(self.searched)
         generator = np.random.default_rng([seed])
         if not names or not count:
             return np.zeros((count, len(names)))

@@ -3,6 +3,7 @@
 judge       the verdict on a study, on runs from anywhere, on published medians
 decision    how it follows from runs: pairs of arms first, then all pairs
 difference  by how much one arm is ahead of another, and what more seeds show
+search_luck how an answer depends on which hyperparameters were tried
 statistics  medians, intervals and tests of few, noisy runs
 results     what a verdict consists of
 sentences   a verdict in words

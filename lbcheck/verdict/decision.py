@@ -3,12 +3,16 @@
 import dataclasses
 import itertools
 import math
+import re
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from lbcheck.verdict import difference
+from lbcheck.verdict import search_luck
 from lbcheck.verdict import sentences
 from lbcheck.verdict import statistics
 from lbcheck.verdict.difference import Plan
@@ -22,6 +26,11 @@ ARMS_A_SIDE = 5
 ACCURACY_MARGIN = 0.005
 RELATIVE_MARGIN = 0.01
 HITS_ERROR = 0.05
+MOST_FAILURES = 0.1
+"""An arm that may fail in so many more runs than another is not as good."""
+_TIE = 1e-6
+"""Part of a margin below which a difference is rounding, as of float32."""
+_RATE = re.compile("acc|auc|f1|precision|recall|exact_match|iou", re.IGNORECASE)
 
 Runs = Mapping[str, Sequence[float | None]]
 
@@ -35,8 +44,13 @@ def judge(
     target: float | None = None,
     steps: Runs | None = None,
     notes: Sequence[str] = (),
+    searched: Runs | None = None,
 ) -> Verdict:
-    """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`."""
+    """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
+
+    `searched` are the metrics of each arm's search trials, for the share of
+    sub-searches that agree.
+    """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
     if margin is not None and not 0 < margin < math.inf:
@@ -47,6 +61,7 @@ def judge(
         for side in (True, False)
     ]
     scale = min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
+    top = ceiling(values.values(), metric, mode)
     arms, pairs, plans = [], [], {}
     for part, arm_values in values.items():
         ranked = {a: _ranked(v, sign) for a, v in arm_values.items()}
@@ -66,11 +81,12 @@ def judge(
                 continue
             x, y = ranked[arm], ranked[other]
             least = default_margin(
-                margin, sign * known, sign * _middle(y), mode
+                margin, sign * known, sign * _middle(y), mode, top
             )
             pair = PairVerdict(arm, other, part, len(x), len(y), least)
             if len(known) and len(x) and len(y):
                 pair, plan = _compare(pair, x, y, known.min(), scale)
+                pair = _doubted(pair, top, statistics.median(y))
                 if part == "validation":
                     plans[arm, other] = plan
             if hits and len(x) and len(y):
@@ -80,7 +96,8 @@ def judge(
                 pair = dataclasses.replace(pair, hits_p=p)
             pairs.append(pair)
     more_seeds = _more_seeds(sides, pairs, plans)
-    return conclude(pairs, arms, metric, notes, more_seeds)
+    share = _share(sides, searched, pairs, sign) if searched else None
+    return conclude(pairs, arms, metric, notes, more_seeds, share)
 
 
 def conclude(
@@ -89,22 +106,49 @@ def conclude(
     metric: str,
     notes: Sequence[str],
     more_seeds: int | None,
+    share: float | None = None,
 ) -> Verdict:
-    """The verdict of all pairs; `more_seeds` counts if it is undecided."""
+    """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
     answer, deciding = overall([p for p in pairs if p.part == "validation"])
     training = [p for p in pairs if p.part == "training"]
-    more_seeds = more_seeds if answer == "undecided" else 0
+    doubt = _doubt(answer, pairs, share)
+    if doubt:
+        answer = "undecided"
+    more_seeds = more_seeds if doubt == "seeds" else 0
     return Verdict(
         answer=answer,
+        doubt=doubt,
         more_seeds=more_seeds,
         sentence=sentences.sentence(
-            answer, more_seeds, deciding, pairs, arms, metric
+            answer, doubt, more_seeds, share, deciding, pairs, arms, metric
         ),
+        search_share=share,
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
         arms=tuple(arms),
-        notes=(*notes, *sentences.notes(pairs, arms, metric, LEAST_SEEDS)),
+        notes=(
+            *notes,
+            *([] if share is None else [sentences.luck(share)]),
+            *sentences.notes(pairs, arms, metric, LEAST_SEEDS),
+        ),
     )
+
+
+def _doubt(answer, pairs, share):
+    """What an answer lacks, None where it is given."""
+    if answer != "undecided":
+        unsure = share is not None and not search_luck.is_sure(answer, share)
+        return "search" if unsure else None
+    validation = [p for p in pairs if p.part == "validation"]
+    for doubt in ("ceiling", "failures"):
+        certain = [
+            dataclasses.replace(p, answer=_answer(p)) if p.doubt == doubt else p
+            for p in validation
+        ]
+        if overall(certain)[0] != "undecided":
+            return doubt
+    found = {p.doubt for p in validation} - {None}
+    return found.pop() if len(found) == 1 else "seeds"
 
 
 def overall(
@@ -140,20 +184,35 @@ def _lead(pair):
     return pair.difference
 
 
+def ceiling(parts: Iterable[Runs], metric: str, mode: str) -> float | None:
+    """What no run can exceed: 1 of fractions, 100 of per cent, else None.
+
+    Fractions are values between 0 and 1; per cent are values up to 100 of a
+    metric that its name says to be a rate, such as an accuracy.
+    """
+    values = statistics.finite(
+        [v for runs in parts for a in runs.values() for v in a]
+    )
+    if mode != "max" or not len(values) or values.min() < 0:
+        return None
+    if values.max() <= 1:
+        return 1.0
+    return 100.0 if values.max() <= 100 and _RATE.search(metric) else None
+
+
 def default_margin(
     margin: float | None,
     values: Sequence[float],
     generic_median: float,
     mode: str,
+    top: float | None,
 ) -> float:
     """The margin given, else one that suits the metric's values."""
     if margin is not None:
         return margin
     values = np.asarray(values, float)
-    if not len(values):
-        return ACCURACY_MARGIN
-    if mode == "max" and np.all((values >= 0) & (values <= 1)):
-        return ACCURACY_MARGIN
+    if top is not None or not len(values):
+        return ACCURACY_MARGIN * (top or 1.0)
     if not math.isfinite(generic_median) or generic_median == 0:
         generic_median = np.abs(values).max()
     return RELATIVE_MARGIN * abs(float(generic_median)) or ACCURACY_MARGIN
@@ -213,6 +272,7 @@ def _compare(pair, x, y, worst, scale):
     """The pair with its numbers, and what more seeds would show."""
     margin = pair.margin
     median_difference = statistics.median(x) - statistics.median(y)
+    failures, other_failures = _failures(x, y, margin)
     # A run that diverged is worse than every run, by what matters at least.
     x, y = (np.where(np.isinf(v), worst - margin, v) for v in (x, y))
     shift = Shift(x, y, margin, scale)
@@ -220,32 +280,97 @@ def _compare(pair, x, y, worst, scale):
     chance, (chance_low, chance_high) = statistics.improvement(x, y)
     runs = min(len(x), len(y))
     plan = Plan(shift, runs, margin, scale) if runs > 1 else None
-    answer = "undecided"
-    if runs >= LEAST_SEEDS:
-        if low > 0 and shift.estimate >= margin:
-            answer = "needed"
-        elif high < margin:
-            answer = "not needed"
-    more = 0 if answer != "undecided" else LEAST_SEEDS - runs
-    if answer == "undecided" and plan:
-        more = _first(plan.runs, plan.needed | plan.not_needed, runs)
-    return dataclasses.replace(
+    pair = dataclasses.replace(
         pair,
-        answer=answer,
         relation=_relation(low, high, shift.estimate, margin, runs),
         median_difference=median_difference,
         difference=shift.estimate,
         low=low,
         high=high,
         p_superior=shift.p_above(0.0),
+        p_needed=max(shift.p_above(0.0), shift.p_reached(margin * (1 - _TIE))),
         p_not_needed=shift.p_below(margin),
         p_equivalent=max(shift.p_below(margin), shift.p_above(-margin)),
         improvement=chance,
         improvement_low=chance_low,
         improvement_high=chance_high,
         detectable=plan.detectable if plan else None,
+        failures=failures,
+        other_failures=other_failures,
+    )
+    answer = _answer(pair)
+    more = 0 if answer != "undecided" else LEAST_SEEDS - runs
+    if answer == "undecided" and plan:
+        more = _first(plan.runs, plan.needed | plan.not_needed, runs)
+    pair = dataclasses.replace(
+        pair,
+        answer=answer,
         more_seeds=more,
-    ), plan
+        doubt="seeds" if answer == "undecided" else None,
+    )
+    return pair, plan
+
+
+def _answer(pair):
+    """What the runs of a pair say; rounding decides nothing."""
+    if min(pair.runs, pair.other_runs) < LEAST_SEEDS:
+        return "undecided"
+    margin = pair.margin * (1 - _TIE)
+    if pair.low > 0 and pair.p_needed <= difference.RANK_ERROR:
+        return "needed"
+    return "not needed" if pair.high < margin else "undecided"
+
+
+def _failures(x, y, margin):
+    """Runs of each that diverged or lie far below the pooled median."""
+    both = np.concatenate([x, y])
+    known = both[np.isfinite(both)]
+    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    far = middle - difference.FENCE * max(high - low, margin)
+    return int(np.sum(x < far)), int(np.sum(y < far))
+
+
+def _doubted(pair, top, median):
+    """The pair, without an answer that failures or a ceiling forbid."""
+    doubt = None
+    if top is not None and top - median <= pair.margin * (1 + _TIE):
+        doubt = "ceiling"
+    elif pair.answer != "undecided":
+        favoured = (pair.failures, pair.runs)
+        other = (pair.other_failures, pair.other_runs)
+        if pair.answer == "not needed":
+            favoured, other = other, favoured
+        # Without more failures there is nothing to be sure of.
+        if favoured[0] * other[1] > other[0] * favoured[1]:
+            bound = statistics.rates_bound(*favoured, *other)
+            doubt = "failures" if bound >= MOST_FAILURES else None
+    if doubt is None:
+        return pair
+    relation = pair.relation
+    if doubt == "ceiling" and pair.part == "training":
+        relation = "saturated"
+    return dataclasses.replace(
+        pair, answer="undecided", doubt=doubt, relation=relation, more_seeds=0
+    )
+
+
+def _share(sides, searched, pairs, sign):
+    """The share of sub-searches in which a layer-wise arm is ahead."""
+    margins = {}
+    for pair in pairs:
+        if pair.part == "validation":
+            least = margins.get(pair.other_arm, pair.margin)
+            margins[pair.other_arm] = min(least, pair.margin)
+    ranked = {arm: _ranked(runs, sign) for arm, runs in searched.items()}
+    own = [ranked[arm] for arm in sides[0] if arm in ranked]
+    others = [
+        (margins[arm], ranked[arm])
+        for arm in sides[1]
+        if arm in ranked and arm in margins
+    ]
+    if not own or not others or not all(map(len, own)):
+        return None
+    return search_luck.share(own, others)
 
 
 def _relation(low, high, estimate, margin, runs):

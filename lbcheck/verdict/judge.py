@@ -4,25 +4,27 @@ Every layer-wise arm is compared with every generic arm, on the validation and
 on the training metric. Differences are layer-wise minus generic, positive
 where the layer-wise arm is better. From the interval of a difference:
 
-    needed      the interval is above 0 and the estimate reaches the margin
+    needed      the interval is above 0, and ranks and means agree, with an
+                error of 5 % each, that the difference is above the margin
     not needed  the interval is below the margin
     undecided   neither, or an arm has fewer than 6 seeds
 
+Nor is there an answer where the arm that it favours fails in more seeds than
+the other, unless the bound of the difference is below 10 %; nor where the
+generic arm leaves no more than the margin to gain.
+
 The answer over all pairs: "needed" if one layer-wise arm is needed against
 every generic arm, "not needed" if no layer-wise arm is needed against one
-generic arm.
+generic arm. In a study, "needed" is given only if a layer-wise arm is ahead by
+the margin in at least 90 % of sub-searches, which draw half of the trials, and
+"not needed" only if in at most 20 %; see `search_luck`.
 
 A pair is wrong with a probability of about 1 % where the arms differ by a
 shift, so the best of up to five arms a side is wrong in at most 5 %; with more
-arms the intervals widen accordingly. Simulated at 20 seeds, with normal,
-skewed and bimodal runs: a true difference of twice the margin is found in more
-than 80 % while the standard deviation over seeds is at most 1.5 margins; at 2
-margins in 55 to 90 %. The level is lost where arms of one mean but unequal
-medians are very skewed and differ threefold in spread, or where one arm
-collapses in a tenth of its runs: 6 to 16 % instead of 5 %.
-
-All of this holds for the hyperparameters that the search selected. Which ones
-a search finds is chance too, and seeds cannot show it: a note says so.
+arms the intervals widen accordingly. At 20 seeds a true difference of twice
+the margin is found in more than 55 % while the standard deviation over seeds
+is at most 1.5 margins, one of 0.9 margins in at most 5 %. What a whole study
+errs is in docs/statistics.md.
 """
 
 import dataclasses
@@ -102,6 +104,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         target=target,
         steps=steps,
         notes=notes,
+        searched=_scores(study, records, confirmed),
     )
 
 
@@ -203,6 +206,8 @@ better on training: regularization rather than optimization.
     """
     hits = hits or {}
     arms, pairs = [], []
+    listed = {a: [*parts.values()] for a, parts in medians.items()}
+    top = decision.ceiling([listed], metric, "max")
     for part in PARTS:
         known = {a: m[part] for a, m in medians.items() if part in m}
         for arm, median in known.items():
@@ -216,7 +221,7 @@ better on training: regularization rather than optimization.
             )
         for other in [a for a in known if a not in layer_wise]:
             least = decision.default_margin(
-                margin, list(known.values()), known[other], "max"
+                margin, list(known.values()), known[other], "max", top
             )
             for arm in [a for a in known if a in layer_wise]:
                 pair = PairVerdict(arm, other, part, runs, runs, least)
@@ -268,6 +273,17 @@ def _of_medians(pair, difference, hits_p):
         median_difference=difference,
         hits_p=hits_p,
     )
+
+
+def _scores(study, records, arms):
+    """{arm: the numbers by which its broad trials are selected}."""
+    from lbcheck.study import protocol
+
+    found = {arm: [] for arm in arms}
+    for record in records:
+        if record["stage"] == "broad" and record["arm"] in found:
+            found[record["arm"]].append(protocol.score(study, record))
+    return found if all(found.values()) else None
 
 
 def _feasible(study, records):

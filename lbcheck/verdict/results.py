@@ -60,12 +60,14 @@ class PairVerdict:
         margin: Differences below it do not matter; in the metric's unit.
         answer: "needed", "not needed" or "undecided".
         relation: "layer-wise better", "generic better", "equal" (the interval
-            lies within the margins), "generic not worse" or "unclear".
+            lies within the margins), "generic not worse", "unclear", or on
+            training "saturated", where no more than the margin is left.
         median_difference: Difference of medians, positive: layer-wise better.
         difference: Hodges and Lehmann's estimate of the same.
         low: Low end of its interval; see `difference.Shift`.
         high: High end.
         p_superior: P-value of a difference above 0.
+        p_needed: P-value of a difference above 0 and above the margin.
         p_not_needed: P-value of a difference below the margin.
         p_equivalent: P-value of a difference within the margins, the greater
             of two one-sided tests.
@@ -76,6 +78,13 @@ class PairVerdict:
         detectable: Least true difference called needed with 80 % here.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer, 0 if
             there is one; None if more than 1,000.
+        failures: Runs of the layer-wise arm that diverged, or lie further
+            below the pooled median than 5 interquartile ranges and 5 margins.
+        other_failures: The same of the generic arm.
+        doubt: Why it is undecided: "seeds"; "failures", where the arm that
+            the answer favours may fail in 10 % of runs more than the other;
+            "ceiling", where the generic arm leaves no more than the margin
+            to gain. None where it is decided.
     """
 
     arm: str
@@ -91,6 +100,7 @@ class PairVerdict:
     low: float | None = None
     high: float | None = None
     p_superior: float | None = None
+    p_needed: float | None = None
     p_not_needed: float | None = None
     p_equivalent: float | None = None
     improvement: float | None = None
@@ -99,6 +109,9 @@ class PairVerdict:
     hits_p: float | None = None
     detectable: float | None = None
     more_seeds: int | None = None
+    failures: int = 0
+    other_failures: int = 0
+    doubt: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +121,16 @@ class Verdict:
     Attributes:
         answer: "needed", "not needed" or "undecided", by the validation
             metric.
+        doubt: What an undecided answer lacks: "seeds"; "search", where other
+            trials might have turned it; "failures" or "ceiling", as of a
+            pair. None where it is decided.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer; 0 if
             there is one or seeds are not what is missing, None if no number
             up to 1,000 is enough.
         sentence: The answer in one or two sentences.
+        search_share: Share of searches with half of the trials whose best
+            layer-wise arm is ahead by the margin; None without a search. See
+            `search_luck.share`.
         training_answer: The answer by the training metric; None without one.
         pairs: Every pair on every part.
         arms: Every arm on every part.
@@ -119,15 +138,17 @@ class Verdict:
     """
 
     answer: str
+    doubt: str | None
     more_seeds: int | None
     sentence: str
+    search_share: float | None
     training_answer: str | None
     pairs: tuple[PairVerdict, ...]
     arms: tuple[ArmSummary, ...]
     notes: tuple[str, ...]
 
     def __str__(self):
-        return sentences.answer(self.answer, self.more_seeds)
+        return sentences.answer(self.answer, self.doubt, self.more_seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict that JSON can hold; no bound becomes None."""

@@ -3,6 +3,7 @@
 import math
 
 from lbcheck.study.formats import PARTS
+from lbcheck.verdict import search_luck
 
 MEDIANS_ONLY = (
     "Judged by published medians alone: without the runs behind them no "
@@ -11,27 +12,40 @@ MEDIANS_ONLY = (
 _NOT_BETTER = ("equal", "generic better", "generic not worse")
 
 
-def answer(word: str, more_seeds: int | None) -> str:
-    """The answer with the seeds that it lacks: "undecided (4 more seeds)"."""
+def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
+    """The answer with what it lacks: "undecided (4 more seeds)"."""
+    if doubt in ("search", "failures", "ceiling"):
+        return f"undecided ({doubt})"
     if word != "undecided" or more_seeds == 0:
         return word
     return f"undecided ({_more(more_seeds)})"
 
 
-def sentence(word, more_seeds, deciding, pairs, arms, metric) -> str:
+def sentence(
+    word, doubt, more_seeds, share, deciding, pairs, arms, metric
+) -> str:
     """The first line of a report.
 
     Args:
         word: "needed", "not needed" or "undecided".
+        doubt: As in `Verdict`.
         more_seeds: As in `Verdict`.
-        deciding: The pairs on validation that the answer rests on.
+        share: `Verdict.search_share`.
+        deciding: The pairs on validation that the answer rests on, or would
+            without the doubt.
         pairs: All pairs.
         arms: All arms.
         metric: Its name.
     """
     if not pairs:
         return _one_sided(arms)
-    if word == "undecided":
+    if doubt == "search":
+        text = _search(deciding, share, metric)
+    elif doubt == "ceiling":
+        text = _ceiling(pairs, arms, metric)
+    elif doubt == "failures":
+        text = _failures(pairs, metric)
+    elif word == "undecided":
         text = _undecided(more_seeds, pairs, metric)
     elif word == "needed":
         text = (
@@ -67,7 +81,7 @@ def both(pair, pairs) -> str:
     training = [p for p in pairs if (p.arm, p.other_arm, p.part) == match]
     seen = [pair, *training]
     relations = [p.relation for p in seen]
-    if relations[0] == "unclear" or relations[-1] == "unclear":
+    if {"unclear", "saturated"} & set(relations):
         label = ""
     else:
         label = _label(*relations) if training else ""
@@ -129,6 +143,16 @@ def one_search(trials: int) -> str:
     )
 
 
+def luck(share: float) -> str:
+    """How searches with half of the trials would have turned out."""
+    return (
+        "Of searches with half of the trials of this one, "
+        f"{share:.0%} would have put a layer-wise arm ahead by the margin. "
+        f'"Needed" takes at least {search_luck.NEEDED:.0%}, "not needed" at '
+        f"most {search_luck.NOT_NEEDED:.0%}."
+    )
+
+
 def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
     """What the seeds do not show: the choice of the validation examples.
 
@@ -165,6 +189,70 @@ def _one_sided(arms):
     )
 
 
+def _search(deciding, share, metric):
+    """Seeds decide, and other trials might have turned it."""
+    if deciding[0].answer == "needed":
+        seen = (
+            f"{deciding[0].arm} beats {_names(p.other_arm for p in deciding)} "
+            f"in validation {metric}{_by(deciding)}"
+        )
+        said = f"only {share:.0%}"
+    else:
+        seen = (
+            f"{deciding[0].other_arm} is as good as "
+            f"{_names(p.arm for p in deciding)} in validation {metric}"
+        )
+        said = f"{share:.0%}"
+    return (
+        f"Undecided (search): {seen} with the settings that were found, but "
+        f"of searches with half of the trials {said} would have put a "
+        f"layer-wise arm ahead by the margin of {_margins(deciding)}. More "
+        "trials, not more seeds, can decide it."
+    )
+
+
+def _ceiling(pairs, arms, metric):
+    """The best generic arm leaves less than the margin to gain."""
+    best = max(
+        (
+            a
+            for a in arms
+            if a.part == "validation"
+            and not a.layer_wise
+            and a.median is not None
+        ),
+        key=lambda arm: arm.median,
+    )
+    own = [
+        p for p in pairs if p.part == "validation" and p.other_arm == best.arm
+    ]
+    return (
+        f"Undecided (ceiling): {best.arm} reaches a validation {metric} of "
+        f"{best.median:.4g}, so that no arm can be ahead of it by the margin "
+        f"of {_margins(own)}. A harder task or a smaller margin can decide it."
+    )
+
+
+def _failures(pairs, metric):
+    """An arm that would do fails in some seeds."""
+    doubted = [
+        p for p in pairs if p.part == "validation" and p.doubt == "failures"
+    ]
+    worst = max(doubted, key=lambda p: abs(p.failures - p.other_failures))
+    arms = [
+        (worst.arm, worst.failures, worst.runs),
+        (worst.other_arm, worst.other_failures, worst.other_runs),
+    ]
+    (arm, failed, runs), (other, fewer, _) = sorted(
+        arms, key=lambda a: a[1], reverse=True
+    )
+    return (
+        f"Undecided (failures): {arm} failed in {failed} of {runs} seeds, "
+        f"{other} in {fewer}: it diverged or ended far below all others in "
+        f"validation {metric}. Where it did not, it would have decided."
+    )
+
+
 def _undecided(more_seeds, pairs, metric):
     validation = [p for p in pairs if p.part == "validation"]
     found = [p.detectable for p in validation if p.detectable is not None]
@@ -175,7 +263,7 @@ def _undecided(more_seeds, pairs, metric):
             f"{_number(max(found))}"
         )
     return (
-        f"{answer('undecided', more_seeds).capitalize()}: validation "
+        f"{answer('undecided', 'seeds', more_seeds).capitalize()}: validation "
         f"{metric} was measured with {_counts(validation)} per arm{limit}; the "
         f"margin is {_margins(validation)}."
     )
@@ -205,6 +293,7 @@ def _relation(pair):
         "generic not worse": f"{pair.other_arm} not worse",
         "equal": "equal",
         "unclear": "undecided",
+        "saturated": "saturated",
     }
     return f"{words[pair.relation]} on {pair.part}"
 

@@ -1,0 +1,199 @@
+"""How often a whole study errs, with its training replaced by a surface.
+
+    python benchmarks/verdict_errors.py --surface=steep --draws=2000
+
+Points of the arms' real spaces, search, confirmation and decision are those
+of `lbcheck compare`, by the same code: only the metric of a run comes from
+`surface(arm, unit)`, the expected metric at points of the unit cube, (n, d),
+nan where they diverge, and from `noise(rng, mean)`, one run's metric. Prints
+the fraction of each answer and doubt, how often two studies of one question
+contradict each other, and the trials spent.
+"""
+
+import collections
+import importlib
+import json
+import os
+import sys
+import time
+
+import numpy as np
+from absl import app
+from absl import flags
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from lbcheck import verdict
+from lbcheck.search import arm as arms
+from lbcheck.search import space
+from lbcheck.study import protocol
+
+_SURFACE = flags.DEFINE_string(
+    "surface",
+    "steep",
+    "One of mild, steep, very_steep, narrow, or module:function.",
+)
+_NOISE = flags.DEFINE_string(
+    "noise",
+    "normal",
+    "One of normal, skewed, heavy_tailed, bimodal, or module:function.",
+)
+_ARMS = flags.DEFINE_list(
+    "arms", ["lars", "lamb", "nesterov", "adamw"], "Arms by name."
+)
+_CHALLENGERS = flags.DEFINE_list(
+    "challengers", ["lars", "lamb"], "Which of them challenge the others."
+)
+_AHEAD = flags.DEFINE_float(
+    "ahead", 0.0, "Margins that the challengers are truly ahead by."
+)
+_TRIALS = flags.DEFINE_integer("trials", 20, "Search trials of an arm.")
+_SEEDS = flags.DEFINE_integer("seeds", 20, "Confirming runs of an arm.")
+_MARGIN = flags.DEFINE_float("margin", 0.01, "Margin of the study.")
+_DRAWS = flags.DEFINE_integer("draws", 2000, "Studies.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the first study.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "text", ["text", "json"], "How the result is printed."
+)
+
+_BEST, _SPREAD = 0.9, 0.003
+_STEPS = 100
+
+
+def _bowl(unit, depth, center=0.6):
+    """A quadratic bowl; the largest tenth of the first dimension diverges."""
+    off = np.sum((unit - center) ** 2, axis=1)
+    return np.where(unit[:, 0] > 0.9, np.nan, _BEST - depth * off)
+
+
+def mild(arm, unit):
+    """The whole space is good."""
+    return _bowl(unit, 0.03)
+
+
+def steep(arm, unit):
+    """Good within a tenth of each dimension."""
+    return _bowl(unit, 0.3)
+
+
+def very_steep(arm, unit):
+    """Good within a thirtieth of each dimension."""
+    return _bowl(unit, 3.0)
+
+
+def narrow(arm, unit):
+    """`steep`, and three times narrower for those that do not challenge."""
+    return _bowl(unit, 0.3 if arm in _CHALLENGERS.value else 2.7)
+
+
+def normal(rng, mean):
+    return mean + _SPREAD * rng.normal()
+
+
+def skewed(rng, mean):
+    return mean + _SPREAD * (1 - rng.exponential())
+
+
+def heavy_tailed(rng, mean):
+    return mean + _SPREAD * rng.standard_t(3) / 3**0.5
+
+
+def bimodal(rng, mean):
+    return mean + _SPREAD * (rng.choice([-1, 1]) + 0.3 * rng.normal()) / 1.044
+
+
+def _function(name):
+    """module:function, or a function of this file."""
+    module, _, attribute = name.rpartition(":")
+    if module:
+        return getattr(importlib.import_module(module), attribute)
+    return globals()[name]
+
+
+def _study(seed):
+    return {
+        "name": "simulated",
+        "facts": {},
+        "steps": _STEPS,
+        "seed": seed,
+        "metric": {"name": "accuracy", "mode": "max"},
+        "selection": "validation",
+        "margin": _MARGIN.value,
+        "target": None,
+        "trials": _TRIALS.value,
+        "refined_trials": 0,
+        "seeds": _SEEDS.value,
+        "arms": {
+            name: arms.load(name).describe()
+            | {"layer_wise": name in _CHALLENGERS.value}
+            for name in _ARMS.value
+        },
+    }
+
+
+def _records(study, surface, noise):
+    """All records of a study whose trials take no time."""
+    plan, records = protocol.Protocol(study), []
+    rng = np.random.default_rng([study["seed"], 1])
+    means = {}
+    for name, described in study["arms"].items():
+        seed = protocol.derived_seed(study["seed"], "points", name)
+        units = space.Space.from_dict(described["space"]).unit_points(
+            seed, 0, study["trials"]
+        )
+        means[name] = np.asarray(surface(name, units), float)
+        if name in _CHALLENGERS.value:
+            means[name] = means[name] + _AHEAD.value * study["margin"]
+    chosen = {}
+    while tasks := plan.next_tasks(records):
+        for task in tasks:
+            if task["stage"] == "confirm" and task["arm"] not in chosen:
+                best = protocol.best(study, records, task["arm"])
+                chosen[task["arm"]] = best["index"]
+            index = chosen.get(task["arm"], task["index"])
+            mean = means[task["arm"]][index]
+            metrics = None
+            if np.isfinite(mean):
+                value = {"accuracy": float(noise(rng, mean))}
+                metrics = {"validation": value, "training": value}
+            status = "diverged" if metrics is None else "finished"
+            records.append(
+                task | {"status": status, "metrics": metrics, "curve": []}
+            )
+    return records
+
+
+def main(argv):
+    """Simulates the studies and prints what they answer."""
+    del argv
+    surface, noise = _function(_SURFACE.value), _function(_NOISE.value)
+    begun, answers, trials = time.perf_counter(), collections.Counter(), 0
+    for draw in range(_DRAWS.value):
+        study = _study(_SEED.value * 1_000_003 + draw)
+        records = _records(study, surface, noise)
+        decided = verdict.decide(study, records)
+        trials += len(records)
+        word = decided.answer
+        answers[f"{word} ({decided.doubt})" if decided.doubt else word] += 1
+    draws = _DRAWS.value
+    fractions = {key: count / draws for key, count in sorted(answers.items())}
+    result = {
+        "fractions": fractions,
+        "contradictions": 2
+        * fractions.get("needed", 0.0)
+        * fractions.get("not needed", 0.0),
+        "trials": trials / draws,
+        "draws": draws,
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    if _FORMAT.value == "json":
+        print(json.dumps(result))
+        return
+    for key, fraction in fractions.items():
+        print(f"{key:24} {fraction:.4f}")
+    print(f"{'contradictions':24} {result['contradictions']:.4f}")
+    print(f"{'trials of a study':24} {result['trials']:.0f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

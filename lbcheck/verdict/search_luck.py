@@ -1,0 +1,72 @@
+"""How much of an answer is the luck of which hyperparameters were tried."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lbcheck.verdict import statistics
+
+NEEDED = 0.9
+"""Least share of sub-searches that "needed" is given at."""
+NOT_NEEDED = 0.2
+"""Greatest share at which "not needed" is given: one good setting of a generic
+arm shows that, where "needed" says that there is none."""
+
+
+def share(
+    challengers: Sequence[Sequence[float]],
+    baselines: Sequence[tuple[float, Sequence[float]]],
+    trials: int | None = None,
+) -> float:
+    r"""Share of sub-searches whose best challenger is ahead by the margin.
+
+    Every arm draws k of its n trials without replacement. The best of them is
+    at most the trial of rank i with probability
+
+    $$ F(i) = \binom{i}{k} / \binom{n}{k} $$
+
+    and the share is \(\sum_v (F_c(v) - F_c(v-)) \prod_b F_b(v - m_b)\), over
+    the values v of all challengers' trials, with F_c the product over them.
+    At k = n it is 0 or 1, whatever luck the search had; half of the trials
+    show it.
+
+    Args:
+        challengers: Trials of each challenger, greater is better; minus
+            infinity where a trial diverged.
+        baselines: (margin, trials) of each baseline.
+        trials: k, at most the fewest trials of an arm; None: half of them.
+
+    Returns:
+        Between 0 and 1.
+
+    Example:
+        >>> share([[1.0, 2.0]], [(0.5, [1.0, 1.0])], trials=1)
+        0.5
+
+    Source: after Dodge et al. 2019; Bouthillier et al. 2021 for why.
+    """
+    fewest = min(map(len, (*challengers, *(values for _, values in baselines))))
+    k = max(1, fewest // 2) if trials is None else trials
+    values = np.unique(np.concatenate(challengers))
+    ahead = np.prod([_below(arm, values, k) for arm in challengers], axis=0)
+    others = np.prod(
+        [
+            _below(arm, values - margin * (1 - 1e-9), k)
+            for margin, arm in baselines
+        ],
+        axis=0,
+    )
+    return float(np.sum(np.diff(ahead, prepend=0.0) * others))
+
+
+def _below(trials, values, k):
+    """P(best of k drawn trials <= v) for each v."""
+    ordered = np.sort(np.asarray(trials, float))
+    ranks = np.searchsorted(ordered, values, side="right")
+    total = statistics.log_choose(len(ordered), k)
+    return np.exp(statistics.log_choose(ranks, k) - total)
+
+
+def is_sure(answer: str, found: float) -> bool:
+    """Whether sub-searches agree with an answer; `found` is their share."""
+    return found >= NEEDED if answer == "needed" else found <= NOT_NEEDED
