@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import Any
@@ -82,6 +83,8 @@ def compare(
     batch_size: int,
     steps: int,
     arms: "Iterable[str | Arm]" = DEFAULT_ARMS,
+    challengers: Collection[str] | None = None,
+    baselines: Collection[str] | None = None,
     trials: int = 20,
     refined_trials: int = 0,
     seeds: int = 10,
@@ -98,7 +101,7 @@ def compare(
     metrics: Any = None,
     name: str | None = None,
 ) -> Comparison:
-    """Says whether a layer-wise optimizer is needed for a model of yours.
+    """Says whether LARS or LAMB, or another challenger, is needed for a model.
 
     Every arm is searched with the same number of trials, its best
     hyperparameters are run again with fresh seeds, and medians over the seeds
@@ -120,6 +123,10 @@ def compare(
         steps: Updates per trial, at least 1.
         arms: At least two of: names of built-in arms, JSON files of arms,
             and `lbcheck.Arm`s.
+        challengers: Names of the arms that are asked whether they are
+            needed. None: the layer-wise ones, or all but `baselines`.
+        baselines: Names of the arms that they are compared with. None: all
+            others. An arm of neither side is searched and shown, not judged.
         trials: Trials of each arm's broad search, at least 1.
         refined_trials: Further trials of each arm, in a refined search around
             the best one.
@@ -129,7 +136,8 @@ def compare(
             first one that the model is compiled with, or "loss".
         mode: "max" or "min"; None to infer it from the metric's name.
         margin: Smallest difference of the metric that matters to you, above
-            0. None: 0.005 for metrics between 0 and 1.
+            0. None: 0.005 of a fraction, 0.5 of a percentage, else 1 % of
+            the baseline's median.
         target: Value of the metric to reach, or None.
         selection: "validation" or "training": the data whose metric selects
             an arm's best trial.
@@ -176,6 +184,8 @@ def compare(
         selection=selection,
         seed=seed,
         threads=threads,
+        challengers=challengers,
+        baselines=baselines,
     )
     own_name: str = getattr(build_model, "__qualname__", "model")
     workload = Workload(

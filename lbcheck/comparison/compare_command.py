@@ -129,6 +129,19 @@ flags.DEFINE_list(
     "Arms by name, JSON files of arms, or module:attribute of lbcheck.Arms.",
     flag_values=FLAGS,
 )
+flags.DEFINE_list(
+    "challengers",
+    None,
+    "Names of the arms that are asked whether they are needed; unset: the "
+    "layer-wise ones, or all but the baselines.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "baselines",
+    None,
+    "Names of the arms that they are compared with; unset: all others.",
+    flag_values=FLAGS,
+)
 
 
 def main(argv):

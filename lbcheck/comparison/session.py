@@ -73,6 +73,7 @@ class Session:
                 for name, arm in self.arms.items()
             },
             "environment": _environment(facts["backend"]),
+            **_sides(self.arms, settings),
         }
         self.protocol = protocol.Protocol(self.study)
         self.study["fingerprint"] = fingerprint.of(self.trainer, settings.seed)
@@ -212,6 +213,43 @@ class Session:
         if not any(record["status"] == "finished" for record in done):
             raise FloatingPointError(_all_diverged(done, path))
         return path
+
+
+def _sides(arms, settings):
+    """{"challengers": names, "baselines": names}; {} for the usual ones."""
+    given = {
+        "challengers": settings.challengers,
+        "baselines": settings.baselines,
+    }
+    if not any(given.values()):
+        return {}
+    for name, side in given.items():
+        unknown = [arm for arm in side or () if arm not in arms]
+        if unknown:
+            raise ValueError(
+                f"{name} must name arms of the study, {', '.join(arms)}; "
+                f"received {unknown[0]!r}."
+            )
+    names = tuple(given)
+    for name, other in (names, reversed(names)):
+        if given[name] is None:
+            given[name] = [arm for arm in arms if arm not in given[other]]
+    both = set(given["challengers"]) & set(given["baselines"])
+    if both:
+        raise ValueError(
+            f"an arm is a challenger or a baseline, received both for "
+            f"{sorted(both)[0]!r}."
+        )
+    if not all(given.values()):
+        raise ValueError(
+            "a comparison needs a challenger and a baseline, received "
+            f"challengers {given['challengers']} and baselines "
+            f"{given['baselines']}."
+        )
+    return {
+        name: [arm for arm in arms if arm in side]
+        for name, side in given.items()
+    }
 
 
 def _by_name(arms):

@@ -115,17 +115,17 @@ def _setting(rows):
 
 
 def pairs(results) -> Table:
-    """Each layer-wise arm compared with each generic one, on both parts."""
+    """Each challenger compared with each baseline, on both parts."""
     study = results["study"]
     return Table(
         "pairs",
-        "Layer-wise against generic",
-        f"How much better the layer-wise arm's {study['metric']['name']} is: "
+        "Challengers against baselines",
+        f"How much better the challenger's {study['metric']['name']} is: "
         "the median of all differences between seeds, with its interval. "
         "Three one-sided p-values: better than 0 and than the margin, better "
         "by less than the margin, equivalent within the margin. Last, the "
-        "probability that a seed of the layer-wise arm beats one of the "
-        "generic arm.",
+        "probability that a seed of the challenger beats one of the "
+        "baseline.",
         [
             "pair",
             "on",

@@ -69,6 +69,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     facts = {key: study.get(key) for key in _FACTS}
     facts["arms"] = {
         name: {key: arm[key] for key in ("optimizer", "layer_wise", "schedule")}
+        | {"side": verdict.side(study, name)}
         for name, arm in study["arms"].items()
     }
     return {

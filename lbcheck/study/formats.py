@@ -100,6 +100,8 @@ class Study(TypedDict):
         dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)
     ]
     environment: NotRequired[dict[str, Value | list[str]]]
+    challengers: NotRequired[Annotated[list[Name], Meta(max_length=MOST_ARMS)]]
+    baselines: NotRequired[Annotated[list[Name], Meta(max_length=MOST_ARMS)]]
 
 
 class Bad(TypedDict):
@@ -197,11 +199,29 @@ def check_study(study: Any, where: str) -> dict:
     for name, arm in study["arms"].items():
         schema.check(arm, Arm, f"{where}: arm {name!r}")
         space.Space.from_dict(arm["space"], f"{where}: arm {name!r}")
+    _check_sides(study, where)
     try:
         protocol.Protocol(study)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return study
+
+
+def _check_sides(study, where):
+    sides = [study.get(name) for name in ("challengers", "baselines")]
+    if sides == [None, None]:
+        return
+    if None in sides:
+        raise ValueError(
+            f"{where}: challengers and baselines must be given together."
+        )
+    named = [arm for side in sides for arm in side]
+    if len(set(named)) < len(named) or not set(named) <= set(study["arms"]):
+        raise ValueError(
+            f"{where}: challengers and baselines must name arms, each once: "
+            f"{', '.join(study['arms'])}; received "
+            f"{', '.join(map(schema.shown, named))}."
+        )
 
 
 def check_record(record: Any, study: dict, where: str) -> dict:

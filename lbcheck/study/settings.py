@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+from collections.abc import Collection
 
 from lbcheck.study import formats
 from lbcheck.support import checks
@@ -25,6 +26,10 @@ class Settings:
             trial: "validation" or "training".
         seed: Seed of the search, the initial weights and the order of the
             data; at least 0.
+        challengers: Arms that are asked whether they are needed; None: the
+            layer-wise ones, or all but `baselines`.
+        baselines: Arms that they are compared with; None: all others. An arm
+            of neither side is searched and shown, and not judged.
         threads: Threads per worker, at least 1; None: as many as this process
             uses.
 
@@ -40,6 +45,8 @@ class Settings:
     selection: str = "validation"
     seed: int = 0
     threads: int | None = None
+    challengers: Collection[str] | None = None
+    baselines: Collection[str] | None = None
 
     def __post_init__(self):
         for name, least, most in (
@@ -65,6 +72,12 @@ class Settings:
             ):
                 raise ValueError(
                     f"{name} must be a number, received {value!r}."
+                )
+        for name in ("challengers", "baselines"):
+            value = getattr(self, name)
+            if isinstance(value, str) or value == []:
+                raise ValueError(
+                    f"{name} must be a list of arms, received {value!r}."
                 )
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"margin must be above 0, received {self.margin}.")

@@ -1,4 +1,4 @@
-"""The verdict: is layer-wise adaptation needed, and how sure is that?
+"""The verdict: is LARS or LAMB, or another challenger, needed, and how sure?
 
 judge       the verdict on a study, on runs from anywhere, on published medians
 decision    how it follows from runs: pairs of arms first, then all pairs
@@ -12,6 +12,7 @@ sentences   a verdict in words
 from lbcheck.verdict.judge import compare_arms
 from lbcheck.verdict.judge import decide
 from lbcheck.verdict.judge import from_summaries
+from lbcheck.verdict.judge import side
 from lbcheck.verdict.results import ArmSummary
 from lbcheck.verdict.results import PairVerdict
 from lbcheck.verdict.results import Verdict
@@ -23,4 +24,5 @@ __all__ = [
     "compare_arms",
     "decide",
     "from_summaries",
+    "side",
 ]

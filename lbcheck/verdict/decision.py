@@ -37,7 +37,8 @@ Runs = Mapping[str, Sequence[float | None]]
 
 def judge(
     values: Mapping[str, Runs],
-    layer_wise: set[str],
+    challengers: set[str],
+    baselines: set[str] | None,
     metric: str,
     mode: str,
     margin: float | None,
@@ -48,6 +49,7 @@ def judge(
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
+    Without `baselines`, those that do not challenge are.
     `searched` are the metrics of each arm's search trials, for the share of
     sub-searches that agree.
     """
@@ -56,9 +58,11 @@ def judge(
     if margin is not None and not 0 < margin < math.inf:
         raise ValueError(f"margin is {margin}; expected a positive number.")
     sign = 1.0 if mode == "max" else -1.0
+    if baselines is None:
+        baselines = set(values["validation"]) - challengers
     sides = [
-        [arm for arm in values["validation"] if (arm in layer_wise) is side]
-        for side in (True, False)
+        [arm for arm in values["validation"] if arm in side]
+        for side in (challengers, baselines)
     ]
     scale = min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
     top = ceiling(values.values(), metric, mode)
@@ -75,7 +79,9 @@ def judge(
                 more |= hit_rate(hits[arm], len(runs))
             if part == "validation" and steps is not None:
                 more |= _steps_to_target(steps[arm])
-            arms.append(_arm(arm, arm in layer_wise, part, runs, sign, more))
+            side = "challenger" if arm in challengers else None
+            side = "baseline" if arm in baselines else side
+            arms.append(_arm(arm, side, part, runs, sign, more))
         for arm, other in itertools.product(*sides):
             if arm not in ranked or other not in ranked:
                 continue
@@ -203,7 +209,7 @@ def ceiling(parts: Iterable[Runs], metric: str, mode: str) -> float | None:
 def default_margin(
     margin: float | None,
     values: Sequence[float],
-    generic_median: float,
+    baseline_median: float,
     mode: str,
     top: float | None,
 ) -> float:
@@ -213,9 +219,9 @@ def default_margin(
     values = np.asarray(values, float)
     if top is not None or not len(values):
         return ACCURACY_MARGIN * (top or 1.0)
-    if not math.isfinite(generic_median) or generic_median == 0:
-        generic_median = np.abs(values).max()
-    return RELATIVE_MARGIN * abs(float(generic_median)) or ACCURACY_MARGIN
+    if not math.isfinite(baseline_median) or baseline_median == 0:
+        baseline_median = np.abs(values).max()
+    return RELATIVE_MARGIN * abs(float(baseline_median)) or ACCURACY_MARGIN
 
 
 def hit_rate(hits: int, runs: int) -> dict[str, Any]:
@@ -241,7 +247,7 @@ def _middle(runs):
     return statistics.median(runs) if len(runs) else math.nan
 
 
-def _arm(name, layer_wise, part, runs, sign, more):
+def _arm(name, side, part, runs, sign, more):
     if len(runs):
         more["median"] = sign * statistics.median(runs)
         interval = statistics.median_interval(runs)
@@ -249,7 +255,7 @@ def _arm(name, layer_wise, part, runs, sign, more):
             more["low"], more["high"] = sorted(sign * e for e in interval)
     return ArmSummary(
         arm=name,
-        layer_wise=layer_wise,
+        side=side,
         part=part,
         runs=len(runs),
         diverged=int(np.count_nonzero(np.isinf(runs))),
@@ -355,7 +361,7 @@ def _doubted(pair, top, median):
 
 
 def _share(sides, searched, pairs, sign):
-    """The share of sub-searches in which a layer-wise arm is ahead."""
+    """The share of sub-searches in which a challenger is ahead."""
     margins = {}
     for pair in pairs:
         if pair.part == "validation":
@@ -379,10 +385,10 @@ def _relation(low, high, estimate, margin, runs):
     if -margin < low and high < margin:
         return "equal"
     if low > 0 and estimate >= margin:
-        return "layer-wise better"
+        return "challenger better"
     if high < 0 and estimate <= -margin:
-        return "generic better"
-    return "generic not worse" if high < margin else "unclear"
+        return "baseline better"
+    return "baseline not worse" if high < margin else "unclear"
 
 
 def _first(runs, found, now):
@@ -402,18 +408,18 @@ def _more_seeds(sides, pairs, plans):
     now = min(min(p.runs, p.other_runs) for p in validation)
     if any(plans.get((p.arm, p.other_arm)) is None for p in validation):
         return max(LEAST_SEEDS - now, 0)
-    layer_wise, generic = sides
+    challengers, baselines = sides
     needed = np.any(
         [
-            np.all([plans[a, b].needed for b in generic], axis=0)
-            for a in layer_wise
+            np.all([plans[a, b].needed for b in baselines], axis=0)
+            for a in challengers
         ],
         axis=0,
     )
     not_needed = np.any(
         [
-            np.all([plans[a, b].not_needed for a in layer_wise], axis=0)
-            for b in generic
+            np.all([plans[a, b].not_needed for a in challengers], axis=0)
+            for b in baselines
         ],
         axis=0,
     )

@@ -1,8 +1,8 @@
-"""The verdict: is layer-wise adaptation needed, at these seeds and budget?
+"""The verdict: is a challenger needed, at these seeds and this budget?
 
-Every layer-wise arm is compared with every generic arm, on the validation and
-on the training metric. Differences are layer-wise minus generic, positive
-where the layer-wise arm is better. From the interval of a difference:
+Every challenger is compared with every baseline, on the validation and
+on the training metric. Differences are challenger minus baseline, positive
+where the challenger is better. From the interval of a difference:
 
     needed      the interval is above 0, and ranks and means agree, with an
                 error of 5 % each, that the difference is above the margin
@@ -11,11 +11,11 @@ where the layer-wise arm is better. From the interval of a difference:
 
 Nor is there an answer where the arm that it favours fails in more seeds than
 the other, unless the bound of the difference is below 10 %; nor where the
-generic arm leaves no more than the margin to gain.
+baseline leaves no more than the margin to gain.
 
-The answer over all pairs: "needed" if one layer-wise arm is needed against
-every generic arm, "not needed" if no layer-wise arm is needed against one
-generic arm. In a study, "needed" is given only if a layer-wise arm is ahead by
+The answer over all pairs: "needed" if one challenger is needed against
+every baseline, "not needed" if no challenger is needed against one
+baseline. In a study, "needed" is given only if a challenger is ahead by
 the margin in at least 90 % of sub-searches, which draw half of the trials, and
 "not needed" only if in at most 20 %; see `search_luck`.
 
@@ -97,7 +97,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         }
     return decision.judge(
         values,
-        layer_wise={a for a, s in study["arms"].items() if s["layer_wise"]},
+        *sides(study),
         metric=metric["name"],
         mode=metric["mode"],
         margin=study.get("margin"),
@@ -108,14 +108,35 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
     )
 
 
+def sides(study: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """(challengers, baselines) of a study.
+
+    Unless study.json names them, layer-wise arms challenge all others.
+    """
+    arms = study["arms"]
+    challengers = {name for name, arm in arms.items() if arm["layer_wise"]}
+    if "challengers" not in study:
+        return challengers, set(arms) - challengers
+    return set(study["challengers"]), set(study["baselines"])
+
+
+def side(study: Mapping[str, Any], arm: str) -> str | None:
+    """ "challenger", "baseline", or None of an arm that is not judged."""
+    challengers, baselines = sides(study)
+    if arm in challengers:
+        return "challenger"
+    return "baseline" if arm in baselines else None
+
+
 def compare_arms(
     validation: Runs,
-    layer_wise: Collection[str],
+    challengers: Collection[str],
     training: Runs | None = None,
     metric: str = "accuracy",
     mode: str = "max",
     margin: float | None = None,
     target: float | None = None,
+    baselines: Collection[str] | None = None,
 ) -> Verdict:
     """The verdict on numbers that come from anywhere.
 
@@ -123,27 +144,30 @@ def compare_arms(
         validation: {arm: one final validation metric per seed}; None or
             a number that is not finite stands for a run that diverged, which
             ranks below every other run.
-        layer_wise: Which arms adapt the rate layer by layer.
+        challengers: Which arms are asked whether they are needed.
         training: The same on training data, for "regularization rather than
             optimization".
         metric: Its name, for the sentences.
         mode: "max" or "min": which values are better.
         margin: Differences below it do not matter, in the metric's unit.
             Default: 0.005 for a metric to be maximized that stays in [0, 1],
-            else 1 % of the generic arm's median.
+            else 1 % of the baseline's median.
         target: Value to reach, for hit rates.
+        baselines: What they are compared with; None: all other arms. An arm
+            of neither side is only summarized.
 
     Raises:
         TypeError: Runs that are no numbers; names the arm and the run.
         ValueError: A margin that is not positive, another mode, an arm of
-            `layer_wise` or `training` that is not in `validation`.
+            `challengers`, `baselines` or `training` that is not in
+            `validation`, or one of both sides.
 
     Example:
         >>> runs = {
         ...     "lars": [0.91, 0.93, 0.92, 0.94, 0.92, 0.93],
         ...     "nesterov": [0.81, 0.82, 0.80, 0.83, 0.82, 0.81],
         ... }
-        >>> str(compare_arms(runs, layer_wise=["lars"]))
+        >>> str(compare_arms(runs, challengers=["lars"]))
         'needed'
 
     Source: Nado et al. 2021, section 2.1.5; Agarwal et al. 2021.
@@ -155,26 +179,39 @@ def compare_arms(
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
-    if isinstance(layer_wise, str):
-        raise TypeError(
-            f"layer_wise must be a list of arms, received {layer_wise!r}."
-        )
-    for name, arms in (("layer_wise", layer_wise), ("training", training)):
+    named = {"challengers": challengers, "baselines": baselines}
+    for name, arms in named.items():
+        if isinstance(arms, str):
+            raise TypeError(
+                f"{name} must be a list of arms, received {arms!r}."
+            )
+    for name, arms in (*named.items(), ("training", training)):
         unknown = set(arms or ()) - set(validation)
         if unknown:
             raise ValueError(
                 f"{name} has {sorted(unknown)}; expected arms of validation: "
                 f"{sorted(validation)}."
             )
+    both = set(challengers) & set(baselines or ())
+    if both:
+        raise ValueError(f"challengers and baselines both have {sorted(both)}.")
     values = {"validation": validation} | (
         {"training": training} if training else {}
     )
-    return decision.judge(values, set(layer_wise), metric, mode, margin, target)
+    return decision.judge(
+        values,
+        set(challengers),
+        None if baselines is None else set(baselines),
+        metric,
+        mode,
+        margin,
+        target,
+    )
 
 
 def from_summaries(
     medians: Mapping[str, Mapping[str, float]],
-    layer_wise: Collection[str],
+    challengers: Collection[str],
     runs: int,
     hits: Mapping[str, int] | None = None,
     metric: str = "accuracy",
@@ -188,7 +225,7 @@ def from_summaries(
     Args:
         medians: {arm: {"validation": median, "training": median}}, greater is
             better; training may be missing.
-        layer_wise: Which arms adapt the rate layer by layer.
+        challengers: Which arms are asked whether they are needed.
         runs: Runs an arm.
         hits: {arm: how many of them reached the target}.
         metric: Its name, for the sentences.
@@ -216,14 +253,20 @@ better on training: regularization rather than optimization.
                 reached = decision.hit_rate(hits[arm], runs)
             arms.append(
                 ArmSummary(
-                    arm, arm in layer_wise, part, runs, 0, median, **reached
+                    arm,
+                    "challenger" if arm in challengers else "baseline",
+                    part,
+                    runs,
+                    0,
+                    median,
+                    **reached,
                 )
             )
-        for other in [a for a in known if a not in layer_wise]:
+        for other in [a for a in known if a not in challengers]:
             least = decision.default_margin(
                 margin, list(known.values()), known[other], "max", top
             )
-            for arm in [a for a in known if a in layer_wise]:
+            for arm in [a for a in known if a in challengers]:
                 pair = PairVerdict(arm, other, part, runs, runs, least)
                 p = None
                 if part == "validation" and arm in hits and other in hits:
@@ -259,13 +302,13 @@ def _check_runs(part, runs):
 
 
 def _of_medians(pair, difference, hits_p):
-    answer, relation = "not needed", "generic better"
+    answer, relation = "not needed", "baseline better"
     if abs(difference) < pair.margin:
         relation = "equal"
     elif difference > 0:
         differ = hits_p is not None and hits_p <= decision.HITS_ERROR
         answer = "needed" if differ else "undecided"
-        relation = "layer-wise better"
+        relation = "challenger better"
     return dataclasses.replace(
         pair,
         answer=answer,

@@ -13,7 +13,7 @@ class ArmSummary:
 
     Attributes:
         arm: Its name.
-        layer_wise: Whether it adapts the rate layer by layer.
+        side: "challenger" or "baseline"; None of an arm that is not judged.
         part: "validation" or "training".
         runs: Number of seeds.
         diverged: How many of them diverged; they rank below every other run.
@@ -31,7 +31,7 @@ class ArmSummary:
     """
 
     arm: str
-    layer_wise: bool
+    side: str | None
     part: str
     runs: int
     diverged: int
@@ -49,20 +49,20 @@ class ArmSummary:
 
 @dataclasses.dataclass(frozen=True)
 class PairVerdict:
-    """A layer-wise arm against a generic one, on one part of the data.
+    """A challenger against a baseline, on one part of the data.
 
     Attributes:
-        arm: The layer-wise arm.
-        other_arm: The generic arm.
+        arm: The challenger.
+        other_arm: The baseline.
         part: "validation" or "training".
-        runs: Seeds of the layer-wise arm.
-        other_runs: Seeds of the generic arm.
+        runs: Seeds of the challenger.
+        other_runs: Seeds of the baseline.
         margin: Differences below it do not matter; in the metric's unit.
         answer: "needed", "not needed" or "undecided".
-        relation: "layer-wise better", "generic better", "equal" (the interval
-            lies within the margins), "generic not worse", "unclear", or on
+        relation: "challenger better", "baseline better", "equal" (the interval
+            lies within the margins), "baseline not worse", "unclear", or on
             training "saturated", where no more than the margin is left.
-        median_difference: Difference of medians, positive: layer-wise better.
+        median_difference: Difference of medians, positive: challenger better.
         difference: Hodges and Lehmann's estimate of the same.
         low: Low end of its interval; see `difference.Shift`.
         high: High end.
@@ -71,19 +71,20 @@ class PairVerdict:
         p_not_needed: P-value of a difference below the margin.
         p_equivalent: P-value of a difference within the margins, the greater
             of two one-sided tests.
-        improvement: Probability that a layer-wise run beats a generic one.
+        improvement: Probability that a run of the challenger beats one of
+            the baseline.
         improvement_low: Low end of its 95 % interval.
         improvement_high: High end.
         hits_p: Fisher's p-value of equal target hit rates; validation only.
         detectable: Least true difference called needed with 80 % here.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer, 0 if
             there is one; None if more than 1,000.
-        failures: Runs of the layer-wise arm that diverged, or lie further
+        failures: Runs of the challenger that diverged, or lie further
             below the pooled median than 5 interquartile ranges and 5 margins.
-        other_failures: The same of the generic arm.
+        other_failures: The same of the baseline.
         doubt: Why it is undecided: "seeds"; "failures", where the arm that
             the answer favours may fail in 10 % of runs more than the other;
-            "ceiling", where the generic arm leaves no more than the margin
+            "ceiling", where the baseline leaves no more than the margin
             to gain. None where it is decided.
     """
 
@@ -129,7 +130,7 @@ class Verdict:
             up to 1,000 is enough.
         sentence: The answer in one or two sentences.
         search_share: Share of searches with half of the trials whose best
-            layer-wise arm is ahead by the margin; None without a search. See
+            challenger is ahead by the margin; None without a search. See
             `search_luck.share`.
         training_answer: The answer by the training metric; None without one.
         pairs: Every pair on every part.

@@ -9,8 +9,8 @@ from lbcheck.verdict import statistics
 NEEDED = 0.9
 """Least share of sub-searches that "needed" is given at."""
 NOT_NEEDED = 0.2
-"""Greatest share at which "not needed" is given: one good setting of a generic
-arm shows that, where "needed" says that there is none."""
+"""Greatest share at which "not needed" is given: one good setting of a baseline
+shows that, where "needed" says that there is none."""
 
 
 def share(

@@ -9,7 +9,7 @@ MEDIANS_ONLY = (
     "Judged by published medians alone: without the runs behind them no "
     "interval can be given, so differences are only compared with the margin."
 )
-_NOT_BETTER = ("equal", "generic better", "generic not worse")
+_NOT_BETTER = ("equal", "baseline better", "baseline not worse")
 
 
 def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
@@ -56,7 +56,7 @@ def sentence(
         )
     else:
         verb = "is as good as"
-        if all(p.relation == "generic better" for p in deciding):
+        if all(p.relation == "baseline better" for p in deciding):
             verb = "is better than"
         text = (
             f"Not needed: {deciding[0].other_arm} {verb} "
@@ -147,7 +147,7 @@ def luck(share: float) -> str:
     """How searches with half of the trials would have turned out."""
     return (
         "Of searches with half of the trials of this one, "
-        f"{share:.0%} would have put a layer-wise arm ahead by the margin. "
+        f"{share:.0%} would have put a challenger ahead by the margin. "
         f'"Needed" takes at least {search_luck.NEEDED:.0%}, "not needed" at '
         f"most {search_luck.NOT_NEEDED:.0%}."
     )
@@ -182,7 +182,8 @@ def left_out(arm: str) -> str:
 
 
 def _one_sided(arms):
-    side = "generic" if any(arm.layer_wise for arm in arms) else "layer-wise"
+    challenged = any(arm.side == "challenger" for arm in arms)
+    side = "baseline" if challenged else "challenger"
     return (
         f"Undecided: no {side} arm to compare with has a search trial that did "
         "not diverge."
@@ -206,19 +207,19 @@ def _search(deciding, share, metric):
     return (
         f"Undecided (search): {seen} with the settings that were found, but "
         f"of searches with half of the trials {said} would have put a "
-        f"layer-wise arm ahead by the margin of {_margins(deciding)}. More "
+        f"challenger ahead by the margin of {_margins(deciding)}. More "
         "trials, not more seeds, can decide it."
     )
 
 
 def _ceiling(pairs, arms, metric):
-    """The best generic arm leaves less than the margin to gain."""
+    """The best baseline leaves less than the margin to gain."""
     best = max(
         (
             a
             for a in arms
             if a.part == "validation"
-            and not a.layer_wise
+            and a.side == "baseline"
             and a.median is not None
         ),
         key=lambda arm: arm.median,
@@ -276,7 +277,7 @@ def _more(more_seeds):
 
 
 def _label(validation, training):
-    better, worse = "layer-wise better", "generic better"
+    better, worse = "challenger better", "baseline better"
     if (validation == better and training in _NOT_BETTER) or (
         validation == "equal" and training == worse
     ):
@@ -288,9 +289,9 @@ def _label(validation, training):
 
 def _relation(pair):
     words = {
-        "layer-wise better": f"{pair.arm} better",
-        "generic better": f"{pair.other_arm} better",
-        "generic not worse": f"{pair.other_arm} not worse",
+        "challenger better": f"{pair.arm} better",
+        "baseline better": f"{pair.other_arm} better",
+        "baseline not worse": f"{pair.other_arm} not worse",
         "equal": "equal",
         "unclear": "undecided",
         "saturated": "saturated",

@@ -401,6 +401,7 @@ def test_tf_data_and_a_loss_without_a_margin(tmp_path):
         steps=8,
         loss="mse",
         arms=["lamb", "adamw"],
+        challengers=["adamw"],
         trials=2,
         seeds=2,
         output_dir=tmp_path / "study",
@@ -409,6 +410,10 @@ def test_tf_data_and_a_loss_without_a_margin(tmp_path):
     text = str(comparison)
     assert "loss" in text
     assert all(record["examples"] == 512 for record in comparison.records)
+    pairs = {(pair.arm, pair.other_arm) for pair in comparison.verdict.pairs}
+    assert pairs == {("adamw", "lamb")}
+    study = json.loads((tmp_path / "study/study.json").read_text())
+    assert study["challengers"] == ["adamw"] and study["baselines"] == ["lamb"]
     margins = {pair.margin for pair in comparison.verdict.pairs}
     assert all(margin > 0 for margin in margins)
 
@@ -470,6 +475,12 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         (["--arms=nesterov"], "at least two arms"),
         (["--arms=lars,lars"], "Several arms are called lars"),
         (["--arms=lars,sdg"], "'sdg'"),
+        (["--challengers=lion"], "challengers must name arms of the study"),
+        (
+            ["--challengers=lars", "--baselines=lars,nesterov"],
+            "received both for 'lars'",
+        ),
+        (["--baselines=nesterov,lars"], "needs a challenger and a baseline"),
         (["--trials=0"], "--trials"),
         (["--margin=-1"], "margin must be above 0"),
         (["--target=nan"], "target must be a number"),

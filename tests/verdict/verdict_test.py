@@ -267,7 +267,7 @@ def test_table_2_in_fractions_says_the_same():
     }
     percent = verdict.from_summaries(table2_right(), ["LARS"], 50)
     decided = verdict.from_summaries(fractions, ["LARS"], 50)
-    assert [p.relation for p in decided.pairs] == ["equal", "generic better"]
+    assert [p.relation for p in decided.pairs] == ["equal", "baseline better"]
     assert decided.sentence.split(". ")[1] == percent.sentence.split(". ")[1]
 
 
@@ -872,10 +872,34 @@ def test_a_lucky_trial_does_not_decide(lars, nesterov, ahead, answer, share):
     assert str(found) == answer, found.sentence
     assert found.search_share == pytest.approx(share)
     (note,) = [n for n in found.notes if "half of the trials of this" in n]
-    assert f"{share:.0%} would have put a layer-wise arm ahead" in note
+    assert f"{share:.0%} would have put a challenger ahead" in note
     if found.doubt == "search":
         assert f"{share:.0%} would have put" in found.sentence
         assert found.more_seeds == 0
+
+
+def test_sides_are_as_the_study_names_them():
+    runs = {"muon": 4, "adamw": 0, "sgd": 8}
+    runs = {a: list(v) for a, v in steady(**runs).items()}
+    study = synthetic_study.make_study(arms=tuple(runs), target=None)
+    usual = verdict.decide(study, confirmed(study, runs))
+    assert not usual.pairs  # none of them is layer-wise
+    sides = {"challengers": ["muon"], "baselines": ["adamw"]}
+    found = verdict.decide(study | sides, confirmed(study, runs))
+    assert found.answer == "needed"
+    assert found.sentence.startswith("Needed: muon beats adamw")
+    told = {a.arm: a.side for a in found.arms}
+    assert told == {"muon": "challenger", "adamw": "baseline", "sgd": None}
+    expected = verdict.compare_arms(
+        runs, ["muon"], margin=study["margin"], baselines=["adamw"]
+    )
+    assert expected.pairs == tuple(
+        p for p in found.pairs if p.part == "validation"
+    )
+    sides = {"challengers": ["muon"], "baselines": ["adamw", "sgd"]}
+    found = verdict.decide(study | sides, confirmed(study, runs))
+    assert found.answer == "not needed"
+    assert verdict.side(study | sides, "sgd") == "baseline"
 
 
 def test_what_seeds_do_not_vary_is_said():
@@ -966,10 +990,10 @@ def test_an_arm_without_runs_is_waited_for():
     json.dumps(decided.to_dict(), allow_nan=False)
 
 
-def test_no_layer_wise_arm_no_verdict():
+def test_no_challenger_no_verdict():
     decided = verdict.compare_arms(steady(sgd=0, adamw=1), [])
     assert str(decided) == "undecided"
-    assert "no layer-wise arm" in decided.sentence
+    assert "no challenger" in decided.sentence
 
 
 def test_a_record_without_the_metric_is_named():
@@ -1008,8 +1032,11 @@ _SIX = [0.9, 0.91, 0.92, 0.93, 0.9, 0.91]
         ({"validation": {"a": [0.9, True]}}, "a: run 1 must be a number.*True"),
         ({"validation": {"a": np.ones((6, 2))}}, "a: run 0 must be a number"),
         ({"training": {"a": ["x"]}}, "training: a: run 0 must be a number"),
-        ({"layer_wise": "a"}, "layer_wise must be a list of arms.*'a'"),
-        ({"layer_wise": ["c"]}, r"layer_wise has \['c'\]"),
+        ({"challengers": "a"}, "challengers must be a list of arms.*'a'"),
+        ({"baselines": "b"}, "baselines must be a list of arms.*'b'"),
+        ({"baselines": ["d"]}, r"baselines has \['d'\]"),
+        ({"baselines": ["a", "b"]}, r"both have \['a'\]"),
+        ({"challengers": ["c"]}, r"challengers has \['c'\]"),
         ({"margin": "1"}, "margin must be a number or None.*'1'"),
         ({"margin": 0}, "margin is 0; expected a positive"),
         ({"target": "1"}, "target must be a number or None.*'1'"),
@@ -1017,7 +1044,7 @@ _SIX = [0.9, 0.91, 0.92, 0.93, 0.9, 0.91]
     ],
 )
 def test_runs_that_cannot_be_judged(given, message):
-    usual = {"validation": {"a": _SIX, "b": _SIX}, "layer_wise": ["a"]}
+    usual = {"validation": {"a": _SIX, "b": _SIX}, "challengers": ["a"]}
     verdict.compare_arms(**usual)
     with pytest.raises((TypeError, ValueError), match=message):
         verdict.compare_arms(**usual | given)

@@ -45,13 +45,13 @@ class Results:
             if all(row[key] == wanted for key, wanted in match.items())
         ]
 
-    def layer_wise(self, arm: str) -> bool:
-        """Whether the arm takes layer-wise rates."""
-        return self.study["arms"][arm]["layer_wise"]
+    def is_on(self, side: str, arm: str) -> bool:
+        """Whether the arm is a "challenger", or a "baseline"."""
+        return self.study["arms"][arm]["side"] == side
 
     def line(self, arm: str) -> dict:
         """How a line of this arm looks."""
-        style = "-" if self.layer_wise(arm) else (0, (4, 1.5))
+        style = "-" if self.is_on("challenger", arm) else (0, (4, 1.5))
         color = drawing.arm_color(self.arms.index(arm))
         return {"color": color, "linestyle": style}
 
@@ -60,7 +60,7 @@ class Results:
         found = {row["arm"] for row in self.tables[table]}
         return [
             (
-                "solid" if self.layer_wise(arm) else "dashed",
+                "solid" if self.is_on("challenger", arm) else "dashed",
                 self.arms.index(arm) % drawing.NUM_COLORS,
                 arm,
             )

@@ -16,8 +16,8 @@ def seeds(view) -> Figure:
     """Box and points of each arm over its seeds."""
     reference = _reference(view, "validation")
     band = (
-        " The band is the margin to both sides of the best generic median: a "
-        "layer-wise median inside it makes no difference that matters."
+        " The band is the margin to both sides of the best baseline's median: "
+        "a challenger's median inside it makes no difference that matters."
         if reference and _margin(view, reference) is not None
         else ""
     )
@@ -97,17 +97,17 @@ def _finish_boxes(view, axes, part):
 
 
 def _reference(view, part):
-    """The box of the best generic arm."""
+    """The box of the best baseline."""
     boxes = [
         row
         for row in view.rows("boxes", part=part)
-        if not view.layer_wise(row["arm"])
+        if view.is_on("baseline", row["arm"])
     ]
     return max(boxes, key=lambda b: view.sign * b["median"], default=None)
 
 
 def _margin(view, reference):
-    """The verdict's margin against a generic arm; None without one."""
+    """The verdict's margin against a baseline; None without one."""
     match = {"part": reference["part"], "other_arm": reference["arm"]}
     for row in view.rows("pairs", **match):
         return row["margin"]
