@@ -158,6 +158,22 @@ class Parameter:
             x = base * x
         return round(x) if self.integer or self.of == STEPS else x
 
+    def place(self, value, base: float = 1) -> float | None:
+        """The u in [0, 1] whose value this is; None but of a range, and of
+        what is no number or no part of one.
+        """
+        is_range = self.scale is not None and not self.choices
+        if not is_range or not _is_number(value) or not _is_number(base):
+            return None
+        if base == 0:
+            return None
+        x = value if base == 1 else value / base
+        x = 1 - x if self.one_minus else x
+        x = min(max(x, self.min), self.max)  # what was rounded may be outside
+        if self.scale == "log":
+            return math.log(x / self.min) / math.log(self.max / self.min)
+        return (x - self.min) / (self.max - self.min)
+
     def narrowed(self, best, factor: float, base: float = 1) -> dict:
         """The spec `factor` times as wide around the value `best`.
 

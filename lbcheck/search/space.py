@@ -259,6 +259,23 @@ class Space:
             for name, parameter in self.parameters.items()
         }
 
+    def places(self, point: dict, steps: int) -> dict[str, float]:
+        """Where in the unit cube a point lies, by the ranges searched."""
+        found = {}
+        for name in self.searched:
+            parameter = self.parameters[name]
+            place = parameter.place(
+                point.get(name), self.base(name, point, steps)
+            )
+            if place is not None:
+                found[name] = place
+        return found
+
+    def base(self, name: str, point: dict, steps: int) -> float:
+        """What a parameter's values of a point are parts of; 1 of none."""
+        of = self.parameters[name].of
+        return {None: 1, STEPS: steps}.get(of, point.get(of))
+
     def refined(self, best: dict, factor: float, steps: int) -> "Space":
         """The space around a best point, `factor` times as wide.
 

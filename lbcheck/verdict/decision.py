@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+import types
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -46,12 +47,14 @@ def judge(
     steps: Runs | None = None,
     notes: Sequence[str] = (),
     searched: Runs | None = None,
+    edges: Mapping[str, Sequence[str]] | None = None,
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
     Without `baselines`, those that do not challenge are.
     `searched` are the metrics of each arm's search trials, for the share of
-    sub-searches that agree.
+    sub-searches that agree; `edges` the hyperparameters of each arm whose best
+    values lie at an end of their range.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -103,7 +106,7 @@ def judge(
             pairs.append(pair)
     more_seeds = _more_seeds(sides, pairs, plans)
     share = _share(sides, searched, pairs, sign) if searched else None
-    return conclude(pairs, arms, metric, notes, more_seeds, share)
+    return conclude(pairs, arms, metric, notes, more_seeds, share, edges or {})
 
 
 def conclude(
@@ -113,11 +116,16 @@ def conclude(
     notes: Sequence[str],
     more_seeds: int | None,
     share: float | None = None,
+    edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
 ) -> Verdict:
     """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
     answer, deciding = overall([p for p in pairs if p.part == "validation"])
     training = [p for p in pairs if p.part == "training"]
+    others = dict.fromkeys(p.other_arm for p in deciding)
+    narrow = [name for arm in others for name in edges.get(arm, ())]
     doubt = _doubt(answer, pairs, share)
+    if answer == "needed" and narrow:
+        doubt = "edge"
     if doubt:
         answer = "undecided"
     more_seeds = more_seeds if doubt == "seeds" else 0
@@ -126,7 +134,15 @@ def conclude(
         doubt=doubt,
         more_seeds=more_seeds,
         sentence=sentences.sentence(
-            answer, doubt, more_seeds, share, deciding, pairs, arms, metric
+            answer,
+            doubt,
+            more_seeds,
+            share,
+            narrow,
+            deciding,
+            pairs,
+            arms,
+            metric,
         ),
         search_share=share,
         training_answer=overall(training)[0] if training else None,

@@ -70,6 +70,12 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         notes += [note] if note else []
         notes += _feasible(study, records)
         notes.append(sentences.one_search(_searched(study, records)))
+    edges = _edges(study, records)
+    notes += [
+        sentences.edge(arm, edge)
+        for arm, found in edges.items()
+        for edge in found
+    ]
     confirmed = {arm: [] for arm in study["arms"]}
     failed = {arm: True for arm in study["arms"]}
     for record in records:
@@ -105,6 +111,10 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         steps=steps,
         notes=notes,
         searched=_scores(study, records, confirmed),
+        edges={
+            arm: [f"{arm}.{edge.name}" for edge in found if edge.is_likely]
+            for arm, found in edges.items()
+        },
     )
 
 
@@ -238,7 +248,7 @@ def from_summaries(
         ... }
         >>> print(from_summaries(published, ["LARS"], 50).sentence)
         Not needed: Nesterov is as good as LARS in validation accuracy, with \
-a margin of 0.76. LARS against Nesterov: equal on validation, Nesterov \
+a margin of 0.5. LARS against Nesterov: equal on validation, Nesterov \
 better on training: regularization rather than optimization.
     """
     hits = hits or {}
@@ -316,6 +326,28 @@ def _of_medians(pair, difference, hits_p):
         median_difference=difference,
         hits_p=hits_p,
     )
+
+
+def _edges(study, records):
+    """{arm: edges of its space that its best broad trials lie at}."""
+    from lbcheck.search import edges
+    from lbcheck.search import space
+    from lbcheck.study import protocol
+
+    sign = -1 if study["metric"]["mode"] == "max" else 1
+    found = {}
+    for arm, described in study["arms"].items():
+        scored = [
+            (sign * protocol.score(study, r), r["index"], r["hyperparameters"])
+            for r in records
+            if (r["arm"], r["stage"]) == (arm, "broad")
+            and protocol.score(study, r) is not None
+        ]
+        points = [point for *_, point in sorted(scored, key=lambda s: s[:2])]
+        found[arm] = edges.find(
+            space.Space.from_dict(described["space"]), points, study["steps"]
+        )
+    return found
 
 
 def _scores(study, records, arms):

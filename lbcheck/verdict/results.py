@@ -123,8 +123,9 @@ class Verdict:
         answer: "needed", "not needed" or "undecided", by the validation
             metric.
         doubt: What an undecided answer lacks: "seeds"; "search", where other
-            trials might have turned it; "failures" or "ceiling", as of a
-            pair. None where it is decided.
+            trials might have turned it; "edge", where a baseline that is
+            beaten lies at an edge of its space; "failures" or "ceiling", as
+            of a pair. None where it is decided.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer; 0 if
             there is one or seeds are not what is missing, None if no number
             up to 1,000 is enough.

@@ -14,7 +14,7 @@ _NOT_BETTER = ("equal", "baseline better", "baseline not worse")
 
 def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
     """The answer with what it lacks: "undecided (4 more seeds)"."""
-    if doubt in ("search", "failures", "ceiling"):
+    if doubt in ("search", "failures", "ceiling", "edge"):
         return f"undecided ({doubt})"
     if word != "undecided" or more_seeds == 0:
         return word
@@ -22,7 +22,7 @@ def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
 
 
 def sentence(
-    word, doubt, more_seeds, share, deciding, pairs, arms, metric
+    word, doubt, more_seeds, share, narrow, deciding, pairs, arms, metric
 ) -> str:
     """The first line of a report.
 
@@ -31,6 +31,7 @@ def sentence(
         doubt: As in `Verdict`.
         more_seeds: As in `Verdict`.
         share: `Verdict.search_share`.
+        narrow: Hyperparameters of baselines at an edge, for "edge".
         deciding: The pairs on validation that the answer rests on, or would
             without the doubt.
         pairs: All pairs.
@@ -41,6 +42,8 @@ def sentence(
         return _one_sided(arms)
     if doubt == "search":
         text = _search(deciding, share, metric)
+    elif doubt == "edge":
+        text = _edge(deciding, narrow, metric)
     elif doubt == "ceiling":
         text = _ceiling(pairs, arms, metric)
     elif doubt == "failures":
@@ -143,6 +146,19 @@ def one_search(trials: int) -> str:
     )
 
 
+def edge(arm: str, found) -> str:
+    """That an arm's best values lie at an end of their range."""
+    low, high = sorted((found.end, found.other_end))
+    end = "lower" if found.end == low else "upper"
+    where = f"at the {end} end of its range, {low:.4g} to {high:.4g}"
+    text = f"{arm}: the best {found.name}, {found.value:.4g}, lies {where}"
+    if not found.is_best:
+        text = f"{arm}: two of the best three {found.name} lie {where}"
+    elif found.is_likely:
+        text += ", and so does another of the best three"
+    return f"{text}; a wider one may hold better values."
+
+
 def luck(share: float) -> str:
     """How searches with half of the trials would have turned out."""
     return (
@@ -209,6 +225,16 @@ def _search(deciding, share, metric):
         f"of searches with half of the trials {said} would have put a "
         f"challenger ahead by the margin of {_margins(deciding)}. More "
         "trials, not more seeds, can decide it."
+    )
+
+
+def _edge(deciding, narrow, metric):
+    """A baseline is beaten, and may do better in a wider space."""
+    return (
+        f"Undecided (edge): {deciding[0].arm} beats "
+        f"{_names(p.other_arm for p in deciding)} in validation {metric}"
+        f"{_by(deciding)}, but the best trials lie at the edge of the space of "
+        f"{_names(narrow)}. A wider space there can decide it."
     )
 
 

@@ -878,6 +878,53 @@ def test_a_lucky_trial_does_not_decide(lars, nesterov, ahead, answer, share):
         assert found.more_seeds == 0
 
 
+def with_trials(study, records, arm, points):
+    """The records, and a broad trial for each point, best first."""
+    template = next(r for r in records if r["arm"] == arm)
+    for index, point in enumerate(points):
+        metrics = {"accuracy": 0.9 - 0.01 * index, "loss": 0.1}
+        records.append(
+            template
+            | {"stage": "broad", "index": index, "hyperparameters": point}
+            | {"status": "finished", "curve": []}
+            | {"metrics": {"validation": metrics, "training": metrics}}
+        )
+
+
+@pytest.mark.parametrize("rates, told, answer", [
+    ((9.0, 8.0, 1.0, 1.0), "and so does another", "undecided (edge)"),
+    ((1.0, 8.0, 9.0, 1.0), "two of the best three", "undecided (edge)"),
+    ((9.0, 1.0, 1.0, 8.0), "the best learning_rate, 9, lies", "needed"),
+    ((1.0, 1.0, 1.0, 9.0), "", "needed"),
+    ((0.011, 0.012, 1.0, 1.0), "at the lower end", "undecided (edge)"),
+])  # fmt: skip
+def test_a_baseline_at_the_edge_of_its_space(rates, told, answer):
+    runs = {a: list(v) for a, v in steady(nesterov=0, lars=4).items()}
+    study = study_of(target=None, trials=4, seeds=12)
+    parameters = study["arms"]["nesterov"]["space"]["parameters"]
+    assert parameters["learning_rate"] == {
+        "min": 0.01, "max": 10.0, "scale": "log",
+    }  # fmt: skip
+    records = confirmed(study, runs)
+    inside = {"l2": 1e-4, "weight_decay": 1e-4, "warmup_steps": 0}
+    for arm, all_rates in (("lars", [3.0] * 4), ("nesterov", rates)):
+        with_trials(
+            study, records, arm,
+            [inside | {"learning_rate": rate} for rate in all_rates],
+        )  # fmt: skip
+    study["margin"] = 1e-9  # equal searches: not a matter of luck
+    for record in records:
+        if record["stage"] == "broad" and record["arm"] == "lars":
+            record["metrics"]["validation"] = {"accuracy": 0.95, "loss": 0.1}
+    found = verdict.decide(study, records)
+    assert str(found) == answer, found.sentence
+    notes = [n for n in found.notes if "range" in n]
+    assert len(notes) == bool(told)
+    assert all(n.startswith("nesterov") and told in n for n in notes)
+    if answer != "needed":
+        assert "space of nesterov.learning_rate" in found.sentence
+
+
 def test_sides_are_as_the_study_names_them():
     runs = {"muon": 4, "adamw": 0, "sgd": 8}
     runs = {a: list(v) for a, v in steady(**runs).items()}
