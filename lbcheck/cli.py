@@ -18,6 +18,10 @@ COMMANDS = {
         "lbcheck.conform.run",
         "every dialect against a float64 reference and its library",
     ),
+    "judge": (
+        "lbcheck.verdict.judge_command",
+        "the verdict on runs of your own, from a table",
+    ),
     "published": (
         "lbcheck.published.published_command",
         "settings, spaces and results of the papers",

@@ -271,7 +271,7 @@ class Space:
                 found[name] = place
         return found
 
-    def base(self, name: str, point: dict, steps: int) -> float:
+    def base(self, name: str, point: dict, steps: int) -> Any:
         """What a parameter's values of a point are parts of; 1 of none."""
         of = self.parameters[name].of
         return {None: 1, STEPS: steps}.get(of, point.get(of))

@@ -7,6 +7,7 @@ search_luck how an answer depends on which hyperparameters were tried
 statistics  medians, intervals and tests of few, noisy runs
 results     what a verdict consists of
 sentences   a verdict in words
+run_tables  final metrics of runs from anywhere; judge_command judges them
 """
 
 from lbcheck.verdict.judge import compare_arms

@@ -54,7 +54,7 @@ def sentence(
         text = (
             f"Needed: {deciding[0].arm} beats "
             f"{_names(p.other_arm for p in deciding)} in validation {metric}"
-            f"{_by(deciding)}, more than chance explains and no less than the "
+            f"{_by(deciding)}, more than chance explains and more than the "
             f"margin of {_margins(deciding)}."
         )
     else:

@@ -1,0 +1,207 @@
+"""Final metrics of runs from anywhere, read from a table of one run a row."""
+
+import csv
+import io
+import math
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+from lbcheck.study import formats
+from lbcheck.support import checks
+from lbcheck.support import schema
+
+_DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
+
+
+class RunTable(NamedTuple):
+    """What a table holds.
+
+    Attributes:
+        runs: {part: {arm: one metric per seed, None where it diverged}}.
+        metric: Name of the column.
+    """
+
+    runs: dict[str, dict[str, list[float | None]]]
+    metric: str
+
+
+def read(path, metric: str | None = None) -> RunTable:
+    """The runs of a CSV file, or of a file with one JSON object a line.
+
+    Columns are `arm`, `seed`, the metric, and if there are, `part`
+    ("validation", which it is without, or "training") and `step`: of the rows
+    of one run the last step counts. A metric that is empty, null, nan or
+    "diverged" is of a run that diverged. Others are left alone.
+
+    Args:
+        path: The file.
+        metric: Column of the metric; None: "metric", or the only column left.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such table; names the line, what was received
+            and what was expected.
+    """
+    path = pathlib.Path(path)
+    rows = _rows(path)
+    if not rows:
+        raise ValueError(f"{path}: has no row.")
+    names = list(rows[0][1])
+    metric = _metric(path, names, metric)
+    last: dict[tuple, tuple] = {}
+    for where, row in rows:
+        run = _part(where, row), _text(where, row, "arm"), _seed(where, row)
+        step = _step(where, row)
+        before = last.get(run)
+        if before and step == before[0]:
+            part, arm, seed = run
+            raise ValueError(
+                f"{where}: the run of arm {schema.shown(arm)}, seed {seed}, "
+                f"{part} stands in {before[2]} as well; expected one row a "
+                "run, or a column `step`."
+            )
+        value = _value(where, row, metric)
+        if before is None or step > before[0]:
+            last[run] = step, value, where
+    runs: dict[str, dict[str, list[float | None]]] = {}
+    for (part, arm, _), (_, value, _) in last.items():
+        runs.setdefault(part, {}).setdefault(arm, []).append(value)
+    _check_size(path, runs)
+    if "validation" not in runs:
+        raise ValueError(f"{path}: has no row of part 'validation'.")
+    return RunTable(runs, metric)
+
+
+def _check_size(path, runs):
+    """Every run is compared with every other."""
+    for arms in runs.values():
+        if len(arms) > formats.MOST_ARMS:
+            raise ValueError(
+                f"{path}: has {len(arms):,} arms, expected at most "
+                f"{formats.MOST_ARMS}; is `arm` the right column?"
+            )
+        for arm, values in arms.items():
+            if len(values) > formats.MOST_SEEDS:
+                raise ValueError(
+                    f"{path}: arm {schema.shown(arm)} has {len(values):,} "
+                    f"runs, expected at most {formats.MOST_SEEDS:,}."
+                )
+
+
+def _rows(path):
+    """[(file:line, {column: cell})]."""
+    content = schema.read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(
+            f"{path}: is no UTF-8 text; expected CSV, or a JSON object a line."
+        )
+    if text.lstrip().startswith("{"):
+        return [
+            (where, schema.parse(line, dict[str, Any], where))
+            for where, line in _lines(path, text)
+        ]
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        found = []
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            if any(cell.strip() for cell in cells):
+                if len(cells) != len(names):
+                    raise ValueError(
+                        f"{where}: has {len(cells)} cells, expected "
+                        f"{len(names)}, as many as the first line names."
+                    )
+                found.append((where, dict(zip(names, cells))))
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: {error}.") from error
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}:1: a column's name comes twice.")
+    return found
+
+
+def _lines(path, text):
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"{path}:{number}", line
+
+
+def _metric(path, names, metric):
+    for name in ("arm", "seed"):
+        if name not in names:
+            raise ValueError(
+                f"{path}: has no column {name!r}; it has {_listed(names)}."
+            )
+    rest = [n for n in names if n not in ("arm", "seed", "part", "step")]
+    if metric is None:
+        metric = "metric" if "metric" in rest or len(rest) != 1 else rest[0]
+    if metric not in rest:
+        raise ValueError(
+            f"{path}: has no metric {schema.shown(metric)}; name one of its "
+            f"columns by --metric: {_listed(rest)}."
+        )
+    return metric
+
+
+def _listed(names):
+    return ", ".join(map(schema.shown, names[:12])) or "no other"
+
+
+def _text(where, row, column):
+    text = str(row.get(column, "")).strip()
+    if not text or row[column] is None:
+        raise ValueError(f"{where}: expected the {column}, received nothing.")
+    return text
+
+
+def _part(where, row):
+    part = str(row.get("part", "validation")).strip()
+    if part not in formats.PARTS:
+        raise ValueError(
+            f"{where}: part must be one of {', '.join(formats.PARTS)}, "
+            f"received {schema.shown(part)}."
+        )
+    return part
+
+
+def _seed(where, row):
+    return _text(where, row, "seed")
+
+
+def _step(where, row):
+    if row.get("step") is None:
+        return 0.0
+    step = _number(where, row["step"], "step")
+    if not math.isfinite(step):
+        raise ValueError(f"{where}: step must be a number, received {step}.")
+    return step
+
+
+def _value(where, row, metric):
+    if metric not in row:
+        raise ValueError(f"{where}: has no {schema.shown(metric)}.")
+    cell = row[metric]
+    if cell is None or str(cell).strip().lower() in _DIVERGED:
+        return None
+    value = _number(where, cell, metric)
+    is_sound = math.isfinite(value) and abs(value) <= schema.LARGEST_METRIC
+    return value if is_sound else None
+
+
+def _number(where, cell, column):
+    try:
+        if isinstance(cell, str) and "_" not in cell:
+            return float(cell)
+        if checks.is_number(cell, (int, float)):
+            return float(cell)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"{where}: {schema.shown(column)} must be a number, received "
+        f"{schema.shown(cell)}."
+    )

@@ -1,0 +1,142 @@
+"""`lbcheck judge`: tables of runs, and what is refused of them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lbcheck import verdict
+from lbcheck.verdict import run_tables
+
+_GENERATOR = np.random.default_rng(4)
+RUNS = {
+    "muon": (0.93 + 0.001 * _GENERATOR.normal(size=20)).tolist(),
+    "adamw": (0.91 + 0.001 * _GENERATOR.normal(size=20)).tolist(),
+    "sgd": (0.90 + 0.001 * _GENERATOR.normal(size=20)).tolist(),
+}
+
+
+def csv_of(runs, header="arm,seed,accuracy"):
+    rows = [
+        f"{arm},{seed},{'' if value is None else repr(value)}"
+        for arm, values in runs.items()
+        for seed, value in enumerate(values)
+    ]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def jsonl_of(runs):
+    return "".join(
+        json.dumps({"arm": arm, "seed": seed, "accuracy": value}) + "\n"
+        for arm, values in runs.items()
+        for seed, value in enumerate(values)
+    )
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "lbcheck.cli", "judge", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("form", [csv_of, jsonl_of])
+def test_it_is_the_verdict_of_compare_arms(form, tmp_path):
+    runs = RUNS | {"sgd": [None, *RUNS["sgd"][1:]]}
+    path = tmp_path / "runs"
+    path.write_text(form(runs))
+    printed = run(path, "--challengers=muon", "--margin=0.005", "--format=json")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    expected = verdict.compare_arms(runs, ["muon"], margin=0.005)
+    assert json.loads(printed.stdout) == expected.to_dict()
+    assert expected.answer == "needed"
+
+
+def test_sides_text_and_exit_codes(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(csv_of(RUNS))
+    printed = run(path, "--challengers=adamw", "--baselines=muon")
+    assert printed.returncode == 0
+    assert printed.stdout.startswith("Not needed: muon is better than adamw")
+    assert "sgd    -           validation    20" in printed.stdout
+    few = {arm: values[:5] for arm, values in RUNS.items()}
+    path.write_text(csv_of(few))
+    printed = run(path, "--challengers=muon")
+    assert printed.returncode == 1
+    assert printed.stdout.startswith("Undecided (1 more seed)")
+    printed = run(path, "--challengers=lars")
+    assert printed.returncode == 2
+    assert "challengers has ['lars']" in printed.stderr
+    printed = run(path, "--challengers=muon,adamw,sgd")
+    assert (printed.returncode, printed.stdout) == (2, "")
+    assert "must leave an arm" in printed.stderr
+
+
+def test_parts_steps_and_what_diverged(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(
+        "\ufeffseed, arm ,part,step,val_loss,note\r\n"
+        "0,a,validation,20,0.5,x\r\n"
+        "0,a,validation,10,0.9,x\r\n"
+        '1,a,validation,20,nan,"x, y"\r\n'
+        "\r\n"
+        "0,a,training,20,0.4,x\r\n"
+        "0,b,validation,20,1e300,x\r\n"
+    )
+    found = run_tables.read(path, "val_loss")
+    assert found.runs == {
+        "validation": {"a": [0.5, None], "b": [None]},
+        "training": {"a": [0.4]},
+    }
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "has no row"),
+    ("arm,seed,accuracy\n", "has no row"),
+    ("arm,accuracy\na,0.5\n", "has no column 'seed'"),
+    ("arm,seed,accuracy\na,0\n", r"runs:2: has 2 cells, expected 3"),
+    ("arm,seed,accuracy\na,0,0.5\na,0,0.6\n", "runs:3: .* stands in .*runs:2"),
+    ("arm,seed,accuracy\na,0,good\n", "runs:2: 'accuracy' must be a number"),
+    ("arm,seed,accuracy\na,0,1_0\n", "received '1_0'"),
+    ("arm,seed,accuracy\n,0,0.5\n", "runs:2: expected the arm"),
+    ("arm,seed,part,loss\na,0,test,1\n", "part must be one of"),
+    ("arm,seed,part,loss\na,0,training,1\n", "no row of part 'validation'"),
+    ("arm,seed,step,loss\na,0,nan,1\n", "step must be a number"),
+    ("arm,seed,loss,loss\na,0,1,1\n", "name comes twice"),
+    ("arm,seed,a,b\na,0,1,1\n", "name one of its columns by --metric"),
+    ('{"arm": "a", "seed": 0, "loss": [1]}\n', "runs:1: 'loss' must be"),
+    ('{"arm": null, "seed": 0, "loss": 1}\n', "expected the arm"),
+    ('{"arm": "a"\n', "runs:1"),
+    ('{"arm": "a", "seed": 0, "loss": 1}\n{"arm": "a", "seed": 1}\n',
+     "runs:2: has no 'loss'"),
+    ("arm,seed,loss\n" + "".join(f"a,{i},1\n" for i in range(1001)),
+     "has 1,001 runs"),
+    ("arm,seed,loss\n" + "".join(f"{i},0,1\n" for i in range(101)),
+     "has 101 arms"),
+    ("\0", "no UTF-8 text"),
+])  # fmt: skip
+def test_tables_that_are_refused(text, message, tmp_path):
+    path = tmp_path / "runs"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        run_tables.read(path)
+
+
+def test_needs_no_framework_and_little_time(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(csv_of(RUNS))
+    code = f"""
+import sys
+from lbcheck.verdict import judge_command as command
+from lbcheck.support import command as support
+rest = support.parse(
+    command.FLAGS, ["judge", {str(path)!r}, "--challengers=muon"]
+)
+assert command.main(rest) == 0
+heavy = {{"tensorflow", "keras", "tf_keras", "jax", "optuna", "matplotlib"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
