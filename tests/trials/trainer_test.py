@@ -278,7 +278,7 @@ class IndependenceTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_another_process_gives_the_same(self):
         code = (
-            "import json; from tests import trainer_test as t; "
+            "import json; from tests.trials import trainer_test as t; "
             "trainer = t.make('tf_keras', t.user_models.subclassed, 'adamw'); "
             "print(json.dumps([trainer.facts(), "
             "t.outcome(trainer, t.task('adamw'))]))"
@@ -632,7 +632,7 @@ class BackendTest(parameterized.TestCase):
     @pytest.mark.slow
     def test_keras_3_on_other_backends(self, backend):
         code = (
-            "import json; from tests import trainer_test as t; "
+            "import json; from tests.trials import trainer_test as t; "
             "trainer = t.make('keras3', t.user_models.subclassed, 'lars'); "
             "t.outcome(trainer, t.task('lars', seed=8)); "
             "print(json.dumps([t.outcome(trainer, t.task('lars'),"
