@@ -167,9 +167,7 @@ class Parameter:
             return None
         if base == 0:
             return None
-        x = value if base == 1 else value / base
-        x = 1 - x if self.one_minus else x
-        x = min(max(x, self.min), self.max)  # what was rounded may be outside
+        x = self._inside(self._before(value, base))
         if self.scale == "log":
             return math.log(x / self.min) / math.log(self.max / self.min)
         return (x - self.min) / (self.max - self.min)
@@ -186,11 +184,10 @@ class Parameter:
             return {"value": self.choices[0]}
         if base == 0:
             return self._spec()
-        x = best if base == 1 else best / base
-        x = 1 - x if self.one_minus else x
+        x = self._before(best, base)
         if self.scale is None:
             return {"values": list(self._neighbours(x, factor))}
-        x = min(max(x, self.min), self.max)  # what was rounded may be outside
+        x = self._inside(x)
         if self.scale == "log":
             half = (self.max / self.min) ** (factor / 2)
             ends = x / half, x * half
@@ -202,6 +199,15 @@ class Parameter:
             half = (self.max - self.min) * factor / 2
             ends = max(x - half, self.min), min(x + half, self.max)
         return self._spec(*ends)
+
+    def _before(self, value, base):
+        """The x whose value, as a part of `base`, this is."""
+        x = value if base == 1 else value / base
+        return 1 - x if self.one_minus else x
+
+    def _inside(self, x):
+        """What was rounded may lie outside the range."""
+        return min(max(x, self.min), self.max)
 
     def _spec(self, low=None, high=None):
         """What is tried, without its transforms, between other ends."""

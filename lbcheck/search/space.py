@@ -314,7 +314,7 @@ class Space:
                 for key in ("one_minus", "integer", "of")
                 if key in self.specs[name]
             }
-            base = {None: 1, STEPS: steps, **best}[parameter.of]
+            base = self.base(name, best, steps)
             specs[name] = {
                 **parameter.narrowed(best[name], factor, base),
                 **kept,

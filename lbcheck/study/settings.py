@@ -75,7 +75,10 @@ class Settings:
                 )
         for name in ("challengers", "baselines"):
             value = getattr(self, name)
-            if isinstance(value, str) or value == []:
+            is_list = isinstance(value, Collection) and not isinstance(
+                value, str
+            )
+            if value is not None and not (is_list and len(value)):
                 raise ValueError(
                     f"{name} must be a list of arms, received {value!r}."
                 )

@@ -170,7 +170,7 @@ def _doubt(answer, pairs, share):
         if overall(certain)[0] != "undecided":
             return doubt
     found = {p.doubt for p in validation} - {None}
-    return found.pop() if len(found) == 1 else "seeds"
+    return "ceiling" if found == {"ceiling"} else "seeds"
 
 
 def overall(

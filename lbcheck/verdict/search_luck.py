@@ -16,11 +16,10 @@ shows that, where "needed" says that there is none."""
 def share(
     challengers: Sequence[Sequence[float]],
     baselines: Sequence[tuple[float, Sequence[float]]],
-    trials: int | None = None,
 ) -> float:
     r"""Share of sub-searches whose best challenger is ahead by the margin.
 
-    Every arm draws k of its n trials without replacement. The best of them is
+    Every arm draws half, k, of its n trials without replacement. Their best is
     at most the trial of rank i with probability
 
     $$ F(i) = \binom{i}{k} / \binom{n}{k} $$
@@ -34,19 +33,18 @@ def share(
         challengers: Trials of each challenger, greater is better; minus
             infinity where a trial diverged.
         baselines: (margin, trials) of each baseline.
-        trials: k, at most the fewest trials of an arm; None: half of them.
 
     Returns:
         Between 0 and 1.
 
     Example:
-        >>> share([[1.0, 2.0]], [(0.5, [1.0, 1.0])], trials=1)
+        >>> share([[1.0, 2.0]], [(0.5, [1.0, 1.0])])
         0.5
 
     Source: after Dodge et al. 2019; Bouthillier et al. 2021 for why.
     """
     fewest = min(map(len, (*challengers, *(values for _, values in baselines))))
-    k = max(1, fewest // 2) if trials is None else trials
+    k = max(1, fewest // 2)
     values = np.unique(np.concatenate(challengers))
     ahead = np.prod([_below(arm, values, k) for arm in challengers], axis=0)
     others = np.prod(

@@ -147,17 +147,15 @@ def rates_bound(
 
     Source: Newcombe 1998, method 10, of Wilson's score intervals.
     """
-    z = float(special.ndtri(confidence))
-    _, high = _wilson(hits, runs, z)
-    low, _ = _wilson(other_hits, other_runs, z)
+    from scipy import stats
+
+    ends = [
+        stats.binomtest(k, n).proportion_ci(2 * confidence - 1, "wilson")
+        for k, n in ((hits, runs), (other_hits, other_runs))
+    ]
+    high, low = ends[0].high, ends[1].low
     rate, other = hits / runs, other_hits / other_runs
     return rate - other + math.hypot(high - rate, other - low)
-
-
-def _wilson(hits, runs, z):
-    middle = hits + z * z / 2
-    half = z * math.sqrt(hits * (runs - hits) / runs + z * z / 4)
-    return (middle - half) / (runs + z * z), (middle + half) / (runs + z * z)
 
 
 class BestSoFar(NamedTuple):

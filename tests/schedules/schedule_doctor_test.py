@@ -622,6 +622,21 @@ class LogTest(parameterized.TestCase, tf.test.TestCase):
         codes = [f.code for f in examine(self.write(rows), 4000).findings]
         self.assertIn("rounded_to_zero", codes)
 
+    def test_zeros_of_irregular_and_cut_logs(self):
+        """Rows at any steps, and a run that has but few units of a log."""
+        rows = [
+            (t, f"{1e-3 * (1 - t / 2000):.5f}") for t in range(0, 1000, 500)
+        ]
+        rows += [
+            (t, f"{2e-5 * (1999 - t) / 99:.5f}") for t in range(1900, 2000)
+        ]
+        codes = [f.code for f in examine(self.write(rows), 2000).findings]
+        self.assertNotIn("ends_early", codes)
+        low = [(t, "0.00002" if t < 5 else "0.00000") for t in range(100)]
+        rows = low + [(t, "0.00100") for t in range(100, 200)]
+        codes = [f.code for f in examine(self.write(rows), 100).findings]
+        self.assertIn("rounded_to_zero", codes)
+
     def test_logs_of_one_digit_are_refused(self):
         """Where rounding hides the schedule; not where rates are exact."""
         for peak, digits in (

@@ -511,13 +511,12 @@ def test_training_at_its_ceiling_says_nothing():
 
 
 def test_rounding_of_float32_decides_nothing():
-    exact = np.float32([0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97])
-    runs = {"sgd": exact - np.float32(0.1), "lars": exact}
-    runs["sgd"] = np.float32(runs["sgd"])
+    runs = {"sgd": np.float32([0.8] * 8), "lars": np.float32([0.9] * 8)}
+    difference = float(runs["lars"][0]) - float(runs["sgd"][0])
+    assert difference != 0.1
     # A difference of the margin itself is not below it.
-    assert verdict.compare_arms(runs, ["lars"], margin=0.1).answer != (
-        "not needed"
-    )
+    decided = verdict.compare_arms(runs, ["lars"], margin=0.1)
+    assert decided.answer != "not needed"
 
 
 def test_share_is_that_of_all_pairs_of_sub_searches():
@@ -536,9 +535,7 @@ def test_share_is_that_of_all_pairs_of_sub_searches():
         )
     ]  # fmt: skip
     assert search_luck.share(own, others) == pytest.approx(np.mean(cases))
-    # The margin counts, and the whole search knows no luck.
     assert search_luck.share(own, [(9.0, v) for _, v in others]) == 0
-    assert search_luck.share(own, others, trials=6) in (0, 1)
 
 
 def test_margins_by_default():

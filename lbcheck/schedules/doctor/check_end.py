@@ -148,12 +148,12 @@ def _fades(case) -> bool:
         return False
     top = int(np.argmax(case.rates))
     steps, counts = case.steps[top:], np.round(case.rates[top:] / unit)
-    most = max(3.0, case.highest / unit / 4)
+    if counts[0] < 3:
+        return True  # too few digits to tell
+    most = max(3.0, counts[0] / 4)
     levels = np.unique(np.geomspace(1, most, 12).round())
-    below = np.array(
-        [steps[np.flatnonzero(counts >= n)[-1]] for n in levels], float
-    )
-    below += case.gap / 2
+    rows = np.array([np.flatnonzero(counts >= n)[-1] for n in levels])
+    below = (steps[rows] + steps[rows + 1]) / 2
     left = case.total - below
     for final in np.arange(0.0, 0.5, 0.05):  # units that it may end at
         logarithms = np.log(levels - 0.5 - final)
