@@ -2,10 +2,10 @@
 
     python benchmarks/verdict_errors.py --surface=steep --draws=2000
 
-Points of the arms' real spaces, search, confirmation and decision are those
-of `lbcheck compare`, by the same code: only the metric of a run comes from
-`surface(arm, unit)`, the expected metric at points of the unit cube, (n, d),
-nan where they diverge, and from `noise(rng, mean)`, one run's metric. Prints
+Points of the arms' real spaces, search, confirmation, challenge and decision
+are those of `lbcheck compare`, by the same code: only the metric of a run comes
+from `surface(arm, unit)`, the expected metric at points of the unit cube,
+(n, d), nan where they diverge, and from `noise(rng, mean)`, one run's. Prints
 the fraction of each answer and doubt, how often two studies of one question
 contradict each other, and the trials spent.
 """
@@ -26,12 +26,13 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from lbcheck import verdict
 from lbcheck.search import arm as arms
 from lbcheck.search import space
+from lbcheck.study import challenge
 from lbcheck.study import protocol
 
 _SURFACE = flags.DEFINE_string(
     "surface",
     "steep",
-    "One of mild, steep, very_steep, narrow, or module:function.",
+    "One of mild, steep, very_steep, narrow, very_narrow, or module:function.",
 )
 _NOISE = flags.DEFINE_string(
     "noise",
@@ -48,6 +49,9 @@ _AHEAD = flags.DEFINE_float(
     "ahead", 0.0, "Margins that the challengers are truly ahead by."
 )
 _TRIALS = flags.DEFINE_integer("trials", 20, "Search trials of an arm.")
+_CHALLENGE_TRIALS = flags.DEFINE_integer(
+    "challenge_trials", None, "Further trials of an arm; unset: the usual."
+)
 _SEEDS = flags.DEFINE_integer("seeds", 20, "Confirming runs of an arm.")
 _MARGIN = flags.DEFINE_float("margin", 0.01, "Margin of the study.")
 _DRAWS = flags.DEFINE_integer("draws", 2000, "Studies.")
@@ -82,7 +86,19 @@ def very_steep(arm, unit):
 
 
 def narrow(arm, unit):
-    """`steep`, and three times narrower for those that do not challenge."""
+    """`steep`, and three times as steep for those that do not challenge.
+
+    Their good region has a ninth of the volume.
+    """
+    return _bowl(unit, 0.3 if arm in _CHALLENGERS.value else 0.9)
+
+
+def very_narrow(arm, unit):
+    """`steep`, and nine times as steep for those that do not challenge.
+
+    Their good region has a third of the width in each of four dimensions, an
+    81st of the volume.
+    """
     return _bowl(unit, 0.3 if arm in _CHALLENGERS.value else 2.7)
 
 
@@ -111,6 +127,9 @@ def _function(name):
 
 
 def _study(seed):
+    further = _CHALLENGE_TRIALS.value
+    if further is None:
+        further = challenge.most_trials(_TRIALS.value)
     return {
         "name": "simulated",
         "facts": {},
@@ -122,6 +141,7 @@ def _study(seed):
         "target": None,
         "trials": _TRIALS.value,
         "refined_trials": 0,
+        "challenge_trials": further,
         "seeds": _SEEDS.value,
         "arms": {
             name: arms.load(name).describe()
@@ -133,28 +153,40 @@ def _study(seed):
 
 def _records(study, surface, noise):
     """All records of a study whose trials take no time."""
-    plan, records = protocol.Protocol(study), []
+    plan, records = challenge.plan(study, verdict.answer), []
     rng = np.random.default_rng([study["seed"], 1])
-    means = {}
-    for name, described in study["arms"].items():
-        seed = protocol.derived_seed(study["seed"], "points", name)
-        units = space.Space.from_dict(described["space"]).unit_points(
-            seed, 0, study["trials"]
-        )
-        means[name] = np.asarray(surface(name, units), float)
-        if name in _CHALLENGERS.value:
-            means[name] = means[name] + _AHEAD.value * study["margin"]
-    chosen = {}
+    spaces = {
+        name: space.Space.from_dict(arm["space"])
+        for name, arm in study["arms"].items()
+    }
+    means = {name: np.zeros(0) for name in spaces}
+
+    def mean(arm, number):
+        known = len(means[arm])
+        if number >= known:
+            seed = protocol.derived_seed(study["seed"], "points", arm)
+            count = max(study["trials"], known)
+            units = spaces[arm].unit_points(seed, known, count)
+            found = np.asarray(surface(arm, units), float)
+            if arm in _CHALLENGERS.value:
+                found = found + _AHEAD.value * study["margin"]
+            means[arm] = np.append(means[arm], found)
+            return mean(arm, number)
+        return means[arm][number]
+
     while tasks := plan.next_tasks(records):
+        numbers = {}
         for task in tasks:
-            if task["stage"] == "confirm" and task["arm"] not in chosen:
-                best = protocol.best(study, records, task["arm"])
-                chosen[task["arm"]] = best["index"]
-            index = chosen.get(task["arm"], task["index"])
-            mean = means[task["arm"]][index]
-            metrics = None
-            if np.isfinite(mean):
-                value = {"accuracy": float(noise(rng, mean))}
+            number = task.get("trial", task["index"])
+            if task["stage"] == "confirm" and "trial" not in task:
+                if task["arm"] not in numbers:
+                    first = protocol.before_challenge(records)
+                    best = protocol.best(study, first, task["arm"])
+                    numbers[task["arm"]] = best["index"]
+                number = numbers[task["arm"]]
+            expected, metrics = mean(task["arm"], number), None
+            if np.isfinite(expected):
+                value = {"accuracy": float(noise(rng, expected))}
                 metrics = {"validation": value, "training": value}
             status = "diverged" if metrics is None else "finished"
             records.append(

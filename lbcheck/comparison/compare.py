@@ -88,6 +88,7 @@ def compare(
     trials: int = 20,
     refined_trials: int = 0,
     seeds: int = 10,
+    challenge_trials: int | None = None,
     metric: str | None = None,
     mode: str | None = None,
     margin: float | None = None,
@@ -132,6 +133,11 @@ def compare(
             the best one.
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed; intervals need at least 6.
+        challenge_trials: Further trials that an arm may get before an answer
+            is given that goes against its side: "needed" is challenged by
+            baselines with up to 20 times the trials, "not needed" by
+            challengers with half as many again. None: as many as that takes;
+            0: none, and the answer is more cautious.
         metric: Name of the metric that trials are judged by; None for the
             first one that the model is compiled with, or "loss".
         mode: "max" or "min"; None to infer it from the metric's name.
@@ -179,6 +185,7 @@ def compare(
         trials=trials,
         refined_trials=refined_trials,
         seeds=seeds,
+        challenge_trials=challenge_trials,
         margin=margin,
         target=target,
         selection=selection,

@@ -64,6 +64,12 @@ _COUNTS = {
         1,
         "Runs of each arm's best hyperparameters, each with a fresh seed.",
     ),
+    "challenge_trials": (
+        None,
+        0,
+        "Further trials that an arm may get before an answer is given that "
+        "goes against its side; unset: 19 times --trials, 0: none.",
+    ),
     "seed": (
         Settings.seed,
         0,

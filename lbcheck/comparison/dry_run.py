@@ -7,6 +7,7 @@ confirming runs as often as their curves have points.
 
 import time
 
+from lbcheck.study import challenge
 from lbcheck.support import text_table
 from lbcheck.trials import trainer as trainers
 
@@ -66,8 +67,20 @@ def report(session, workers: int) -> str:
             "",
             table,
             "",
-            f"{total}. Nothing was written.",
+            f"{total}.{_challenge(study, plans)} Nothing was written.",
         ]
+    )
+
+
+def _challenge(study, plans):
+    """What a challenge can add."""
+    most = challenge.most_runs(study)
+    if not most:
+        return ""
+    seconds = max(plan["seconds"] for plan in plans)
+    return (
+        f" An answer is then challenged with up to {most:,} trials more, "
+        f"{most * seconds / 3600:.2g} hours."
     )
 
 

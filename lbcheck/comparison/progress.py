@@ -39,6 +39,9 @@ class Progress:
         ]
         self._bar.set_postfix_str(", ".join(now), refresh=False)
         self._bar.n = done
+        # A challenge adds trials.
+        known = sum(sum(n.values()) for n in counts.values())
+        self._bar.total = max(self._bar.total, known)
         self._bar.refresh()
 
     def __enter__(self):

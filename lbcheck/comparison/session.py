@@ -12,9 +12,10 @@ import unicodedata
 
 import lbcheck
 from lbcheck import report
+from lbcheck import verdict
 from lbcheck.comparison import tensorboard
+from lbcheck.study import challenge
 from lbcheck.study import ledger
-from lbcheck.study import protocol
 from lbcheck.study import study_folder
 from lbcheck.study import threads
 from lbcheck.study import worker
@@ -67,6 +68,7 @@ class Session:
             "target": settings.target,
             "trials": settings.trials,
             "refined_trials": settings.refined_trials,
+            "challenge_trials": _challenge_trials(settings),
             "seeds": settings.seeds,
             "arms": {
                 name: arm.describe() | {"audit": self.trainer.audit(name)}
@@ -75,7 +77,7 @@ class Session:
             "environment": _environment(facts["backend"]),
             **_sides(self.arms, settings),
         }
-        self.protocol = protocol.Protocol(self.study)
+        self.protocol = challenge.plan(self.study, verdict.answer)
         self.study["fingerprint"] = fingerprint.of(self.trainer, settings.seed)
 
     @contextlib.contextmanager
@@ -100,7 +102,7 @@ class Session:
             as_read = json.loads(json.dumps(self.study))
             self._ledger = ledger.Ledger(url, as_read)
         self.study = study_folder.open_study(self.folder, self.study)
-        self.protocol = protocol.Protocol(self.study)
+        self.protocol = challenge.plan(self.study, verdict.answer)
         if not storage:
             self._ledger = ledger.Ledger(url, self.study)
         self._exported, self._warned = time.monotonic(), False
@@ -172,7 +174,8 @@ class Session:
         after = ""
         with contextlib.suppress(errors.Unavailable):
             done = len(self._ledger.ends())
-            after = f" after {done} of {self.protocol.total} trials"
+            total = max(done, self.protocol.total)
+            after = f" after {done} of {total} trials"
         return f"Interrupted{after}; run the same command again to continue."
 
     def _export_meanwhile(self):
@@ -213,6 +216,12 @@ class Session:
         if not any(record["status"] == "finished" for record in done):
             raise FloatingPointError(_all_diverged(done, path))
         return path
+
+
+def _challenge_trials(settings):
+    if settings.challenge_trials is not None:
+        return settings.challenge_trials
+    return challenge.most_trials(settings.trials)
 
 
 def _sides(arms, settings):

@@ -35,7 +35,7 @@ def write(folder, records: list[dict]) -> None:
         return
     folder = pathlib.Path(folder)
     for record in records:
-        run = f"{record['arm']}/{record['stage']}/{record['index']:04d}"
+        run = f"{record['arm']}/{_stage(record)}/{record['index']:04d}"
         _write_run(folder, run, lambda file, r=record: _write_trial(file, r))
 
 
@@ -50,6 +50,12 @@ def _write_run(folder, run, fill):
         file.close()
 
 
+def _stage(record):
+    """The stage, with the trial of a challenge that a run confirms."""
+    trial = record.get("trial")
+    return record["stage"] + ("" if trial is None else f"-{trial}")
+
+
 def _write_trial(file, record):
     from tensorboard.plugins.hparams import api_pb2
     from tensorboard.plugins.hparams import summary_v2
@@ -59,7 +65,7 @@ def _write_trial(file, record):
         "stage": record["stage"],
         **record["hyperparameters"],
     }
-    group = f"{record['arm']}/{record['stage']}"
+    group = f"{record['arm']}/{_stage(record)}"
     if record["stage"] != "confirm":
         group += f"/{record['index']}"
     file.add(0, summary_v2.hparams_pb(hparams, trial_id=group))

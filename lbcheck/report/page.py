@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 # The sections, and the tables above the figures of each.
 _SECTIONS = (
-    ("result", "Result", ("arms", "pairs")),
+    ("result", "Result", ("arms", "pairs", "challenge")),
     ("tuning", "Tuning", ("best-points",)),
     ("steps", "Steps taken", ()),
     (

@@ -13,6 +13,7 @@ def make(results: dict) -> list[Table]:
     made = (
         arms(results),
         pairs(results),
+        challenge(results),
         best_points(results),
         bins(results),
         findings(results),
@@ -30,6 +31,7 @@ def for_papers(results: dict) -> list[Table]:
     made = (
         arms,
         pairs,
+        challenge,
         study_tables.spaces,
         best_points,
         study_tables.budget,
@@ -46,14 +48,23 @@ def arms(results) -> Table:
     for arm in results["study"]["arms"]:
         budget_rows = [r for r in tables["budget"] if r["arm"] == arm]
         search = [r for r in budget_rows if r["stage"] != "confirm"]
-        confirm = [r for r in budget_rows if r["stage"] == "confirm"]
+        runs = [
+            row["metric"]
+            for row in tables["seeds"]
+            if (row["arm"], row["part"]) == (arm, "validation")
+        ]
+        finished = sum(run is not None for run in runs)
         point = [r for r in tables["best_points"] if r["arm"] == arm]
         row = [arm]
         for part in PARTS:
             row.append(_median(medians.get((arm, part))))
         if target is not None:
             row.append(_hits(medians.get((arm, "validation"))))
-        row += [_feasible(confirm), _feasible(search), _setting(point)]
+        row += [
+            f"{finished:,} of {len(runs):,}",
+            _feasible(search),
+            _setting(point),
+        ]
         rows.append(row)
     name = results["study"]["metric"]["name"]
     caption = ""
@@ -182,6 +193,28 @@ def _probability(row):
         return "–"
     low, high = row["improvement_low"], row["improvement_high"]
     return f"{row['improvement']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def challenge(results) -> Table:
+    """What the confirming runs said at each number of search trials."""
+    steps = (results["verdict"] or {"challenge": []})["challenge"]
+    return Table(
+        "challenge",
+        "Challenge",
+        "An answer is given only if it holds while the side that it goes "
+        "against gets more search trials. What the confirming runs of each "
+        "arm's then best trial say:",
+        ["trials per challenger", "trials per baseline", "answer"],
+        [
+            [
+                number(step["challengers"]),
+                number(step["baselines"]),
+                step["answer"] or "running",
+            ]
+            for step in steps
+        ],
+        (0, 1),
+    )
 
 
 def best_points(results) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 from lbcheck.report.rows import budget
 from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
-from lbcheck.study import protocol
+from lbcheck.study import challenge
 from lbcheck.study.study_folder import Folder
 
 _FACTS = (
@@ -25,6 +25,7 @@ _FACTS = (
     "target",
     "trials",
     "refined_trials",
+    "challenge_trials",
     "seeds",
     "environment",
 )
@@ -58,14 +59,15 @@ def collect(folder: Folder) -> dict[str, Any]:
     from lbcheck import verdict
 
     study, records = folder
-    finished = protocol.Protocol(study).is_done(records)
+    finished = challenge.plan(study, verdict.answer).is_done(records)
+    judged = verdict.judged(study, records).records
     decided = verdict.decide(study, records).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
-    seeds = runs.seeds(study, records)
+    seeds = runs.seeds(study, judged)
     rates = search.rates(study, records)
-    layers = runs.layers(study, records)
+    layers = runs.layers(study, judged)
     summary = runs.layer_summary(layers)
-    schedules, findings = runs.schedules(study, records)
+    schedules, findings = runs.schedules(study, judged)
     facts = {key: study.get(key) for key in _FACTS}
     facts["arms"] = {
         name: {key: arm[key] for key in ("optimizer", "layer_wise", "schedule")}
@@ -80,7 +82,7 @@ def collect(folder: Folder) -> dict[str, Any]:
         "tables": {
             "arms": arms,
             "pairs": pairs,
-            "best_points": runs.best_points(study, records),
+            "best_points": runs.best_points(study, judged),
             "boxes": runs.boxes(study, seeds),
             "seeds": seeds,
             "best_so_far": search.best_so_far(study, records),
@@ -89,7 +91,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             "bins": search.bins(study, rates),
             "schedules": schedules,
             "findings": findings,
-            "curves": runs.curves(study, records),
+            "curves": runs.curves(study, judged),
             "layers": layers,
             "layer_summary": summary,
             "step_sizes": runs.step_sizes(study, summary),
@@ -111,7 +113,7 @@ def summary(results: dict[str, Any], report_path) -> dict[str, Any]:
     """
     from lbcheck.report import page
 
-    keys = ("answer", "doubt", "more_seeds", "search_share")
+    keys = ("answer", "doubt", "more_seeds", "search_share", "challenge")
     verdict = results["verdict"] or dict.fromkeys(keys)
     return {
         "finished": results["finished"],

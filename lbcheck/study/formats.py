@@ -95,6 +95,7 @@ class Study(TypedDict):
     target: Metric | None
     trials: Points
     refined_trials: Annotated[int, Meta(ge=0, le=MOST_POINTS)]
+    challenge_trials: NotRequired[Annotated[int, Meta(ge=0, le=MOST_POINTS)]]
     seeds: Annotated[int, Meta(ge=1, le=MOST_SEEDS)]
     arms: Annotated[
         dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)
@@ -159,8 +160,9 @@ class Record(TypedDict):
     """A line of trials.jsonl."""
 
     arm: str
-    stage: Literal["broad", "refined", "confirm"]
+    stage: Literal["broad", "refined", "challenge", "confirm"]
     index: Index
+    trial: NotRequired[Index]
     seed: Whole
     hyperparameters: dict[Name, Value]
     status: Literal["finished", "diverged"]
@@ -242,12 +244,7 @@ def check_record(record: Any, study: dict, where: str) -> dict:
             f"{where}: arm must be one of {', '.join(study['arms'])}, "
             f"received {schema.shown(record['arm'])}."
         )
-    size = study[SIZES[record["stage"]]]
-    if record["index"] >= size:
-        raise ValueError(
-            f"{where}: index must be below {size}, the study's "
-            f"{SIZES[record['stage']]}, received {record['index']}."
-        )
+    _check_place(record, study, where)
     _check_steps(record, study["steps"], where)
     _check_metrics(record, study["metric"]["name"], where)
     return record
@@ -255,6 +252,24 @@ def check_record(record: Any, study: dict, where: str) -> dict:
 
 SIZES = {"broad": "trials", "refined": "refined_trials", "confirm": "seeds"}
 """{stage: the study's number of trials in it}."""
+
+
+def _check_place(record, study, where):
+    """Indices count within a stage; a challenge goes on where broad ends."""
+    stage, first = record["stage"], study["trials"]
+    further = range(first, first + study.get("challenge_trials", 0))
+    ranges = {"index": further}
+    if stage != "challenge":
+        ranges["index"] = range(study[SIZES[stage]])
+    if "trial" in record:
+        ranges["trial"] = further if stage == "confirm" else range(0)
+    for name, numbers in ranges.items():
+        if record[name] not in numbers:
+            raise ValueError(
+                f"{where}: {name} must be at least {numbers.start} and below "
+                f"{numbers.stop} in stage {stage!r} of this study, received "
+                f"{record[name]}."
+            )
 
 
 def _check_texts(value, where):

@@ -65,6 +65,7 @@ class Ledger:
         self.url = optuna_storage.readable(url)
         self.patience = optuna_storage.OUTAGE
         self._last_outage = -float("inf")
+        further = {"refined": "refined_trials", "challenge": "challenge_trials"}
         try:
             with self.errors():
                 self.storage = optuna_storage.connect(url, heartbeat)
@@ -72,7 +73,7 @@ class Ledger:
                     (arm, stage): self._open(arm, stage)
                     for arm in study["arms"]
                     for stage in study_folder.STAGES
-                    if stage != "refined" or study["refined_trials"]
+                    if stage not in further or study.get(further[stage])
                 }
         except Unavailable as error:
             raise StudyError(str(error)) from None
@@ -95,8 +96,8 @@ class Ledger:
             # put the same task.
             for task in random.Random().sample(tasks, len(tasks)):
                 place = self._places[task["arm"], task["stage"]]
-                if task["index"] not in map(
-                    optuna_trials.index, _not_failed(place)
+                if study_folder.place(task) not in map(
+                    optuna_trials.place, _not_failed(place)
                 ):
                     space = self._study["arms"][task["arm"]]["space"]
                     place.add_trial(optuna_trials.of_task(task, space))
@@ -263,11 +264,11 @@ class Ledger:
         return place
 
     def _standing(self):
-        """(arm, stage) -> index -> the trial that counts."""
+        """(arm, stage) -> place -> the trial that counts."""
         standing = {place: {} for place in self._places}
         for place, optuna_study in self._places.items():
             for trial in _not_failed(optuna_study):
-                standing[place].setdefault(optuna_trials.index(trial), trial)
+                standing[place].setdefault(optuna_trials.place(trial), trial)
         return standing
 
     def _waiting(self):
@@ -304,7 +305,7 @@ class Ledger:
         for place in self._places.values():
             first = {}
             for trial in _not_failed(place):
-                kept = first.setdefault(optuna_trials.index(trial), trial)
+                kept = first.setdefault(optuna_trials.place(trial), trial)
                 if kept is not trial and trial.state is TrialState.WAITING:
                     self._set_state(trial, TrialState.FAIL)
 

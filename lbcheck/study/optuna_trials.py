@@ -2,6 +2,7 @@
 
 import json
 
+from lbcheck.study import study_folder
 from lbcheck.support import checks
 
 _PIECE = 30_000
@@ -40,9 +41,9 @@ def _distribution(value, spec):
     )
 
 
-def index(trial) -> int:
-    """Its task's index."""
-    return trial.user_attrs["task"]["index"]
+def place(trial) -> tuple[int, int, int]:
+    """What tells its task from all others of its arm."""
+    return study_folder.place(trial.user_attrs["task"])
 
 
 def attributes(text: str) -> dict[str, str]:

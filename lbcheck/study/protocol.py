@@ -4,7 +4,8 @@ Every arm gets the same number of trials in its own broad space; if asked for,
 the same number of trials in a refined space around the best of them; and its
 best hyperparameters are run again with fresh seeds, the same seeds for every
 arm. All search trials have one seed, thus the same initial weights and order
-of the data. Nado et al. 2021, Appendix D.
+of the data. Nado et al. 2021, Appendix D. An answer that follows is then
+challenged with more trials, see `challenge`.
 
 Seeds are hashes of the study's seed and of what they are for: arms draw their
 hyperparameters independently of one another, and studies of neighbouring seeds
@@ -12,6 +13,7 @@ have no run in common.
 """
 
 import hashlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -37,6 +39,8 @@ class Protocol:
 
     Args:
         study: As in study.json.
+        challenge: {arm: its (stage, index, trial) that are missing} of
+            records to which nothing else is missing; see `challenge`.
 
     Raises:
         ValueError: An arm has fewer points than trials are asked for, or a
@@ -48,14 +52,18 @@ class Protocol:
         protocol.total, len(protocol.next_tasks([]))  # 120, 80
     """
 
-    def __init__(self, study: Mapping[str, Any]):
+    def __init__(
+        self,
+        study: Mapping[str, Any],
+        challenge: Callable[[list[dict]], dict[str, list]] = lambda _: {},
+    ):
         self._study = study
-        self._sizes = dict(
-            zip(
-                STAGES,
-                (study["trials"], study["refined_trials"], study["seeds"]),
-            )
-        )
+        self._challenge = challenge
+        self._sizes = {
+            "broad": study["trials"],
+            "refined": study["refined_trials"],
+            "confirm": study["seeds"],
+        }
         for arm in study["arms"]:
             self._check(arm)
         if self.total > _MOST_TRIALS:
@@ -66,12 +74,12 @@ class Protocol:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Trials of each stage that an arm gets."""
+        """Trials of each stage that every arm gets."""
         return dict(self._sizes)
 
     @property
     def total(self) -> int:
-        """Number of trials if every arm can be confirmed."""
+        """Number of trials before a challenge if every arm can be confirmed."""
         return len(self._study["arms"]) * sum(self._sizes.values())
 
     def next_tasks(self, records: list[dict]) -> list[dict]:
@@ -87,18 +95,48 @@ class Protocol:
             tasks += [
                 self._task(arm, stage, i, points[i]) for i in missing if points
             ]
+        if tasks:
+            return tasks
+        for arm, runs in self._challenge(records).items():
+            tasks += self._challenge_tasks(records, arm, runs)
         return tasks
 
     def is_done(self, records: list[dict]) -> bool:
         """Whether no task is left; `next_tasks` without their points."""
+        first = before_challenge(records)
         return not any(
-            stage == "broad" or best(self._study, records, arm)
+            stage == "broad" or best(self._study, first, arm)
             for arm, stage, _ in self._waiting(records)
-        )
+        ) and not self._challenge(records)
+
+    def _challenge_tasks(self, records, arm, runs):
+        """Tasks of (stage, index, trial) of one arm."""
+        numbers = [i if stage == "challenge" else n for stage, i, n in runs]
+        known = [n for n in numbers if n is not None]
+        points, first = [], min(known, default=0)
+        if known:
+            points = _space(self._study, arm).points(
+                derived_seed(self._study["seed"], "points", arm),
+                first,
+                max(known) - first + 1,
+                self._study["steps"],
+            )
+        for (stage, index, trial), number in zip(runs, numbers):
+            if number is None:
+                # Of the first best, which needs more seeds.
+                earlier = before_challenge(records)
+                point = best(self._study, earlier, arm)["hyperparameters"]
+            else:
+                point = points[number - first]
+            task = self._task(arm, stage, index, point)
+            yield task if trial is None else task | {"trial": trial}
 
     def _waiting(self, records):
         """(arm, first stage that is not whole, its missing indices)."""
-        done = {(r["arm"], r["stage"], r["index"]) for r in records}
+        done = {
+            (r["arm"], r["stage"], r["index"])
+            for r in before_challenge(records)
+        }
         for arm in self._study["arms"]:
             for stage, size in self._sizes.items():
                 missing = [
@@ -137,6 +175,7 @@ class Protocol:
         space, size = _space(self._study, arm), self._sizes[stage]
         if stage == "broad":
             return space.points(seed, 0, size, steps)
+        records = before_challenge(records)
         if stage == "refined":
             records = [r for r in records if r["stage"] == "broad"]
         chosen = best(self._study, records, arm)
@@ -159,8 +198,7 @@ class Protocol:
         }
 
     def _check(self, arm):
-        space, trials = _space(self._study, arm), self._sizes["broad"]
-        points = space.size if space.searched else 1
+        trials, points = self._sizes["broad"], num_points(self._study, arm)
         if points is not None and points < trials:
             raise ValueError(
                 f"arm {arm!r}: its space has {points} points, fewer than the "
@@ -172,6 +210,33 @@ class Protocol:
                 f"arm {arm!r}: a grid has no finer points to search; set "
                 "refined_trials to 0, or search ranges instead of lists."
             )
+
+
+def num_points(study: Mapping[str, Any], arm: str) -> int | None:
+    """Points that an arm's space has; None without end."""
+    space = _space(study, arm)
+    return space.size if space.searched else 1
+
+
+def sides(study: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """(challengers, baselines) of a study.
+
+    Unless study.json names them, layer-wise arms challenge all others.
+    """
+    arms = study["arms"]
+    challengers = {name for name, arm in arms.items() if arm["layer_wise"]}
+    if "challengers" not in study:
+        return challengers, set(arms) - challengers
+    return set(study["challengers"]), set(study["baselines"])
+
+
+def before_challenge(records: list[dict]) -> list[dict]:
+    """Records of the stages in which all arms get the same."""
+    return [
+        r
+        for r in records
+        if r["stage"] != "challenge" and r.get("trial") is None
+    ]
 
 
 def derived_seed(seed: int, *use: str) -> int:
@@ -216,7 +281,7 @@ def excluded(study: Mapping[str, Any], records: list[dict]) -> dict[str, str]:
     """Arms that are not confirmed because every trial diverged: name -> why."""
     reasons = {}
     for arm in study["arms"]:
-        search = _search(records, arm)
+        search = _search(before_challenge(records), arm)
         whole = sum(r["stage"] == "broad" for r in search) >= study["trials"]
         if whole and best(study, records, arm) is None:
             reasons[arm] = f"all {len(search)} search trials diverged"

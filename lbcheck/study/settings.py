@@ -19,6 +19,9 @@ class Settings:
             the best one.
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed, at least 1.
+        challenge_trials: Further trials that an arm may get before an answer
+            is given that goes against its side, in the challenge; None: 19
+            times `trials`, which is all that it takes; 0: no challenge.
         margin: Smallest difference of the metric that matters to you, above 0
             and in the metric's unit.
         target: Value of the metric to reach, or None.
@@ -40,6 +43,7 @@ class Settings:
     trials: int = 20
     refined_trials: int = 0
     seeds: int = 10
+    challenge_trials: int | None = None
     margin: float | None = None
     target: float | None = None
     selection: str = "validation"
@@ -55,9 +59,10 @@ class Settings:
             ("seeds", 1, formats.MOST_SEEDS),
             ("seed", 0, 2**63 - 1),
             ("threads", 1, 1024),
+            ("challenge_trials", 0, formats.MOST_POINTS),
         ):
             value = getattr(self, name)
-            if name == "threads" and value is None:
+            if name in ("threads", "challenge_trials") and value is None:
                 continue
             is_whole = checks.is_number(value, numbers.Integral)
             if not is_whole or not least <= value <= most:

@@ -14,6 +14,7 @@ import time
 from absl import app
 from absl import flags
 
+from lbcheck.study import challenge
 from lbcheck.study import protocol
 from lbcheck.study import study_folder
 from lbcheck.support import command
@@ -35,7 +36,8 @@ def status(folder) -> dict:
         folder: Folder of the study.
 
     Returns:
-        {"name", "done": trials, "total": trials, "age": seconds since the
+        {"name", "done": trials, "total": trials, "challenge": trials that
+        the challenge of an answer can add at most, "age": seconds since the
         workers wrote, None if they have not, "stages": one dict per arm and
         stage: "arm", "stage", "finished", "diverged", "to_do"}, JSON-able.
 
@@ -46,12 +48,13 @@ def status(folder) -> dict:
     found = collections.Counter(
         (record["arm"], record["stage"], record["status"]) for record in done
     )
-    stages = []
+    stages, sizes = [], protocol.Protocol(study).sizes
     for arm in study["arms"]:
-        for stage, size in protocol.Protocol(study).sizes.items():
+        for stage in study_folder.STAGES:
             ended = {end: found[arm, stage, end] for end in _ENDS}
-            to_do = size - sum(ended.values())
-            if size:
+            done_here = sum(ended.values())
+            to_do = max(0, sizes.get(stage, 0) - done_here)
+            if to_do or done_here:
                 stages.append(
                     {"arm": arm, "stage": stage, **ended, "to_do": to_do}
                 )
@@ -59,6 +62,7 @@ def status(folder) -> dict:
         "name": study["name"],
         "done": len(done),
         "total": sum(row["to_do"] for row in stages) + len(done),
+        "challenge": challenge.most_runs(study),
         "age": _age(pathlib.Path(folder) / study_folder.TRIALS),
         "stages": stages,
     }
@@ -78,9 +82,15 @@ def as_text(found: dict) -> str:
         [[str(cell) for cell in row.values()] for row in found["stages"]],
         numeric=range(2, 5),
     )
+    further = ""
+    if found["challenge"]:
+        further = (
+            f" The challenge of an answer takes up to {found['challenge']:,} "
+            "in all."
+        )
     return (
         f"{found['name']}: {found['done']} of {found['total']} trials are "
-        f"done. {when}\n\n{table}"
+        f"done.{further} {when}\n\n{table}"
     )
 
 

@@ -22,10 +22,10 @@ STUDY = "study.json"
 TRIALS = "trials.jsonl"
 LEDGER = "ledger.db"
 LOCK = ".lock"
-STAGES = ("broad", "refined", "confirm")
+STAGES = ("broad", "refined", "challenge", "confirm")
 
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
-_GROWING = ("margin", "seeds")
+_GROWING = ("margin", "seeds", "challenge_trials")
 
 
 class StudyError(ValueError):
@@ -49,8 +49,8 @@ def open_study(folder, study: dict) -> dict:
     """Makes the folder for this study, or checks that it is this study's.
 
     Any number of processes may open one folder at the same time. What was
-    written first stays as it is; only `margin` may change and `seeds` grow,
-    since neither makes a trial worthless.
+    written first stays as it is; only `margin` may change, and `seeds` and
+    `challenge_trials` grow, since neither makes a trial worthless.
 
     Args:
         folder: Made if it is not there.
@@ -87,7 +87,10 @@ def _created_or_checked(folder, study):
                 "--output_dir, or give the same settings to continue it."
             )
         seeds = max(there["seeds"], study["seeds"])
+        further = max(s.get("challenge_trials", 0) for s in (there, study))
         study = {**there, "margin": study["margin"], "seeds": seeds}
+        if further:
+            study["challenge_trials"] = further
         if study == there:
             return study
     files.write_text(folder / STUDY, json.dumps(study, indent=2) + "\n")
@@ -158,11 +161,11 @@ def read_trials(folder, study: dict) -> list[dict]:
     try:
         for where, record in schema.read_lines(path):
             formats.check_record(record, study, where)
-            trial = record["arm"], record["stage"], record["index"]
+            trial = record["arm"], place(record)
             if trial in places:
                 raise ValueError(
-                    f"{where}: arm {trial[0]!r}, {trial[1]} trial {trial[2]} "
-                    f"appears at {places[trial]} already."
+                    f"{where}: arm {trial[0]!r}, {record['stage']} trial "
+                    f"{record['index']} appears at {places[trial]} already."
                 )
             places[trial] = where
             records.append(record)
@@ -271,9 +274,18 @@ def canonical(study: dict, records: list[dict]) -> list[dict]:
     arms = list(study["arms"])
     return sorted(
         records,
-        key=lambda record: (
-            arms.index(record["arm"]),
-            STAGES.index(record["stage"]),
-            record["index"],
-        ),
+        key=lambda record: (arms.index(record["arm"]), *place(record)),
+    )
+
+
+def place(task: dict) -> tuple[int, int, int]:
+    """What tells a task from all others of its arm, in their order.
+
+    Stage, then the trial that a run confirms, if it is one of a challenge,
+    then the index.
+    """
+    return (
+        STAGES.index(task["stage"]),
+        task.get("trial", -1),
+        task["index"],
     )

@@ -10,9 +10,11 @@ sentences   a verdict in words
 run_tables  final metrics of runs from anywhere; judge_command judges them
 """
 
+from lbcheck.verdict.judge import answer
 from lbcheck.verdict.judge import compare_arms
 from lbcheck.verdict.judge import decide
 from lbcheck.verdict.judge import from_summaries
+from lbcheck.verdict.judge import judged
 from lbcheck.verdict.judge import side
 from lbcheck.verdict.results import ArmSummary
 from lbcheck.verdict.results import PairVerdict
@@ -22,8 +24,10 @@ __all__ = [
     "ArmSummary",
     "PairVerdict",
     "Verdict",
+    "answer",
     "compare_arms",
     "decide",
     "from_summaries",
+    "judged",
     "side",
 ]

@@ -19,6 +19,7 @@ from lbcheck.verdict import statistics
 from lbcheck.verdict.difference import Plan
 from lbcheck.verdict.difference import Shift
 from lbcheck.verdict.results import ArmSummary
+from lbcheck.verdict.results import ChallengeStep
 from lbcheck.verdict.results import PairVerdict
 from lbcheck.verdict.results import Verdict
 
@@ -48,13 +49,15 @@ def judge(
     notes: Sequence[str] = (),
     searched: Runs | None = None,
     edges: Mapping[str, Sequence[str]] | None = None,
+    challenge: Sequence[ChallengeStep] = (),
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
     Without `baselines`, those that do not challenge are.
     `searched` are the metrics of each arm's search trials, for the share of
     sub-searches that agree; `edges` the hyperparameters of each arm whose best
-    values lie at an end of their range.
+    values lie at an end of their range; `challenge` its steps, if `values`
+    are of the last one.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -106,7 +109,9 @@ def judge(
             pairs.append(pair)
     more_seeds = _more_seeds(sides, pairs, plans)
     share = _share(sides, searched, pairs, sign) if searched else None
-    return conclude(pairs, arms, metric, notes, more_seeds, share, edges or {})
+    return conclude(
+        pairs, arms, metric, notes, more_seeds, share, edges or {}, challenge
+    )
 
 
 def conclude(
@@ -117,50 +122,51 @@ def conclude(
     more_seeds: int | None,
     share: float | None = None,
     edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
+    challenge: Sequence[ChallengeStep] = (),
 ) -> Verdict:
     """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
     answer, deciding = overall([p for p in pairs if p.part == "validation"])
     training = [p for p in pairs if p.part == "training"]
     others = dict.fromkeys(p.other_arm for p in deciding)
     narrow = [name for arm in others for name in edges.get(arm, ())]
-    doubt = _doubt(answer, pairs, share)
+    doubt = _doubt(answer, pairs, share, challenge)
     if answer == "needed" and narrow:
         doubt = "edge"
-    if doubt:
-        answer = "undecided"
-    more_seeds = more_seeds if doubt == "seeds" else 0
-    return Verdict(
-        answer=answer,
+    luck = []
+    if share is not None:
+        luck = [sentences.luck(share, *search_luck.bounds(challenge))]
+    found = Verdict(
+        answer="undecided" if doubt else answer,
         doubt=doubt,
-        more_seeds=more_seeds,
-        sentence=sentences.sentence(
-            answer,
-            doubt,
-            more_seeds,
-            share,
-            narrow,
-            deciding,
-            pairs,
-            arms,
-            metric,
-        ),
+        more_seeds=more_seeds if doubt == "seeds" else 0,
+        sentence="",
         search_share=share,
+        challenge=tuple(challenge),
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
         arms=tuple(arms),
         notes=(
             *notes,
-            *([] if share is None else [sentences.luck(share)]),
+            *luck,
             *sentences.notes(pairs, arms, metric, LEAST_SEEDS),
         ),
     )
+    text = sentences.sentence(found, deciding, narrow, metric)
+    return dataclasses.replace(found, sentence=text)
 
 
-def _doubt(answer, pairs, share):
+def _doubt(answer, pairs, share, challenge):
     """What an answer lacks, None where it is given."""
+    if challenge and answer != challenge[0].answer:
+        return "search"
     if answer != "undecided":
-        unsure = share is not None and not search_luck.is_sure(answer, share)
-        return "search" if unsure else None
+        if challenge and challenge[-1].answer is None:
+            return "search"
+        needed, not_needed = search_luck.bounds(challenge)
+        sure = share is None or (
+            share >= needed if answer == "needed" else share <= not_needed
+        )
+        return None if sure else "search"
     validation = [p for p in pairs if p.part == "validation"]
     for doubt in ("ceiling", "failures"):
         certain = [

@@ -32,9 +32,12 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Set
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.study import challenge
+from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 from lbcheck.support import checks
 from lbcheck.support import schema
@@ -43,8 +46,11 @@ from lbcheck.verdict import sentences
 from lbcheck.verdict import statistics
 from lbcheck.verdict.decision import Runs
 from lbcheck.verdict.results import ArmSummary
+from lbcheck.verdict.results import ChallengeStep
 from lbcheck.verdict.results import PairVerdict
 from lbcheck.verdict.results import Verdict
+
+_OF_THE_SPACE = ("broad", "challenge")
 
 
 def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
@@ -62,77 +68,124 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         ValueError: A record without the study's metric, or a margin that is
             not positive.
     """
-    notes = []
-    if any(r["stage"] != "confirm" for r in records):
-        from lbcheck.study import protocol
-
-        records, note = protocol.cut_to_common(study, records)
-        notes += [note] if note else []
-        notes += _feasible(study, records)
-        notes.append(sentences.one_search(_searched(study, records)))
-    edges = _edges(study, records)
+    found = judged(study, records)
+    notes = [] if found.note is None else [found.note]
+    if any(r["stage"] != "confirm" for r in found.records):
+        notes += _feasible(study, found.records)
+        notes.append(sentences.one_search(_searched(study, found.records)))
+    edges = _edges(study, found.records)
     notes += [
-        sentences.edge(arm, edge)
-        for arm, found in edges.items()
-        for edge in found
+        sentences.edge(arm, edge) for arm, own in edges.items() for edge in own
     ]
-    confirmed = {arm: [] for arm in study["arms"]}
-    failed = {arm: True for arm in study["arms"]}
-    for record in records:
-        failed[record["arm"]] &= record["status"] != "finished"
-        if record["stage"] == "confirm":
-            confirmed[record["arm"]].append(record)
-    for arm in [a for a in confirmed if not confirmed[a] and failed[a]]:
-        if any(r["arm"] == arm for r in records):
-            del confirmed[arm]
-            notes.append(sentences.left_out(arm))
-    values = {
-        part: {
-            arm: [_value(study, record, part) for record in runs]
-            for arm, runs in confirmed.items()
-        }
-        for part in PARTS
-    }
-    target, metric = study.get("target"), study["metric"]
+    values, left_out = _confirmed(study, found.records)
+    notes += [sentences.left_out(arm) for arm in left_out]
     notes += _sampling(study, values["validation"])
+    target, metric = study.get("target"), study["metric"]
     steps = None
     if target is not None:
         steps = {
-            arm: [_first_step(record, metric, target) for record in runs]
-            for arm, runs in confirmed.items()
+            arm: [
+                _first_step(r, metric, target)
+                for r in found.records
+                if (r["arm"], r["stage"]) == (arm, "confirm")
+            ]
+            for arm in values["validation"]
         }
     return decision.judge(
         values,
-        *sides(study),
+        *protocol.sides(study),
         metric=metric["name"],
         mode=metric["mode"],
         margin=study.get("margin"),
         target=target,
         steps=steps,
         notes=notes,
-        searched=_scores(study, records, confirmed),
+        searched=_scores(study, found.records, values["validation"]),
         edges={
-            arm: [f"{arm}.{edge.name}" for edge in found if edge.is_likely]
-            for arm, found in edges.items()
+            arm: [f"{arm}.{edge.name}" for edge in own if edge.is_likely]
+            for arm, own in edges.items()
         },
+        challenge=found.steps,
     )
 
 
-def sides(study: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """(challengers, baselines) of a study.
+def answer(study: Mapping[str, Any], records: list[dict]) -> str:
+    """What the confirming runs of a study say, whatever luck its search had.
 
-    Unless study.json names them, layer-wise arms challenge all others.
+    It is what is challenged: a verdict may be more careful.
     """
-    arms = study["arms"]
-    challengers = {name for name, arm in arms.items() if arm["layer_wise"]}
-    if "challengers" not in study:
-        return challengers, set(arms) - challengers
-    return set(study["challengers"]), set(study["baselines"])
+    metric, (values, _) = study["metric"], _confirmed(study, records)
+    pairs = decision.judge(
+        {"validation": values["validation"]},
+        *protocol.sides(study),
+        metric=metric["name"],
+        mode=metric["mode"],
+        margin=study.get("margin"),
+    ).pairs
+    return decision.overall(pairs)[0]
+
+
+class Judged(NamedTuple):
+    """The records that a verdict rests on, and how they were come by."""
+
+    records: list[dict]
+    note: str | None
+    steps: list[ChallengeStep]
+
+
+def judged(study: Mapping[str, Any], records: list[dict]) -> Judged:
+    """The records of a study that its verdict rests on.
+
+    Of equal search budgets and, after a challenge, of its last step that is
+    whole.
+
+    Args:
+        study: The content of study.json.
+        records: All its records.
+    """
+    first = protocol.before_challenge(records)
+    if all(r["stage"] == "confirm" for r in first):
+        return Judged(first, None, [])
+    cut = protocol.cut_to_common(study, first)
+    if not study.get("challenge_trials") or cut.note:
+        return Judged(*cut, [])
+    course = challenge.course(study, records, answer)
+    whole = [step for step in course if step.answer is not None]
+    if not whole:
+        return Judged(*cut, [])
+    steps = [ChallengeStep(*step.trials, step.answer) for step in course]
+    return Judged(challenge.at(study, records, whole[-1].trials), None, steps)
+
+
+def _confirmed(study, records):
+    """{part: {arm: metrics of its confirming runs}}, arms that are left out."""
+    confirmed = {arm: [] for arm in study["arms"]}
+    failed = {arm: True for arm in study["arms"]}
+    for record in records:
+        failed[record["arm"]] &= record["status"] != "finished"
+        if record["stage"] == "confirm":
+            confirmed[record["arm"]].append(record)
+    left_out = [
+        arm
+        for arm in confirmed
+        if not confirmed[arm]
+        and failed[arm]
+        and any(r["arm"] == arm for r in records)
+    ]
+    values = {
+        part: {
+            arm: [_value(study, record, part) for record in runs]
+            for arm, runs in confirmed.items()
+            if arm not in left_out
+        }
+        for part in PARTS
+    }
+    return values, left_out
 
 
 def side(study: Mapping[str, Any], arm: str) -> str | None:
     """ "challenger", "baseline", or None of an arm that is not judged."""
-    challengers, baselines = sides(study)
+    challengers, baselines = protocol.sides(study)
     if arm in challengers:
         return "challenger"
     return "baseline" if arm in baselines else None
@@ -329,10 +382,9 @@ def _of_medians(pair, difference, hits_p):
 
 
 def _edges(study, records):
-    """{arm: edges of its space that its best broad trials lie at}."""
+    """{arm: edges of its space that the best trials of it lie at}."""
     from lbcheck.search import edges
     from lbcheck.search import space
-    from lbcheck.study import protocol
 
     sign = -1 if study["metric"]["mode"] == "max" else 1
     found = {}
@@ -340,7 +392,8 @@ def _edges(study, records):
         scored = [
             (sign * protocol.score(study, r), r["index"], r["hyperparameters"])
             for r in records
-            if (r["arm"], r["stage"]) == (arm, "broad")
+            if r["arm"] == arm
+            and r["stage"] in _OF_THE_SPACE
             and protocol.score(study, r) is not None
         ]
         points = [point for *_, point in sorted(scored, key=lambda s: s[:2])]
@@ -351,12 +404,10 @@ def _edges(study, records):
 
 
 def _scores(study, records, arms):
-    """{arm: the numbers by which its broad trials are selected}."""
-    from lbcheck.study import protocol
-
+    """{arm: the numbers by which trials of its whole space are selected}."""
     found = {arm: [] for arm in arms}
     for record in records:
-        if record["stage"] == "broad" and record["arm"] in found:
+        if record["stage"] in _OF_THE_SPACE and record["arm"] in found:
             found[record["arm"]].append(protocol.score(study, record))
     return found if all(found.values()) else None
 

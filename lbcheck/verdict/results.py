@@ -116,6 +116,22 @@ class PairVerdict:
 
 
 @dataclasses.dataclass(frozen=True)
+class ChallengeStep:
+    """What the confirming runs say at these numbers of search trials.
+
+    Attributes:
+        challengers: Search trials of each challenger.
+        baselines: Of each baseline.
+        answer: "needed", "not needed" or "undecided"; None while runs are
+            missing.
+    """
+
+    challengers: int
+    baselines: int
+    answer: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdict:
     """The answer and everything it rests on; `str` of it is the answer.
 
@@ -133,6 +149,8 @@ class Verdict:
         search_share: Share of searches with half of the trials whose best
             challenger is ahead by the margin; None without a search. See
             `search_luck.share`.
+        challenge: The steps of the challenge, from equal numbers of trials
+            on; empty where an answer is not challenged.
         training_answer: The answer by the training metric; None without one.
         pairs: Every pair on every part.
         arms: Every arm on every part.
@@ -144,6 +162,7 @@ class Verdict:
     more_seeds: int | None
     sentence: str
     search_share: float | None
+    challenge: tuple[ChallengeStep, ...]
     training_answer: str | None
     pairs: tuple[PairVerdict, ...]
     arms: tuple[ArmSummary, ...]

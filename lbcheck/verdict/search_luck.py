@@ -1,16 +1,36 @@
 """How much of an answer is the luck of which hyperparameters were tried."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from lbcheck.study import challenge
 from lbcheck.verdict import statistics
 
-NEEDED = 0.9
-"""Least share of sub-searches that "needed" is given at."""
-NOT_NEEDED = 0.2
-"""Greatest share at which "not needed" is given: one good setting of a baseline
-shows that, where "needed" says that there is none."""
+_NEEDED, _NOT_NEEDED = 0.9, 0.2
+"""Least share of sub-searches that "needed" is given at, and greatest one for
+"not needed": one good setting of a baseline shows that, where "needed" says
+that there is none."""
+_NEEDED_CHALLENGED, _NOT_NEEDED_CHALLENGED = 0.65, 0.4
+"""The same of an answer that more trials could not turn."""
+
+
+def bounds(course: Sequence[Any]) -> tuple[float, float]:
+    """Least share for "needed" and greatest for "not needed".
+
+    Args:
+        course: Steps of a challenge, `ChallengeStep`s; empty without one. One
+            that is shorter than the usual one does not count.
+    """
+    needed, not_needed = _NEEDED, _NOT_NEEDED
+    if course:
+        trials, last = course[0].baselines, course[-1]
+        if last.baselines >= challenge.DENIED * trials:
+            needed = _NEEDED_CHALLENGED
+        if last.challengers >= int(challenge.DOUBTED * trials):
+            not_needed = _NOT_NEEDED_CHALLENGED
+    return needed, not_needed
 
 
 def share(
@@ -63,8 +83,3 @@ def _below(trials, values, k):
     ranks = np.searchsorted(ordered, values, side="right")
     total = statistics.log_choose(len(ordered), k)
     return np.exp(statistics.log_choose(ranks, k) - total)
-
-
-def is_sure(answer: str, found: float) -> bool:
-    """Whether sub-searches agree with an answer; `found` is their share."""
-    return found >= NEEDED if answer == "needed" else found <= NOT_NEEDED

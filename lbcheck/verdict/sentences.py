@@ -3,7 +3,6 @@
 import math
 
 from lbcheck.study.formats import PARTS
-from lbcheck.verdict import search_luck
 
 MEDIANS_ONLY = (
     "Judged by published medians alone: without the runs behind them no "
@@ -21,41 +20,33 @@ def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
     return f"undecided ({_more(more_seeds)})"
 
 
-def sentence(
-    word, doubt, more_seeds, share, narrow, deciding, pairs, arms, metric
-) -> str:
+def sentence(found, deciding, narrow, metric) -> str:
     """The first line of a report.
 
     Args:
-        word: "needed", "not needed" or "undecided".
-        doubt: As in `Verdict`.
-        more_seeds: As in `Verdict`.
-        share: `Verdict.search_share`.
-        narrow: Hyperparameters of baselines at an edge, for "edge".
+        found: The `Verdict`; its own sentence is not looked at.
         deciding: The pairs on validation that the answer rests on, or would
             without the doubt.
-        pairs: All pairs.
-        arms: All arms.
+        narrow: Hyperparameters of baselines at an edge, for "edge".
         metric: Its name.
     """
+    pairs = found.pairs
     if not pairs:
-        return _one_sided(arms)
-    if doubt == "search":
-        text = _search(deciding, share, metric)
-    elif doubt == "edge":
+        return _one_sided(found.arms)
+    if found.doubt == "search":
+        text = _search(found, deciding, metric)
+    elif found.doubt == "edge":
         text = _edge(deciding, narrow, metric)
-    elif doubt == "ceiling":
-        text = _ceiling(pairs, arms, metric)
-    elif doubt == "failures":
+    elif found.doubt == "ceiling":
+        text = _ceiling(pairs, found.arms, metric)
+    elif found.doubt == "failures":
         text = _failures(pairs, metric)
-    elif word == "undecided":
-        text = _undecided(more_seeds, pairs, metric)
-    elif word == "needed":
+    elif found.answer == "undecided":
+        text = _undecided(found.more_seeds, pairs, metric)
+    elif found.answer == "needed":
         text = (
-            f"Needed: {deciding[0].arm} beats "
-            f"{_names(p.other_arm for p in deciding)} in validation {metric}"
-            f"{_by(deciding)}, more than chance explains and more than the "
-            f"margin of {_margins(deciding)}."
+            f"Needed: {_beats(deciding, metric)}, more than chance explains "
+            f"and more than the margin of {_margins(deciding)}."
         )
     else:
         verb = "is as good as"
@@ -66,13 +57,16 @@ def sentence(
             f"{_names(p.arm for p in deciding)} in validation {metric}, with "
             f"a margin of {_margins(deciding)}."
         )
+    texts = [text]
+    if found.answer != "undecided" and len(found.challenge) > 1:
+        texts.append(f"The answer holds with {_trials(found)}.")
     told = deciding or [p for p in pairs if p.part == "validation"]
     compared = [both(pair, pairs) for pair in told]
     if not any(pair.part == "training" for pair in pairs):
         compared = []
     elif len(told) > 1:
         compared = [text for text in compared if " rather than " in text][:1]
-    return " ".join([text, *compared])
+    return " ".join([*texts, *compared])
 
 
 def both(pair, pairs) -> str:
@@ -159,13 +153,13 @@ def edge(arm: str, found) -> str:
     return f"{text}; a wider one may hold better values."
 
 
-def luck(share: float) -> str:
+def luck(share: float, needed: float, not_needed: float) -> str:
     """How searches with half of the trials would have turned out."""
     return (
         "Of searches with half of the trials of this one, "
         f"{share:.0%} would have put a challenger ahead by the margin. "
-        f'"Needed" takes at least {search_luck.NEEDED:.0%}, "not needed" at '
-        f"most {search_luck.NOT_NEEDED:.0%}."
+        f'"Needed" takes at least {needed:.0%} here, "not needed" at most '
+        f"{not_needed:.0%}."
     )
 
 
@@ -206,14 +200,22 @@ def _one_sided(arms):
     )
 
 
-def _search(deciding, share, metric):
-    """Seeds decide, and other trials might have turned it."""
-    if deciding[0].answer == "needed":
-        seen = (
-            f"{deciding[0].arm} beats {_names(p.other_arm for p in deciding)} "
-            f"in validation {metric}{_by(deciding)}"
+def _search(found, deciding, metric):
+    """Seeds decide, and other trials turned it, or might have."""
+    steps, share = found.challenge, found.search_share
+    if steps and steps[-1].answer != steps[0].answer:
+        first = (
+            f"Undecided (search): {steps[0].answer} with {steps[0].baselines} "
+            "search trials per arm"
         )
-        said = f"only {share:.0%}"
+        if steps[-1].answer is None:
+            return f"{first}; the challenge by further trials has not ended."
+        return (
+            f"{first}, but no longer with {_trials(found)}. Which settings "
+            "were tried decides here, not more seeds."
+        )
+    if deciding[0].answer == "needed":
+        seen, said = _beats(deciding, metric), f"only {share:.0%}"
     else:
         seen = (
             f"{deciding[0].other_arm} is as good as "
@@ -228,13 +230,34 @@ def _search(deciding, share, metric):
     )
 
 
+def _trials(found):
+    """The search trials of both sides at the end of a challenge."""
+    last = found.challenge[-1]
+    sides = [
+        (last.challengers, [p.arm for p in found.pairs]),
+        (last.baselines, [p.other_arm for p in found.pairs]),
+    ]
+    more, fewer = sorted(sides, key=lambda side: side[0], reverse=True)
+    each = " each" if len(set(more[1])) > 1 else ""
+    return (
+        f"{more[0]} search trials{each} for {_names(dict.fromkeys(more[1]))} "
+        f"against {fewer[0]} for {_names(dict.fromkeys(fewer[1]))}"
+    )
+
+
+def _beats(deciding, metric):
+    return (
+        f"{deciding[0].arm} beats {_names(p.other_arm for p in deciding)} in "
+        f"validation {metric}{_by(deciding)}"
+    )
+
+
 def _edge(deciding, narrow, metric):
     """A baseline is beaten, and may do better in a wider space."""
     return (
-        f"Undecided (edge): {deciding[0].arm} beats "
-        f"{_names(p.other_arm for p in deciding)} in validation {metric}"
-        f"{_by(deciding)}, but the best trials lie at the edge of the space of "
-        f"{_names(narrow)}. A wider space there can decide it."
+        f"Undecided (edge): {_beats(deciding, metric)}, but the best trials "
+        f"lie at the edge of the space of {_names(narrow)}. A wider space "
+        "there can decide it."
     )
 
 

@@ -22,6 +22,7 @@ ARGUMENTS = (
     f"--arms=nesterov,lamb,{WORKLOAD}:MINE",
     "--trials=2",
     "--seeds=6",
+    "--challenge_trials=0",
     "--target=0.6",
     "--output_dir=study",
 )

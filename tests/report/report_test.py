@@ -783,7 +783,10 @@ def _cut_study(folder):
         (_change_record(3, status="?"), r"jsonl:3: status: .*received '\?'"),
         (_change_record(3, index="0"), r"jsonl:3: index: expected `int`"),
         (_change_record(3, index=-5), r"jsonl:3: index: expected `int` >= 0"),
-        (_change_record(3, index=20), r"jsonl:3: index must be below 20"),
+        (
+            _change_record(3, index=20),
+            r"jsonl:3: index must be at least 0 and below 20",
+        ),
         (_change_record(3, index=0), r"jsonl:3: .*jsonl:1 already"),
         (_change_record(3, steps=101), r"jsonl:3: steps: .* 0 to 100"),
         (_change_record(3, metrics={}), r"jsonl:3: a finished trial .*accur"),

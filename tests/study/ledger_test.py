@@ -80,7 +80,9 @@ def test_tasks_come_back_as_records(tmp_path):
     }
     claim.abandon()
     assert set(shared.counts()) == {
-        (arm, stage) for arm in study["arms"] for stage in study_folder.STAGES
+        (arm, stage)
+        for arm in study["arms"]
+        for stage in protocol.Protocol(study).sizes
     }
 
 
@@ -366,7 +368,7 @@ def test_dashboard_opens_the_ledger(tmp_path):
     assert {found["study_name"] for found in listed} == {
         f"pretended/{arm}/{stage}"
         for arm in study["arms"]
-        for stage in study_folder.STAGES
+        for stage in protocol.Protocol(study).sizes
     }
     [ours] = [s for s in listed if s["study_name"].endswith("nesterov/broad")]
     details = get(f"/api/studies/{ours['study_id']}", "after=0")

@@ -6,10 +6,14 @@ from lbcheck.report.rows.search import of
 
 
 def budget(study, records) -> list[dict]:
-    """What each arm and stage spent; feasible trials counted apart."""
+    """What each arm and stage spent; feasible trials counted apart.
+
+    A challenge is not planned: it runs what the answers so far ask for.
+    """
     planned = {
         "broad": study["trials"],
         "refined": study["refined_trials"],
+        "challenge": 0,
         "confirm": study["seeds"],
     }
     rows = []
@@ -23,7 +27,7 @@ def budget(study, records) -> list[dict]:
                 {
                     "arm": arm,
                     "stage": stage,
-                    "planned": number,
+                    "planned": number or len(found),
                     "total": len(found),
                     "feasible": len(feasible),
                     "steps": sum(r["steps"] for r in found),

@@ -33,6 +33,7 @@ def trials(study, records) -> list[dict]:
             "arm": record["arm"],
             "stage": record["stage"],
             "index": record["index"],
+            "trial": record.get("trial"),
             "seed": record["seed"],
             "status": record["status"],
             "steps": record["steps"],
@@ -144,7 +145,7 @@ def rates(study, records) -> list[dict]:
     for arm in study["arms"]:
         found = [
             record
-            for record in of(records, arm, "broad", "refined")
+            for record in of(records, arm, "broad", "refined", "challenge")
             if _is_positive(record["hyperparameters"].get("learning_rate"))
         ]
         decays = [decay_of(record["hyperparameters"])[1] for record in found]
