@@ -122,8 +122,8 @@ def compare(
         validation: The same, with an end; not a function of the seed.
         batch_size: Examples per update, at least 1.
         steps: Updates per trial, at least 1.
-        arms: At least two of: names of built-in arms, JSON files of arms,
-            and `lbcheck.Arm`s.
+        arms: Names of built-in arms, JSON files of arms, and `lbcheck.Arm`s.
+            One alone is searched and confirmed, without a verdict.
         challengers: Names of the arms that are asked whether they are
             needed. None: the layer-wise ones, or all but `baselines`.
         baselines: Names of the arms that they are compared with. None: all

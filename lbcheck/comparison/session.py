@@ -36,7 +36,7 @@ class Session:
 
     Args:
         workload: An `lbcheck.Workload`.
-        arms: `lbcheck.Arm`s, at least two, each with a name of its own.
+        arms: `lbcheck.Arm`s, at least one, each with a name of its own.
         settings: A `Settings`.
         origin: What study.json says on where the study comes from: "name",
             "workload", "command" and "flagfile".
@@ -68,7 +68,7 @@ class Session:
             "target": settings.target,
             "trials": settings.trials,
             "refined_trials": settings.refined_trials,
-            "challenge_trials": _challenge_trials(settings),
+            "challenge_trials": _challenge_trials(settings, self.arms),
             "seeds": settings.seeds,
             "arms": {
                 name: arm.describe() | {"audit": self.trainer.audit(name)}
@@ -218,7 +218,9 @@ class Session:
         return path
 
 
-def _challenge_trials(settings):
+def _challenge_trials(settings, arms):
+    if len(arms) == 1:
+        return 0  # there is no answer
     if settings.challenge_trials is not None:
         return settings.challenge_trials
     return challenge.most_trials(settings.trials)
@@ -263,10 +265,8 @@ def _sides(arms, settings):
 
 def _by_name(arms):
     names = [arm.name for arm in arms]
-    if len(arms) < 2:
-        raise ValueError(
-            f"A comparison needs at least two arms, received {names}."
-        )
+    if not arms:
+        raise ValueError("A study needs at least one arm, received none.")
     found = {}
     for name in names:
         if (

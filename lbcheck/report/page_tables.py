@@ -212,6 +212,7 @@ def challenge(results) -> Table:
                 step["answer"] or "running",
             ]
             for step in steps
+            if len(steps) > 1
         ],
         (0, 1),
     )

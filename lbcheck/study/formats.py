@@ -37,6 +37,7 @@ Metric = Annotated[float, Meta(ge=-LARGEST_METRIC, le=LARGEST_METRIC)]
 Amount = Annotated[float, Meta(ge=0, le=LARGEST_METRIC)]
 Value = Number | str | bool | None
 """Value of a hyperparameter."""
+Margin = Annotated[float, Meta(gt=0, le=LARGEST_METRIC)] | None
 Points = Annotated[int, Meta(ge=1, le=MOST_POINTS)]
 
 
@@ -91,7 +92,8 @@ class Study(TypedDict):
     threads: NotRequired[Annotated[int, Meta(ge=1, le=100_000)]]
     metric: Judged
     selection: Part
-    margin: Annotated[float, Meta(gt=0, le=LARGEST_METRIC)] | None
+    margin: Margin
+    first_margin: NotRequired[Margin]
     target: Metric | None
     trials: Points
     refined_trials: Annotated[int, Meta(ge=0, le=MOST_POINTS)]

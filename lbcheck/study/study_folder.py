@@ -25,7 +25,7 @@ LOCK = ".lock"
 STAGES = ("broad", "refined", "challenge", "confirm")
 
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
-_GROWING = ("margin", "seeds", "challenge_trials")
+_GROWING = ("margin", "first_margin", "seeds", "challenge_trials")
 
 
 class StudyError(ValueError):
@@ -50,7 +50,8 @@ def open_study(folder, study: dict) -> dict:
 
     Any number of processes may open one folder at the same time. What was
     written first stays as it is; only `margin` may change, and `seeds` and
-    `challenge_trials` grow, since neither makes a trial worthless.
+    `challenge_trials` grow, since neither makes a trial worthless. The margin
+    that the study was begun with is kept as `first_margin`.
 
     Args:
         folder: Made if it is not there.
@@ -88,7 +89,10 @@ def _created_or_checked(folder, study):
             )
         seeds = max(there["seeds"], study["seeds"])
         further = max(s.get("challenge_trials", 0) for s in (there, study))
-        study = {**there, "margin": study["margin"], "seeds": seeds}
+        margins = {"margin": study["margin"]}
+        if study["margin"] != there["margin"] or "first_margin" in there:
+            margins["first_margin"] = there.get("first_margin", there["margin"])
+        study = {**there, **margins, "seeds": seeds}
         if further:
             study["challenge_trials"] = further
         if study == there:

@@ -329,7 +329,7 @@ def _compare(pair, x, y, worst, scale):
     answer = _answer(pair)
     more = 0 if answer != "undecided" else LEAST_SEEDS - runs
     if answer == "undecided" and plan:
-        more = _first(plan.runs, plan.needed | plan.not_needed, runs)
+        more = _first(plan.runs, plan.needed + plan.not_needed, runs)
     pair = dataclasses.replace(
         pair,
         answer=answer,
@@ -413,9 +413,10 @@ def _relation(low, high, estimate, margin, runs):
     return "baseline not worse" if high < margin else "unclear"
 
 
-def _first(runs, found, now):
-    """Seeds to add until `found`, at least as many as any answer needs."""
-    enough = runs[found & (runs > now) & (runs >= LEAST_SEEDS)]
+def _first(runs, chance, now):
+    """Seeds to add until an answer can be expected, as many as any needs."""
+    expected = chance >= difference.ASSURANCE
+    enough = runs[expected & (runs > now) & (runs >= LEAST_SEEDS)]
     return int(enough[0]) - now if len(enough) else None
 
 
@@ -431,19 +432,19 @@ def _more_seeds(sides, pairs, plans):
     if any(plans.get((p.arm, p.other_arm)) is None for p in validation):
         return max(LEAST_SEEDS - now, 0)
     challengers, baselines = sides
-    needed = np.any(
+    needed = np.max(
         [
-            np.all([plans[a, b].needed for b in baselines], axis=0)
+            np.min([plans[a, b].needed for b in baselines], axis=0)
             for a in challengers
         ],
         axis=0,
     )
-    not_needed = np.any(
+    not_needed = np.max(
         [
-            np.all([plans[a, b].not_needed for a in challengers], axis=0)
+            np.min([plans[a, b].not_needed for a in challengers], axis=0)
             for b in baselines
         ],
         axis=0,
     )
     runs = next(iter(plans.values())).runs
-    return _first(runs, needed | not_needed, now)
+    return _first(runs, needed + not_needed, now)

@@ -13,6 +13,8 @@ RANK_ERROR = 0.05
 MEAN_ERROR = 0.01
 POWER = 0.85
 """Of each of two tests, so that both pass in 80 %."""
+ASSURANCE = 0.85
+"""The same of more seeds."""
 MOST_SEEDS = 1000
 FENCE = 5.0
 
@@ -152,10 +154,13 @@ def t_quantile(num_runs, scale: float = 1.0, error: float = MEAN_ERROR):
 
 
 class Plan:
-    """What more seeds can be expected to show of a shift.
+    r"""What more seeds can be expected to show of a shift.
 
-    Takes the estimate and its precision as the truth, and asks with what
-    probability the interval will be clear of 0 or of the margin.
+    The shift of the runs so far is known up to its standard error s, so the
+    estimate of N runs, n of which there are, is expected around the present
+    one with a variance of \(s^2 (1 - n / N)\): the assurance of a test that
+    fails where the estimate of N runs is too low is the part of that normal
+    distribution above what the test takes.
 
     Args:
         shift: From at least 2 runs per arm.
@@ -165,8 +170,11 @@ class Plan:
 
     Attributes:
         runs: 2 .. 1,000 runs per arm.
-        needed: For each of them, whether "needed" is found in 80 %.
-        not_needed: The same for "not needed".
+        needed: For each of them, the probability that "needed" is found;
+            0 up to `num_runs`.
+        not_needed: The same of "not needed".
+
+    Source: O'Hagan, Stevens and Campbell 2005, for assurance.
     """
 
     def __init__(
@@ -177,29 +185,36 @@ class Plan:
         if not math.isfinite(half):
             half = shift.mean_half
         self._margin = margin
-        self._error = half / t_quantile(num_runs, scale)
-        self._chance = special.ndtri(POWER)
         self._t = t_quantile(num_runs, scale)
-        self.runs, quantiles = _quantiles(scale)
-        errors = self._error * np.sqrt(num_runs / self.runs)
-        reach = (quantiles + self._chance) * errors
+        self._error = half / self._t
         self._t_reached = t_quantile(num_runs, scale, RANK_ERROR)
+        self.runs, quantiles = _quantiles(scale)
         _, reached = _quantiles(scale, RANK_ERROR)
-        self.needed = (shift.estimate > reach) & (
-            shift.estimate - (reached + self._chance) * errors > margin
+        share = np.minimum(num_runs / self.runs, 1.0)
+        errors = self._error * np.sqrt(share)
+        spread = self._error * np.sqrt(1 - share)
+        enough = np.maximum(quantiles * errors, margin + reached * errors)
+        self.needed = _above(shift.estimate - enough, spread)
+        self.not_needed = _above(
+            margin - quantiles * errors - shift.estimate, spread
         )
-        self.not_needed = shift.estimate + reach < margin
 
     @property
     def detectable(self) -> float:
         """Least true difference called "needed" with 80 % at these runs."""
         return float(
-            self._chance * self._error
+            special.ndtri(POWER) * self._error
             + max(
                 self._t * self._error,
                 self._margin + self._t_reached * self._error,
             )
         )
+
+
+def _above(lead, spread):
+    """P(lead + spread * normal > 0), 0 without a spread."""
+    known = np.where(spread > 0, spread, 1.0)
+    return np.where(spread > 0, special.ndtr(lead / known), 0.0)
 
 
 @functools.lru_cache(maxsize=64)

@@ -50,6 +50,7 @@ from lbcheck.verdict.results import ChallengeStep
 from lbcheck.verdict.results import PairVerdict
 from lbcheck.verdict.results import Verdict
 
+NO_VERDICT = "no verdict"
 _OF_THE_SPACE = ("broad", "challenge")
 
 
@@ -58,7 +59,8 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
 
     Search budgets that differ are cut to what all arms have, and a note says
     so; confirming runs of a trial that is then no longer the best do not
-    count. An arm all of whose trials diverged is left out, with a note.
+    count. An arm all of whose trials diverged is left out, with a note. A
+    study of one arm has the answer "no verdict".
 
     Args:
         study: The content of study.json.
@@ -68,15 +70,19 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         ValueError: A record without the study's metric, or a margin that is
             not positive.
     """
-    found = judged(study, records)
+    found, is_alone = judged(study, records), len(study["arms"]) == 1
     notes = [] if found.note is None else [found.note]
     if any(r["stage"] != "confirm" for r in found.records):
         notes += _feasible(study, found.records)
-        notes.append(sentences.one_search(_searched(study, found.records)))
+        if not is_alone:
+            trials = _searched(study, found.records)
+            notes.append(sentences.one_search(trials))
     edges = _edges(study, found.records)
     notes += [
         sentences.edge(arm, edge) for arm, own in edges.items() for edge in own
     ]
+    if study.get("first_margin", study.get("margin")) != study.get("margin"):
+        notes.append(sentences.margin_changed(study["first_margin"]))
     values, left_out = _confirmed(study, found.records)
     notes += [sentences.left_out(arm) for arm in left_out]
     notes += _sampling(study, values["validation"])
@@ -91,7 +97,8 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
             ]
             for arm in values["validation"]
         }
-    return decision.judge(
+    (first, *_) = study["arms"]
+    decided = decision.judge(
         values,
         *protocol.sides(study),
         metric=metric["name"],
@@ -106,6 +113,15 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
             for arm, own in edges.items()
         },
         challenge=found.steps,
+    )
+    if not is_alone:
+        return decided
+    return dataclasses.replace(
+        decided,
+        answer=NO_VERDICT,
+        doubt=None,
+        more_seeds=0,
+        sentence=sentences.alone(first, decided.arms, metric["name"]),
     )
 
 

@@ -137,7 +137,7 @@ class Verdict:
 
     Attributes:
         answer: "needed", "not needed" or "undecided", by the validation
-            metric.
+            metric; "no verdict" of a study with one arm.
         doubt: What an undecided answer lacks: "seeds"; "search", where other
             trials might have turned it; "edge", where a baseline that is
             beaten lies at an edge of its space; "failures" or "ceiling", as

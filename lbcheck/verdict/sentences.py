@@ -186,9 +186,34 @@ def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
     )
 
 
+def margin_changed(first: float | None) -> str:
+    """That the margin is not the one that the study was begun with."""
+    was = "was not given" if first is None else f"was {first:g}"
+    return (
+        f"The margin {was} when the study was begun, and has been changed "
+        "since. A margin that is chosen after the results are known proves "
+        "little."
+    )
+
+
 def left_out(arm: str) -> str:
     """That an arm takes no part."""
     return f"{arm} is left out: all of its search trials diverged."
+
+
+def alone(arm: str, arms, metric: str) -> str:
+    """What one arm reached, compared with none."""
+    text = f"No verdict: {arm} is the only arm of this study"
+    for found in arms:
+        if found.part == "validation" and found.median is not None:
+            text += (
+                "; its best hyperparameters reach a median validation "
+                f"{metric} of {found.median:.4g} over {found.runs} "
+                f"seed{'s' if found.runs != 1 else ''}"
+            )
+            if found.low is not None:
+                text += f" (95 %: {found.low:.4g} to {found.high:.4g})"
+    return f"{text}."
 
 
 def _one_sided(arms):

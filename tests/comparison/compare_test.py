@@ -473,7 +473,7 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         ([f"--workload={WORKLOAD}:broken"], "no such loss"),
         ([f"--workload={WORKLOAD}:too_short"], "batch_size=512 is more"),
         (["--metric=auc"], "no 'auc'"),
-        (["--arms=nesterov"], "at least two arms"),
+        (["--arms="], "at least one arm"),
         (["--arms=lars,lars"], "Several arms are called lars"),
         (["--arms=lars,sdg"], "'sdg'"),
         (["--challengers=lion"], "challengers must name arms of the study"),

@@ -499,8 +499,12 @@ def test_margin_and_more_seeds(tmp_path):
     assert (
         more
         == study_folder.read(tmp_path)
-        == {**study, "seeds": 9, "margin": 0.1}
+        == {**study, "seeds": 9, "margin": 0.1, "first_margin": 0.005}
     )
+    third = study_folder.open_study(tmp_path, {**study, "margin": 0.2})
+    assert (third["margin"], third["first_margin"]) == (0.2, 0.005)
+    back = study_folder.open_study(tmp_path, {**study, "margin": 0.005})
+    assert (back["margin"], back["first_margin"]) == (0.005, 0.005)
     fewer = study_folder.open_study(tmp_path, {**study, "seeds": 2})
     assert fewer["seeds"] == 9
 

@@ -598,20 +598,31 @@ def test_the_detectable_difference_is_found_as_often_as_said():
     assert 0.78 < found / draws < 0.95
 
 
-def test_the_seeds_that_are_lacking_are_enough():
-    random = np.random.default_rng(3)
-    quantiles = (np.arange(8) + 0.5) / 8
-    noise = 1.5 * stats.norm.ppf(quantiles)
-    runs = {"l": 0.5 + MARGIN * noise, "g": 0.5 + MARGIN * noise[::-1]}
-    decided = verdict.compare_arms(runs, ["l"])
-    assert decided.answer == "undecided"
-    seeds = 8 + decided.more_seeds
-    spread = noise.std(ddof=1) * MARGIN
+@pytest.mark.parametrize("seeds, spread", [(6, 3.0), (10, 3.0), (20, 4.0)])
+def test_the_seeds_that_are_lacking_are_enough(seeds, spread):
+    """Over true differences of any size, not at the one that was estimated."""
+    random = np.random.default_rng(seeds)
     answers = []
-    for _ in range(200):
-        runs = {a: 0.5 + spread * random.normal(size=seeds) for a in ("l", "g")}
-        answers.append(verdict.compare_arms(runs, ["l"]).answer)
-    assert 0.75 < answers.count("not needed") / 200 < 0.95
+    while len(answers) < 250:
+        truth = random.uniform(-8, 10) * MARGIN
+        ahead = {"l": truth, "g": 0.0}
+
+        def more(count, ahead=ahead):
+            noise = {a: random.normal(size=count) for a in ahead}
+            return {
+                a: 0.5 + ahead[a] + spread * MARGIN * noise[a] for a in ahead
+            }
+
+        runs = more(seeds)
+        decided = verdict.compare_arms(runs, ["l"], margin=MARGIN)
+        if decided.doubt != "seeds" or decided.more_seeds is None:
+            continue
+        added = more(decided.more_seeds)
+        runs = {a: np.append(runs[a], added[a]) for a in runs}
+        answers.append(verdict.compare_arms(runs, ["l"], margin=MARGIN).answer)
+    promised = 1 - answers.count("undecided") / len(answers)
+    # 80 % is promised; without the error of the estimate 71 to 78 % are kept.
+    assert 0.78 < promised < 0.97
 
 
 def test_a_difference_of_the_margin_is_not_planned_for():
@@ -922,6 +933,23 @@ def test_a_baseline_at_the_edge_of_its_space(rates, told, answer):
         assert "space of nesterov.learning_rate" in found.sentence
 
 
+@pytest.mark.parametrize("first, told", [
+    (None, "was not given when"),
+    (0.02, "was 0.02 when"),
+    (0.01, ""),
+])  # fmt: skip
+def test_a_margin_that_was_changed_is_named(first, told):
+    runs = {a: list(v) for a, v in steady(nesterov=0, lars=4).items()}
+    study = study_of(target=None, seeds=12) | {"margin": 0.01}
+    notes = verdict.decide(study, confirmed(study, runs)).notes
+    assert not [n for n in notes if "has been changed" in n]
+    study["first_margin"] = first
+    notes = verdict.decide(study, confirmed(study, runs)).notes
+    changed = [n for n in notes if "has been changed" in n]
+    assert len(changed) == bool(told)
+    assert all(told in note for note in changed)
+
+
 def test_sides_are_as_the_study_names_them():
     runs = {"muon": 4, "adamw": 0, "sgd": 8}
     runs = {a: list(v) for a, v in steady(**runs).items()}
@@ -1046,6 +1074,25 @@ def test_a_record_without_the_metric_is_named():
     study["metric"]["name"] = "auc"
     with pytest.raises(ValueError, match="nesterov, confirm trial 0.*'auc'"):
         verdict.decide(study, records)
+
+
+def test_an_arm_alone_has_no_verdict():
+    study = synthetic_study.make_study(arms=("nesterov",))
+    records = synthetic_study.make_records(study)
+    found = verdict.decide(study, records)
+    assert str(found) == found.answer == "no verdict"
+    (arm,) = [a for a in found.arms if a.part == "validation"]
+    assert found.sentence == (
+        "No verdict: nesterov is the only arm of this study; its best "
+        f"hyperparameters reach a median validation accuracy of "
+        f"{arm.median:.4g} over 20 seeds (95 %: {arm.low:.4g} to "
+        f"{arm.high:.4g})."
+    )
+    assert not [n for n in found.notes if "verdict" in n]
+    none = verdict.decide(study, [])
+    assert none.sentence == (
+        "No verdict: nesterov is the only arm of this study."
+    )
 
 
 def test_the_verdict_is_json_and_always_the_same():
