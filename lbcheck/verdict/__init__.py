@@ -7,7 +7,8 @@ search_luck how an answer depends on which hyperparameters were tried
 statistics  medians, intervals and tests of few, noisy runs
 results     what a verdict consists of
 sentences   a verdict in words
-run_tables  final metrics of runs from anywhere; judge_command judges them
+run_tables  final metrics of runs from anywhere, of a table with a row a run
+run_files   and of a file or folder a run; judge_command judges them
 """
 
 from lbcheck.verdict.judge import answer

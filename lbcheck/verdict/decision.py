@@ -50,6 +50,7 @@ def judge(
     searched: Runs | None = None,
     edges: Mapping[str, Sequence[str]] | None = None,
     challenge: Sequence[ChallengeStep] = (),
+    error: float = 1.0,
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
@@ -57,7 +58,7 @@ def judge(
     `searched` are the metrics of each arm's search trials, for the share of
     sub-searches that agree; `edges` the hyperparameters of each arm whose best
     values lie at an end of their range; `challenge` its steps, if `values`
-    are of the last one.
+    are of the last one; `error` the part of the usual errors to spend.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -70,7 +71,7 @@ def judge(
         [arm for arm in values["validation"] if arm in side]
         for side in (challengers, baselines)
     ]
-    scale = min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
+    scale = error * min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
     top = ceiling(values.values(), metric, mode)
     arms, pairs, plans = [], [], {}
     for part, arm_values in values.items():

@@ -28,6 +28,7 @@ errs is in docs/statistics.md.
 """
 
 import dataclasses
+import numbers
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Set
@@ -216,6 +217,8 @@ def compare_arms(
     margin: float | None = None,
     target: float | None = None,
     baselines: Collection[str] | None = None,
+    look_every: int | None = None,
+    planned_seeds: int | None = None,
 ) -> Verdict:
     """The verdict on numbers that come from anywhere.
 
@@ -234,6 +237,10 @@ def compare_arms(
         target: Value to reach, for hit rates.
         baselines: What they are compared with; None: all other arms. An arm
             of neither side is only summarized.
+        look_every: Seeds an arm between two looks, if the verdict is asked
+            for again and again until it decides; None: one look. Needs
+            `planned_seeds`.
+        planned_seeds: Seeds an arm at the last look.
 
     Raises:
         TypeError: Runs that are no numbers; names the arm and the run.
@@ -249,7 +256,8 @@ def compare_arms(
         >>> str(compare_arms(runs, challengers=["lars"]))
         'needed'
 
-    Source: Nado et al. 2021, section 2.1.5; Agarwal et al. 2021.
+    Source: Nado et al. 2021, section 2.1.5; Agarwal et al. 2021; for several
+        looks Lan and DeMets 1983.
     """
     for name, runs in (("validation", validation), ("training", training)):
         _check_runs(name, {} if runs is None else runs)
@@ -277,6 +285,10 @@ def compare_arms(
     values = {"validation": validation} | (
         {"training": training} if training else {}
     )
+    error, notes = 1.0, []
+    if look_every is not None or planned_seeds is not None:
+        error = _spent(validation, look_every, planned_seeds)
+        notes.append(sentences.looks(look_every, planned_seeds, error))
     return decision.judge(
         values,
         set(challengers),
@@ -285,7 +297,39 @@ def compare_arms(
         mode,
         margin,
         target,
+        notes=notes,
+        error=error,
     )
+
+
+def _spent(runs, look_every, planned_seeds):
+    r"""Part of the error that a look spends, of 1 for all looks together.
+
+    Up to a part t of the planned seeds, \(t^2\) of the error is spent: by the
+    union bound the looks err no more than one look does, and the last ones
+    have most of it.
+    """
+    for name, value in (
+        ("look_every", look_every),
+        ("planned_seeds", planned_seeds),
+    ):
+        if not checks.is_number(value, numbers.Integral) or value < 1:
+            raise ValueError(
+                f"{name} must be a whole number of at least 1, received "
+                f"{value!r}; look_every and planned_seeds belong together."
+            )
+    seeds = max(map(len, runs.values()), default=0)
+    if seeds > planned_seeds:
+        raise ValueError(
+            f"planned_seeds is {planned_seeds}, but an arm has {seeds} runs."
+        )
+    if seeds % look_every and seeds != planned_seeds:
+        raise ValueError(
+            f"look_every is {look_every}, so looks are at multiples of it; "
+            f"received {seeds} runs of an arm."
+        )
+    before = (seeds - 1) // look_every * look_every
+    return max(seeds**2 - before**2, 1) / planned_seeds**2
 
 
 def from_summaries(

@@ -2,17 +2,24 @@
 
     lbcheck judge runs.csv --challengers=muon --margin=0.002
     lbcheck judge runs.jsonl --challengers=lamb --metric=val_loss --format=json
+    lbcheck judge "lars=runs/lars_*" "sgd=runs/sgd_*" --challengers=lars \
+        --metric=accuracy
 
-The file is a table with a row for each run: its arm, its seed and its metric,
+One file is a table with a row for each run: its arm, its seed and its metric,
 if wanted a part ("validation" or "training") and a step, of which the last
-counts. A metric that is empty or nan is of a run that diverged. The runs are
-judged as those of a study, but for the luck of the search, which a table of
-final runs does not show.
+counts. A metric that is empty or nan is of a run that diverged. Pairs of an
+arm and a pattern name a file or folder for each run: folders of resnet.train,
+bert.pretrain and bert.squad, files of Keras's CSVLogger, scalars that
+TensorBoard exports as CSV, logs of modded-nanogpt. The runs are judged as
+those of a study, but for the luck of the search, which final runs do not show.
+--look_every=5 --planned_seeds=30 lets you judge after 5, 10, .. 30 seeds, and
+stop at the first answer, with no more error than one look has.
 
 Exit codes: 0 decided, 1 undecided, 2 refused.
 """
 
 import json
+import os
 
 from absl import app
 from absl import flags
@@ -22,6 +29,7 @@ from lbcheck.support import exit_codes
 from lbcheck.support.text_table import text_table
 from lbcheck.trials import workload
 from lbcheck.verdict import judge
+from lbcheck.verdict import run_files
 from lbcheck.verdict import run_tables
 
 FLAGS = flags.FlagValues()
@@ -40,7 +48,8 @@ flags.DEFINE_list(
 flags.DEFINE_string(
     "metric",
     None,
-    'Column of the metric; unset: "metric", or the only one left.',
+    'Column of the metric; unset: "metric", or the only one left. Of runs '
+    'that are files, its name without "val_", such as accuracy.',
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -63,16 +72,35 @@ flags.DEFINE_float(
     "Value of the metric to reach, for hit rates.",
     flag_values=FLAGS,
 )
+flags.DEFINE_integer(
+    "look_every",
+    None,
+    "Seeds an arm between two looks, if you look repeatedly.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "planned_seeds",
+    None,
+    "Seeds an arm at the last look.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
 command.define_format(FLAGS)
 
 
 def main(argv):
     """Prints the verdict; returns the exit code."""
-    if len(argv) != 1:
-        raise app.UsageError(f"expected one file of runs, received {argv}.")
+    if not argv:
+        raise app.UsageError(
+            "expected a table of runs, or ARM=PATH for each arm."
+        )
     if not FLAGS.challengers:
         raise app.UsageError("--challengers=ARM,.. is needed.")
-    found = run_tables.read(argv[0], FLAGS.metric)
+    if len(argv) == 1 and ("=" not in argv[0] or os.path.exists(argv[0])):
+        found = run_tables.read(argv[0], FLAGS.metric)
+    else:
+        found = run_files.read(argv, FLAGS.metric)
     arms = found.runs["validation"]
     if FLAGS.baselines is None and set(arms) <= set(FLAGS.challengers):
         raise app.UsageError(
@@ -88,12 +116,14 @@ def main(argv):
         FLAGS.margin,
         FLAGS.target,
         FLAGS.baselines,
+        FLAGS.look_every,
+        FLAGS.planned_seeds,
     )
     if FLAGS.format == "json":
         print(json.dumps(verdict.to_dict(), indent=2))
     else:
         print(_text(verdict))
-    decided = verdict.answer != "undecided"
+    decided = verdict.answer in ("needed", "not needed")
     return exit_codes.FINISHED if decided else exit_codes.FINDING
 
 

@@ -44,7 +44,7 @@ def read(path, metric: str | None = None) -> RunTable:
             and what was expected.
     """
     path = pathlib.Path(path)
-    rows = _rows(path)
+    rows = rows_of(path)
     if not rows:
         raise ValueError(f"{path}: has no row.")
     names = list(rows[0][1])
@@ -61,20 +61,25 @@ def read(path, metric: str | None = None) -> RunTable:
                 f"{part} stands in {before[2]} as well; expected one row a "
                 "run, or a column `step`."
             )
-        value = _value(where, row, metric)
+        found = value(where, row, metric)
         if before is None or step > before[0]:
-            last[run] = step, value, where
+            last[run] = step, found, where
     runs: dict[str, dict[str, list[float | None]]] = {}
-    for (part, arm, _), (_, value, _) in last.items():
-        runs.setdefault(part, {}).setdefault(arm, []).append(value)
-    _check_size(path, runs)
+    for (part, arm, _), (_, found, _) in last.items():
+        runs.setdefault(part, {}).setdefault(arm, []).append(found)
+    check_size(path, runs)
     if "validation" not in runs:
         raise ValueError(f"{path}: has no row of part 'validation'.")
     return RunTable(runs, metric)
 
 
-def _check_size(path, runs):
-    """Every run is compared with every other."""
+def check_size(path, runs) -> None:
+    """Refuses too many arms or runs: every one is compared with every other.
+
+    Args:
+        path: Where they are from, for messages.
+        runs: {part: {arm: values}}.
+    """
     for arms in runs.values():
         if len(arms) > formats.MOST_ARMS:
             raise ValueError(
@@ -89,8 +94,13 @@ def _check_size(path, runs):
                 )
 
 
-def _rows(path):
-    """[(file:line, {column: cell})]."""
+def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
+    """[("file:line", {column: cell})] of a table, CSV or JSON objects.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such table, or a line has other columns.
+    """
     content = schema.read_bytes(path)
     try:
         text = content.decode("utf-8-sig")
@@ -182,15 +192,20 @@ def _step(where, row):
     return step
 
 
-def _value(where, row, metric):
+def value(where: str, row: dict[str, Any], metric: str) -> float | None:
+    """A run's metric; None where it diverged.
+
+    Raises:
+        ValueError: The row has none, or it is no number.
+    """
     if metric not in row:
         raise ValueError(f"{where}: has no {schema.shown(metric)}.")
     cell = row[metric]
     if cell is None or str(cell).strip().lower() in _DIVERGED:
         return None
-    value = _number(where, cell, metric)
-    is_sound = math.isfinite(value) and abs(value) <= schema.LARGEST_METRIC
-    return value if is_sound else None
+    found = _number(where, cell, metric)
+    is_sound = math.isfinite(found) and abs(found) <= schema.LARGEST_METRIC
+    return found if is_sound else None
 
 
 def _number(where, cell, column):

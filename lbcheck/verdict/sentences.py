@@ -186,6 +186,15 @@ def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
     )
 
 
+def looks(look_every, planned_seeds, error: float) -> str:
+    """That the verdict is asked for several times, and what this one spends."""
+    return (
+        f"A look every {look_every} of {planned_seeds} planned seeds: this one "
+        f"spends {error:.1%} of the error, so that all of them together err "
+        "no more than a single one."
+    )
+
+
 def margin_changed(first: float | None) -> str:
     """That the margin is not the one that the study was begun with."""
     was = "was not given" if first is None else f"was {first:g}"

@@ -23,6 +23,7 @@ from lbcheck import published
 from lbcheck import verdict
 from lbcheck.verdict import decision
 from lbcheck.verdict import difference
+from lbcheck.verdict import judge
 from lbcheck.verdict import search_luck
 from lbcheck.verdict import statistics
 from tests.report import synthetic_study
@@ -578,6 +579,60 @@ def test_many_arms_widen_the_intervals():
     # Half the error: Student's quantiles at 1 % and 0.5 %.
     ratio = stats.t.ppf(0.995, 11) / stats.t.ppf(0.99, 11)
     assert many.pairs[0].high == pytest.approx(ratio * one.pairs[0].high)
+
+
+# --- several looks --------------------------------------------------------
+
+
+def looked(random, ahead, looks=(6, 12, 18, 24, 30), **several):
+    """The first answer of repeated looks, "undecided" if there is none."""
+    runs = {a: 0.5 + MARGIN * random.normal(size=30) for a in ("l", "g")}
+    runs["l"] += ahead * MARGIN
+    for seeds in looks:
+        now = {arm: values[:seeds] for arm, values in runs.items()}
+        found = verdict.compare_arms(now, ["l"], margin=MARGIN, **several)
+        if found.answer != "undecided":
+            return found.answer
+    return "undecided"
+
+
+def test_repeated_looks_err_no_more_than_one():
+    several = {"look_every": 6, "planned_seeds": 30}
+
+    def wrong(answer, ahead, **how):
+        random = np.random.default_rng(8)
+        found = [looked(random, ahead, **how) for _ in range(500)]
+        return found.count(answer) / 500
+
+    # Both are wrong at a difference of the margin.
+    naive = wrong("needed", 1.0)
+    held = wrong("needed", 1.0, **several)
+    assert held <= 0.05 < 0.08 < naive
+    assert wrong("not needed", 1.0, **several) <= 0.01
+    # It still finds what is there.
+    assert wrong("needed", 3.0, **several) > 0.9
+    assert wrong("not needed", -2.0, **several) > 0.9
+
+
+def test_looks_spend_the_whole_error_and_no_more():
+    spent = [
+        judge._spent({"a": [0.0] * n}, 6, 31) for n in (6, 12, 18, 24, 30, 31)
+    ]
+    assert sum(spent) == pytest.approx(1.0)
+    assert spent[0] == pytest.approx((6 / 31) ** 2)
+    runs = steady(lars=0, sgd=0)  # 12 seeds
+    for wrong, told in (
+        ({"look_every": 5, "planned_seeds": 30}, "multiples of it; .* 12"),
+        ({"look_every": 6, "planned_seeds": 10}, "an arm has 12 runs"),
+        ({"look_every": 6}, "planned_seeds must be a whole number"),
+        ({"planned_seeds": 12}, "look_every must be a whole number"),
+        ({"look_every": True, "planned_seeds": 12}, "look_every must be"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            verdict.compare_arms(runs, ["lars"], **wrong)
+    found = verdict.compare_arms(runs, ["lars"], look_every=6, planned_seeds=24)
+    (note,) = [n for n in found.notes if "look" in n]
+    assert "every 6 of 24 planned seeds: this one spends 18.8%" in note
 
 
 # --- planning -------------------------------------------------------------

@@ -1,0 +1,173 @@
+"""Final metrics of runs from anywhere, one file or folder a run.
+
+Read are folders of `resnet.train`, `bert.pretrain` and `bert.squad`, files of
+Keras's CSVLogger, scalars that TensorBoard exports as CSV, and logs of
+modded-nanogpt, which print `val_loss:3.28` at steps. Pickles are not: reading
+one runs what it holds.
+"""
+
+import glob
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lbcheck.support import schema
+from lbcheck.verdict import run_tables
+from lbcheck.verdict.run_tables import RunTable
+
+_PREFIXES = {"validation": ("validation_", "val_"), "training": ("",)}
+_TENSORBOARD = ["Wall time", "Step", "Value"]
+_PRINTED = re.compile(r"\bval_loss:\s*([^\s,]+)")
+_KINDS = (
+    "a folder of lbcheck's programs, a CSV file of Keras's CSVLogger or of "
+    "TensorBoard, or a log of modded-nanogpt"
+)
+
+
+def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
+    """The final metrics of runs.
+
+    Args:
+        patterns: "arm=path" each; a path may be a pattern such as
+            "runs/lars_*", and an arm may come several times.
+        metric: Its name without a prefix, such as "accuracy"; None: "val_loss"
+            of logs, "metric" of TensorBoard's files, which name none.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: An argument that is no such pair, matches nothing, or a
+            run that is none or not finished; names it.
+    """
+    runs: dict[str, dict[str, list[float | None]]] = {}
+    arms: dict[pathlib.Path, str] = {}
+    for pattern in patterns:
+        arm, _, where = pattern.partition("=")
+        if not arm or not where:
+            raise ValueError(
+                "several files of runs are given as ARM=PATH, received "
+                f"{schema.shown(pattern)}."
+            )
+        paths = sorted(map(pathlib.Path, glob.glob(where)))
+        if not paths:
+            raise ValueError(f"{arm}: no file or folder matches {where}.")
+        for path in paths:
+            if path.resolve() in arms:
+                raise ValueError(
+                    f"{path}: comes twice, as a run of "
+                    f"{arms[path.resolve()]} and of {arm}."
+                )
+            arms[path.resolve()] = arm
+            found, metric = _run(path, metric)
+            for part, value in found.items():
+                runs.setdefault(part, {}).setdefault(arm, []).append(value)
+    run_tables.check_size("The runs", runs)
+    counts = {arm: len(values) for arm, values in runs["validation"].items()}
+    trained = runs.get("training", {})
+    if {arm: len(values) for arm, values in trained.items()} != counts:
+        runs.pop("training", None)  # of some runs only
+    assert metric is not None
+    return RunTable(runs, metric)
+
+
+def _run(path, metric):
+    """({part: final metric or None}, name of the metric)."""
+    if path.is_dir():
+        return _of_folder(path, metric)
+    content = schema.read_bytes(path)
+    if path.suffix in (".pkl", ".pickle") or content[:1] == b"\x80":
+        raise ValueError(
+            f"{path}: is a pickle, and reading one runs what it holds; "
+            f"expected {_KINDS}."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: is no UTF-8 text; expected {_KINDS}."
+        ) from error
+    header = text.partition("\n")[0]
+    names = [name.strip(' "\r') for name in header.split(",")]
+    if names == _TENSORBOARD:
+        rows = _rows(path)
+        where, last = max(rows, key=lambda row: _step(*row))
+        return (
+            {"validation": run_tables.value(where, last, "Value")},
+            metric or "metric",
+        )
+    if "epoch" in names:
+        return _of_row(*_rows(path)[-1], metric), metric
+    printed = _PRINTED.findall(text)
+    if not printed:
+        raise ValueError(f"{path}: is no run; expected {_KINDS}.")
+    name = metric or "val_loss"
+    if name not in ("val_loss", "loss"):
+        raise ValueError(
+            f"{path}: has no {name}, only val_loss; leave --metric out."
+        )
+    where = f"{path}: val_loss"
+    found = run_tables.value(where, {"val_loss": printed[-1]}, "val_loss")
+    return {"validation": found}, name
+
+
+def _rows(path):
+    rows = run_tables.rows_of(path)
+    if not rows:
+        raise ValueError(f"{path}: has no row.")
+    return rows
+
+
+def _step(where, row):
+    step = run_tables.value(where, row, "Step")
+    if step is None:
+        raise ValueError(f"{where}: Step must be a number.")
+    return step
+
+
+def _of_folder(path, metric):
+    """A run of lbcheck's own programs."""
+    status = path / "status.json"
+    if not status.exists():
+        raise ValueError(f"{path}: has no status.json; expected {_KINDS}.")
+    found = schema.read(status, dict[str, Any]).get("status")
+    if found == "diverged":
+        return dict.fromkeys(("validation", "training")), metric or "metric"
+    if found != "finished":
+        raise ValueError(
+            f"{path}: is {schema.shown(found)}, expected a run that is "
+            "finished or diverged."
+        )
+    scores = path / "eval_results.json"
+    if scores.exists():
+        row = schema.read(scores, dict[str, Any])
+        if metric in row:
+            value = run_tables.value(f"{scores}", row, metric)
+            return {"validation": value}, metric
+    lines = path / "measurements.jsonl"
+    last = None
+    for where, row in schema.read_lines(lines):
+        last = where, row
+    if last is None:
+        raise ValueError(f"{lines}: has no line.")
+    return _of_row(last[0], last[1], metric), metric
+
+
+def _of_row(where, row, metric):
+    """Both parts of a row that has the metric with and without a prefix."""
+    if metric is None:
+        raise ValueError(
+            f"{where}: name the metric by --metric; it has "
+            f"{', '.join(map(schema.shown, row))}."
+        )
+    found = {
+        part: run_tables.value(where, row, prefix + metric)
+        for part, prefixes in _PREFIXES.items()
+        for prefix in prefixes
+        if prefix + metric in row
+    }
+    if "validation" not in found:
+        raise ValueError(
+            f"{where}: has no validation {schema.shown(metric)}; it has "
+            f"{', '.join(map(schema.shown, row))}."
+        )
+    return found

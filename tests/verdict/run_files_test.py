@@ -1,0 +1,160 @@
+"""Runs that are a file or a folder each, and what is refused of them."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from lbcheck import verdict
+from lbcheck.verdict import run_files
+from tests.verdict.judge_command_test import RUNS
+from tests.verdict.judge_command_test import run
+
+
+def logger(path, value, training=0.99):
+    """As keras.callbacks.CSVLogger writes it."""
+    path.write_text(
+        "epoch,accuracy,loss,val_accuracy,val_loss\r\n"
+        "0,0.1,2.0,0.2,2.1\r\n"
+        f"1,{training},0.1,{value!r},0.3\r\n"
+    )
+
+
+def tensorboard(path, value):
+    path.write_text(
+        "Wall time,Step,Value\n1698.5,0,0.1\n"
+        f"1700.5,20,{value!r}\n1699.5,10,0.2\n"
+    )
+
+
+def nanogpt(path, value):
+    path.write_text(
+        "import torch\nclass Muon: ...\n====\n"
+        "step:0/1750 val_loss:10.8258 train_time:0ms\n"
+        "step:1/1750 train_time:96ms step_avg:96.01ms\n"
+        f"step:1750/1750 val_loss:{value!r} train_time:1ms\n"
+    )
+
+
+def folder(path, value, status="finished"):
+    """As resnet.train writes it."""
+    path.mkdir()
+    (path / "status.json").write_text(json.dumps({"status": status}))
+    lines = [
+        {"step": 10, "loss": 2.0, "accuracy": 0.2},
+        {"step": 20, "loss": 0.1, "accuracy": 0.99}
+        | {"validation_loss": 0.3, "validation_accuracy": value},
+    ]
+    (path / "measurements.jsonl").write_text(
+        "".join(f"{json.dumps(line)}\n" for line in lines)
+    )
+
+
+@pytest.mark.parametrize("write, metric", [
+    (logger, "accuracy"),
+    (tensorboard, None),
+    (nanogpt, None),
+    (folder, "accuracy"),
+])  # fmt: skip
+def test_final_metrics(tmp_path, write, metric):
+    for arm, values in RUNS.items():
+        for seed, value in enumerate(values):
+            write(tmp_path / f"{arm}_{seed}", value)
+    patterns = [f"{arm}={tmp_path}/{arm}_*" for arm in RUNS]
+    found = run_files.read(patterns, metric)
+    read = found.runs["validation"]
+    assert {a: sorted(v) for a, v in read.items()} == {
+        a: sorted(v) for a, v in RUNS.items()
+    }
+    assert ("training" in found.runs) == (metric == "accuracy")
+    named = {tensorboard: "metric", nanogpt: "val_loss"}
+    assert found.metric == named.get(write, "accuracy")
+
+
+def test_the_command(tmp_path):
+    for arm, values in RUNS.items():
+        for seed, value in enumerate(values):
+            logger(tmp_path / f"{arm}={seed}.csv", value, 0.9 + value / 100)
+    patterns = [f"{arm}={tmp_path}/{arm}=*" for arm in RUNS]
+    flags = ("--challengers=muon", "--margin=0.005", "--metric=accuracy")
+    printed = run(*patterns, *flags, "--format=json")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    decided = json.loads(printed.stdout)
+    expected = verdict.compare_arms(RUNS, ["muon"], margin=0.005)
+    assert decided["answer"] == expected.answer == "needed"
+    assert decided["training_answer"] == "not needed"
+    printed = run(*patterns[:2], *flags[:2])
+    assert printed.returncode == 2
+    assert "name the metric by --metric; it has 'epoch'" in printed.stderr
+
+
+def test_a_run_that_diverged(tmp_path):
+    folder(tmp_path / "a", 0.5, "diverged")
+    (tmp_path / "a" / "measurements.jsonl").unlink()
+    folder(tmp_path / "b", 0.5)
+    logger(tmp_path / "c", float("nan"))
+    found = run_files.read([f"x={tmp_path}/?"], "accuracy")
+    assert found.runs["validation"] == {"x": [None, 0.5, None]}
+
+
+def test_scores_of_squad(tmp_path):
+    folder(tmp_path / "a", 0.5)
+    scores = {"exact_match": 81.5, "f1": 88.25, "total": 7}
+    (tmp_path / "a" / "eval_results.json").write_text(json.dumps(scores))
+    found = run_files.read([f"x={tmp_path}/a"], "f1")
+    assert found.runs == {"validation": {"x": [88.25]}}
+
+
+@pytest.mark.parametrize("write, message", [
+    (lambda p: p.write_bytes(pickle.dumps({"acc": [1]})), "is a pickle"),
+    (lambda p: p.write_bytes(b"\xff\xfe"), "no UTF-8"),
+    (lambda p: p.write_text(""), "is no run"),
+    (lambda p: p.write_text("epoch,accuracy,val_accuracy\n"), "has no row"),
+    (lambda p: p.write_text("epoch,val_accuracy\n0,0.5\n1\n"),
+     "x:3: has 1 cells, expected 2"),
+    (lambda p: p.write_text("epoch,val_accuracy\n0,NA\n"), "received 'NA'"),
+    (lambda p: p.write_text("epoch,accuracy\n0,0.5\n"),
+     "has no validation 'accuracy'"),
+    (lambda p: p.write_text("Wall time,Step,Value\n1,nan,0.5\n"),
+     "Step must be a number"),
+    (lambda p: nanogpt(p, 3.28), "has no accuracy, only val_loss"),
+    (lambda p: p.mkdir(), "has no status.json"),
+    (lambda p: folder(p, 0.5, "interrupted"), "is 'interrupted', expected"),
+])  # fmt: skip
+def test_runs_that_are_refused(tmp_path, write, message):
+    write(tmp_path / "x")
+    with pytest.raises(ValueError, match=message):
+        run_files.read([f"x={tmp_path}/x"], "accuracy")
+
+
+@pytest.mark.parametrize("patterns, message", [
+    (["{0}/a", "y={0}/b"], "given as ARM=PATH, received"),
+    (["x={0}/none*"], "no file or folder matches"),
+    (["x={0}/a", "y={0}/a"], "comes twice, as a run of x and of y"),
+    (["x={0}/?", "x={0}/b"], "comes twice"),
+])  # fmt: skip
+def test_arguments_that_are_refused(tmp_path, patterns, message):
+    for name in "ab":
+        logger(tmp_path / name, 0.5)
+    with pytest.raises(ValueError, match=message):
+        run_files.read([p.format(tmp_path) for p in patterns], "accuracy")
+
+
+def test_random_damage_is_refused_or_read(tmp_path):
+    random = np.random.default_rng(0)
+    path = tmp_path / "x"
+    for write in (logger, tensorboard, nanogpt):
+        write(path, 0.5)
+        sound = path.read_bytes()
+        for _ in range(300):
+            damaged = bytearray(sound)
+            for place in random.integers(len(damaged), size=3):
+                damaged[place] = random.integers(256)
+            path.write_bytes(bytes(damaged[: random.integers(1, 400)]))
+            try:
+                found = run_files.read([f"x={path}"], "loss")
+            except ValueError as error:
+                assert str(path) in str(error)
+            else:
+                assert set(found.runs) >= {"validation"}
