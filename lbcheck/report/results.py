@@ -63,6 +63,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     judged = verdict.judged(study, records).records
     decided = verdict.decide(study, records).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
+    shares = decided.pop("search_shares", [])
     seeds = runs.seeds(study, judged)
     rates = search.rates(study, records)
     layers = runs.layers(study, judged)
@@ -85,6 +86,10 @@ def collect(folder: Folder) -> dict[str, Any]:
             "best_points": runs.best_points(study, judged),
             "boxes": runs.boxes(study, seeds),
             "seeds": seeds,
+            "search_shares": [
+                {"trials": trials, "share": share}
+                for trials, share in enumerate(shares, 1)
+            ],
             "best_so_far": search.best_so_far(study, records),
             "targets": search.targets(study, records),
             "rates": rates,

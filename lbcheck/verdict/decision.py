@@ -109,9 +109,9 @@ def judge(
                 pair = dataclasses.replace(pair, hits_p=p)
             pairs.append(pair)
     more_seeds = _more_seeds(sides, pairs, plans)
-    share = _share(sides, searched, pairs, sign) if searched else None
+    shares = _shares(sides, searched, pairs, sign) if searched else []
     return conclude(
-        pairs, arms, metric, notes, more_seeds, share, edges or {}, challenge
+        pairs, arms, metric, notes, more_seeds, shares, edges or {}, challenge
     )
 
 
@@ -121,7 +121,7 @@ def conclude(
     metric: str,
     notes: Sequence[str],
     more_seeds: int | None,
-    share: float | None = None,
+    shares: Sequence[float] = (),
     edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     challenge: Sequence[ChallengeStep] = (),
 ) -> Verdict:
@@ -130,18 +130,22 @@ def conclude(
     training = [p for p in pairs if p.part == "training"]
     others = dict.fromkeys(p.other_arm for p in deciding)
     narrow = [name for arm in others for name in edges.get(arm, ())]
+    share = shares[search_luck.half(len(shares)) - 1] if shares else None
     doubt = _doubt(answer, pairs, share, challenge)
     if answer == "needed" and narrow:
         doubt = "edge"
     luck = []
     if share is not None:
-        luck = [sentences.luck(share, *search_luck.bounds(challenge))]
+        bounds = search_luck.bounds(challenge)
+        since = search_luck.sure_since(shares, *bounds)
+        luck = [sentences.luck(share, *bounds, since)]
     found = Verdict(
         answer="undecided" if doubt else answer,
         doubt=doubt,
         more_seeds=more_seeds if doubt == "seeds" else 0,
         sentence="",
         search_share=share,
+        search_shares=tuple(shares),
         challenge=tuple(challenge),
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
@@ -383,8 +387,8 @@ def _doubted(pair, top, median):
     )
 
 
-def _share(sides, searched, pairs, sign):
-    """The share of sub-searches in which a challenger is ahead."""
+def _shares(sides, searched, pairs, sign):
+    """Shares of sub-searches of 1, 2, .. trials with a challenger ahead."""
     margins = {}
     for pair in pairs:
         if pair.part == "validation":
@@ -398,8 +402,8 @@ def _share(sides, searched, pairs, sign):
         if arm in ranked and arm in margins
     ]
     if not own or not others or not all(map(len, own)):
-        return None
-    return search_luck.share(own, others)
+        return []
+    return search_luck.shares(own, others)
 
 
 def _relation(low, high, estimate, margin, runs):

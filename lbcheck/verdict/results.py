@@ -149,6 +149,7 @@ class Verdict:
         search_share: Share of searches with half of the trials whose best
             challenger is ahead by the margin; None without a search. See
             `search_luck.share`.
+        search_shares: The same of searches with 1, 2, .. trials.
         challenge: The steps of the challenge, from equal numbers of trials
             on; empty where an answer is not challenged.
         training_answer: The answer by the training metric; None without one.
@@ -162,6 +163,7 @@ class Verdict:
     more_seeds: int | None
     sentence: str
     search_share: float | None
+    search_shares: tuple[float, ...]
     challenge: tuple[ChallengeStep, ...]
     training_answer: str | None
     pairs: tuple[PairVerdict, ...]

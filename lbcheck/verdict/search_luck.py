@@ -63,18 +63,63 @@ def share(
 
     Source: after Dodge et al. 2019; Bouthillier et al. 2021 for why.
     """
-    fewest = min(map(len, (*challengers, *(values for _, values in baselines))))
-    k = max(1, fewest // 2)
+    every = shares(challengers, baselines)
+    return every[half(len(every)) - 1]
+
+
+def sure_since(
+    found: Sequence[float], needed: float, not_needed: float
+) -> int | None:
+    """Least number of trials from which up to half of them the share is sure.
+
+    Args:
+        found: As `shares` gives them.
+        needed, not_needed: As `bounds` gives them.
+
+    Returns:
+        None where half of the trials do not make it sure.
+
+    Example:
+        >>> sure_since([0.5, 0.1, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0], 0.9, 0.2)
+        4
+    """
+    short = found[: half(len(found))]
+    for is_sure in (
+        [value >= needed for value in short],
+        [value <= not_needed for value in short],
+    ):
+        if is_sure[-1]:
+            doubtful = [k for k, sure in enumerate(is_sure, 1) if not sure]
+            return max(doubtful, default=0) + 1
+    return None
+
+
+def half(trials: int) -> int:
+    """Trials that a sub-search draws."""
+    return max(1, trials // 2)
+
+
+def shares(
+    challengers: Sequence[Sequence[float]],
+    baselines: Sequence[tuple[float, Sequence[float]]],
+) -> list[float]:
+    """As `share`, of sub-searches that draw 1, 2, .. trials of each arm.
+
+    Example:
+        >>> shares([[1.0, 2.0]], [(0.5, [1.0, 1.0])])
+        [0.5, 1.0]
+    """
     values = np.unique(np.concatenate(challengers))
-    ahead = np.prod([_below(arm, values, k) for arm in challengers], axis=0)
-    others = np.prod(
-        [
-            _below(arm, values - margin * (1 - 1e-9), k)
-            for margin, arm in baselines
-        ],
-        axis=0,
-    )
-    return float(np.sum(np.diff(ahead, prepend=0.0) * others))
+    apart = [values - margin * (1 - 1e-9) for margin, _ in baselines]
+    fewest = min(map(len, (*challengers, *(arm for _, arm in baselines))))
+    found = []
+    for k in range(1, fewest + 1):
+        ahead = np.prod([_below(a, values, k) for a in challengers], axis=0)
+        others = np.prod(
+            [_below(a, v, k) for v, (_, a) in zip(apart, baselines)], axis=0
+        )
+        found.append(float(np.sum(np.diff(ahead, prepend=0.0) * others)))
+    return found
 
 
 def _below(trials, values, k):

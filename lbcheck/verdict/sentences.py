@@ -153,14 +153,29 @@ def edge(arm: str, found) -> str:
     return f"{text}; a wider one may hold better values."
 
 
-def luck(share: float, needed: float, not_needed: float) -> str:
-    """How searches with half of the trials would have turned out."""
-    return (
+def luck(
+    share: float, needed: float, not_needed: float, since: int | None
+) -> str:
+    """How searches with half of the trials would have turned out.
+
+    Args:
+        share: Of them with a challenger ahead.
+        needed: Least share that "needed" is given at.
+        not_needed: Greatest share that "not needed" is given at.
+        since: Least number of trials from which on the share is sure.
+    """
+    text = (
         "Of searches with half of the trials of this one, "
         f"{share:.0%} would have put a challenger ahead by the margin. "
         f'"Needed" takes at least {needed:.0%} here, "not needed" at most '
         f"{not_needed:.0%}."
     )
+    if since is not None:
+        text += (
+            f" That is so with {since} trial{'s' if since != 1 else ''} per "
+            "arm and more."
+        )
+    return text
 
 
 def sampling(examples: int, selects: bool, accuracy: float | None) -> str:

@@ -158,68 +158,79 @@ def rates_bound(
     return rate - other + math.hypot(high - rate, other - low)
 
 
-class BestSoFar(NamedTuple):
+class TuningCurve(NamedTuple):
     """The best of k trials, for k = 1 .. n; one entry a k."""
 
     trials: np.ndarray
-    expected: np.ndarray
+    median: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
 
-def expected_best(
+def tuning_curve(
     values: Sequence[float | None],
     mode: str,
     worst: float | None = None,
     confidence: float = 0.9,
-) -> BestSoFar | None:
-    r"""Best of k trials drawn without replacement from those that were run.
+) -> TuningCurve | None:
+    r"""Median of the best of k trials, with a band for all k at once.
 
-    $$ E = \sum_i v_{(i)} \binom{i - 1}{k - 1} / \binom{n}{k} $$
+    The median is that of the best of k drawn without replacement from the n
+    trials that were run: the least value of a rank i with
 
-    with the trials from worst \(v_{(1)}\) to best; the band holds the exact
-    quantiles of the same distribution. At k = n both are the observed best.
+    $$ \binom{i}{k} / \binom{n}{k} \ge 1/2 $$
+
+    The band is for the trials that a space has, of which those were drawn.
+    Their best of k has the median \(F^{-1}(2^{-1/k})\), and with the given
+    probability the distribution F lies within \(\epsilon\) of the observed
+    one, \(\epsilon\) being Kolmogorov and Smirnov's, whatever F is. So the
+    band holds the medians of all k together. It is open, infinite, where n
+    trials say nothing.
 
     Args:
         values: Metric of each trial; None or not finite: diverged.
         mode: "max" or "min": which values are better.
         worst: What a diverged trial counts as; the worst finite value unless
             said. Give curves that are compared the same one.
-        confidence: Probability inside the band.
+        confidence: Least probability that the band holds every median.
 
     Returns:
         None without trials, or if every one diverged and `worst` does not say
         what that counts as.
 
     Example:
-        >>> curve = expected_best([1, 2, 4], "max")
-        >>> [round(float(v), 3) for v in curve.expected]
-        [2.333, 3.333, 4.0]
+        >>> curve = tuning_curve([1, 2, 4, 8, 16, 32, 64, 128], "max")
+        >>> curve.median[:3].tolist(), curve.low[:3].tolist()
+        ([8.0, 32.0, 64.0], [1.0, 4.0, 8.0])
+        >>> curve.high[:3].tolist()
+        [128.0, inf, inf]
 
-    Source: Dodge et al. 2019, without replacement.
+    Source: Lourie, Cho and He 2023, with the band of Kolmogorov 1933; Dodge
+        et al. 2019, without replacement.
     """
+    from scipy import stats  # takes a second to import
+
     ordered = _ordered(values, mode, worst)
     if ordered is None:
         return None
     n = len(ordered)
-    ranks, trials = np.arange(1, n + 1), np.arange(1, n + 1)
+    trials = np.arange(1, n + 1)
     # P(best of k is at most the value of rank i), a row a k.
     below = np.exp(
-        log_choose(ranks[None, :], trials[:, None])
+        log_choose(trials[None, :], trials[:, None])
         - log_choose(n, trials[:, None])
     )
-    expected = np.diff(below, axis=1, prepend=0.0) @ ordered
-    tail = (1 - confidence) / 2
+    median = ordered[np.argmax(below >= 0.5 - 1e-12, axis=1)]
+    reach = stats.kstwo.ppf(confidence, n)
+    parts = 0.5 ** (1 / trials)
+    known = np.concatenate([[-math.inf], ordered, [math.inf]])
     low, high = (
-        ordered[np.argmax(below >= quantile - 1e-12, axis=1)]
-        for quantile in (tail, 1 - tail)
+        known[np.clip(np.ceil(n * part - 1e-9), 0, n + 1).astype(int)]
+        for part in (parts - reach, parts + reach)
     )
-    # Rounding must not make the curve fall or leave the values.
-    expected = np.maximum.accumulate(np.minimum(expected, ordered[-1]))
-    expected[-1] = ordered[-1]
     sign = _sign(mode)
     low, high = (low, high) if sign > 0 else (high, low)
-    return BestSoFar(trials, sign * expected, sign * low, sign * high)
+    return TuningCurve(trials, sign * median, sign * low, sign * high)
 
 
 def fraction_reaching(

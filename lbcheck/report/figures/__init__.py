@@ -36,6 +36,7 @@ class Entry(NamedTuple):
 ALL = (
     Entry("seeds", runs.seeds, "result"),
     Entry("curves", runs.curves, "result"),
+    Entry("search-shares", search.shares, "tuning"),
     Entry("best-so-far", search.best_so_far, "tuning"),
     Entry("targets", search.targets, "tuning"),
     Entry("rates", search.rates, "tuning", ("bins",)),

@@ -6,6 +6,7 @@ from lbcheck.report.figures.figure import competitive
 from lbcheck.report.figures.figure import is_wide
 from lbcheck.report.figures.figure import part_panels
 from lbcheck.report.tables import metric
+from lbcheck.verdict import search_luck
 
 _MARKERS = ("o", "s", "^", "D")
 
@@ -15,42 +16,87 @@ def best_so_far(view) -> Figure:
 
     def draw_arm(axes, arm, rows):
         trials = [row["trials"] for row in rows]
-        axes.plot(trials, [row["expected"] for row in rows], **view.line(arm))
-        axes.fill_between(
-            trials,
-            [row["low"] for row in rows],
-            [row["high"] for row in rows],
-            color=view.line(arm)["color"],
-            alpha=0.13,
-            linewidth=0,
-        )
+        axes.plot(trials, [row["median"] for row in rows], **view.line(arm))
 
     def finish(axes, part):
         rows = view.rows("best_so_far", part=part)
-        ends = ("expected", "high") if view.sign > 0 else ("expected", "low")
-        shown = [row[end] for row in rows for end in ends]
+        best = "high" if view.sign > 0 else "low"
+        shown = [row[end] for row in rows for end in ("median", best)]
         logarithmic = axes.get_yscale() == "log"
-        axes.set_ylim(*competitive(shown, view.sign, logarithmic))
+        shown = [value for value in shown if value is not None]
+        low, high = competitive(shown, view.sign, logarithmic)
+        axes.set_ylim(low, high)
+        for arm in view.arms:
+            own = [row for row in rows if row["arm"] == arm]
+            axes.fill_between(
+                [row["trials"] for row in own],
+                [low if row["low"] is None else row["low"] for row in own],
+                [high if row["high"] is None else row["high"] for row in own],
+                color=view.line(arm)["color"],
+                alpha=0.08,
+                linewidth=0,
+            )
 
-    found = [row["expected"] for row in view.tables["best_so_far"]]
+    found = [row["median"] for row in view.tables["best_so_far"]]
     wide = bool(found) and is_wide(found, view.sign)
     return Figure(
         "Best so far against trials",
-        "The line is the expected best metric of an arm after k trials of "
-        "its broad space, drawn at random from those that it ran; the band "
-        "holds 90 % of the draws; what is far from the best is cut off. An "
-        "arm whose line is good after few trials needs little tuning.",
+        "The line is the median of the best of k trials, drawn at random "
+        "from those that an arm ran in its broad space. The band is for the "
+        "trials that were not run: in at least 90 % of searches it holds the "
+        "medians of the whole space for all k at once (Lourie et al. 2023); "
+        "where it reaches the edge, these trials set no bound. What is far "
+        "from the best is cut off. An arm whose line is good after few trials "
+        "needs little tuning.",
         part_panels(
             view,
             "best_so_far",
             "best-so-far",
             draw_arm,
             "trials",
-            "Expected best metric so far",
+            "Median of the best metric so far",
             finish=finish,
             logarithmic="y" if wide else "",
         ),
         view.keys("best_so_far"),
+    )
+
+
+def shares(view) -> Figure:
+    """Searches with k trials whose best challenger is ahead by the margin."""
+    rows = view.tables["search_shares"]
+    panels = []
+    if len(rows) > 1:
+        panel = drawing.Panel(
+            "search-shares",
+            "Share of searches with k trials per arm whose best challenger is "
+            "ahead by the margin; the numbers are in the table search_shares "
+            "of results.json.",
+            horizontal="trials",
+            vertical="share of searches",
+        )
+        panel.axes.plot(
+            [row["trials"] for row in rows],
+            [row["share"] for row in rows],
+            color=drawing.INK,
+        )
+        panel.axes.axvline(
+            search_luck.half(len(rows)),
+            color=drawing.INK,
+            linewidth=1,
+            linestyle=":",
+        )
+        panel.axes.set_ylim(-0.03, 1.03)
+        panels.append(panel.svg())
+    return Figure(
+        "Would another search have turned it?",
+        "Of all ways to draw k trials of each arm from those that were run, "
+        "the share in which the best challenger is ahead of every baseline by "
+        "the margin, by the metric of the search. Near 1 or near 0 from few "
+        "trials on, the answer does not hang on lucky ones. It is read at "
+        "half of the trials (dotted): with all of them only one way is left.",
+        panels,
+        [],
     )
 
 

@@ -49,9 +49,10 @@ def trials(study, records) -> list[dict]:
 
 
 def best_so_far(study, records) -> list[dict]:
-    """Expected best metric after k trials of the broad space, with a band.
+    """Median of the best of k trials of the broad space, with a band.
 
-    A trial that diverged counts as the worst value that any arm has.
+    A trial that diverged counts as the worst value that any arm has. An end
+    of the band without bound is None.
     """
     from lbcheck.verdict import statistics
 
@@ -59,17 +60,17 @@ def best_so_far(study, records) -> list[dict]:
     rows = []
     for part in PARTS:
         for arm, values, worst in _broad(study, records, part):
-            found = statistics.expected_best(values, mode, worst)
+            found = statistics.tuning_curve(values, mode, worst)
             rows += [
                 {
                     "arm": arm,
                     "part": part,
                     "trials": trials,
-                    "expected": expected,
-                    "low": low,
-                    "high": high,
+                    "median": median,
+                    "low": low if np.isfinite(low) else None,
+                    "high": high if np.isfinite(high) else None,
                 }
-                for trials, expected, low, high in zip(
+                for trials, median, low, high in zip(
                     *(column.tolist() for column in found)
                 )
             ]
