@@ -9,11 +9,16 @@ import functools
 import importlib
 import random
 
+import numpy as np
+
 from lbcheck.support import kerases
 from lbcheck.trials.workload import Workload
 from resnet import data
 from resnet import losses
 from resnet import models
+
+_NOISY = 1_000
+"""Training examples of `noisy_digits`."""
 
 
 def digits(
@@ -32,6 +37,40 @@ def digits(
     Example: `lbcheck compare --workload=resnet.workloads:digits`
     """
     return _workload("digits", _convolutional, keras, batch_size, steps)
+
+
+def noisy_digits(
+    keras: str = "tf_keras",
+    batch_size: int = 512,
+    steps: int = 60,
+    noise: float = 0.5,
+) -> Workload:
+    """`digits` where no optimizer gets everything right.
+
+    1,000 images for training, a part of whose labels is drawn at random, and
+    the other 797, with true labels, for validation.
+
+    Args:
+        keras: "tf_keras" or "keras3".
+        batch_size: Examples of one update, at least 1.
+        steps: Updates of one trial, at least 1.
+        noise: Part of the training labels that is random, between 0 and 1.
+
+    Example: `lbcheck compare --workload=resnet.workloads:noisy_digits`
+    """
+    clean = digits(keras, batch_size, steps)
+    images, labels = (
+        np.concatenate(both) for both in zip(clean.train, clean.validation)
+    )
+    rng = np.random.default_rng(0)
+    train, validation = np.split(rng.permutation(len(labels)), [_NOISY])
+    wrong = rng.choice(train, round(noise * len(train)), replace=False)
+    labels[wrong] = rng.integers(labels.max() + 1, size=len(wrong))
+    return clean._replace(
+        train=(images[train], labels[train]),
+        validation=(images[validation], labels[validation]),
+        name="noisy_digits",
+    )
 
 
 def mnist(

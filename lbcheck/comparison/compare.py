@@ -101,6 +101,7 @@ def compare(
     loss: Any = None,
     metrics: Any = None,
     name: str | None = None,
+    test: Any = None,
 ) -> Comparison:
     """Says whether LARS or LAMB, or another challenger, is needed for a model.
 
@@ -158,6 +159,11 @@ def compare(
         loss: Loss for `compile`, if build_model returns an uncompiled model.
         metrics: Metrics for `compile`, likewise.
         name: Name of the study in the report.
+        test: Data like `validation` that nothing is selected by: the runs
+            with fresh seeds are judged on them, and the intervals hold the
+            choice of the examples as well. A number between 0 and 1 holds
+            out that part of `validation`. None: they are judged on
+            `validation`, whose luck the selection then favours.
 
     Returns:
         A `Comparison`.
@@ -206,6 +212,7 @@ def compare(
         loss,
         metrics,
         name or own_name,
+        test,
     )
     loaded = [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms]
     return _run(workload, loaded, settings, output_dir, storage)

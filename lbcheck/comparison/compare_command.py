@@ -85,6 +85,8 @@ _COUNTS = {
 _REALS = {
     "margin": "Smallest difference of the metric that matters to you.",
     "target": "Value of the metric to reach; the report counts the hits.",
+    "test_fraction": "Part of the validation examples that is held out: the "
+    "search does not see it, and the runs are judged on it.",
 }
 _CHOICES = {
     "keras": (
@@ -218,6 +220,8 @@ def _session():
     sizes = _given(("batch_size", "steps"))
     workload = workloads.load(FLAGS.workload, **_given(("keras",)), **sizes)
     workload = workload._replace(**sizes, **_given(("metric", "mode", "name")))
+    if FLAGS.test_fraction is not None:
+        workload = workload._replace(test=FLAGS.test_fraction)
     origin = {
         "name": workload.name,
         "workload": FLAGS.workload,

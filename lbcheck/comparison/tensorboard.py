@@ -10,7 +10,7 @@ of a confirmed point make one group, which the page averages.
 import importlib.util
 import pathlib
 
-from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import ALL_PARTS
 from lbcheck.support import event_file
 from lbcheck.support import files
 
@@ -78,7 +78,7 @@ def _write_trial(file, record):
 
 
 def _write_metrics(file, step, metrics):
-    for part in PARTS:
+    for part in ALL_PARTS:
         for name, value in (metrics.get(part) or {}).items():
             if value is not None:
                 file.scalar(step, f"{part}/{name}", value)

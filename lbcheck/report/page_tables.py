@@ -5,7 +5,10 @@ from lbcheck.report.tables import Table
 from lbcheck.report.tables import interval
 from lbcheck.report.tables import metric
 from lbcheck.report.tables import number
-from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import parts_of
+
+
+_DOUBTS = ("ceiling", "examples")
 
 
 def make(results: dict) -> list[Table]:
@@ -43,6 +46,7 @@ def for_papers(results: dict) -> list[Table]:
 def arms(results) -> Table:
     """What each arm reached, with which hyperparameters and how many trials."""
     tables, target = results["tables"], results["study"]["target"]
+    parts = parts_of(results["study"])
     medians = {(row["arm"], row["part"]): row for row in tables["arms"]}
     rows = []
     for arm in results["study"]["arms"]:
@@ -51,15 +55,15 @@ def arms(results) -> Table:
         runs = [
             row["metric"]
             for row in tables["seeds"]
-            if (row["arm"], row["part"]) == (arm, "validation")
+            if (row["arm"], row["part"]) == (arm, parts[0])
         ]
         finished = sum(run is not None for run in runs)
         point = [r for r in tables["best_points"] if r["arm"] == arm]
         row = [arm]
-        for part in PARTS:
+        for part in parts:
             row.append(_median(medians.get((arm, part))))
         if target is not None:
-            row.append(_hits(medians.get((arm, "validation"))))
+            row.append(_hits(medians.get((arm, parts[0]))))
         row += [
             f"{finished:,} of {len(runs):,}",
             _feasible(search),
@@ -85,7 +89,7 @@ def arms(results) -> Table:
         f"{caption}Seeds and search trials: how many of all did not diverge.",
         [
             "arm",
-            *PARTS,
+            *parts,
             *(["target hits"] if target is not None else []),
             "seeds",
             "search trials",
@@ -175,7 +179,7 @@ def _doubt(row):
             f"seeds, {row['other_arm']} in {row['other_failures']} of "
             f"{row['other_runs']})"
         )
-    return " (ceiling)" if row["doubt"] == "ceiling" else ""
+    return f" ({row['doubt']})" if row["doubt"] in _DOUBTS else ""
 
 
 def _difference(row):

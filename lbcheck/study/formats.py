@@ -4,6 +4,7 @@ Nothing that a file names is imported, called or made: texts stay texts.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -25,6 +26,7 @@ FORMAT = 1
 Part = Literal["validation", "training"]
 """Whose metric: the validation data's, or as many training examples'."""
 PARTS = get_args(Part)
+ALL_PARTS = ("test", *PARTS)
 MOST_ARMS = 100
 MOST_POINTS = 10_000
 """Points of its space that an arm can try."""
@@ -53,6 +55,7 @@ class Facts(TypedDict):
 
     num_train: NotRequired[Count | None]
     num_validation: NotRequired[Count | None]
+    num_test: NotRequired[Count | None]
 
 
 class Assignment(TypedDict):
@@ -172,10 +175,22 @@ class Record(TypedDict):
     examples: Whole
     seconds: Annotated[float, Meta(ge=0, le=1e12)]
     metrics: NotRequired[dict[str, dict[str, Metric | None]] | None]
+    test_groups: NotRequired[
+        Annotated[list[Metric | None], Meta(min_length=1, max_length=1_000)]
+    ]
     bad: NotRequired[Bad | None]
     curve: list[Point]
     diagnostics: NotRequired[Diagnostics | None]
     schedule: NotRequired[Schedule | None]
+
+
+def parts_of(study: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts of the data that confirming runs are evaluated on.
+
+    The first is what they are judged by: the test data where there are any.
+    """
+    facts = study.get("facts") or {}
+    return PARTS if facts.get("num_test") is None else ALL_PARTS
 
 
 def check_study(study: Any, where: str) -> dict:
@@ -248,7 +263,7 @@ def check_record(record: Any, study: dict, where: str) -> dict:
         )
     _check_place(record, study, where)
     _check_steps(record, study["steps"], where)
-    _check_metrics(record, study["metric"]["name"], where)
+    _check_metrics(record, study, where)
     return record
 
 
@@ -320,7 +335,9 @@ def _check_steps(record, steps, where):
             )
 
 
-def _check_metrics(record, name, where):
+def _check_metrics(record, study, where):
+    name = study["metric"]["name"]
+    parts = parts_of(study) if record["stage"] == "confirm" else PARTS
     for point in record["curve"]:
         for part in PARTS:
             if name not in point.get(part, {name: None}):
@@ -330,7 +347,7 @@ def _check_metrics(record, name, where):
                 )
     if record["status"] == "diverged":
         return
-    for part in PARTS:
+    for part in parts:
         value = ((record.get("metrics") or {}).get(part) or {}).get(name)
         if value is None:
             raise ValueError(

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+from lbcheck.study import formats
 from lbcheck.study.study_folder import STAGES
 
 _REFINED_WIDTH = 0.3
@@ -153,11 +154,13 @@ class Protocol:
         search trials have curves if there is a target to reach.
 
         Returns:
-            {"evaluate_at": steps, "diagnostics_every": steps, 0 for never}.
+            {"evaluate_at": steps, "diagnostics_every": steps, 0 for never};
+            "test" as well where there are test data.
         """
         steps = self._study["steps"]
         confirms = task["stage"] == "confirm"
         count = min(_EVALUATIONS, steps)
+        has_test = "test" in formats.parts_of(self._study)
         watched = confirms or self._study["target"] is not None
         return {
             "evaluate_at": tuple(
@@ -166,6 +169,7 @@ class Protocol:
             "diagnostics_every": max(1, steps // _DIAGNOSTICS)
             if confirms and task["index"] == 0
             else 0,
+            **({"test": True} if confirms and has_test else {}),
         }
 
     def _points(self, arm, stage, records):

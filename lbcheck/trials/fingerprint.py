@@ -61,6 +61,7 @@ def of(trainer, seed: int) -> dict:
             "data": {
                 "train": _data(train),
                 "validation": _data(validation),
+                **({"test": _data(trainer.test)} if trainer.test else {}),
             },
             "code": {
                 "the model": code.digest(type(model)),
@@ -170,10 +171,14 @@ def _data(feed):
     """Digests of arrays; for a stream, what its batches hold."""
     if feed.count is not None:
         return {"arrays": feed.describe()}
-    first, again = _first(feed), _first(feed)
-    if not _equal(first, again):
+    if comes_anew(feed):
         return {"sample": _sample(feed)}
-    return {"first": _batch(first), **_end(feed)}
+    return {"first": _batch(_first(feed)), **_end(feed)}
+
+
+def comes_anew(feed) -> bool:
+    """Whether data come in another order, or otherwise, each time."""
+    return _batch(_first(feed)) != _batch(_first(feed))
 
 
 def _first(feed):
@@ -259,7 +264,3 @@ def _dense(leaf):
             inner = getattr(leaf, name)
             return inner() if callable(inner) else inner
     return leaf
-
-
-def _equal(one, other):
-    return _batch(one) == _batch(other)

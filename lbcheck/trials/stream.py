@@ -327,8 +327,10 @@ class Stream:
             )
         seen = content.Content(self._name)
         limit = time.monotonic() + _SECONDS
+        self._batches = 0
         for batch in dataset:
             seen.add(batch)
+            self._batches += 1
             if number >= 0:
                 continue  # it ends
             if time.monotonic() > limit or seen.count > _EXAMPLES:
@@ -349,6 +351,15 @@ class Stream:
                 ".apply(tf.data.experimental.assert_cardinality(n)), n batches"
             )
         return "let it end after the last batch"
+
+    def groups(self, most: int):
+        """As `Arrays.groups`, of batches that follow one another.
+
+        `total` must have been asked for.
+        """
+        size, batches = -(-self._batches // most), iter(self.batches())
+        for _ in range(0, self._batches, size):
+            yield itertools.islice(batches, size)
 
     def sample(self, count: int, seed: int) -> list:
         """Batches of the first examples of a seed, kept for the last seed.

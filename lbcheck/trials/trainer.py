@@ -1,19 +1,24 @@
 """Runs the trials of a study, one after the other, in one process."""
 
+import functools
 import math
 import time
 
 import numpy as np
 
+from lbcheck.support import checks
 from lbcheck.support import errors
 from lbcheck.support import kerases
 from lbcheck.support import processes
 from lbcheck.support import random_state
 from lbcheck.support import schema
+from lbcheck.trials import fingerprint
 from lbcheck.trials import learning_rates
 from lbcheck.trials import trial_data as feeds
 from lbcheck.trials import user_model as models
 
+_GROUPS = 50
+"""Most groups of test examples whose metrics a record has."""
 _TRAINING_EXAMPLES = 10_000
 """Most examples that the training metrics are of: no more than validation has,
 of arrays a random subset, of a stream the first."""
@@ -69,13 +74,7 @@ class Trainer:
         self._keras = models.keras_of(model)
         self._on_tensorflow = models.on_tensorflow(model)
         self._keeps_size = models.keeps_size(model, workload.batch_size)
-        function, by_seed = feeds.of_seed(workload.validation, "validation")
-        if by_seed:
-            raise TypeError(
-                "`validation` must be the same for every trial: a function "
-                "that makes it takes no argument."
-            )
-        self._validation = self._feed(function, False, 0, "validation")
+        self._validation, self.test = self._evaluation()
         self._train_of, self._by_seed = feeds.of_seed(workload.train, "train")
         train = self._training_data(0)
         try:
@@ -85,7 +84,7 @@ class Trainer:
                 raise
             # Some take whole batches only, which nothing else shows.
             self._keeps_size = True
-            for feed in (train, self._validation):
+            for feed in (train, *filter(None, (self._validation, self.test))):
                 feed.keep_size()
             model = models.create(workload, self._arguments(), 0)
             logs = self._reported(model, train)
@@ -100,6 +99,9 @@ class Trainer:
             )
         with errors.named("`validation`"):
             self._num_validation = self._validation.total()
+        if self.test:
+            with errors.named("`test`"):
+                num_test = self.test.total()
         self._facts = {
             "keras": kerases.of(model),
             "backend": models.backend(model),
@@ -111,6 +113,48 @@ class Trainer:
             "model": [[models.path(v), list(v.shape)] for v in trained],
             "data": [train.describe(), self._validation.describe()],
         }
+        if self.test:
+            self._facts["num_test"] = num_test
+            self._facts["data"].append(self.test.describe())
+
+    def _evaluation(self):
+        """(validation data, test data or None)."""
+        workload, test = self._workload, self._workload.test
+        functions = {}
+        for name in ("validation", "test"):
+            data = getattr(workload, name)
+            functions[name], by_seed = feeds.of_seed(data, name)
+            if by_seed:
+                raise TypeError(
+                    f"`{name}` must be the same for every trial: a function "
+                    "that makes it takes no argument."
+                )
+        if test is None:
+            return self._feed(
+                functions["validation"], False, 0, "validation"
+            ), None
+        if checks.is_number(test):
+            parts = functools.partial(feeds.held_out, test)
+            return tuple(
+                self._feed(
+                    functions["validation"],
+                    False,
+                    0,
+                    name,
+                    lambda count, place=place: parts(count)[place],
+                )
+                for place, name in enumerate(("validation", "test"))
+            )
+        found = [
+            self._feed(function, False, 0, name)
+            for name, function in functions.items()
+        ]
+        if found[1].count is None and fingerprint.comes_anew(found[1]):
+            raise ValueError(
+                "`test` comes in another order each time, but runs are "
+                "compared on the same examples; leave out .shuffle()."
+            )
+        return tuple(found)
 
     def _reported(self, model, train):
         """What one batch reports, of a model that becomes ready by it."""
@@ -157,7 +201,7 @@ class Trainer:
             for name, arm in self._arms.items()
         }
 
-    def _feed(self, function, by_seed, seed, name):
+    def _feed(self, function, by_seed, seed, name, kept=None):
         with errors.named(f"`{name}`"):
             feed = feeds.make(
                 function,
@@ -167,6 +211,7 @@ class Trainer:
                 name,
                 self._keras,
                 self._on_tensorflow,
+                kept,
             )
         if self._keeps_size:
             feed.keep_size()
@@ -221,7 +266,13 @@ class Trainer:
             for assignment in optimizer.plan(paths, shapes)
         ]
 
-    def run(self, task: dict, evaluate_at=(), diagnostics_every: int = 0):
+    def run(
+        self,
+        task: dict,
+        evaluate_at=(),
+        diagnostics_every: int = 0,
+        test: bool = False,
+    ):
         """Trains one trial.
 
         Args:
@@ -231,6 +282,8 @@ class Trainer:
             diagnostics_every: Record the schedule's rates and, for arms with
                 an optimizer of this package, trust ratios and effective rates
                 every so many updates; 0: neither.
+            test: Whether the end is judged on the test data as well, on all
+                of them and in groups.
 
         Returns:
             The record: the task and what came out, JSON-able.
@@ -258,6 +311,8 @@ class Trainer:
             outcome = self._trial(
                 runner, feed, task["seed"], set(evaluate_at), diagnostics_every
             )
+            if test and outcome["status"] == "finished":
+                outcome = self._tested(runner, outcome)
             seconds = time.perf_counter() - begun
         return {**task, **outcome, "schedule": schedule, "seconds": seconds}
 
@@ -327,6 +382,19 @@ class Trainer:
                 ("training", feed.sample(count, seed)),
             )
         }
+
+    def _tested(self, runner, outcome):
+        """What came out, with the metrics on the test data."""
+        found = self._judged(runner.evaluate(self.test.batches()))
+        groups = [
+            self._judged(runner.evaluate(batches))[self.metric]
+            for batches in self.test.groups(_GROUPS)
+        ]
+        if found[self.metric] is None:
+            bad = {"step": outcome["steps"] - 1, "variable": None}
+            return outcome | {"status": "diverged", "metrics": None, "bad": bad}
+        metrics = outcome["metrics"] | {"test": found}
+        return outcome | {"metrics": metrics, "test_groups": groups}
 
     def _judged(self, found):
         """Metrics as a record has them, None for what is no number.

@@ -68,8 +68,9 @@ def make(
     name: str,
     keras,
     on_tensorflow: bool,
+    kept=None,
 ):
-    """The feed of what a workload calls `train` or `validation`.
+    """The feed of what a workload calls `train`, `validation` or `test`.
 
     Args:
         function: Seed -> (x, y) or (x, y, sample_weight), each an array, a
@@ -81,6 +82,8 @@ def make(
         name: What errors call it.
         keras: The Keras module of the model.
         on_tensorflow: Whether the arrays stay on TensorFlow's device.
+        kept: Function of the number of examples that says which of them the
+            feed has, for arrays; None: all.
 
     Raises:
         TypeError, ValueError: If it is none of these, or arrays are of
@@ -89,6 +92,11 @@ def make(
     data = function(seed)
     floatx = keras.backend.floatx()
     if stream.is_stream(data):
+        if kept is not None:
+            raise ValueError(
+                f"`{name}`: a part of the validation data can be held out "
+                "where they are arrays; give `test` data of their own."
+            )
         return stream.Stream(function, by_seed, batch_size, name, floatx)
     if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
         raise TypeError(
@@ -98,6 +106,8 @@ def make(
         )
     convert = functools.partial(_converted, name=name, floatx=floatx)
     data = content.tree_map(convert, data)
+    if kept is not None:
+        data = content.tree_map(_chosen(data, kept), data)
     special = [x for x in content.leaves(data) if not _is_array(x)]
     if special and not on_tensorflow:
         raise TypeError(
@@ -109,6 +119,38 @@ def make(
     else:
         feed = Resident if on_tensorflow else Arrays
     return feed(data, batch_size, name)
+
+
+def held_out(fraction: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of (the others, a random fraction) of examples, in order.
+
+    >>> [part.tolist() for part in held_out(0.5, 4)]
+    [[0, 1], [2, 3]]
+
+    Raises:
+        ValueError: One of them would be empty.
+    """
+    size = round(fraction * count)
+    if not 0 < size < count:
+        raise ValueError(
+            f"{fraction:g} of {count} validation examples are {size}; a part "
+            "for the search and one for the test must be left."
+        )
+    order = np.random.default_rng(0).permutation(count)
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
+def _chosen(data, kept):
+    """A function that takes a leaf's examples that are kept."""
+    counts = content.sizes(data)
+    chosen = kept(min(counts, default=0))
+
+    def take(leaf):
+        if _is_array(leaf) or hasattr(leaf, "tocsr"):
+            return leaf[chosen]
+        return _gathered(leaf, chosen)
+
+    return take if len(counts) == 1 else lambda leaf: leaf
 
 
 def _is_array(leaf):
@@ -250,6 +292,22 @@ class Arrays:
         """All examples in batches; the last may be shorter."""
         for start in range(0, self.count, self._batch_size):
             yield self._part(slice(start, start + self._batch_size))
+
+    def groups(self, most: int):
+        """All examples in random groups of one size, each as batches.
+
+        Args:
+            most: How many groups, unless there are fewer examples.
+        """
+        size = self._batch_size if self._keeps_size else 1
+        order = np.random.default_rng(0).permutation(self.count)
+        units = order.reshape(-1, size).astype(np.int32)
+        for part in np.array_split(units, min(most, len(units))):
+            chosen = np.sort(part.ravel())
+            yield (
+                self._part(chosen[start : start + self._batch_size])
+                for start in range(0, len(chosen), self._batch_size)
+            )
 
     def sample(self, count: int, seed: int):
         """Batches of a random subset, the same for every trial.

@@ -44,6 +44,10 @@ class Workload(NamedTuple):
         loss: For `compile`, where build_model returns an uncompiled model.
         metrics: For `compile`, too.
         name: What the study's files call it.
+        test: Data like `validation` that nothing is selected by, on which the
+            runs that are compared are judged; or the part of the validation
+            examples that is held out for it, between 0 and 1. None: they are
+            judged on `validation`.
 
     Example:
 
@@ -60,6 +64,7 @@ class Workload(NamedTuple):
     loss: Any = None
     metrics: Any = None
     name: str = "workload"
+    test: Any = None
 
     @property
     def model_arguments(self) -> tuple[str, ...]:
@@ -101,6 +106,11 @@ class Workload(NamedTuple):
                     f"Workload: `{name}` must be a whole number of at least "
                     f"1, received {value!r}."
                 )
+        if checks.is_number(self.test) and not 0 < self.test < 1:
+            raise ValueError(
+                "Workload: `test` must be data, or a part of the validation "
+                f"examples between 0 and 1, received {self.test!r}."
+            )
         if self.mode not in (None, "max", "min"):
             raise ValueError(
                 "Workload: `mode` must be 'max', 'min' or None, received "

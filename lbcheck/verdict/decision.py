@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lbcheck.verdict import difference
+from lbcheck.verdict import parts
 from lbcheck.verdict import search_luck
 from lbcheck.verdict import sentences
 from lbcheck.verdict import statistics
@@ -51,24 +52,29 @@ def judge(
     edges: Mapping[str, Sequence[str]] | None = None,
     challenge: Sequence[ChallengeStep] = (),
     error: float = 1.0,
+    groups: Mapping[str, Sequence[Sequence[float]]] = types.MappingProxyType(
+        {}
+    ),
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
-    Without `baselines`, those that do not challenge are.
-    `searched` are the metrics of each arm's search trials, for the share of
-    sub-searches that agree; `edges` the hyperparameters of each arm whose best
+    The first part is judged. Without `baselines`, those that do not challenge
+    are. `searched` are the metrics of each arm's search trials, for the share
+    of sub-searches that agree; `edges` the hyperparameters of each arm whose best
     values lie at an end of their range; `challenge` its steps, if `values`
-    are of the last one; `error` the part of the usual errors to spend.
+    are of the last one; `error` the part of the usual errors to spend;
+    `groups` the metrics of each arm's runs on groups of the test examples.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
     if margin is not None and not 0 < margin < math.inf:
         raise ValueError(f"margin is {margin}; expected a positive number.")
     sign = 1.0 if mode == "max" else -1.0
+    judged_part = next(iter(values))
     if baselines is None:
-        baselines = set(values["validation"]) - challengers
+        baselines = set(values[judged_part]) - challengers
     sides = [
-        [arm for arm in values["validation"] if arm in side]
+        [arm for arm in values[judged_part] if arm in side]
         for side in (challengers, baselines)
     ]
     scale = error * min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
@@ -81,10 +87,10 @@ def judge(
         hits = {}
         for arm, runs in ranked.items():
             more = {}
-            if part == "validation" and target is not None:
+            if part == judged_part and target is not None:
                 hits[arm] = int(np.count_nonzero(runs >= sign * target))
                 more |= hit_rate(hits[arm], len(runs))
-            if part == "validation" and steps is not None:
+            if part == judged_part and steps is not None:
                 more |= _steps_to_target(steps[arm])
             side = "challenger" if arm in challengers else None
             side = "baseline" if arm in baselines else side
@@ -98,9 +104,14 @@ def judge(
             )
             pair = PairVerdict(arm, other, part, len(x), len(y), least)
             if len(known) and len(x) and len(y):
-                pair, plan = _compare(pair, x, y, known.min(), scale)
+                examples = difference.NO_EXAMPLES
+                if part == judged_part and arm in groups and other in groups:
+                    examples = difference.example_error(
+                        groups[arm], groups[other]
+                    )
+                pair, plan = _compare(pair, x, y, known.min(), scale, examples)
                 pair = _doubted(pair, top, statistics.median(y))
-                if part == "validation":
+                if part == judged_part:
                     plans[arm, other] = plan
             if hits and len(x) and len(y):
                 p = statistics.rates_p_value(
@@ -108,10 +119,20 @@ def judge(
                 )
                 pair = dataclasses.replace(pair, hits_p=p)
             pairs.append(pair)
-    more_seeds = _more_seeds(sides, pairs, plans)
-    shares = _shares(sides, searched, pairs, sign) if searched else []
+    deciding = parts.judged(pairs)
+    more_seeds = _more_seeds(sides, deciding, plans)
+    shares = _shares(sides, searched, deciding, sign) if searched else []
+    times_examples = _times_examples(deciding, plans)
     return conclude(
-        pairs, arms, metric, notes, more_seeds, shares, edges or {}, challenge
+        pairs,
+        arms,
+        metric,
+        notes,
+        more_seeds,
+        shares,
+        edges or {},
+        challenge,
+        times_examples,
     )
 
 
@@ -124,9 +145,10 @@ def conclude(
     shares: Sequence[float] = (),
     edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     challenge: Sequence[ChallengeStep] = (),
+    times_examples: float | None = None,
 ) -> Verdict:
     """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
-    answer, deciding = overall([p for p in pairs if p.part == "validation"])
+    answer, deciding = overall(parts.judged(pairs))
     training = [p for p in pairs if p.part == "training"]
     others = dict.fromkeys(p.other_arm for p in deciding)
     narrow = [name for arm in others for name in edges.get(arm, ())]
@@ -147,6 +169,7 @@ def conclude(
         search_share=share,
         search_shares=tuple(shares),
         challenge=tuple(challenge),
+        times_examples=times_examples if doubt == "examples" else None,
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
         arms=tuple(arms),
@@ -172,15 +195,17 @@ def _doubt(answer, pairs, share, challenge):
             share >= needed if answer == "needed" else share <= not_needed
         )
         return None if sure else "search"
-    validation = [p for p in pairs if p.part == "validation"]
-    for doubt in ("ceiling", "failures"):
+    judged_pairs = parts.judged(pairs)
+    for doubt in ("ceiling", "failures", "examples"):
         certain = [
-            dataclasses.replace(p, answer=_answer(p)) if p.doubt == doubt else p
-            for p in validation
+            dataclasses.replace(p, answer=p.seeds_answer)
+            if p.doubt == doubt
+            else p
+            for p in judged_pairs
         ]
         if overall(certain)[0] != "undecided":
             return doubt
-    found = {p.doubt for p in validation} - {None}
+    found = {p.doubt for p in judged_pairs} - {None}
     return "ceiling" if found == {"ceiling"} else "seeds"
 
 
@@ -301,28 +326,25 @@ def _steps_to_target(steps):
     return fields
 
 
-def _compare(pair, x, y, worst, scale):
+def _compare(pair, x, y, worst, scale, examples):
     """The pair with its numbers, and what more seeds would show."""
     margin = pair.margin
     median_difference = statistics.median(x) - statistics.median(y)
     failures, other_failures = _failures(x, y, margin)
     # A run that diverged is worse than every run, by what matters at least.
     x, y = (np.where(np.isinf(v), worst - margin, v) for v in (x, y))
-    shift = Shift(x, y, margin, scale)
-    low, high = shift.interval
+    shift = Shift(x, y, margin, scale, examples)
     chance, (chance_low, chance_high) = statistics.improvement(x, y)
     runs = min(len(x), len(y))
     plan = Plan(shift, runs, margin, scale) if runs > 1 else None
+    without = shift
+    if examples.error > 0:
+        without = Shift(x, y, margin, scale)
     pair = dataclasses.replace(
         pair,
-        relation=_relation(low, high, shift.estimate, margin, runs),
+        relation=_relation(*shift.interval, shift.estimate, margin, runs),
         median_difference=median_difference,
-        difference=shift.estimate,
-        low=low,
-        high=high,
         p_superior=shift.p_above(0.0),
-        p_needed=max(shift.p_above(0.0), shift.p_reached(margin * (1 - _TIE))),
-        p_not_needed=shift.p_below(margin),
         p_equivalent=max(shift.p_below(margin), shift.p_above(-margin)),
         improvement=chance,
         improvement_low=chance_low,
@@ -330,16 +352,23 @@ def _compare(pair, x, y, worst, scale):
         detectable=plan.detectable if plan else None,
         failures=failures,
         other_failures=other_failures,
+        seeds_error=shift.seeds_error,
+        example_error=(
+            None if examples is difference.NO_EXAMPLES else examples.error
+        ),
+        seeds_answer=_answer(
+            dataclasses.replace(pair, **_of_shift(without, margin))
+        ),
+        **_of_shift(shift, margin),
     )
-    answer = _answer(pair)
+    answer, doubt = _answer(pair), None
     more = 0 if answer != "undecided" else LEAST_SEEDS - runs
-    if answer == "undecided" and plan:
-        more = _first(plan.runs, plan.needed + plan.not_needed, runs)
+    if answer == "undecided":
+        doubt = "seeds" if pair.seeds_answer == answer else "examples"
+        if plan:
+            more = _first(plan.runs, plan.needed + plan.not_needed, runs)
     pair = dataclasses.replace(
-        pair,
-        answer=answer,
-        more_seeds=more,
-        doubt="seeds" if answer == "undecided" else None,
+        pair, answer=answer, more_seeds=more, doubt=doubt
     )
     return pair, plan
 
@@ -352,6 +381,20 @@ def _answer(pair):
     if pair.low > 0 and pair.p_needed <= difference.RANK_ERROR:
         return "needed"
     return "not needed" if pair.high < margin else "undecided"
+
+
+def _of_shift(shift, margin):
+    """The numbers of a pair that its answer rests on."""
+    low, high = shift.interval
+    return {
+        "difference": shift.estimate,
+        "low": low,
+        "high": high,
+        "p_needed": max(
+            shift.p_above(0.0), shift.p_reached(margin * (1 - _TIE))
+        ),
+        "p_not_needed": shift.p_below(margin),
+    }
 
 
 def _failures(x, y, margin):
@@ -387,13 +430,22 @@ def _doubted(pair, top, median):
     )
 
 
+def _times_examples(pairs, plans):
+    """As `Verdict.times_examples`, of the pair that takes the most."""
+    found = [
+        plans[p.arm, p.other_arm].times_examples(p.seeds_answer)
+        for p in pairs
+        if p.doubt == "examples"
+    ]
+    return None if not found or None in found else max(found)
+
+
 def _shares(sides, searched, pairs, sign):
     """Shares of sub-searches of 1, 2, .. trials with a challenger ahead."""
     margins = {}
     for pair in pairs:
-        if pair.part == "validation":
-            least = margins.get(pair.other_arm, pair.margin)
-            margins[pair.other_arm] = min(least, pair.margin)
+        least = margins.get(pair.other_arm, pair.margin)
+        margins[pair.other_arm] = min(least, pair.margin)
     ranked = {arm: _ranked(runs, sign) for arm, runs in searched.items()}
     own = [ranked[arm] for arm in sides[0] if arm in ranked]
     others = [
@@ -430,11 +482,10 @@ def _more_seeds(sides, pairs, plans):
 
     None if no number up to 1,000 does, 0 if seeds are not what is missing.
     """
-    validation = [p for p in pairs if p.part == "validation"]
-    if not validation:
+    if not pairs:
         return 0
-    now = min(min(p.runs, p.other_runs) for p in validation)
-    if any(plans.get((p.arm, p.other_arm)) is None for p in validation):
+    now = min(min(p.runs, p.other_runs) for p in pairs)
+    if any(plans.get((p.arm, p.other_arm)) is None for p in pairs):
         return max(LEAST_SEEDS - now, 0)
     challengers, baselines = sides
     needed = np.max(

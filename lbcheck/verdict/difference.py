@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -17,6 +18,57 @@ ASSURANCE = 0.85
 """The same of more seeds."""
 MOST_SEEDS = 1000
 FENCE = 5.0
+
+
+class ExampleError(NamedTuple):
+    """Standard error of a difference over the examples, degrees of freedom."""
+
+    error: float
+    freedom: int
+
+
+NO_EXAMPLES = ExampleError(0.0, 1)
+
+
+def example_error(
+    x: Sequence[Sequence[float]], y: Sequence[Sequence[float]]
+) -> ExampleError:
+    r"""What the choice of the examples adds to the error of a difference.
+
+    Both arms are judged on the same G groups of examples, so with \(d_g\) the
+    difference of the arms' means on a group, the variance is
+
+    $$ \mathrm{var}(d_g) / G - \sum_{arm} M_{arm} / (n_{arm} G) $$
+
+    and at least 0; M is the mean square of what neither the run nor the group
+    explains, which the spread of the runs holds already.
+
+    Args:
+        x: Metrics of each run of an arm on each group, (n, G), finite.
+        y: Of the other arm, (m, G).
+
+    Returns:
+        NO_EXAMPLES of fewer than two groups.
+
+    Example:
+        >>> found = example_error([[0.9, 0.7]] * 2, [[0.8, 0.7]] * 2)
+        >>> round(found.error, 6), found.freedom
+        (0.05, 1)
+
+    Source: Searle, Casella and McCulloch 1992, the two-way random model.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    groups = x.shape[1]
+    if groups < 2:
+        return NO_EXAMPLES
+    variance = np.var(x.mean(axis=0) - y.mean(axis=0), ddof=1) / groups
+    for runs in (x, y):
+        if len(runs) > 1:
+            rest = runs - runs.mean(axis=0) - runs.mean(axis=1)[:, None]
+            square = np.sum((rest + runs.mean()) ** 2)
+            square /= (len(runs) - 1) * (groups - 1)
+            variance -= square / (len(runs) * groups)
+    return ExampleError(math.sqrt(max(variance, 0.0)), groups - 1)
 
 
 class Shift:
@@ -39,11 +91,17 @@ class Shift:
     collapsed and counts in the mean as if it lay there. The interval holds
     every shift that is not ruled out, so it is the union of both intervals.
 
+    With test examples each test allows for their choice as well: a p-value of
+    the seeds, with the quantile \(z_s\) of the normal distribution, and one of
+    the examples, \(z_e\), are that of \(1 / \sqrt{1 / z_s^2 + 1 / z_e^2}\)
+    together, as if the variances of both were added (Zou and Donner 2008).
+
     Args:
         x: Runs of one arm, at least one, finite.
         y: Runs of the other.
         least: Least distance from the quartiles at which a run is pulled in.
         scale: Multiplies both errors; below 1 for many comparisons.
+        examples: What the choice of the examples adds.
 
     Source: Hodges and Lehmann 1963; Brunner and Munzel 2000; Welch 1947.
     """
@@ -54,15 +112,24 @@ class Shift:
         y: Sequence[float],
         least: float = 0.0,
         scale: float = 1.0,
+        examples: ExampleError = NO_EXAMPLES,
     ):
         x, y = np.asarray(x, float), np.asarray(y, float)
         self._scale = scale
+        self.examples = examples
         self._differences = np.sort((x[:, None] - y).ravel())
         self.estimate = statistics.middle(self._differences)
         self._num_runs = min(len(x), len(y))
         self._rank_error, self._rank_freedom = self._rank(x, y)
-        self._mean, self._mean_error = _means(x, y, least)
-        self.interval = statistics.Interval(*self._ends())
+        self._mean, self.seeds_error = _means(x, y, least)
+        self.seeds_interval = statistics.Interval(*self._ends())
+        self.interval = self.seeds_interval
+        if examples.error > 0 and self._num_runs > 1:
+            low, high = self.seeds_interval
+            self.interval = statistics.Interval(
+                self._outward(low, -1, self.p_above),
+                self._outward(high, 1, self.p_below),
+            )
 
     def _rank(self, x, y):
         """Standard error of P(x > y) at the estimate; degrees of freedom."""
@@ -92,37 +159,65 @@ class Shift:
             float(max(high, self._mean + half)),
         )
 
+    def _outward(self, end, sign, p_value):
+        """The end of the interval with the examples, from that without."""
+        near, step = end, self.examples.error
+        far = end + sign * step
+        while p_value(far) > RANK_ERROR:
+            near, step = far, 2 * step
+            far = end + sign * step
+            if not math.isfinite(far):
+                return far
+        while (middle := (near + far) / 2) not in (near, far):
+            inside = p_value(middle) > RANK_ERROR
+            near, far = (middle, far) if inside else (near, middle)
+        return float(far)
+
     @property
     def mean_half(self) -> float:
         """Half the width of the interval of means."""
         if self._num_runs < 2:
             return math.inf
-        return self._mean_error * t_quantile(self._num_runs, self._scale)
+        return self.seeds_error * t_quantile(self._num_runs, self._scale)
 
     def p_above(self, d: float) -> float:
         """P-value of "the shift is more than d", to be compared with 5 %."""
-        above = np.mean(self._differences > d)
-        return self._p_value(above - 0.5, self._mean - d)
+        return self._p_value(d, 1, MEAN_ERROR)
 
     def p_reached(self, d: float) -> float:
         """P-value of "the shift is more than d" with an error of 5 % in both
         tests: of a margin, where no difference at all is ruled out already.
         """
-        above = np.mean(self._differences > d)
-        return self._p_value(above - 0.5, self._mean - d, RANK_ERROR)
+        return self._p_value(d, 1, RANK_ERROR)
 
     def p_below(self, d: float) -> float:
         """P-value of "the shift is less than d", to be compared with 5 %."""
-        below = np.mean(self._differences < d)
-        return self._p_value(below - 0.5, d - self._mean)
+        return self._p_value(d, -1, MEAN_ERROR)
 
-    def _p_value(self, rank, mean, mean_error=MEAN_ERROR):
+    def _p_value(self, d, sign, mean_error):
         if self._num_runs < 2:
             return 1.0
-        ranks = _t_test(rank, self._rank_error, self._rank_freedom)
-        means = _t_test(mean, self._mean_error, self._num_runs - 1)
+        beyond = float(np.mean(sign * (self._differences - d) > 0)) - 0.5
+        mean, estimate = sign * (self._mean - d), sign * (self.estimate - d)
+        ranks = self._with_examples(
+            _t_test(beyond, self._rank_error, self._rank_freedom), estimate
+        )
+        means = self._with_examples(
+            _t_test(mean, self.seeds_error, self._num_runs - 1), mean
+        )
         worst = max(ranks, means * RANK_ERROR / mean_error)
         return float(min(worst / self._scale, 1.0))
+
+    def _with_examples(self, p, lead):
+        """The p-value of a lead, with the error of the examples as well."""
+        error, freedom = self.examples
+        if error == 0:
+            return p
+        other = _t_test(lead, error, freedom)
+        if max(p, other) >= 0.5:
+            return max(p, other)
+        precise = 1 / special.ndtri(p) ** 2 + 1 / special.ndtri(other) ** 2
+        return special.ndtr(-1 / math.sqrt(precise)) if precise > 0 else 0.0
 
 
 def _t_test(difference, error, freedom):
@@ -180,18 +275,20 @@ class Plan:
     def __init__(
         self, shift: Shift, num_runs: int, margin: float, scale: float = 1.0
     ):
-        low, high = shift.interval
+        low, high = shift.seeds_interval
         half = max(shift.estimate - low, high - shift.estimate)
         if not math.isfinite(half):
             half = shift.mean_half
-        self._margin = margin
+        self._margin, self._estimate = margin, shift.estimate
+        self._example_error = shift.examples.error
         self._t = t_quantile(num_runs, scale)
         self._error = half / self._t
+        self._now = math.hypot(self._error, self._example_error)
         self._t_reached = t_quantile(num_runs, scale, RANK_ERROR)
         self.runs, quantiles = _quantiles(scale)
         _, reached = _quantiles(scale, RANK_ERROR)
         share = np.minimum(num_runs / self.runs, 1.0)
-        errors = self._error * np.sqrt(share)
+        errors = np.hypot(self._error * np.sqrt(share), self._example_error)
         spread = self._error * np.sqrt(1 - share)
         enough = np.maximum(quantiles * errors, margin + reached * errors)
         self.needed = _above(shift.estimate - enough, spread)
@@ -203,12 +300,29 @@ class Plan:
     def detectable(self) -> float:
         """Least true difference called "needed" with 80 % at these runs."""
         return float(
-            special.ndtri(POWER) * self._error
+            special.ndtri(POWER) * self._now
             + max(
-                self._t * self._error,
-                self._margin + self._t_reached * self._error,
+                self._t * self._now,
+                self._margin + self._t_reached * self._now,
             )
         )
+
+    def times_examples(self, answer: str) -> float | None:
+        """How many times the test examples an answer can be expected to take.
+
+        Args:
+            answer: "needed" or "not needed".
+
+        Returns:
+            None where no number of examples is enough for these seeds.
+        """
+        lead, quantile = self._margin - self._estimate, self._t
+        if answer == "needed":
+            lead, quantile = -lead, self._t_reached
+        left = (lead / quantile) ** 2 - self._error**2
+        if lead <= 0 or left <= 0:
+            return None
+        return max(1.0, self._example_error**2 / left)
 
 
 def _above(lead, spread):

@@ -1,8 +1,9 @@
 """The verdict: is a challenger needed, at these seeds and this budget?
 
-Every challenger is compared with every baseline, on the validation and
-on the training metric. Differences are challenger minus baseline, positive
-where the challenger is better. From the interval of a difference:
+Every challenger is compared with every baseline: on the test data, or where
+there are none on validation, which decides, and on training. Differences are
+challenger minus baseline, positive where the challenger is better. From the
+interval of a difference:
 
     needed      the interval is above 0, and ranks and means agree, with an
                 error of 5 % each, that the difference is above the margin
@@ -40,6 +41,7 @@ import numpy as np
 from lbcheck.study import challenge
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import parts_of
 from lbcheck.support import checks
 from lbcheck.support import schema
 from lbcheck.verdict import decision
@@ -86,7 +88,8 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         notes.append(sentences.margin_changed(study["first_margin"]))
     values, left_out = _confirmed(study, found.records)
     notes += [sentences.left_out(arm) for arm in left_out]
-    notes += _sampling(study, values["validation"])
+    judged_values = values[parts_of(study)[0]]
+    notes += _sampling(study, found.records, judged_values)
     target, metric = study.get("target"), study["metric"]
     steps = None
     if target is not None:
@@ -96,7 +99,7 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
                 for r in found.records
                 if (r["arm"], r["stage"]) == (arm, "confirm")
             ]
-            for arm in values["validation"]
+            for arm in judged_values
         }
     (first, *_) = study["arms"]
     decided = decision.judge(
@@ -108,12 +111,13 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
         target=target,
         steps=steps,
         notes=notes,
-        searched=_scores(study, found.records, values["validation"]),
+        searched=_scores(study, found.records, judged_values),
         edges={
             arm: [f"{arm}.{edge.name}" for edge in own if edge.is_likely]
             for arm, own in edges.items()
         },
         challenge=found.steps,
+        groups=_groups(found.records),
     )
     if not is_alone:
         return decided
@@ -132,12 +136,14 @@ def answer(study: Mapping[str, Any], records: list[dict]) -> str:
     It is what is challenged: a verdict may be more careful.
     """
     metric, (values, _) = study["metric"], _confirmed(study, records)
+    part = parts_of(study)[0]
     pairs = decision.judge(
-        {"validation": values["validation"]},
+        {part: values[part]},
         *protocol.sides(study),
         metric=metric["name"],
         mode=metric["mode"],
         margin=study.get("margin"),
+        groups=_groups(records),
     ).pairs
     return decision.overall(pairs)[0]
 
@@ -195,9 +201,28 @@ def _confirmed(study, records):
             for arm, runs in confirmed.items()
             if arm not in left_out
         }
-        for part in PARTS
+        for part in parts_of(study)
     }
     return values, left_out
+
+
+def _groups(records):
+    """{arm: metrics of its confirming runs on groups of the test examples}.
+
+    Of those that have one of every group, as many groups as most of them.
+    """
+    found = {}
+    for record in records:
+        groups = record.get("test_groups") or [None]
+        if record["stage"] == "confirm" and None not in groups:
+            found.setdefault(record["arm"], []).append(groups)
+    sizes = [len(groups) for runs in found.values() for groups in runs]
+    usual = max(set(sizes), key=sizes.count, default=0)
+    found = {
+        arm: [groups for groups in runs if len(groups) == usual]
+        for arm, runs in found.items()
+    }
+    return {arm: runs for arm, runs in found.items() if runs}
 
 
 def side(study: Mapping[str, Any], arm: str) -> str | None:
@@ -492,12 +517,15 @@ def _searched(study, records):
     )
 
 
-def _sampling(study, values):
-    """A note on the validation set, if the study says how large it is."""
-    examples = study.get("facts", {}).get("num_validation")
+def _sampling(study, records, values):
+    """A note on the examples that are judged on, if their number is known."""
+    part = parts_of(study)[0]
+    examples = study.get("facts", {}).get(f"num_{part}")
     found = [v for runs in values.values() for v in runs if v is not None]
     if not examples or not found:
         return []
+    if part == "test":
+        return [sentences.test_data(examples, bool(_groups(records)))]
     middle = float(np.median(found))
     name = study["metric"]["name"]
     accuracy = middle if "acc" in name and 0 <= middle <= 1 else None

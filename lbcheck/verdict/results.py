@@ -14,13 +14,14 @@ class ArmSummary:
     Attributes:
         arm: Its name.
         side: "challenger" or "baseline"; None of an arm that is not judged.
-        part: "validation" or "training".
+        part: "test", "validation" or "training".
         runs: Number of seeds.
         diverged: How many of them diverged; they rank below every other run.
         median: Over seeds.
         low: Low end of the median's 95 % interval (order statistics).
         high: High end.
-        hits: Runs that reached the target at the end; validation only.
+        hits: Runs that reached the target at the end; of the part that is
+            judged only, as all that follows.
         hit_rate: The same as a fraction.
         hit_low: Low end of its exact 95 % interval.
         hit_high: High end.
@@ -54,7 +55,7 @@ class PairVerdict:
     Attributes:
         arm: The challenger.
         other_arm: The baseline.
-        part: "validation" or "training".
+        part: "test", "validation" or "training".
         runs: Seeds of the challenger.
         other_runs: Seeds of the baseline.
         margin: Differences below it do not matter; in the metric's unit.
@@ -66,6 +67,10 @@ class PairVerdict:
         difference: Hodges and Lehmann's estimate of the same.
         low: Low end of its interval; see `difference.Shift`.
         high: High end.
+        seeds_error: Standard error of the difference over the seeds.
+        example_error: The same over the test examples; None where runs do
+            not say how well they did on which.
+        seeds_answer: The answer without the error over the examples.
         p_superior: P-value of a difference above 0.
         p_needed: P-value of a difference above 0 and above the margin.
         p_not_needed: P-value of a difference below the margin.
@@ -75,7 +80,8 @@ class PairVerdict:
             the baseline.
         improvement_low: Low end of its 95 % interval.
         improvement_high: High end.
-        hits_p: Fisher's p-value of equal target hit rates; validation only.
+        hits_p: Fisher's p-value of equal target hit rates; of the part that
+            is judged only.
         detectable: Least true difference called needed with 80 % here.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer, 0 if
             there is one; None if more than 1,000.
@@ -85,7 +91,8 @@ class PairVerdict:
         doubt: Why it is undecided: "seeds"; "failures", where the arm that
             the answer favours may fail in 10 % of runs more than the other;
             "ceiling", where the baseline leaves no more than the margin
-            to gain. None where it is decided.
+            to gain; "examples", where seeds alone would decide, and the test
+            examples are too few. None where it is decided.
     """
 
     arm: str
@@ -100,6 +107,9 @@ class PairVerdict:
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    seeds_error: float | None = None
+    example_error: float | None = None
+    seeds_answer: str = "undecided"
     p_superior: float | None = None
     p_needed: float | None = None
     p_not_needed: float | None = None
@@ -136,12 +146,13 @@ class Verdict:
     """The answer and everything it rests on; `str` of it is the answer.
 
     Attributes:
-        answer: "needed", "not needed" or "undecided", by the validation
-            metric; "no verdict" of a study with one arm.
+        answer: "needed", "not needed" or "undecided", by the metric on the
+            test data, or on validation where there are none; "no verdict" of
+            a study with one arm.
         doubt: What an undecided answer lacks: "seeds"; "search", where other
             trials might have turned it; "edge", where a baseline that is
-            beaten lies at an edge of its space; "failures" or "ceiling", as
-            of a pair. None where it is decided.
+            beaten lies at an edge of its space; "failures", "ceiling" or
+            "examples", as of a pair. None where it is decided.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer; 0 if
             there is one or seeds are not what is missing, None if no number
             up to 1,000 is enough.
@@ -152,6 +163,8 @@ class Verdict:
         search_shares: The same of searches with 1, 2, .. trials.
         challenge: The steps of the challenge, from equal numbers of trials
             on; empty where an answer is not challenged.
+        times_examples: With the doubt "examples", how many times the test
+            examples an answer can be expected to take; else None.
         training_answer: The answer by the training metric; None without one.
         pairs: Every pair on every part.
         arms: Every arm on every part.
@@ -165,6 +178,7 @@ class Verdict:
     search_share: float | None
     search_shares: tuple[float, ...]
     challenge: tuple[ChallengeStep, ...]
+    times_examples: float | None
     training_answer: str | None
     pairs: tuple[PairVerdict, ...]
     arms: tuple[ArmSummary, ...]

@@ -2,7 +2,7 @@
 
 import math
 
-from lbcheck.study.formats import PARTS
+from lbcheck.verdict import parts
 
 MEDIANS_ONLY = (
     "Judged by published medians alone: without the runs behind them no "
@@ -13,7 +13,7 @@ _NOT_BETTER = ("equal", "baseline better", "baseline not worse")
 
 def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
     """The answer with what it lacks: "undecided (4 more seeds)"."""
-    if doubt in ("search", "failures", "ceiling", "edge"):
+    if doubt in ("search", "failures", "ceiling", "edge", "examples"):
         return f"undecided ({doubt})"
     if word != "undecided" or more_seeds == 0:
         return word
@@ -25,8 +25,8 @@ def sentence(found, deciding, narrow, metric) -> str:
 
     Args:
         found: The `Verdict`; its own sentence is not looked at.
-        deciding: The pairs on validation that the answer rests on, or would
-            without the doubt.
+        deciding: The pairs that the answer rests on, or would without the
+            doubt, all of the part that is judged.
         narrow: Hyperparameters of baselines at an edge, for "edge".
         metric: Its name.
     """
@@ -41,6 +41,8 @@ def sentence(found, deciding, narrow, metric) -> str:
         text = _ceiling(pairs, found.arms, metric)
     elif found.doubt == "failures":
         text = _failures(pairs, metric)
+    elif found.doubt == "examples":
+        text = _examples(found.times_examples, pairs, metric)
     elif found.answer == "undecided":
         text = _undecided(found.more_seeds, pairs, metric)
     elif found.answer == "needed":
@@ -54,13 +56,14 @@ def sentence(found, deciding, narrow, metric) -> str:
             verb = "is better than"
         text = (
             f"Not needed: {deciding[0].other_arm} {verb} "
-            f"{_names(p.arm for p in deciding)} in validation {metric}, with "
+            f"{_names(p.arm for p in deciding)} in {_on(deciding)} {metric}, "
+            "with "
             f"a margin of {_margins(deciding)}."
         )
     texts = [text]
     if found.answer != "undecided" and len(found.challenge) > 1:
         texts.append(f"The answer holds with {_trials(found)}.")
-    told = deciding or [p for p in pairs if p.part == "validation"]
+    told = deciding or parts.judged(pairs)
     compared = [both(pair, pairs) for pair in told]
     if not any(pair.part == "training" for pair in pairs):
         compared = []
@@ -70,7 +73,7 @@ def sentence(found, deciding, narrow, metric) -> str:
 
 
 def both(pair, pairs) -> str:
-    """A pair on validation and on training: optimization or regularization.
+    """A pair on what is judged and on training: optimization or not.
 
     Source: Nado et al. 2021, section 2.1.5.
     """
@@ -89,31 +92,31 @@ def both(pair, pairs) -> str:
 def notes(pairs, arms, metric, least_seeds) -> list[str]:
     """What a reader must know to trust the answer."""
     texts = []
-    validation = [p for p in pairs if p.part == "validation"]
-    if len(validation) > 1:
-        texts += [both(pair, pairs) for pair in validation]
-    for part in PARTS:
+    judged = parts.judged(pairs)
+    if len(judged) > 1:
+        texts += [both(pair, pairs) for pair in judged]
+    for part in dict.fromkeys(p.part for p in pairs):
         own = [p for p in pairs if p.part == part]
         if own:
             texts.append(
                 f"A difference of less than {_margins(own)} in {part} {metric} "
                 "does not matter (the margin)."
             )
-    found = [p.detectable for p in validation if p.detectable is not None]
+    found = [p.detectable for p in judged if p.detectable is not None]
     if found:
         texts.append(
-            f"With {_counts(validation)} per arm, a true difference of "
+            f"With {_counts(judged)} per arm, a true difference of "
             f'{_number(max(found))} would give the answer "needed" in 80 % of '
             "studies."
         )
-    few = [p for p in validation if min(p.runs, p.other_runs) < least_seeds]
+    few = [p for p in judged if min(p.runs, p.other_runs) < least_seeds]
     if few:
         texts.append(
             f"With fewer than {least_seeds} seeds no 95 % interval of a median "
             "exists, so no answer is given."
         )
-    for arm in arms:
-        if arm.part == "validation" and arm.diverged:
+    for arm in parts.judged(arms):
+        if arm.diverged:
             texts.append(
                 f"{arm.diverged} of {arm.runs} seeds of {arm.arm} diverged; "
                 "they count as worse than every other run."
@@ -201,6 +204,20 @@ def sampling(examples: int, selects: bool, accuracy: float | None) -> str:
     )
 
 
+def test_data(examples: int, by_example: bool) -> str:
+    """That the runs are judged on examples that nothing was selected by."""
+    text = (
+        f"The runs are judged on {examples:,} test examples that nothing was "
+        "selected by"
+    )
+    if by_example:
+        return (
+            f"{text}; the intervals of differences hold seeds and the choice "
+            "of these examples."
+        )
+    return f"{text}; the intervals of differences hold seeds only."
+
+
 def looks(look_every, planned_seeds, error: float) -> str:
     """That the verdict is asked for several times, and what this one spends."""
     return (
@@ -228,12 +245,12 @@ def left_out(arm: str) -> str:
 def alone(arm: str, arms, metric: str) -> str:
     """What one arm reached, compared with none."""
     text = f"No verdict: {arm} is the only arm of this study"
-    for found in arms:
-        if found.part == "validation" and found.median is not None:
+    for found in parts.judged(arms):
+        if found.median is not None:
             text += (
-                "; its best hyperparameters reach a median validation "
-                f"{metric} of {found.median:.4g} over {found.runs} "
-                f"seed{'s' if found.runs != 1 else ''}"
+                "; its best hyperparameters reach a median "
+                f"{found.part} {metric} of {found.median:.4g} over "
+                f"{found.runs} seed{'s' if found.runs != 1 else ''}"
             )
             if found.low is not None:
                 text += f" (95 %: {found.low:.4g} to {found.high:.4g})"
@@ -268,7 +285,7 @@ def _search(found, deciding, metric):
     else:
         seen = (
             f"{deciding[0].other_arm} is as good as "
-            f"{_names(p.arm for p in deciding)} in validation {metric}"
+            f"{_names(p.arm for p in deciding)} in {_on(deciding)} {metric}"
         )
         said = f"{share:.0%}"
     return (
@@ -297,7 +314,7 @@ def _trials(found):
 def _beats(deciding, metric):
     return (
         f"{deciding[0].arm} beats {_names(p.other_arm for p in deciding)} in "
-        f"validation {metric}{_by(deciding)}"
+        f"{_on(deciding)} {metric}{_by(deciding)}"
     )
 
 
@@ -315,18 +332,14 @@ def _ceiling(pairs, arms, metric):
     best = max(
         (
             a
-            for a in arms
-            if a.part == "validation"
-            and a.side == "baseline"
-            and a.median is not None
+            for a in parts.judged(arms)
+            if a.side == "baseline" and a.median is not None
         ),
         key=lambda arm: arm.median,
     )
-    own = [
-        p for p in pairs if p.part == "validation" and p.other_arm == best.arm
-    ]
+    own = [p for p in parts.judged(pairs) if p.other_arm == best.arm]
     return (
-        f"Undecided (ceiling): {best.arm} reaches a validation {metric} of "
+        f"Undecided (ceiling): {best.arm} reaches a {best.part} {metric} of "
         f"{best.median:.4g}, so that no arm can be ahead of it by the margin "
         f"of {_margins(own)}. A harder task or a smaller margin can decide it."
     )
@@ -334,9 +347,7 @@ def _ceiling(pairs, arms, metric):
 
 def _failures(pairs, metric):
     """An arm that would do fails in some seeds."""
-    doubted = [
-        p for p in pairs if p.part == "validation" and p.doubt == "failures"
-    ]
+    doubted = [p for p in parts.judged(pairs) if p.doubt == "failures"]
     worst = max(doubted, key=lambda p: abs(p.failures - p.other_failures))
     arms = [
         (worst.arm, worst.failures, worst.runs),
@@ -348,13 +359,13 @@ def _failures(pairs, metric):
     return (
         f"Undecided (failures): {arm} failed in {failed} of {runs} seeds, "
         f"{other} in {fewer}: it diverged or ended far below all others in "
-        f"validation {metric}. Where it did not, it would have decided."
+        f"{worst.part} {metric}. Where it did not, it would have decided."
     )
 
 
 def _undecided(more_seeds, pairs, metric):
-    validation = [p for p in pairs if p.part == "validation"]
-    found = [p.detectable for p in validation if p.detectable is not None]
+    judged = parts.judged(pairs)
+    found = [p.detectable for p in judged if p.detectable is not None]
     limit = ""
     if found:
         limit = (
@@ -362,10 +373,31 @@ def _undecided(more_seeds, pairs, metric):
             f"{_number(max(found))}"
         )
     return (
-        f"{answer('undecided', 'seeds', more_seeds).capitalize()}: validation "
-        f"{metric} was measured with {_counts(validation)} per arm{limit}; the "
-        f"margin is {_margins(validation)}."
+        f"{answer('undecided', 'seeds', more_seeds).capitalize()}: "
+        f"{_on(judged)} {metric} was measured with {_counts(judged)} per "
+        f"arm{limit}; the margin is {_margins(judged)}."
     )
+
+
+def _examples(times, pairs, metric):
+    """Seeds would decide, but other examples might say otherwise."""
+    doubted = [p for p in parts.judged(pairs) if p.doubt == "examples"]
+    widest = max(doubted, key=lambda pair: pair.example_error)
+    more = "More examples"
+    if times is not None:
+        more = f"About {max(2, math.ceil(times))} times as many examples"
+    return (
+        f"Undecided (examples): the runs decide between {widest.arm} and "
+        f"{widest.other_arm} on these test examples, but their difference in "
+        f"{metric} has a standard error of {_number(widest.example_error)} "
+        f"over the choice of the examples; the margin is {_margins([widest])}. "
+        f"{more} can decide it, more seeds cannot."
+    )
+
+
+def _on(pairs):
+    """The part of the data that pairs are compared on."""
+    return pairs[0].part
 
 
 def _more(more_seeds):

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from lbcheck.report.figures import drawing
-from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import ALL_PARTS
 
 _LONGEST_LABEL = 16
 
@@ -92,7 +92,7 @@ def part_panels(
         finish: Function of axes and part, called last.
     """
     panels = []
-    for part in PARTS:
+    for part in ALL_PARTS:
         arms = [a for a in view.arms if view.rows(table, arm=a, part=part)]
         if not arms:
             continue

@@ -10,11 +10,12 @@ from lbcheck.report.figures.figure import competitive
 from lbcheck.report.figures.figure import part_panels
 from lbcheck.report.figures.figure import short
 from lbcheck.report.tables import metric
+from lbcheck.study.formats import parts_of
 
 
 def seeds(view) -> Figure:
     """Box and points of each arm over its seeds."""
-    reference = _reference(view, "validation")
+    reference = _reference(view, parts_of(view.study)[0])
     band = (
         " The band is the margin to both sides of the best baseline's median: "
         "a challenger's median inside it makes no difference that matters."
@@ -130,7 +131,7 @@ def _draw_margin(axes, view, part):
 
 def _draw_target(axes, view, part):
     target = view.study.get("target")
-    if target is not None and part == "validation":
+    if target is not None and part == parts_of(view.study)[0]:
         axes.axvline(target, color=drawing.INK, linewidth=1, linestyle=":")
 
 

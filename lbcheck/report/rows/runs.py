@@ -9,6 +9,7 @@ from lbcheck.report.rows.search import of
 from lbcheck.report.rows.search import value
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import parts_of
 
 _MOST_STEPS = 60
 QUANTITIES = ("trust_ratio", "effective_rate", "relative_update")
@@ -46,7 +47,7 @@ def seeds(study, records) -> list[dict]:
             "seed": record["seed"],
             "metric": value(record, part, study),
         }
-        for part in PARTS
+        for part in parts_of(study)
         for record in records
         if record["stage"] == "confirm"
     ]
@@ -56,7 +57,7 @@ def boxes(study, seed_rows) -> list[dict]:
     """Least, quartiles and greatest metric over an arm's seeds."""
     rows = []
     for arm in study["arms"]:
-        for part in PARTS:
+        for part in parts_of(study):
             found = [
                 row["metric"]
                 for row in seed_rows
