@@ -7,7 +7,6 @@ from lbcheck.report.tables import metric
 from lbcheck.report.tables import number
 from lbcheck.study.formats import parts_of
 
-
 _DOUBTS = ("ceiling", "examples")
 
 

@@ -60,8 +60,8 @@ def judge(
 
     The first part is judged. Without `baselines`, those that do not challenge
     are. `searched` are the metrics of each arm's search trials, for the share
-    of sub-searches that agree; `edges` the hyperparameters of each arm whose best
-    values lie at an end of their range; `challenge` its steps, if `values`
+    of sub-searches that agree; `edges` the hyperparameters of each arm whose
+    best values lie at an end of their range; `challenge` its steps, if `values`
     are of the last one; `error` the part of the usual errors to spend;
     `groups` the metrics of each arm's runs on groups of the test examples.
     """

@@ -57,12 +57,13 @@ def example_error(
 
     Source: Searle, Casella and McCulloch 1992, the two-way random model.
     """
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    groups = x.shape[1]
+    arms = [np.asarray(runs, float) for runs in (x, y)]
+    groups = arms[0].shape[1]
     if groups < 2:
         return NO_EXAMPLES
-    variance = np.var(x.mean(axis=0) - y.mean(axis=0), ddof=1) / groups
-    for runs in (x, y):
+    means, others = (runs.mean(axis=0) for runs in arms)
+    variance = float(np.var(means - others, ddof=1)) / groups
+    for runs in arms:
         if len(runs) > 1:
             rest = runs - runs.mean(axis=0) - runs.mean(axis=1)[:, None]
             square = np.sum((rest + runs.mean()) ** 2)
@@ -91,10 +92,10 @@ class Shift:
     collapsed and counts in the mean as if it lay there. The interval holds
     every shift that is not ruled out, so it is the union of both intervals.
 
-    With test examples each test allows for their choice as well: a p-value of
-    the seeds, with the quantile \(z_s\) of the normal distribution, and one of
-    the examples, \(z_e\), are that of \(1 / \sqrt{1 / z_s^2 + 1 / z_e^2}\)
-    together, as if the variances of both were added (Zou and Donner 2008).
+    With test examples each test allows for their choice as well. The standard
+    error of means is known, that of ranks is the distance of the estimate from
+    the interval's end over its quantile; their squares and that of the
+    examples are added, the degrees of freedom are Satterthwaite's.
 
     Args:
         x: Runs of one arm, at least one, finite.
@@ -103,7 +104,8 @@ class Shift:
         scale: Multiplies both errors; below 1 for many comparisons.
         examples: What the choice of the examples adds.
 
-    Source: Hodges and Lehmann 1963; Brunner and Munzel 2000; Welch 1947.
+    Source: Hodges and Lehmann 1963; Brunner and Munzel 2000; Welch 1947; Zou
+        and Donner 2008 for the interval of a sum.
     """
 
     def __init__(
@@ -122,13 +124,12 @@ class Shift:
         self._num_runs = min(len(x), len(y))
         self._rank_error, self._rank_freedom = self._rank(x, y)
         self._mean, self.seeds_error = _means(x, y, least)
+        self._rank_ends = self._by_ranks()
         self.seeds_interval = statistics.Interval(*self._ends())
         self.interval = self.seeds_interval
-        if examples.error > 0 and self._num_runs > 1:
-            low, high = self.seeds_interval
+        if examples.error > 0:
             self.interval = statistics.Interval(
-                self._outward(low, -1, self.p_above),
-                self._outward(high, 1, self.p_below),
+                *(self.estimate - sign * self._reach(sign) for sign in (1, -1))
             )
 
     def _rank(self, x, y):
@@ -145,33 +146,43 @@ class Shift:
         )
         return math.sqrt(a + b), max(freedom, 1.0)
 
-    def _ends(self):
+    def _by_ranks(self):
+        """Ends of the shifts that ranks do not rule out."""
         count = len(self._differences)
         t = special.stdtrit(self._rank_freedom, 1 - RANK_ERROR * self._scale)
         outside = count * (0.5 - t * self._rank_error)
-        low, high = -math.inf, math.inf
-        if outside >= 0:
-            low = self._differences[int(outside)]
-            high = self._differences[count - 1 - int(outside)]
+        if not outside >= 0:
+            return -math.inf, math.inf
+        ends = int(outside), count - 1 - int(outside)
+        return tuple(float(self._differences[end]) for end in ends)
+
+    def _ends(self):
+        low, high = self._rank_ends
         half = self.mean_half
+        return min(low, self._mean - half), max(high, self._mean + half)
+
+    def _errors(self, sign):
+        """Of ranks and of means: standard error with that of the examples,
+        and its degrees of freedom; of ranks on the side of the lower end if
+        the sign is positive.
+        """
+        freedom = self._rank_freedom
+        t = special.stdtrit(freedom, 1 - RANK_ERROR * self._scale)
+        end = self._rank_ends[0 if sign > 0 else 1]
         return (
-            float(min(low, self._mean - half)),
-            float(max(high, self._mean + half)),
+            _sum((abs(self.estimate - end) / t, freedom), self.examples),
+            _sum((self.seeds_error, self._num_runs - 1), self.examples),
         )
 
-    def _outward(self, end, sign, p_value):
-        """The end of the interval with the examples, from that without."""
-        near, step = end, self.examples.error
-        far = end + sign * step
-        while p_value(far) > RANK_ERROR:
-            near, step = far, 2 * step
-            far = end + sign * step
-            if not math.isfinite(far):
-                return far
-        while (middle := (near + far) / 2) not in (near, far):
-            inside = p_value(middle) > RANK_ERROR
-            near, far = (middle, far) if inside else (near, middle)
-        return float(far)
+    def _reach(self, sign):
+        """From the estimate to an end of the interval with the examples."""
+        ranks, means = (
+            error * special.stdtrit(freedom, 1 - level * self._scale)
+            for (error, freedom), level in zip(
+                self._errors(sign), (RANK_ERROR, MEAN_ERROR)
+            )
+        )
+        return float(max(ranks, means + sign * (self.estimate - self._mean)))
 
     @property
     def mean_half(self) -> float:
@@ -197,27 +208,26 @@ class Shift:
     def _p_value(self, d, sign, mean_error):
         if self._num_runs < 2:
             return 1.0
-        beyond = float(np.mean(sign * (self._differences - d) > 0)) - 0.5
-        mean, estimate = sign * (self._mean - d), sign * (self.estimate - d)
-        ranks = self._with_examples(
-            _t_test(beyond, self._rank_error, self._rank_freedom), estimate
-        )
-        means = self._with_examples(
-            _t_test(mean, self.seeds_error, self._num_runs - 1), mean
-        )
+        mean = sign * (self._mean - d)
+        if self.examples.error > 0:
+            lead = sign * (self.estimate - d)
+            by_ranks, by_means = self._errors(sign)
+            ranks, means = _t_test(lead, *by_ranks), _t_test(mean, *by_means)
+        else:
+            beyond = np.mean(sign * (self._differences - d) > 0) - 0.5
+            ranks = _t_test(beyond, self._rank_error, self._rank_freedom)
+            means = _t_test(mean, self.seeds_error, self._num_runs - 1)
         worst = max(ranks, means * RANK_ERROR / mean_error)
         return float(min(worst / self._scale, 1.0))
 
-    def _with_examples(self, p, lead):
-        """The p-value of a lead, with the error of the examples as well."""
-        error, freedom = self.examples
-        if error == 0:
-            return p
-        other = _t_test(lead, error, freedom)
-        if max(p, other) >= 0.5:
-            return max(p, other)
-        precise = 1 / special.ndtri(p) ** 2 + 1 / special.ndtri(other) ** 2
-        return special.ndtr(-1 / math.sqrt(precise)) if precise > 0 else 0.0
+
+def _sum(one, other):
+    """Standard error of a sum, and its degrees of freedom; of (error, n)s."""
+    error = math.hypot(one[0], other[0])
+    if not math.isfinite(error):
+        return error, 1.0
+    freedom = sum(((e / error) ** 2) ** 2 / n for e, n in (one, other))
+    return error, 1 / freedom
 
 
 def _t_test(difference, error, freedom):
@@ -316,11 +326,14 @@ class Plan:
         Returns:
             None where no number of examples is enough for these seeds.
         """
-        lead, quantile = self._margin - self._estimate, self._t
+        leads = [(self._margin - self._estimate) / self._t]
         if answer == "needed":
-            lead, quantile = -lead, self._t_reached
-        left = (lead / quantile) ** 2 - self._error**2
-        if lead <= 0 or left <= 0:
+            leads = [
+                self._estimate / self._t,
+                (self._estimate - self._margin) / self._t_reached,
+            ]
+        left = min(leads) ** 2 - self._error**2
+        if min(leads) <= 0 or left <= 0:
             return None
         return max(1.0, self._example_error**2 / left)
 

@@ -407,12 +407,23 @@ def test_tf_data_and_a_loss_without_a_margin(tmp_path):
         seeds=2,
         output_dir=tmp_path / "study",
         name="regression",
+        test=data.skip(4),
     )
     text = str(comparison)
     assert "loss" in text
+    for record in comparison.records:
+        confirms = record["stage"] == "confirm"
+        assert ("test" in record["metrics"]) is confirms
+        # Four batches; a loss is a mean.
+        if confirms:
+            groups = record["test_groups"]
+            assert len(groups) == 4
+            loss = record["metrics"]["test"]["loss"]
+            assert sum(groups) / 4 == pytest.approx(loss, rel=1e-5)
     assert all(record["examples"] == 512 for record in comparison.records)
     pairs = {(pair.arm, pair.other_arm) for pair in comparison.verdict.pairs}
     assert pairs == {("adamw", "lamb")}
+    assert comparison.verdict.pairs[0].part == "test"
     study = json.loads((tmp_path / "study/study.json").read_text())
     assert study["challengers"] == ["adamw"] and study["baselines"] == ["lamb"]
     margins = {pair.margin for pair in comparison.verdict.pairs}

@@ -225,6 +225,82 @@ def test_the_training_metric_is_of_all_classes():
 
 
 @KERASES
+@pytest.mark.parametrize("kind", ["arrays", "sparse", "stream", "held_out"])
+def test_the_test_data_are_judged_on_all_of_them_and_in_groups(module, kind):
+    x, y = _X[20:], _Y[20:]
+    test = {
+        "arrays": (x, y),
+        "sparse": (scipy.sparse.csr_matrix(x), y),
+        "stream": stream((x, y)),
+        "held_out": 0.25,
+    }[kind]
+    trainer = trainer_of(dense(module), _TRAIN, (_X, _Y), test=test)
+    count = 15 if kind == "held_out" else 40
+    assert trainer.facts()["num_test"] == count
+    assert trainer.facts()["num_validation"] == 60 - count % 40
+    assert "test" not in trainer.run(_TASK)["metrics"]
+    record = trainer.run(_TASK | {"stage": "confirm"}, test=True)
+    if kind == "held_out":
+        rest, chosen = trial_data.held_out(0.25, 60)
+        assert sorted([*rest, *chosen]) == list(range(60))
+        x, y = _X[chosen], _Y[chosen]
+        parts = {"validation": (_X[rest], _Y[rest]), "test": (x, y)}
+    else:
+        parts = {"validation": (_X, _Y), "test": (x, y)}
+    model = trainer._runners["adamw"].model
+    for part, data in parts.items():
+        want = model.evaluate(*data, verbose=0, return_dict=True)
+        for name, value in want.items():
+            got = record["metrics"][part][name]
+            np.testing.assert_allclose(got, value, rtol=2e-5)
+    # 5 batches of 8 of a stream; of arrays each example is a group here.
+    groups = record["test_groups"]
+    assert len(groups) == (5 if kind == "stream" else count)
+    accuracy = record["metrics"]["test"]["accuracy"]
+    assert np.mean(groups) == pytest.approx(accuracy)
+    assert trainer.run(_TASK, test=True)["test_groups"] == groups
+
+
+def test_groups_are_of_one_size_and_hold_every_example():
+    numbers = np.arange(203.0)
+    for size in (3, 203):
+        data = trial_data.make(
+            lambda seed: (numbers, numbers), False, 0, size, "test", keras, True
+        )
+        found = [
+            np.concatenate([x for x, _ in batches])
+            for batches in data.groups(50)
+        ]
+        assert len(found) == 50 and set(map(len, found)) == {4, 5}
+        assert sorted(np.concatenate(found)) == list(numbers)
+        assert any(np.ptp(group) > 100 for group in found)
+    data.keep_size()
+    assert [len(list(b)) for b in data.groups(50)] == [1]
+
+
+@pytest.mark.parametrize(
+    "test, message",
+    [
+        (1.5, "between 0 and 1, received 1.5"),
+        (0, "between 0 and 1, received 0"),
+        (0.01, "0.01 of 20 validation examples are 0; a part"),
+        (lambda seed: _VALIDATION, "`test` must be the same for every trial"),
+        (stream().shuffle(20), "`test` comes in another order each time"),
+        ((_X[40:] * np.nan, _Y[40:]), "`test`.*no finite number"),
+        ("half", "`test` must be .x, y."),
+    ],
+)
+def test_test_data_that_cannot_be(test, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        trainer_of(dense(keras), _TRAIN, _VALIDATION, test=test)
+
+
+def test_a_part_of_a_stream_cannot_be_held_out():
+    with pytest.raises(ValueError, match="where they are arrays; give `test`"):
+        trainer_of(dense(keras), _TRAIN, stream(), test=0.5)
+
+
+@KERASES
 def test_metrics_of_several_numbers(module):
     one_hot = np.eye(3, dtype="float32")[_Y]
     data = (_X[:40], one_hot[:40]), (_X[40:], one_hot[40:])

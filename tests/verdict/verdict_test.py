@@ -762,6 +762,86 @@ def test_interval_covers_a_shift(noise):
     assert 0.96 < inside / 400 < 1.0
 
 
+def judged_on_groups(random, seeds, groups, examples, spread, rest):
+    """Metrics of the runs of two equal arms on groups of examples."""
+    return [
+        random.normal(0, examples, groups)
+        + random.normal(0, spread, (seeds, 1))
+        + random.normal(0, rest, (seeds, groups))
+        for _ in range(2)
+    ]
+
+
+def test_the_interval_holds_seeds_and_examples():
+    random = np.random.default_rng(6)
+    inside, by_seeds, variances, draws = 0, 0, [], 500
+    for _ in range(draws):
+        x, y = judged_on_groups(random, 20, 40, 0.03, 0.003, 0.05)
+        found = difference.example_error(x, y)
+        variances.append(found.error**2)
+        made = difference.Shift(x.mean(1), y.mean(1), 0.01, 1.0, found)
+        inside += made.interval.low <= 0 <= made.interval.high
+        by_seeds += made.seeds_interval.low <= 0 <= made.seeds_interval.high
+    assert 0.96 < inside / draws < 1.0
+    assert by_seeds / draws < 0.8  # else the examples would not matter here
+    # Of the choice of the examples alone, neither seeds nor the rest.
+    assert np.mean(variances) == pytest.approx(2 * 0.03**2 / 40, rel=0.04)
+
+
+def test_example_error_is_that_of_the_mean_squares():
+    random = np.random.default_rng(7)
+    x, y = judged_on_groups(random, 3, 5, 1.0, 0.3, 0.2)
+    n, groups = x.shape
+    # Mean squares of the analysis of variance, one sum after the other.
+    differences = x.sum(0) / n - y.sum(0) / n
+    total = sum((d - sum(differences) / groups) ** 2 for d in differences)
+    variance = total / (groups - 1) / groups
+    for runs in (x, y):
+        rest = sum(
+            (
+                runs[i, g]
+                - runs[i].sum() / groups
+                - runs[:, g].sum() / n
+                + runs.sum() / (n * groups)
+            )
+            ** 2
+            for i in range(n)
+            for g in range(groups)
+        )
+        variance -= rest / ((n - 1) * (groups - 1)) / (n * groups)
+    found = difference.example_error(x, y)
+    assert found == (pytest.approx(variance**0.5), groups - 1)
+    assert difference.example_error(x, x).error == 0.0
+    assert difference.example_error([[0.5]], [[0.6]]).error == 0.0
+
+
+def test_interval_with_examples_ends_where_the_tests_do():
+    random = np.random.default_rng(8)
+    for error in (1e-6, 0.1, 10.0):
+        x, y = (np.round(4 * bimodal(random, 10)) / 4 for _ in "xy")
+        examples = difference.ExampleError(error, 30)
+        made = difference.Shift(x, y, examples=examples)
+        assert made.interval.low < made.seeds_interval.low
+        assert made.interval.high > made.seeds_interval.high
+        for test, end, sign in zip(
+            (made.p_above, made.p_below), made.interval, (1, -1)
+        ):
+            inside = sign * 1e-6 * max(1.0, abs(end))
+            assert test(end - inside) <= 0.05 < test(end + inside)
+
+
+def test_normal_runs_and_examples_add_their_variances():
+    """Many of both: the interval of means is that of the normal sum."""
+    random = np.random.default_rng(9)
+    x, y = random.normal(size=(2, 1500))
+    error = (2 / 1500) ** 0.5
+    examples = difference.ExampleError(2 * error, 10_000)
+    made = difference.Shift(x, y, examples=examples)
+    half = stats.norm.ppf(0.99) * math.hypot(error, 2 * error)
+    low, high = made.interval
+    assert (high - low) / 2 == pytest.approx(half, rel=0.03)
+
+
 def test_runs_that_are_less_than_the_margin_off_have_not_collapsed():
     x, y = [0.9] * 10 + [0.904] * 2, [0.9] * 12
     made = difference.Shift(x, y, least=0.005)
@@ -920,6 +1000,69 @@ def confirmed(study, runs, training=None):
 
 def study_of(**changes):
     return synthetic_study.make_study(arms=("nesterov", "lars"), **changes)
+
+
+def on_test_data(records, groups):
+    """The records with test data on which the runs do as on validation.
+
+    `groups(arm)` are what the groups of test examples differ from them by.
+    """
+    for record in records:
+        if record["metrics"] is not None:
+            validation = record["metrics"]["validation"]
+            record["metrics"]["test"] = dict(validation)
+            off = groups(record["arm"])
+            record["test_groups"] = [validation["accuracy"] + d for d in off]
+            validation["accuracy"] = 0.5
+    return records
+
+
+def test_runs_are_judged_on_the_test_data():
+    runs = {arm: list(v) for arm, v in steady(nesterov=0, lars=3).items()}
+    study = study_of(target=None)
+    study["facts"]["num_test"] = 400
+    records = on_test_data(confirmed(study, runs), lambda arm: [0.1, -0.1] * 20)
+    decided = verdict.decide(study, records)
+    assert str(decided) == "needed"
+    assert "lars beats nesterov in test accuracy by" in decided.sentence
+    assert any("400 test examples" in note for note in decided.notes)
+    parts = {pair.part: pair for pair in decided.pairs}
+    assert list(parts) == ["test", "validation", "training"]
+    # The same examples are hard for both arms, which decides nothing.
+    assert parts["test"].example_error == pytest.approx(0.0, abs=1e-9)
+    assert parts["validation"].example_error is None
+    assert verdict.answer(study, records) == "needed"
+
+
+def test_few_test_examples_are_a_doubt_of_their_own():
+    runs = {arm: list(v) for arm, v in steady(nesterov=0, lars=3).items()}
+    study = study_of(target=None)
+    study["facts"]["num_test"] = 400
+    random = np.random.default_rng(3)
+    off = {arm: random.normal(0, 0.08, 40) for arm in study["arms"]}
+    records = on_test_data(confirmed(study, runs), off.get)
+    decided = verdict.decide(study, records)
+    assert (decided.answer, decided.doubt) == ("undecided", "examples")
+    assert str(decided) == "undecided (examples)"
+    (pair, *_) = decided.pairs
+    assert pair.seeds_answer == "needed" and pair.doubt == "examples"
+    assert pair.example_error == pytest.approx(
+        np.std(off["lars"] - off["nesterov"], ddof=1) / 40**0.5
+    )
+    times = math.ceil(decided.times_examples)
+    assert f"About {times} times as many examples" in decided.sentence
+    # So many times the examples, and a little for rounding, do decide.
+    records = on_test_data(
+        confirmed(study, runs),
+        lambda arm: off[arm] / (1.1 * decided.times_examples) ** 0.5,
+    )
+    assert verdict.decide(study, records).answer == "needed"
+    # Runs that do not say on which examples they err have no such error.
+    for record in records:
+        del record["test_groups"]
+    without = verdict.decide(study, records)
+    assert without.answer == "needed"
+    assert any("hold seeds only" in note for note in without.notes)
 
 
 def test_a_study_is_judged_like_its_numbers():
