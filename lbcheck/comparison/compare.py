@@ -136,7 +136,7 @@ def compare(
             seed; intervals need at least 6.
         challenge_trials: Further trials that an arm may get before an answer
             is given that goes against its side: "needed" is challenged by
-            baselines with up to 20 times the trials, "not needed" by
+            baselines with up to 28 times the trials, "not needed" by
             challengers with half as many again. None: as many as that takes;
             0: none, and the answer is more cautious.
         metric: Name of the metric that trials are judged by; None for the

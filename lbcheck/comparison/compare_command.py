@@ -68,7 +68,7 @@ _COUNTS = {
         None,
         0,
         "Further trials that an arm may get before an answer is given that "
-        "goes against its side; unset: 19 times --trials, 0: none.",
+        "goes against its side; unset: 27 times --trials, 0: none.",
     ),
     "seed": (
         Settings.seed,

@@ -2,9 +2,9 @@
 
 Twenty trials an arm find a good setting by luck, or miss it. So an answer that
 the confirming runs give is put to the test before it is given. "Needed" says
-that no setting of the baselines is as good: their arms get up to 20 times the
+that no setting of the baselines is as good: their arms get up to 28 times the
 trials, in rounds that double, and what is then best is confirmed with the
-same seeds and judged again. Where it falls, the challengers get up to 4 times
+same seeds and judged again. Where it falls, the challengers get up to 6 times
 the trials to restore it, so that luck of theirs decides as little. "Not needed"
 takes one good setting of a baseline, so the challengers get half as many
 trials again. The sizes are the least found by `benchmarks/verdict_errors.py`.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from lbcheck.study import formats
 from lbcheck.study import protocol
 
-DENIED, RESTORED, DOUBTED = 20, 4, 1.5
+DENIED, RESTORED, DOUBTED = 28, 6, 1.5
 """Times the trials: of baselines, of challengers that fall, of challengers."""
 
 Answer = Callable[[Mapping[str, Any], list[dict]], str]

@@ -20,7 +20,7 @@ class Settings:
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed, at least 1.
         challenge_trials: Further trials that an arm may get before an answer
-            is given that goes against its side, in the challenge; None: 19
+            is given that goes against its side, in the challenge; None: 27
             times `trials`, which is all that it takes; 0: no challenge.
         margin: Smallest difference of the metric that matters to you, above 0
             and in the metric's unit.

@@ -125,7 +125,7 @@ def held_out(fraction: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of (the others, a random fraction) of examples, in order.
 
     >>> [part.tolist() for part in held_out(0.5, 4)]
-    [[0, 1], [2, 3]]
+    [[1, 3], [0, 2]]
 
     Raises:
         ValueError: One of them would be empty.

@@ -234,7 +234,7 @@ def side(study: Mapping[str, Any], arm: str) -> str | None:
 
 
 def compare_arms(
-    validation: Runs,
+    validation: Runs | None,
     challengers: Collection[str],
     training: Runs | None = None,
     metric: str = "accuracy",
@@ -244,13 +244,15 @@ def compare_arms(
     baselines: Collection[str] | None = None,
     look_every: int | None = None,
     planned_seeds: int | None = None,
+    test: Runs | None = None,
+    searched: Runs | None = None,
 ) -> Verdict:
     """The verdict on numbers that come from anywhere.
 
     Args:
         validation: {arm: one final validation metric per seed}; None or
             a number that is not finite stands for a run that diverged, which
-            ranks below every other run.
+            ranks below every other run. It may be None where `test` is given.
         challengers: Which arms are asked whether they are needed.
         training: The same on training data, for "regularization rather than
             optimization".
@@ -266,12 +268,17 @@ def compare_arms(
             for again and again until it decides; None: one look. Needs
             `planned_seeds`.
         planned_seeds: Seeds an arm at the last look.
+        test: As `validation`, on examples that nothing was selected by: these
+            are judged then.
+        searched: {arm: one metric per search trial}, of which another search
+            might have had others: the answer then takes that sub-searches
+            agree, as that of a study.
 
     Raises:
         TypeError: Runs that are no numbers; names the arm and the run.
         ValueError: A margin that is not positive, another mode, an arm of
-            `challengers`, `baselines` or `training` that is not in
-            `validation`, or one of both sides.
+            `challengers`, `baselines` or another part that is not among those
+            that are judged, or one of both sides.
 
     Example:
         >>> runs = {
@@ -284,8 +291,17 @@ def compare_arms(
     Source: Nado et al. 2021, section 2.1.5; Agarwal et al. 2021; for several
         looks Lan and DeMets 1983.
     """
-    for name, runs in (("validation", validation), ("training", training)):
-        _check_runs(name, {} if runs is None else runs)
+    values = {
+        name: runs
+        for name, runs in (
+            ("test", test),
+            ("validation", validation),
+            ("training", training),
+        )
+        if runs is not None
+    }
+    for name, runs in (*values.items(), ("searched", searched or {})):
+        _check_runs(name, runs)
     for name, number in (("margin", margin), ("target", target)):
         if number is not None and not checks.is_number(number):
             raise TypeError(
@@ -297,22 +313,22 @@ def compare_arms(
             raise TypeError(
                 f"{name} must be a list of arms, received {arms!r}."
             )
-    for name, arms in (*named.items(), ("training", training)):
-        unknown = set(arms or ()) - set(validation)
+    if not {"test", "validation"} & set(values):
+        raise ValueError("test or validation is needed, received neither.")
+    judged_part, judged_runs = next(iter(values.items()))
+    for name, arms in {**values, **named, "searched": searched}.items():
+        unknown = set(arms or ()) - set(judged_runs)
         if unknown:
             raise ValueError(
-                f"{name} has {sorted(unknown)}; expected arms of validation: "
-                f"{sorted(validation)}."
+                f"{name} has {sorted(unknown)}; expected arms of "
+                f"{judged_part}: {sorted(judged_runs)}."
             )
     both = set(challengers) & set(baselines or ())
     if both:
         raise ValueError(f"challengers and baselines both have {sorted(both)}.")
-    values = {"validation": validation} | (
-        {"training": training} if training else {}
-    )
     error, notes = 1.0, []
     if look_every is not None or planned_seeds is not None:
-        error = _spent(validation, look_every, planned_seeds)
+        error = _spent(judged_runs, look_every, planned_seeds)
         notes.append(sentences.looks(look_every, planned_seeds, error))
     return decision.judge(
         values,
@@ -323,6 +339,7 @@ def compare_arms(
         margin,
         target,
         notes=notes,
+        searched=searched,
         error=error,
     )
 

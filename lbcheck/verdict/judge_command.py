@@ -6,8 +6,10 @@
         --metric=accuracy
 
 One file is a table with a row for each run: its arm, its seed and its metric,
-if wanted a part ("validation" or "training") and a step, of which the last
-counts. A metric that is empty or nan is of a run that diverged. Pairs of an
+if wanted a part ("validation", "training", or "test", which is then judged), a
+step, of which the last counts, and a trial, for runs of a search: these show
+how much luck it had. A metric that is empty or nan is of a run that diverged.
+Pairs of an
 arm and a pattern name a file or folder for each run: folders of resnet.train,
 bert.pretrain and bert.squad, files of Keras's CSVLogger, scalars that
 TensorBoard exports as CSV, logs of modded-nanogpt. The runs are judged as
@@ -101,14 +103,15 @@ def main(argv):
         found = run_tables.read(argv[0], FLAGS.metric)
     else:
         found = run_files.read(argv, FLAGS.metric)
-    arms = found.runs["validation"]
+    test, validation = (found.runs.get(p) for p in ("test", "validation"))
+    arms = test or validation
     if FLAGS.baselines is None and set(arms) <= set(FLAGS.challengers):
         raise app.UsageError(
             "--challengers must leave an arm to compare with, received all "
             f"of {', '.join(sorted(arms))}."
         )
     verdict = judge.compare_arms(
-        arms,
+        validation,
         FLAGS.challengers,
         found.runs.get("training"),
         found.metric,
@@ -118,6 +121,8 @@ def main(argv):
         FLAGS.baselines,
         FLAGS.look_every,
         FLAGS.planned_seeds,
+        test,
+        found.searched,
     )
     if FLAGS.format == "json":
         print(json.dumps(verdict.to_dict(), indent=2))

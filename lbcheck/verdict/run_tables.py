@@ -11,6 +11,7 @@ from lbcheck.study import formats
 from lbcheck.support import checks
 from lbcheck.support import schema
 
+_KEYS = ("arm", "seed", "part", "step", "trial")
 _DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
 
 
@@ -20,19 +21,23 @@ class RunTable(NamedTuple):
     Attributes:
         runs: {part: {arm: one metric per seed, None where it diverged}}.
         metric: Name of the column.
+        searched: {arm: one metric per search trial}, where the table has them.
     """
 
     runs: dict[str, dict[str, list[float | None]]]
     metric: str
+    searched: dict[str, list[float | None]] | None = None
 
 
 def read(path, metric: str | None = None) -> RunTable:
     """The runs of a CSV file, or of a file with one JSON object a line.
 
     Columns are `arm`, `seed`, the metric, and if there are, `part`
-    ("validation", which it is without, or "training") and `step`: of the rows
-    of one run the last step counts. A metric that is empty, null, nan or
-    "diverged" is of a run that diverged. Others are left alone.
+    ("validation", which it is without, "training", or "test", which is then
+    judged), `step`: of the rows of one run the last step counts, and `trial`:
+    where it is not empty, the run is one of a search, which is not judged. A
+    metric that is empty, null, nan or "diverged" is of a run that diverged.
+    Others are left alone.
 
     Args:
         path: The file.
@@ -51,11 +56,14 @@ def read(path, metric: str | None = None) -> RunTable:
     metric = _metric(path, names, metric)
     last: dict[tuple, tuple] = {}
     for where, row in rows:
-        run = _part(where, row), _text(where, row, "arm"), _seed(where, row)
+        part, arm = _part(where, row), _text(where, row, "arm")
+        seed, trial = _text(where, row, "seed"), row.get("trial")
+        if trial is None or not str(trial).strip():
+            trial = None
+        run = part, arm, seed, trial
         step = _step(where, row)
         before = last.get(run)
         if before and step == before[0]:
-            part, arm, seed = run
             raise ValueError(
                 f"{where}: the run of arm {schema.shown(arm)}, seed {seed}, "
                 f"{part} stands in {before[2]} as well; expected one row a "
@@ -65,20 +73,27 @@ def read(path, metric: str | None = None) -> RunTable:
         if before is None or step > before[0]:
             last[run] = step, found, where
     runs: dict[str, dict[str, list[float | None]]] = {}
-    for (part, arm, _), (_, found, _) in last.items():
-        runs.setdefault(part, {}).setdefault(arm, []).append(found)
+    searched: dict[str, dict[str, list[float | None]]] = {}
+    for (part, arm, _, trial), (_, found, _) in last.items():
+        kind = runs if trial is None else searched
+        kind.setdefault(part, {}).setdefault(arm, []).append(found)
     check_size(path, runs)
-    if "validation" not in runs:
-        raise ValueError(f"{path}: has no row of part 'validation'.")
-    return RunTable(runs, metric)
+    check_size(path, searched, formats.MOST_POINTS)
+    if not {"validation", "test"} & set(runs):
+        raise ValueError(
+            f"{path}: has no run of part 'validation' or 'test' without a "
+            "trial, which could be judged."
+        )
+    return RunTable(runs, metric, searched.get("validation"))
 
 
-def check_size(path, runs) -> None:
+def check_size(path, runs, most: int = formats.MOST_SEEDS) -> None:
     """Refuses too many arms or runs: every one is compared with every other.
 
     Args:
         path: Where they are from, for messages.
         runs: {part: {arm: values}}.
+        most: Runs of an arm.
     """
     for arms in runs.values():
         if len(arms) > formats.MOST_ARMS:
@@ -87,10 +102,10 @@ def check_size(path, runs) -> None:
                 f"{formats.MOST_ARMS}; is `arm` the right column?"
             )
         for arm, values in arms.items():
-            if len(values) > formats.MOST_SEEDS:
+            if len(values) > most:
                 raise ValueError(
                     f"{path}: arm {schema.shown(arm)} has {len(values):,} "
-                    f"runs, expected at most {formats.MOST_SEEDS:,}."
+                    f"runs, expected at most {most:,}."
                 )
 
 
@@ -147,7 +162,7 @@ def _metric(path, names, metric):
             raise ValueError(
                 f"{path}: has no column {name!r}; it has {_listed(names)}."
             )
-    rest = [n for n in names if n not in ("arm", "seed", "part", "step")]
+    rest = [n for n in names if n not in _KEYS]
     if metric is None:
         metric = "metric" if "metric" in rest or len(rest) != 1 else rest[0]
     if metric not in rest:
@@ -171,16 +186,12 @@ def _text(where, row, column):
 
 def _part(where, row):
     part = str(row.get("part", "validation")).strip()
-    if part not in formats.PARTS:
+    if part not in formats.ALL_PARTS:
         raise ValueError(
-            f"{where}: part must be one of {', '.join(formats.PARTS)}, "
+            f"{where}: part must be one of {', '.join(formats.ALL_PARTS)}, "
             f"received {schema.shown(part)}."
         )
     return part
-
-
-def _seed(where, row):
-    return _text(where, row, "seed")
 
 
 def _step(where, row):

@@ -12,7 +12,7 @@ _NEEDED, _NOT_NEEDED = 0.9, 0.2
 """Least share of sub-searches that "needed" is given at, and greatest one for
 "not needed": one good setting of a baseline shows that, where "needed" says
 that there is none."""
-_NEEDED_CHALLENGED, _NOT_NEEDED_CHALLENGED = 0.65, 0.4
+_NEEDED_CHALLENGED, _NOT_NEEDED_CHALLENGED = 0.75, 0.44
 """The same of an answer that more trials could not turn."""
 
 

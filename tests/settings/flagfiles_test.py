@@ -51,8 +51,8 @@ _PROSE = (
 _MNIST = "warmup_steps=117 evaluation_batch_size=2000 seed=0 log_every=50 "
 OURS = {
     r"quick": (
-        "batch_size=512 steps=40 trials=12 challenge_trials=24 seeds=8 "
-        "margin=0.015 num_workers=2"
+        "batch_size=512 steps=60 trials=12 challenge_trials=24 seeds=12 "
+        "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (

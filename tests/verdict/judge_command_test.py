@@ -75,6 +75,71 @@ def test_sides_text_and_exit_codes(tmp_path):
     assert "must leave an arm" in printed.stderr
 
 
+def test_test_data_are_judged_and_trials_show_the_search(tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = [
+        f"{arm},{seed},{part},,{value + off}"
+        for arm, values in RUNS.items()
+        for seed, value in enumerate(values)
+        for part, off in (("validation", 0.05), ("test", 0.0))
+    ]
+    # One lucky trial of each challenger, which half of the searches miss.
+    trials = {
+        "muon": [0.8] * 9 + [0.93],
+        "adamw": [0.8] * 10,
+        "sgd": [0.7] * 10,
+    }
+    rows += [
+        f"{arm},0,validation,{trial},{value}"
+        for arm, values in trials.items()
+        for trial, value in enumerate(values)
+    ]
+    text = "\n".join(["arm,seed,part,trial,accuracy", *rows])
+    path.write_text(text)
+    printed = run(path, "--challengers=muon", "--margin=0.005", "--format=json")
+    assert (printed.returncode, printed.stderr) == (1, "")
+    found = json.loads(printed.stdout)
+    assert (found["answer"], found["doubt"]) == ("undecided", "search")
+    assert found["search_share"] == pytest.approx(0.5)
+    assert [pair["part"] for pair in found["pairs"]] == ["test"] * 2 + [
+        "validation"
+    ] * 2
+    expected = verdict.compare_arms(
+        None,
+        ["muon"],
+        test=RUNS,
+        searched=trials,
+        margin=0.005,
+    )
+    assert found["arms"][0] == expected.to_dict()["arms"][0]
+    assert found["pairs"][0] == expected.to_dict()["pairs"][0]
+    # Without the trials nothing speaks against it.
+    rows = [line for line in text.splitlines() if not line.split(",")[3]]
+    path.write_text("\n".join(["arm,seed,part,trial,accuracy", *rows]))
+    printed = run(path, "--challengers=muon", "--margin=0.005")
+    assert printed.returncode == 0
+    assert "Needed: muon beats adamw and sgd in test accuracy" in printed.stdout
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"validation": None}, "test or validation is needed"),
+        (
+            {"validation": RUNS, "test": {"muon": [0.5]}},
+            "validation has .'adamw', 'sgd'.; expected arms of test",
+        ),
+        (
+            {"validation": RUNS, "searched": {"lamb": [0.5]}},
+            "searched has .'lamb'.; expected arms of validation",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit(given, message):
+    with pytest.raises(ValueError, match=message):
+        verdict.compare_arms(challengers=["muon"], **given)
+
+
 def test_parts_steps_and_what_diverged(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text(
@@ -102,8 +167,8 @@ def test_parts_steps_and_what_diverged(tmp_path):
     ("arm,seed,accuracy\na,0,good\n", "runs:2: 'accuracy' must be a number"),
     ("arm,seed,accuracy\na,0,1_0\n", "received '1_0'"),
     ("arm,seed,accuracy\n,0,0.5\n", "runs:2: expected the arm"),
-    ("arm,seed,part,loss\na,0,test,1\n", "part must be one of"),
-    ("arm,seed,part,loss\na,0,training,1\n", "no row of part 'validation'"),
+    ("arm,seed,part,loss\na,0,holdout,1\n", "part must be one of"),
+    ("arm,seed,part,loss\na,0,training,1\n", "no run of part 'validation' or 'test'"),
     ("arm,seed,step,loss\na,0,nan,1\n", "step must be a number"),
     ("arm,seed,loss,loss\na,0,1,1\n", "name comes twice"),
     ("arm,seed,a,b\na,0,1,1\n", "name one of its columns by --metric"),
