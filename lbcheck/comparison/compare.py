@@ -89,6 +89,8 @@ def compare(
     refined_trials: int = 0,
     seeds: int = 10,
     challenge_trials: int | None = None,
+    searches: int = 1,
+    control_batch_size: int | None = None,
     metric: str | None = None,
     mode: str | None = None,
     margin: float | None = None,
@@ -139,6 +141,14 @@ def compare(
             baselines with up to 28 times the trials, "not needed" by
             challengers with half as many again. None: as many as that takes;
             0: none, and the answer is more cautious.
+        searches: Independent searches of every arm, each with points and
+            seeds of its own. With several, 6 at least for an answer, a search
+            counts once, by the mean of its seeds, of which 2 to 4 are then
+            enough: the answer is on arms that are tuned with so many trials,
+            and holds the luck of the search.
+        control_batch_size: A small batch at which the best baseline is
+            searched and confirmed as well, with as many examples, so that the
+            report can say what the large batch costs here. None: none.
         metric: Name of the metric that trials are judged by; None for the
             first one that the model is compiled with, or "loss".
         mode: "max" or "min"; None to infer it from the metric's name.
@@ -192,6 +202,8 @@ def compare(
         refined_trials=refined_trials,
         seeds=seeds,
         challenge_trials=challenge_trials,
+        searches=searches,
+        control_batch_size=control_batch_size,
         margin=margin,
         target=target,
         selection=selection,
@@ -232,11 +244,18 @@ def _run(workload, arms, settings, output_dir, storage) -> Comparison:
         "flagfile": None,
     }
     study = session.Session(workload, arms, settings, origin)
-    with study.opened(output_dir, storage):
-        with progress.Progress(study.protocol.total) as bar:
-            study.work(bar)
-        study.publish()
-        news = study.news()
+
+    def finish(one, folder):
+        with one.opened(folder, storage):
+            with progress.Progress(one.protocol.total) as bar:
+                one.work(bar)
+            one.publish()
+            return one.news()
+
+    news = finish(study, output_dir)
+    for name, companion in study.companions():
+        finish(companion, study.folder / name)
+        report.write(study.folder)
     if news:
         print(news, file=sys.stderr)
     return Comparison(output_dir, news)

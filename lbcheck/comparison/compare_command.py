@@ -17,11 +17,13 @@ continues the study.
 import contextlib
 import dataclasses
 import os
+import pathlib
 import sys
 
 from absl import app
 from absl import flags
 
+from lbcheck import report
 from lbcheck.comparison import progress
 from lbcheck.comparison.compare import Comparison
 from lbcheck.settings import command_line
@@ -36,6 +38,9 @@ from lbcheck.support import processes
 
 FLAGS = flags.FlagValues()
 
+_OWN = "study"
+"""What --join calls the study itself."""
+
 _TEXTS = {
     "workload": (None, "module:function that returns an lbcheck.Workload."),
     "output_dir": ("lbcheck_study", "Folder of the study and its report."),
@@ -49,6 +54,12 @@ _TEXTS = {
         "Metric that trials are judged by; unset: the workload's.",
     ),
     "name": (None, "Name of the study in the report; unset: the workload's."),
+    "join": (
+        None,
+        "Only run trials of a study that another process began and reports: "
+        f"{_OWN}, or search_1, search_2, .. or control, which it takes "
+        "besides.",
+    ),
 }
 _COUNTS = {
     "batch_size": (None, 1, "Examples per update; unset: the workload's."),
@@ -69,6 +80,17 @@ _COUNTS = {
         0,
         "Further trials that an arm may get before an answer is given that "
         "goes against its side; unset: 27 times --trials, 0: none.",
+    ),
+    "searches": (
+        Settings.searches,
+        1,
+        "Independent searches of every arm; each then counts once.",
+    ),
+    "control_batch_size": (
+        None,
+        1,
+        "A small batch at which the best baseline is tuned as well, with as "
+        "many examples, to see what the large batch costs.",
     ),
     "seed": (
         Settings.seed,
@@ -111,10 +133,6 @@ _SWITCHES = {
         "Time a few updates, print how long the study would take, and stop.",
     ),
     "progress": (True, "Show a progress bar."),
-    "join": (
-        False,
-        "Only run trials of a study that another process began and reports.",
-    ),
 }
 _OF_THE_CALL = ("dry_run", "format", "join", "num_workers", "progress")
 
@@ -170,8 +188,8 @@ def main(argv):
     try:
         with processes.interruptible(), errors.explained():
             return _run()
-    except KeyboardInterrupt:
-        return command.interrupted()
+    except KeyboardInterrupt as error:
+        return command.interrupted(*error.args)
 
 
 def _given(names):
@@ -188,20 +206,38 @@ def _run():
 
         print(dry_run.report(session, FLAGS.num_workers))
         return exit_codes.FINISHED
-    with session.opened(FLAGS.output_dir, FLAGS.storage):
-        if FLAGS.join:
-            processes.stop_with_parent()
-            session.work(lambda counts: None)
-            return exit_codes.FINISHED
-        try:
-            _work(session)
-        except KeyboardInterrupt:
-            return command.interrupted(session.interrupted())
-        session.publish()
-        news = session.news()
+    if FLAGS.join:
+        return _join(session)
+    news = _finish(session, FLAGS.output_dir)
+    for name, companion in session.companions():
+        _finish(companion, session.folder / name, f"--join={name}")
+        report.write(session.folder)
     comparison = Comparison(session.folder, news)
     print(comparison.to_json() if FLAGS.format == "json" else comparison)
     return exit_codes.FINISHED
+
+
+def _join(session):
+    """Helps with the study, or with one that it takes besides."""
+    processes.stop_with_parent()
+    folder = pathlib.Path(FLAGS.output_dir)
+    if FLAGS.join != _OWN:
+        session = session.companion(FLAGS.join, folder)
+        folder /= FLAGS.join
+    with session.opened(folder, FLAGS.storage):
+        session.work(lambda counts: None)
+    return exit_codes.FINISHED
+
+
+def _finish(session, folder, join=f"--join={_OWN}"):
+    """Works on a study until its report stands; what earlier calls ran."""
+    with session.opened(folder, FLAGS.storage):
+        try:
+            _work(session, join)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(session.interrupted()) from error
+        session.publish()
+        return session.news()
 
 
 def _session():
@@ -240,12 +276,12 @@ def _flagfile():
     return "".join(f"{line}\n" for line in lines)
 
 
-def _work(session):
+def _work(session, join):
     helpers = contextlib.nullcontext()
     if FLAGS.num_workers > 1:
         helpers = processes.Helpers(
             [sys.executable, "-m", "lbcheck.cli", *sys.argv[1:]]
-            + ["--join", "--num_workers=1"],
+            + [join, "--num_workers=1"],
             FLAGS.num_workers - 1,
         )
     bar = progress.Progress(session.protocol.total, FLAGS.progress)

@@ -8,6 +8,7 @@ confirming runs as often as their curves have points.
 import time
 
 from lbcheck.study import challenge
+from lbcheck.study import companions
 from lbcheck.support import text_table
 from lbcheck.trials import trainer as trainers
 
@@ -49,7 +50,10 @@ def report(session, workers: int) -> str:
         rows,
         numeric=range(1, 7),
     )
-    total = f"{session.protocol.total} trials, {hours:.2g} hours"
+    searches = study.get("searches", 1)
+    hours *= searches
+    trials = searches * session.protocol.total
+    total = f"{trials} trials, {hours:.2g} hours"
     if workers > 1:
         total += (
             f" for one worker; {workers} workers would take "
@@ -67,8 +71,19 @@ def report(session, workers: int) -> str:
             "",
             table,
             "",
-            f"{total}.{_challenge(study, plans)} Nothing was written.",
+            f"{total}.{_challenge(study, plans)}{_control(study)} Nothing was "
+            "written.",
         ]
+    )
+
+
+def _control(study):
+    """That a small batch is trained as well."""
+    if "control_batch_size" not in study:
+        return ""
+    return (
+        f" The control at batch {study['control_batch_size']:,} takes "
+        f"{companions.control_steps(study):,} updates a trial, of one arm more."
     )
 
 

@@ -1,6 +1,7 @@
 """A study in this process: from its settings to its report."""
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.metadata
 import json
@@ -15,7 +16,9 @@ from lbcheck import report
 from lbcheck import verdict
 from lbcheck.comparison import tensorboard
 from lbcheck.study import challenge
+from lbcheck.study import companions
 from lbcheck.study import ledger
+from lbcheck.study import protocol
 from lbcheck.study import study_folder
 from lbcheck.study import threads
 from lbcheck.study import worker
@@ -25,7 +28,7 @@ from lbcheck.support import files
 from lbcheck.support import schema
 from lbcheck.training.record import describe_start
 from lbcheck.trials import fingerprint
-from lbcheck.trials import trainer
+from lbcheck.trials import trainer as trainers
 
 _EXPORT_SECONDS = 10
 _NAME = re.compile(r"(?=\w)[\w .+=(),-]{0,99}[\w)+=]")
@@ -40,18 +43,22 @@ class Session:
         settings: A `Settings`.
         origin: What study.json says on where the study comes from: "name",
             "workload", "command" and "flagfile".
+        trainer: Of the same workload and arms, if there is one.
 
     Raises:
         TypeError, ValueError: Settings, workload or arms cannot be used;
             nothing is written yet.
     """
 
-    def __init__(self, workload, arms, settings: Settings, origin: dict):
+    def __init__(
+        self, workload, arms, settings: Settings, origin: dict, trainer=None
+    ):
         self.arms = _by_name(arms)
         self.workload = workload
+        self._settings, self._origin = settings, origin
         if settings.threads is not None:
             threads.limit(settings.threads)
-        self.trainer = trainer.Trainer(workload, self.arms)
+        self.trainer = trainer or trainers.Trainer(workload, self.arms)
         facts = self.trainer.facts()
         self.study = {
             "format": 1,
@@ -76,6 +83,7 @@ class Session:
             },
             "environment": _environment(facts["backend"]),
             **_sides(self.arms, settings),
+            **_besides(settings, workload),
         }
         self.protocol = challenge.plan(self.study, verdict.answer)
         self.study["fingerprint"] = fingerprint.of(self.trainer, settings.seed)
@@ -204,6 +212,49 @@ class Session:
         tensorboard.write(self.folder, done)
         return done
 
+    def companions(self):
+        """(name of the folder, Session) of each further study, in order.
+
+        The study's own trials must be in its folder.
+        """
+        for name in companions.names(self.study):
+            yield name, self.companion(name, self.folder)
+
+    def companion(self, name: str, folder) -> "Session":
+        """One of the further searches, or the control.
+
+        Args:
+            name: Of its folder, see `lbcheck.study.companions`.
+            folder: The study's own.
+        """
+        origin = self._origin | {"name": f"{self.study['name']}, {name}"}
+        settings = dataclasses.replace(
+            self._settings,
+            seed=protocol.derived_seed(self.study["seed"], name),
+            searches=1,
+            challenge_trials=0,
+            control_batch_size=None,
+        )
+        if name != companions.CONTROL:
+            return Session(
+                self.workload,
+                self.arms.values(),
+                settings,
+                origin,
+                self.trainer,
+            )
+        read = study_folder.load(folder)
+        control = read.companions.get(name)
+        (arm,) = control.study["arms"] if control else [verdict.leading(*read)]
+        workload = self.workload._replace(
+            batch_size=self.study["control_batch_size"],
+            steps=companions.control_steps(self.study),
+        )
+        settings = dataclasses.replace(
+            settings, challengers=None, baselines=None
+        )
+        return Session(workload, [self.arms[arm]], settings, origin)
+
     def publish(self) -> pathlib.Path:
         """Writes the records and the report; the report's path.
 
@@ -218,9 +269,25 @@ class Session:
         return path
 
 
+def _besides(settings, workload):
+    """What study.json says of further searches and of a control."""
+    found = {}
+    if settings.searches > 1:
+        found["searches"] = settings.searches
+    if settings.control_batch_size is not None:
+        if settings.control_batch_size >= workload.batch_size:
+            raise ValueError(
+                "control_batch_size must be smaller than the batch of "
+                f"{workload.batch_size}, received "
+                f"{settings.control_batch_size}."
+            )
+        found["control_batch_size"] = settings.control_batch_size
+    return found
+
+
 def _challenge_trials(settings, arms):
-    if len(arms) == 1:
-        return 0  # there is no answer
+    if len(arms) == 1 or settings.searches > 1:
+        return 0  # there is no answer, or another search to compare with
     if settings.challenge_trials is not None:
         return settings.challenge_trials
     return challenge.most_trials(settings.trials)

@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 # The sections, and the tables above the figures of each.
 _SECTIONS = (
-    ("result", "Result", ("arms", "pairs", "challenge")),
+    ("result", "Result", ("arms", "pairs", "challenge", "searches", "control")),
     ("tuning", "Tuning", ("best-points",)),
     ("steps", "Steps taken", ()),
     (
@@ -83,6 +83,11 @@ def sentence(results: dict) -> str:
     rows = results["tables"]["budget"]
     done = sum(row["total"] for row in rows)
     planned = sum(row["planned"] for row in rows)
+    if done >= planned:
+        return (
+            "No verdict yet: the challenge, further searches or the control "
+            "are still running."
+        )
     return (
         f"No verdict yet: the study is still running, {done:,} of {planned:,} "
         "trials are done."
@@ -106,6 +111,8 @@ def _facts(results):
         f"{number(trials)} search trials per arm",
         f"{number(study['seeds'])} seeds",
     ]
+    if study["searches"]:
+        facts.append(f"{number(study['searches'])} searches")
     if study["margin"] is not None:
         facts.append(f"margin {study['margin']:g} of {study['metric']['name']}")
     if study["target"] is not None:

@@ -16,6 +16,8 @@ def make(results: dict) -> list[Table]:
         arms(results),
         pairs(results),
         challenge(results),
+        searches(results),
+        control(results),
         best_points(results),
         bins(results),
         findings(results),
@@ -34,6 +36,8 @@ def for_papers(results: dict) -> list[Table]:
         arms,
         pairs,
         challenge,
+        searches,
+        control,
         study_tables.spaces,
         best_points,
         study_tables.budget,
@@ -73,7 +77,7 @@ def arms(results) -> Table:
     caption = ""
     if medians:
         caption = (
-            f"Median {name} over the seeds of each arm's best "
+            f"Median {name} over {_units(results)} of each arm's best "
             "hyperparameters, with its 95 % interval. "
         )
     if target is not None:
@@ -96,6 +100,12 @@ def arms(results) -> Table:
         ],
         rows,
     )
+
+
+def _units(results):
+    if results["verdict"] and results["verdict"]["unit"] == "search":
+        return "the searches, each the mean over the seeds"
+    return "the seeds"
 
 
 def _median(row):
@@ -218,6 +228,53 @@ def challenge(results) -> Table:
             if len(steps) > 1
         ],
         (0, 1),
+    )
+
+
+def searches(results) -> Table:
+    """What each arm reached in each of several searches."""
+    part, arms = parts_of(results["study"])[0], results["study"]["arms"]
+    found = {
+        (row["search"], row["arm"]): row["metric"]
+        for row in results["tables"]["searches"]
+        if row["part"] == part
+    }
+    return Table(
+        "searches",
+        "Searches",
+        f"Mean {part} {results['study']['metric']['name']} over the seeds of "
+        "each arm's best hyperparameters, of each search.",
+        ["search", *arms],
+        [
+            [number(search), *(metric(found.get((search, a))) for a in arms)]
+            for search in sorted({search for search, _ in found})
+        ],
+        tuple(range(1 + len(arms))),
+    )
+
+
+def control(results) -> Table:
+    """The best baseline at a small batch, against itself at the large one."""
+    study = results["study"]
+    return Table(
+        "control",
+        "Control at a small batch",
+        f"Batch {number(study['control_batch_size'])} against batch "
+        f"{number(study['batch_size'])}, with as many examples and its own "
+        "search: how much better the small batch is.",
+        ["on", "better by", "margin", "large batch"],
+        [
+            [
+                row["part"],
+                _difference(row),
+                number(row["margin"], 2),
+                {
+                    "needed": "costs the margin or more",
+                    "not needed": "costs less than the margin",
+                }.get(row["answer"], "undecided"),
+            ]
+            for row in results["tables"]["control"]
+        ],
     )
 
 

@@ -9,6 +9,7 @@ from lbcheck.report.rows import budget
 from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
 from lbcheck.study import challenge
+from lbcheck.study import companions
 from lbcheck.study.study_folder import Folder
 
 _FACTS = (
@@ -26,6 +27,8 @@ _FACTS = (
     "trials",
     "refined_trials",
     "challenge_trials",
+    "searches",
+    "control_batch_size",
     "seeds",
     "environment",
 )
@@ -57,13 +60,16 @@ def collect(folder: Folder) -> dict[str, Any]:
         while trials are missing, "tables": {name: flat rows}}, JSON-able.
     """
     from lbcheck import verdict
+    from lbcheck.verdict import several
 
-    study, records = folder
+    study, records, beside = folder
     finished = challenge.plan(study, verdict.answer).is_done(records)
+    finished &= set(companions.names(study)) <= several.done(beside)
     judged = verdict.judged(study, records).records
-    decided = verdict.decide(study, records).to_dict() if finished else {}
+    decided = verdict.decide(*folder).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
     shares = decided.pop("search_shares", [])
+    control = decided.pop("control", None)
     seeds = runs.seeds(study, judged)
     rates = search.rates(study, records)
     layers = runs.layers(study, judged)
@@ -83,6 +89,8 @@ def collect(folder: Folder) -> dict[str, Any]:
         "tables": {
             "arms": arms,
             "pairs": pairs,
+            "control": [control] if control else [],
+            "searches": runs.searches(folder),
             "best_points": runs.best_points(study, judged),
             "boxes": runs.boxes(study, seeds),
             "seeds": seeds,

@@ -101,6 +101,8 @@ class Study(TypedDict):
     trials: Points
     refined_trials: Annotated[int, Meta(ge=0, le=MOST_POINTS)]
     challenge_trials: NotRequired[Annotated[int, Meta(ge=0, le=MOST_POINTS)]]
+    searches: NotRequired[Annotated[int, Meta(ge=1, le=MOST_SEEDS)]]
+    control_batch_size: NotRequired[Count | None]
     seeds: Annotated[int, Meta(ge=1, le=MOST_SEEDS)]
     arms: Annotated[
         dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from lbcheck.study import formats
 from lbcheck.support import checks
+from lbcheck.support import schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Settings:
         challenge_trials: Further trials that an arm may get before an answer
             is given that goes against its side, in the challenge; None: 27
             times `trials`, which is all that it takes; 0: no challenge.
+        searches: Independent searches of every arm, at least 1; with several
+            each counts once, by the mean of its seeds, and none is challenged.
+        control_batch_size: Batch at which the best baseline is searched and
+            confirmed as well, with as many examples, to see what the large
+            batch costs; None: no such control.
         margin: Smallest difference of the metric that matters to you, above 0
             and in the metric's unit.
         target: Value of the metric to reach, or None.
@@ -44,6 +50,8 @@ class Settings:
     refined_trials: int = 0
     seeds: int = 10
     challenge_trials: int | None = None
+    searches: int = 1
+    control_batch_size: int | None = None
     margin: float | None = None
     target: float | None = None
     selection: str = "validation"
@@ -60,9 +68,11 @@ class Settings:
             ("seed", 0, 2**63 - 1),
             ("threads", 1, 1024),
             ("challenge_trials", 0, formats.MOST_POINTS),
+            ("searches", 1, formats.MOST_SEEDS),
+            ("control_batch_size", 1, schema.COUNT),
         ):
             value = getattr(self, name)
-            if name in ("threads", "challenge_trials") and value is None:
+            if value is None and getattr(Settings, name) is None:
                 continue
             is_whole = checks.is_number(value, numbers.Integral)
             if not is_whole or not least <= value <= most:
@@ -89,6 +99,12 @@ class Settings:
                 )
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"margin must be above 0, received {self.margin}.")
+        if self.searches > 1 and self.challenge_trials:
+            raise ValueError(
+                f"several searches, {self.searches}, are compared with each "
+                "other instead of a challenge; leave out challenge_trials, "
+                f"received {self.challenge_trials}."
+            )
         if self.selection not in formats.PARTS:
             raise ValueError(
                 f"selection must be one of {formats.PARTS}, received "

@@ -39,12 +39,17 @@ def status(folder) -> dict:
         {"name", "done": trials, "total": trials, "challenge": trials that
         the challenge of an answer can add at most, "age": seconds since the
         workers wrote, None if they have not, "stages": one dict per arm and
-        stage: "arm", "stage", "finished", "diverged", "to_do"}, JSON-able.
+        stage: "arm", "stage", "finished", "diverged", "to_do", "beside": the
+        same of further searches and a control that have begun}, JSON-able.
 
     Raises:
         records.StudyError: There is no study, or its records are damaged.
     """
-    study, done = study_folder.load(folder)
+    return _status(pathlib.Path(folder), study_folder.load(folder))
+
+
+def _status(folder, read):
+    study, done, beside = read
     found = collections.Counter(
         (record["arm"], record["stage"], record["status"]) for record in done
     )
@@ -63,8 +68,11 @@ def status(folder) -> dict:
         "done": len(done),
         "total": sum(row["to_do"] for row in stages) + len(done),
         "challenge": challenge.most_runs(study),
-        "age": _age(pathlib.Path(folder) / study_folder.TRIALS),
+        "age": _age(folder / study_folder.TRIALS),
         "stages": stages,
+        "beside": [
+            _status(folder / name, other) for name, other in beside.items()
+        ],
     }
 
 
@@ -88,10 +96,11 @@ def as_text(found: dict) -> str:
             f" The challenge of an answer takes up to {found['challenge']:,} "
             "in all."
         )
-    return (
+    text = (
         f"{found['name']}: {found['done']} of {found['total']} trials are "
         f"done.{further} {when}\n\n{table}"
     )
+    return "\n\n".join([text, *map(as_text, found["beside"])])
 
 
 def main(argv):

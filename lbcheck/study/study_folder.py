@@ -4,6 +4,9 @@ study.json    what is studied; written once, before anything is trained
 ledger.db     the ledger, unless another storage was asked for
 trials.jsonl  the record of every trial, one a line, in canonical order
 .lock         held by who makes the folder or writes into it
+
+Further searches and a control are folders in it of the same kind, see
+`companions`.
 """
 
 import json
@@ -12,6 +15,7 @@ import reprlib
 from typing import Any
 from typing import NamedTuple
 
+from lbcheck.study import companions
 from lbcheck.study import formats
 from lbcheck.support import errors
 from lbcheck.support import files
@@ -25,7 +29,8 @@ LOCK = ".lock"
 STAGES = ("broad", "refined", "challenge", "confirm")
 
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
-_GROWING = ("margin", "first_margin", "seeds", "challenge_trials")
+_LARGEST = ("seeds", "challenge_trials", "searches")
+_GROWING = ("margin", "first_margin", "control_batch_size", *_LARGEST)
 
 
 class StudyError(ValueError):
@@ -39,10 +44,13 @@ class Folder(NamedTuple):
         study: The content of study.json.
         records: One dict per line of trials.jsonl, by arm (as the study lists
             them), stage and index.
+        companions: {name: Folder} of its further searches and its control, as
+            far as they are there.
     """
 
     study: dict[str, Any]
     records: list[dict[str, Any]]
+    companions: dict[str, Any]
 
 
 def open_study(folder, study: dict) -> dict:
@@ -87,14 +95,16 @@ def _created_or_checked(folder, study):
                 f"{folder} holds another study: {differs}. Choose another "
                 "--output_dir, or give the same settings to continue it."
             )
-        seeds = max(there["seeds"], study["seeds"])
-        further = max(s.get("challenge_trials", 0) for s in (there, study))
-        margins = {"margin": study["margin"]}
+        grown = {"margin": study["margin"]}
         if study["margin"] != there["margin"] or "first_margin" in there:
-            margins["first_margin"] = there.get("first_margin", there["margin"])
-        study = {**there, **margins, "seeds": seeds}
-        if further:
-            study["challenge_trials"] = further
+            grown["first_margin"] = there.get("first_margin", there["margin"])
+        for name in _LARGEST:
+            if most := max(s.get(name, 0) for s in (there, study)):
+                grown[name] = most
+        control = "control_batch_size"
+        if study.get(control) or there.get(control):
+            grown[control] = study.get(control) or there[control]
+        study = {**there, **grown}
         if study == there:
             return study
     files.write_text(folder / STUDY, json.dumps(study, indent=2) + "\n")
@@ -125,7 +135,18 @@ def load(folder) -> Folder:
         StudyError: Names the file, the line and what is wrong there.
     """
     study = read(folder)
-    return Folder(study, read_trials(folder, study))
+    there = {
+        name: pathlib.Path(folder) / name for name in companions.names(study)
+    }
+    return Folder(
+        study,
+        read_trials(folder, study),
+        {
+            name: load(path)
+            for name, path in there.items()
+            if (path / STUDY).exists()
+        },
+    )
 
 
 def read(folder) -> dict:

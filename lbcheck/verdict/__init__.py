@@ -4,6 +4,8 @@ judge       the verdict on a study, on runs from anywhere, on published medians
 decision    how it follows from runs: pairs of arms first, then all pairs
 difference  by how much one arm is ahead of another, and what more seeds show
 search_luck how an answer depends on which hyperparameters were tried
+several     the numbers of several searches, and of a control at a small batch
+parts       which of several parts of the data is judged
 statistics  medians, intervals and tests of few, noisy runs
 results     what a verdict consists of
 sentences   a verdict in words
@@ -16,6 +18,8 @@ from lbcheck.verdict.judge import compare_arms
 from lbcheck.verdict.judge import decide
 from lbcheck.verdict.judge import from_summaries
 from lbcheck.verdict.judge import judged
+from lbcheck.verdict.judge import leading
+from lbcheck.verdict.judge import search_means
 from lbcheck.verdict.judge import side
 from lbcheck.verdict.results import ArmSummary
 from lbcheck.verdict.results import PairVerdict
@@ -30,5 +34,7 @@ __all__ = [
     "decide",
     "from_summaries",
     "judged",
+    "leading",
+    "search_means",
     "side",
 ]

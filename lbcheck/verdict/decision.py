@@ -55,6 +55,7 @@ def judge(
     groups: Mapping[str, Sequence[Sequence[float]]] = types.MappingProxyType(
         {}
     ),
+    unit: str = "seed",
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
@@ -63,7 +64,8 @@ def judge(
     of sub-searches that agree; `edges` the hyperparameters of each arm whose
     best values lie at an end of their range; `challenge` its steps, if `values`
     are of the last one; `error` the part of the usual errors to spend;
-    `groups` the metrics of each arm's runs on groups of the test examples.
+    `groups` the metrics of each arm's runs on groups of the test examples;
+    `unit` what a run is, a "seed" or a "search".
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -133,6 +135,7 @@ def judge(
         edges or {},
         challenge,
         times_examples,
+        unit,
     )
 
 
@@ -146,6 +149,7 @@ def conclude(
     edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     challenge: Sequence[ChallengeStep] = (),
     times_examples: float | None = None,
+    unit: str = "seed",
 ) -> Verdict:
     """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
     answer, deciding = overall(parts.judged(pairs))
@@ -170,13 +174,15 @@ def conclude(
         search_shares=tuple(shares),
         challenge=tuple(challenge),
         times_examples=times_examples if doubt == "examples" else None,
+        unit=unit,
+        control=None,
         training_answer=overall(training)[0] if training else None,
         pairs=tuple(pairs),
         arms=tuple(arms),
         notes=(
             *notes,
             *luck,
-            *sentences.notes(pairs, arms, metric, LEAST_SEEDS),
+            *sentences.notes(pairs, arms, metric, LEAST_SEEDS, unit),
         ),
     )
     text = sentences.sentence(found, deciding, narrow, metric)

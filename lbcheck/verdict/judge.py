@@ -30,6 +30,7 @@ errs is in docs/statistics.md.
 
 import dataclasses
 import numbers
+import types
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Set
@@ -39,13 +40,16 @@ from typing import NamedTuple
 import numpy as np
 
 from lbcheck.study import challenge
+from lbcheck.study import companions
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 from lbcheck.study.formats import parts_of
+from lbcheck.study.study_folder import Folder
 from lbcheck.support import checks
 from lbcheck.support import schema
 from lbcheck.verdict import decision
 from lbcheck.verdict import sentences
+from lbcheck.verdict import several
 from lbcheck.verdict import statistics
 from lbcheck.verdict.decision import Runs
 from lbcheck.verdict.results import ArmSummary
@@ -57,7 +61,11 @@ NO_VERDICT = "no verdict"
 _OF_THE_SPACE = ("broad", "challenge")
 
 
-def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
+def decide(
+    study: Mapping[str, Any],
+    records: list[dict],
+    beside: Mapping[str, Folder] = types.MappingProxyType({}),
+) -> Verdict:
     """The verdict of a study, from its records alone.
 
     Search budgets that differ are cut to what all arms have, and a note says
@@ -68,11 +76,91 @@ def decide(study: Mapping[str, Any], records: list[dict]) -> Verdict:
     Args:
         study: The content of study.json.
         records: Trial records; the last stage, "confirm", is judged.
+        beside: Its further searches and its control; those that are not done
+            do not count.
 
     Raises:
         ValueError: A record without the study's metric, or a margin that is
             not positive.
     """
+    if companions.searches(study):
+        decided = _of_searches(study, records, beside)
+    else:
+        decided = _of_one(study, records)
+    if companions.CONTROL not in several.done(beside):
+        return decided
+    control = beside[companions.CONTROL]
+    large, small = (
+        judged(*one).records for one in ((study, records), control[:2])
+    )
+    pair = several.control(
+        study,
+        _confirmed(study, large)[0],
+        _confirmed(control.study, small)[0],
+        [_groups(large), _groups(small)],
+    )
+    if pair is None:
+        return decided
+    (arm,) = control.study["arms"]
+    text = sentences.control(
+        pair,
+        arm,
+        study["control_batch_size"],
+        study["batch_size"],
+        study["metric"]["name"],
+    )
+    return dataclasses.replace(
+        decided, control=pair, sentence=f"{decided.sentence} {text}"
+    )
+
+
+def leading(
+    study: Mapping[str, Any],
+    records: list[dict],
+    beside: Mapping[str, Folder] = types.MappingProxyType({}),
+) -> str:
+    """The arm that a control tunes: the best baseline, or the only arm."""
+    return several.leading(study, decide(study, records, beside).arms)
+
+
+def search_means(
+    study: Mapping[str, Any],
+    records: list[dict],
+    beside: Mapping[str, Folder],
+) -> dict[str, dict[str, list[float | None]]]:
+    """{part: {arm: its result in each search that is done}}."""
+    found = several.searches(study, records, beside)
+    confirmed = [_confirmed(s, judged(s, r).records)[0] for s, r in found]
+    return {
+        part: {
+            arm: several.means(confirmed, part, arm) for arm in study["arms"]
+        }
+        for part in parts_of(study)
+    }
+
+
+def _of_searches(study, records, beside):
+    """The verdict on several searches, each of which counts once."""
+    metric, values = study["metric"], search_means(study, records, beside)
+    found = several.searches(study, records, beside)
+    kept = [judged(*one).records for one in found]
+    notes = [sentences.searches(len(found), study["trials"], study["seeds"])]
+    notes += _sampling(study, kept[0], values[parts_of(study)[0]])
+    return decision.judge(
+        values,
+        *protocol.sides(study),
+        metric=metric["name"],
+        mode=metric["mode"],
+        margin=study.get("margin"),
+        target=study.get("target"),
+        notes=notes,
+        groups=several.mean_groups([_groups(own) for own in kept]),
+        unit="search",
+    )
+
+
+def _of_one(study, records):
+    """The verdict on one search, with its luck."""
     found, is_alone = judged(study, records), len(study["arms"]) == 1
     notes = [] if found.note is None else [found.note]
     if any(r["stage"] != "confirm" for r in found.records):

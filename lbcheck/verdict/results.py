@@ -165,6 +165,10 @@ class Verdict:
             on; empty where an answer is not challenged.
         times_examples: With the doubt "examples", how many times the test
             examples an answer can be expected to take; else None.
+        unit: What the runs are that an arm has several of: "seed", or "search"
+            where each is the mean of a search's seeds.
+        control: The best baseline at a small batch, compared with itself at
+            the large one; None without a control.
         training_answer: The answer by the training metric; None without one.
         pairs: Every pair on every part.
         arms: Every arm on every part.
@@ -179,13 +183,17 @@ class Verdict:
     search_shares: tuple[float, ...]
     challenge: tuple[ChallengeStep, ...]
     times_examples: float | None
+    unit: str
+    control: PairVerdict | None
     training_answer: str | None
     pairs: tuple[PairVerdict, ...]
     arms: tuple[ArmSummary, ...]
     notes: tuple[str, ...]
 
     def __str__(self):
-        return sentences.answer(self.answer, self.doubt, self.more_seeds)
+        return sentences.answer(
+            self.answer, self.doubt, self.more_seeds, self.unit
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dict that JSON can hold; no bound becomes None."""

@@ -11,13 +11,15 @@ MEDIANS_ONLY = (
 _NOT_BETTER = ("equal", "baseline better", "baseline not worse")
 
 
-def answer(word: str, doubt: str | None, more_seeds: int | None) -> str:
+def answer(
+    word: str, doubt: str | None, more_seeds: int | None, unit: str = "seed"
+) -> str:
     """The answer with what it lacks: "undecided (4 more seeds)"."""
     if doubt in ("search", "failures", "ceiling", "edge", "examples"):
         return f"undecided ({doubt})"
     if word != "undecided" or more_seeds == 0:
         return word
-    return f"undecided ({_more(more_seeds)})"
+    return f"undecided ({_more(more_seeds, unit)})"
 
 
 def sentence(found, deciding, narrow, metric) -> str:
@@ -44,7 +46,7 @@ def sentence(found, deciding, narrow, metric) -> str:
     elif found.doubt == "examples":
         text = _examples(found.times_examples, pairs, metric)
     elif found.answer == "undecided":
-        text = _undecided(found.more_seeds, pairs, metric)
+        text = _undecided(found.more_seeds, pairs, metric, found.unit)
     elif found.answer == "needed":
         text = (
             f"Needed: {_beats(deciding, metric)}, more than chance explains "
@@ -89,7 +91,7 @@ def both(pair, pairs) -> str:
     return f"{pair.arm} against {pair.other_arm}: {text}{label}."
 
 
-def notes(pairs, arms, metric, least_seeds) -> list[str]:
+def notes(pairs, arms, metric, least_seeds, unit) -> list[str]:
     """What a reader must know to trust the answer."""
     texts = []
     judged = parts.judged(pairs)
@@ -105,21 +107,21 @@ def notes(pairs, arms, metric, least_seeds) -> list[str]:
     found = [p.detectable for p in judged if p.detectable is not None]
     if found:
         texts.append(
-            f"With {_counts(judged)} per arm, a true difference of "
+            f"With {_counts(judged, unit)} per arm, a true difference of "
             f'{_number(max(found))} would give the answer "needed" in 80 % of '
             "studies."
         )
     few = [p for p in judged if min(p.runs, p.other_runs) < least_seeds]
     if few:
         texts.append(
-            f"With fewer than {least_seeds} seeds no 95 % interval of a median "
-            "exists, so no answer is given."
+            f"With fewer than {least_seeds} {_plural(unit)} no 95 % interval "
+            "of a median exists, so no answer is given."
         )
     for arm in parts.judged(arms):
         if arm.diverged:
             texts.append(
-                f"{arm.diverged} of {arm.runs} seeds of {arm.arm} diverged; "
-                "they count as worse than every other run."
+                f"{arm.diverged} of {arm.runs} {_plural(unit)} of {arm.arm} "
+                "diverged; they count as worse than every other run."
             )
     return texts
 
@@ -216,6 +218,46 @@ def test_data(examples: int, by_example: bool) -> str:
             "of these examples."
         )
     return f"{text}; the intervals of differences hold seeds only."
+
+
+def searches(count: int, trials: int, seeds: int) -> str:
+    """What the unit is where several searches are compared."""
+    return (
+        f"Each of {count} independent searches of {trials} trials per arm "
+        f"counts once, by the mean of {seeds} fresh seed"
+        f"{'s' if seeds != 1 else ''} of its best hyperparameters: the "
+        "intervals hold the luck of the search, and the answer is on arms that "
+        "are tuned with so many trials."
+    )
+
+
+def control(pair, arm: str, small: int, large: int, metric: str) -> str:
+    """What the large batch costs, by a control at a small one.
+
+    Args:
+        pair: The small batch against the large one.
+        arm: What was trained at both.
+        small, large: Examples of an update.
+        metric: Its name.
+    """
+    at = f"at batch {small:,}, with as many examples,"
+    if pair.difference is None:
+        return f"Control: {arm} {at} has no run to compare with."
+    by = f"{pair.part} {metric} of {arm} is better by {pair.difference:+.2g}"
+    if math.isfinite(pair.low) and math.isfinite(pair.high):
+        by += f" ({pair.low:+.2g} to {pair.high:+.2g})"
+    if pair.answer == "needed":
+        return f"Control: {at} {by}: the large batch of {large:,} costs that."
+    if pair.answer == "not needed":
+        return (
+            f"Control: {at} {by}, less than the margin: the large batch of "
+            f"{large:,} costs nothing that matters here, so it is not in the "
+            "regime that the question is about."
+        )
+    return (
+        f"Control: {at} {by}; whether the large batch of {large:,} costs the "
+        "margin is undecided."
+    )
 
 
 def looks(look_every, planned_seeds, error: float) -> str:
@@ -363,7 +405,7 @@ def _failures(pairs, metric):
     )
 
 
-def _undecided(more_seeds, pairs, metric):
+def _undecided(more_seeds, pairs, metric, unit):
     judged = parts.judged(pairs)
     found = [p.detectable for p in judged if p.detectable is not None]
     limit = ""
@@ -373,9 +415,9 @@ def _undecided(more_seeds, pairs, metric):
             f"{_number(max(found))}"
         )
     return (
-        f"{answer('undecided', 'seeds', more_seeds).capitalize()}: "
-        f"{_on(judged)} {metric} was measured with {_counts(judged)} per "
-        f"arm{limit}; the margin is {_margins(judged)}."
+        f"{answer('undecided', 'seeds', more_seeds, unit).capitalize()}: "
+        f"{_on(judged)} {metric} was measured with {_counts(judged, unit)} "
+        f"per arm{limit}; the margin is {_margins(judged)}."
     )
 
 
@@ -400,10 +442,14 @@ def _on(pairs):
     return pairs[0].part
 
 
-def _more(more_seeds):
+def _more(more_seeds, unit):
     if more_seeds is None:
-        return "more than 1,000 more seeds"
-    return f"{more_seeds} more seed{'s' if more_seeds != 1 else ''}"
+        return f"more than 1,000 more {_plural(unit)}"
+    return f"{more_seeds} more {unit if more_seeds == 1 else _plural(unit)}"
+
+
+def _plural(unit):
+    return {"seed": "seeds", "search": "searches"}[unit]
 
 
 def _label(validation, training):
@@ -441,10 +487,10 @@ def _margins(pairs):
     return " to ".join(dict.fromkeys(_number(m) for m in (ends[0], ends[-1])))
 
 
-def _counts(pairs):
+def _counts(pairs, unit):
     counts = sorted({n for p in pairs for n in (p.runs, p.other_runs)})
     text = " to ".join(dict.fromkeys(f"{n}" for n in (counts[0], counts[-1])))
-    return f"{text} seed{'s' if text != '1' else ''}"
+    return f"{text} {unit if text == '1' else _plural(unit)}"
 
 
 def _names(names):

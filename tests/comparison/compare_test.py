@@ -380,6 +380,45 @@ def test_lines_of_the_readme(tmp_path, monkeypatch, capsys):
     assert printed.strip().endswith("lbcheck_study/report.html")
 
 
+def test_several_searches_and_a_control_with_two_workers(here):
+    arguments = (
+        "compare",
+        f"--workload={WORKLOAD}:small",
+        "--arms=nesterov,lamb",
+        "--trials=2",
+        "--seeds=2",
+        "--searches=2",
+        "--control_batch_size=16",
+        "--output_dir=several",
+    )
+    result = run(here, *arguments, "--num_workers=2", "--format=json")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Control: at batch 16, with as many" in result.stdout
+    folder = here / "several"
+    studies = {
+        name: json.loads((folder / name / "study.json").read_text())
+        for name in ("", "search_1", "control")
+    }
+    assert len({study["seed"] for study in studies.values()}) == 3
+    assert studies["control"]["batch_size"] == 16
+    assert studies["control"]["steps"] == 12 * 64 // 16
+    (arm,) = studies["control"]["arms"]
+    assert arm == "nesterov"
+    done = {name: records_of(folder / name) for name in studies}
+    assert {name: len(r) for name, r in done.items()} == {
+        "": 8, "search_1": 8, "control": 4,
+    }  # fmt: skip
+    assert all(r["examples"] == 12 * 64 for own in done.values() for r in own)
+    points = {
+        name: [r["hyperparameters"] for r in own if r["arm"] == "nesterov"]
+        for name, own in done.items()
+    }
+    assert points[""] != points["search_1"] != points["control"]
+    # The same call has nothing left to do.
+    again = run(here, *arguments, "--format=json")
+    assert "0 of 8 trials were run now" in json.loads(again.stdout)["news"]
+
+
 def test_tf_data_and_a_loss_without_a_margin(tmp_path):
     import tensorflow as tf
     import tf_keras

@@ -310,7 +310,7 @@ def test_through_ledger_folder_and_report(tmp_path):
     ({"index": 112}, "index must be at least 4 and below 112 in stage 'chall"),
     ({"index": 3}, "index must be at least 4 .*received 3"),
     ({"trial": 5}, "trial must be at least 0 and below 0 in stage 'chall"),
-    ({"stage": "confirm", "index": 0, "trial": 112}, "trial must be at least 4"),
+    ({"stage": "confirm", "index": 0, "trial": 112}, "trial must be at least"),
     ({"stage": "broad", "index": 0, "trial": 5}, "trial must be .*'broad'"),
 ])  # fmt: skip
 def test_damaged_records_are_refused(tmp_path, change, message):

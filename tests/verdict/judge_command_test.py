@@ -168,7 +168,7 @@ def test_parts_steps_and_what_diverged(tmp_path):
     ("arm,seed,accuracy\na,0,1_0\n", "received '1_0'"),
     ("arm,seed,accuracy\n,0,0.5\n", "runs:2: expected the arm"),
     ("arm,seed,part,loss\na,0,holdout,1\n", "part must be one of"),
-    ("arm,seed,part,loss\na,0,training,1\n", "no run of part 'validation' or 'test'"),
+    ("arm,seed,part,loss\na,0,training,1\n", "no run of part 'validation' or"),
     ("arm,seed,step,loss\na,0,nan,1\n", "step must be a number"),
     ("arm,seed,loss,loss\na,0,1,1\n", "name comes twice"),
     ("arm,seed,a,b\na,0,1,1\n", "name one of its columns by --metric"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from lbcheck.report.rows.search import of
 from lbcheck.report.rows.search import value
+from lbcheck.study import companions
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 from lbcheck.study.formats import parts_of
@@ -50,6 +51,20 @@ def seeds(study, records) -> list[dict]:
         for part in parts_of(study)
         for record in records
         if record["stage"] == "confirm"
+    ]
+
+
+def searches(folder) -> list[dict]:
+    """What each of several searches found: an arm's mean over its seeds."""
+    from lbcheck.verdict import search_means
+
+    if not companions.searches(folder.study):
+        return []
+    return [
+        {"arm": arm, "part": part, "search": number, "metric": metric}
+        for part, arms in search_means(*folder).items()
+        for arm, metrics in arms.items()
+        for number, metric in enumerate(metrics)
     ]
 
 

@@ -1,0 +1,132 @@
+"""The numbers of several studies of one question: searches, and a control."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lbcheck.study import companions
+from lbcheck.study import formats
+from lbcheck.study import protocol
+from lbcheck.study.study_folder import Folder
+from lbcheck.verdict import decision
+from lbcheck.verdict import parts
+from lbcheck.verdict.results import PairVerdict
+
+Values = dict[str, dict[str, list[float | None]]]
+LARGE, SMALL = "large batch", "small batch"
+
+
+def searches(
+    study: Mapping[str, Any],
+    records: list[dict],
+    beside: Mapping[str, Folder],
+) -> list[tuple[Mapping[str, Any], list[dict]]]:
+    """(study, records) of every search that is done, the study's own first."""
+    return [
+        (study, records),
+        *(
+            (beside[name].study, beside[name].records)
+            for name in companions.searches(study)
+            if name in done(beside)
+        ),
+    ]
+
+
+def done(beside: Mapping[str, Folder]) -> set[str]:
+    """Names of the further searches and the control that lack no trial."""
+    return {
+        name
+        for name, folder in beside.items()
+        if protocol.Protocol(folder.study).is_done(folder.records)
+    }
+
+
+def mean(runs: Sequence[float | None]) -> float | None:
+    """A search's result; None where half of its seeds or more diverged.
+
+    >>> mean([0.5, 0.7, None]), mean([0.5, None])
+    (0.6, None)
+    """
+    found = [value for value in runs if value is not None]
+    if 2 * len(found) <= len(runs):
+        return None
+    return float(np.mean(found))
+
+
+def means(confirmed: Sequence[Values], part: str, arm: str) -> list:
+    """`mean` of an arm's runs in each search; none of those without runs."""
+    runs = [values[part].get(arm, [None]) for values in confirmed]
+    return [mean(own) for own in runs if own]
+
+
+def mean_groups(found: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    """{arm: one row of its metrics on groups of test examples a search}."""
+    arms = set(found[0]).intersection(*found)
+    sizes = {len(rows[0]) for groups in found for rows in groups.values()}
+    if len(sizes) != 1:
+        return {}
+    return {
+        arm: [np.mean(groups[arm], axis=0) for groups in found] for arm in arms
+    }
+
+
+def control(
+    study: Mapping[str, Any],
+    large: Values,
+    small: Values,
+    groups: Sequence[Mapping[str, Any]],
+) -> PairVerdict | None:
+    """The control's arm at its small batch against itself at the large one.
+
+    Args:
+        study: The study at the large batch.
+        large: {part: {arm: confirming runs}} of its arms.
+        small: The same of the control, which has one arm.
+        groups: {arm: metrics on groups of the test examples} of both.
+
+    Returns:
+        Positive differences: the small batch is better. None without runs.
+    """
+    part = formats.parts_of(study)[0]
+    (arm,) = small[part] or [None]
+    if arm not in large[part]:
+        return None
+    metric = study["metric"]
+    (pair,) = parts.judged(
+        decision.judge(
+            {part: {SMALL: small[part][arm], LARGE: large[part][arm]}},
+            {SMALL},
+            {LARGE},
+            metric["name"],
+            metric["mode"],
+            study.get("margin"),
+            groups={
+                name: own[arm]
+                for name, own in zip((LARGE, SMALL), groups)
+                if arm in own
+            },
+        ).pairs
+    )
+    return pair
+
+
+def leading(study: Mapping[str, Any], arms) -> str:
+    """The baseline with the best median, or the only arm.
+
+    Args:
+        study: As in study.json.
+        arms: `ArmSummary`s of its verdict.
+    """
+    sign = 1 if study["metric"]["mode"] == "max" else -1
+    named = [
+        arm
+        for arm in parts.judged(arms)
+        if arm.median is not None
+        and (arm.side == "baseline" or len(study["arms"]) == 1)
+    ]
+    _, baselines = protocol.sides(study)
+    first = min(baselines, default=next(iter(study["arms"])))
+    best = max(named, key=lambda arm: sign * arm.median, default=None)
+    return best.arm if best else first
