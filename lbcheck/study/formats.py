@@ -56,6 +56,7 @@ class Facts(TypedDict):
     num_train: NotRequired[Count | None]
     num_validation: NotRequired[Count | None]
     num_test: NotRequired[Count | None]
+    chance: NotRequired[Annotated[float, Meta(ge=0, le=1)] | None]
 
 
 class Assignment(TypedDict):

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+_MOST_CLASSES = 100_000
+
 
 class Content:
     """What the batches hold that were shown to it.
@@ -22,6 +24,7 @@ class Content:
         self._first_bad = None
         self._finite = {}
         self._labels = {}
+        self._counts = {}
 
     def add(self, batch) -> None:
         """Looks at (x, y, ...), at leaves of NumPy arrays or tensors."""
@@ -45,6 +48,7 @@ class Content:
 
     def _add_labels(self, labels):
         for place, leaf in enumerate(labels):
+            self._count(place, leaf)
             values = dense(leaf)
             if not len(values) or values.ndim > 2:
                 continue
@@ -52,6 +56,30 @@ class Content:
             same = first is not None and np.shape(first) == values.shape[1:]
             if not same or not (values == first).all():
                 self._labels[place] = None
+
+    def _count(self, place, leaf):
+        """Counts the examples of each class; None of what has no classes."""
+        counts = self._counts.setdefault(place, {})
+        classes = None if counts is None else _classes(leaf)
+        if classes is None:
+            self._counts[place] = None
+            return
+        for label, number in zip(*np.unique(classes, return_counts=True)):
+            counts[int(label)] = counts.get(int(label), 0) + int(number)
+        if len(counts) > _MOST_CLASSES:
+            self._counts[place] = None
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of always predicting the commonest label.
+
+        None where the labels are no classes, one for each example.
+        """
+        found = list(self._counts.values())
+        if len(found) != 1 or not found[0]:
+            return None
+        numbers = found[0].values()
+        return max(numbers) / sum(numbers)
 
     def check(self) -> None:
         """Refuses data that cannot be judged; warns of suspicious data.
@@ -81,6 +109,24 @@ class Content:
                 "that a model that always predicts it would be perfect.",
                 stacklevel=2,
             )
+
+
+def _classes(leaf):
+    """The class of each example, of integers or one-hot rows; else None."""
+    if hasattr(leaf, "nrows") or hasattr(leaf, "dense_shape"):
+        return None
+    values = dense(leaf)
+    if values.dtype.kind not in "iubf" or not len(values):
+        return None
+    values = values.reshape(len(values), -1)
+    if values.shape[1] == 1:
+        is_whole = (values == np.round(values)) & (abs(values) < 2**31)
+        return values[:, 0] if is_whole.all() else None
+    if ((values == 0) | (values == 1)).all() and (
+        values.sum(axis=1) == 1
+    ).all():
+        return values.argmax(axis=1)
+    return None
 
 
 def tree_map(function, structure):

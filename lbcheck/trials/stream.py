@@ -341,6 +341,7 @@ class Stream:
                     f"{self._how_to_end()}."
                 )
         seen.check()
+        self.chance = seen.chance
         return seen.count
 
     def _how_to_end(self):

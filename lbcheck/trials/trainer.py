@@ -116,6 +116,9 @@ class Trainer:
         if self.test:
             self._facts["num_test"] = num_test
             self._facts["data"].append(self.test.describe())
+        chance = (self.test or self._validation).chance
+        if chance is not None and self.mode == "max" and "acc" in self.metric:
+            self._facts["chance"] = chance
 
     def _evaluation(self):
         """(validation data, test data or None)."""

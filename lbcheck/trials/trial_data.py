@@ -230,6 +230,7 @@ class Arrays:
         seen = content.Content(name)
         seen.add(data)
         seen.check()
+        self.chance = seen.chance
 
     def check_updates(self) -> None:
         """Refuses data of which no update can be made.

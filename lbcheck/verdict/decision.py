@@ -56,6 +56,7 @@ def judge(
         {}
     ),
     unit: str = "seed",
+    chance: float | None = None,
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
@@ -65,7 +66,8 @@ def judge(
     best values lie at an end of their range; `challenge` its steps, if `values`
     are of the last one; `error` the part of the usual errors to spend;
     `groups` the metrics of each arm's runs on groups of the test examples;
-    `unit` what a run is, a "seed" or a "search".
+    `unit` what a run is, a "seed" or a "search"; `chance` what is reached
+    without having learnt anything.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -136,6 +138,7 @@ def judge(
         challenge,
         times_examples,
         unit,
+        chance,
     )
 
 
@@ -150,6 +153,7 @@ def conclude(
     challenge: Sequence[ChallengeStep] = (),
     times_examples: float | None = None,
     unit: str = "seed",
+    chance: float | None = None,
 ) -> Verdict:
     """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
     answer, deciding = overall(parts.judged(pairs))
@@ -160,6 +164,8 @@ def conclude(
     doubt = _doubt(answer, pairs, share, challenge)
     if answer == "needed" and narrow:
         doubt = "edge"
+    if chance is not None and _learnt_nothing(pairs, arms, chance):
+        doubt = "floor"
     luck = []
     if share is not None:
         bounds = search_luck.bounds(challenge)
@@ -185,7 +191,7 @@ def conclude(
             *sentences.notes(pairs, arms, metric, LEAST_SEEDS, unit),
         ),
     )
-    text = sentences.sentence(found, deciding, narrow, metric)
+    text = sentences.sentence(found, deciding, narrow, metric, chance)
     return dataclasses.replace(found, sentence=text)
 
 
@@ -213,6 +219,15 @@ def _doubt(answer, pairs, share, challenge):
             return doubt
     found = {p.doubt for p in judged_pairs} - {None}
     return "ceiling" if found == {"ceiling"} else "seeds"
+
+
+def _learnt_nothing(pairs, arms, chance):
+    """Whether no arm is above chance by more than the margin."""
+    margins = [pair.margin for pair in parts.judged(pairs)]
+    medians = [
+        arm.median for arm in parts.judged(arms) if arm.median is not None
+    ]
+    return bool(margins) and max(medians, default=1.0) <= chance + min(margins)
 
 
 def overall(

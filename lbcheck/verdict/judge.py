@@ -156,7 +156,13 @@ def _of_searches(study, records, beside):
         notes=notes,
         groups=several.mean_groups([_groups(own) for own in kept]),
         unit="search",
+        chance=_chance(study),
     )
+
+
+def _chance(study):
+    """What is reached without having learnt anything; None: unknown."""
+    return study.get("facts", {}).get("chance")
 
 
 def _of_one(study, records):
@@ -206,6 +212,7 @@ def _of_one(study, records):
         },
         challenge=found.steps,
         groups=_groups(found.records),
+        chance=_chance(study),
     )
     if not is_alone:
         return decided

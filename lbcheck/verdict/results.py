@@ -152,7 +152,8 @@ class Verdict:
         doubt: What an undecided answer lacks: "seeds"; "search", where other
             trials might have turned it; "edge", where a baseline that is
             beaten lies at an edge of its space; "failures", "ceiling" or
-            "examples", as of a pair. None where it is decided.
+            "examples", as of a pair; "floor", where no arm is better than
+            chance. None where it is decided.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer; 0 if
             there is one or seeds are not what is missing, None if no number
             up to 1,000 is enough.

@@ -15,14 +15,14 @@ def answer(
     word: str, doubt: str | None, more_seeds: int | None, unit: str = "seed"
 ) -> str:
     """The answer with what it lacks: "undecided (4 more seeds)"."""
-    if doubt in ("search", "failures", "ceiling", "edge", "examples"):
+    if doubt not in (None, "seeds"):
         return f"undecided ({doubt})"
     if word != "undecided" or more_seeds == 0:
         return word
     return f"undecided ({_more(more_seeds, unit)})"
 
 
-def sentence(found, deciding, narrow, metric) -> str:
+def sentence(found, deciding, narrow, metric, chance=None) -> str:
     """The first line of a report.
 
     Args:
@@ -31,11 +31,14 @@ def sentence(found, deciding, narrow, metric) -> str:
             doubt, all of the part that is judged.
         narrow: Hyperparameters of baselines at an edge, for "edge".
         metric: Its name.
+        chance: What is reached without having learnt anything, for "floor".
     """
     pairs = found.pairs
     if not pairs:
         return _one_sided(found.arms)
-    if found.doubt == "search":
+    if found.doubt == "floor":
+        text = _floor(found.arms, metric, chance)
+    elif found.doubt == "search":
         text = _search(found, deciding, metric)
     elif found.doubt == "edge":
         text = _edge(deciding, narrow, metric)
@@ -384,6 +387,18 @@ def _ceiling(pairs, arms, metric):
         f"Undecided (ceiling): {best.arm} reaches a {best.part} {metric} of "
         f"{best.median:.4g}, so that no arm can be ahead of it by the margin "
         f"of {_margins(own)}. A harder task or a smaller margin can decide it."
+    )
+
+
+def _floor(arms, metric, chance):
+    """Nothing was learnt, which all arms do equally well."""
+    found = [arm for arm in parts.judged(arms) if arm.median is not None]
+    best = max(found, key=lambda arm: arm.median)
+    return (
+        f"Undecided (floor): no arm learns anything here; the best, "
+        f"{best.arm}, reaches a {best.part} {metric} of {best.median:.4g}, and "
+        f"always predicting the commonest label {chance:.4g}. More steps, "
+        "other spaces or another model can decide it."
     )
 
 

@@ -183,6 +183,24 @@ def test_constant_labels_are_told_of():
         trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))
 
 
+@pytest.mark.parametrize("validation, chance", [
+    (_VALIDATION, max(np.bincount(_Y[40:])) / 20),
+    ((_X[40:], np.eye(3, dtype="float32")[_Y[40:]]), "as before"),
+    ((_X[40:], _Y[40:, None]), "as before"),
+    (stream(), "as before"),
+    ((_X[40:], _X[40:]), None),
+    ((_X[40:], _X[40:, 0]), None),
+])  # fmt: skip
+def test_chance_is_the_commonest_label(validation, chance):
+    if chance == "as before":
+        chance = max(np.bincount(_Y[40:])) / 20
+    data = trial_data.make(
+        lambda seed: validation, False, 0, 8, "validation", keras, True
+    )
+    data.total()
+    assert data.chance == chance
+
+
 def test_a_loss_that_is_nan_is_no_result():
     """Though accuracy would be a number."""
     x = _X[40:].copy()
@@ -237,6 +255,7 @@ def test_the_test_data_are_judged_on_all_of_them_and_in_groups(module, kind):
     trainer = trainer_of(dense(module), _TRAIN, (_X, _Y), test=test)
     count = 15 if kind == "held_out" else 40
     assert trainer.facts()["num_test"] == count
+    assert 0.3 < trainer.facts()["chance"] < 0.8
     assert trainer.facts()["num_validation"] == 60 - count % 40
     assert "test" not in trainer.run(_TASK)["metrics"]
     record = trainer.run(_TASK | {"stage": "confirm"}, test=True)

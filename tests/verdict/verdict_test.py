@@ -1193,6 +1193,23 @@ def test_a_margin_that_was_changed_is_named(first, told):
     assert all(told in note for note in changed)
 
 
+@pytest.mark.parametrize("median, answer", [
+    (0.1, "undecided (floor)"),
+    (0.124, "undecided (floor)"),
+    (0.127, "not needed"),
+])  # fmt: skip
+def test_arms_that_learn_nothing_are_not_as_good(median, answer):
+    runs = {arm: [median] * 8 for arm in ("nesterov", "lars")}
+    study = study_of(target=None)
+    study["facts"]["chance"] = 0.12
+    decided = verdict.decide(study, confirmed(study, runs))
+    assert str(decided) == answer
+    if decided.doubt:
+        assert "always predicting the commonest label 0.12" in decided.sentence
+    del study["facts"]["chance"]
+    assert verdict.decide(study, confirmed(study, runs)).answer == "not needed"
+
+
 def test_sides_are_as_the_study_names_them():
     runs = {"muon": 4, "adamw": 0, "sgd": 8}
     runs = {a: list(v) for a, v in steady(**runs).items()}
