@@ -29,10 +29,14 @@ class Group(NamedTuple):
     items: list[tuple[str, figures.Figure | Table | Text]]
 
 
-# The sections, and the tables above the figures of each.
+# The sections, and what stands above the figures of each.
 _SECTIONS = (
-    ("result", "Result", ("arms", "pairs", "challenge", "searches", "control")),
-    ("tuning", "Tuning", ("best-points",)),
+    (
+        "result",
+        "Result",
+        ("difference", "arms", "pairs", "challenge", "searches", "control"),
+    ),
+    ("tuning", "Tuning", ("best-points", "optimism")),
     ("steps", "Steps taken", ()),
     (
         "budget-and-failures",
@@ -132,6 +136,7 @@ def _groups(results, study):
         for entry in figures.ALL:
             if entry.section == section:
                 names += (entry.name, *entry.tables)
+        names = dict.fromkeys(names)
         found = [(name, items[name]) for name in names if name in items]
         groups.append(Group(section, title, found))
     groups[-1].items.extend(("", text) for text in _commands(study))

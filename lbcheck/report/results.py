@@ -89,6 +89,8 @@ def collect(folder: Folder) -> dict[str, Any]:
         "tables": {
             "arms": arms,
             "pairs": pairs,
+            "differences": search.differences(study, judged, pairs),
+            "optimism": search.optimism(study, judged),
             "control": [control] if control else [],
             "searches": runs.searches(folder),
             "best_points": runs.best_points(study, judged),

@@ -106,7 +106,9 @@ def judge(
             least = default_margin(
                 margin, sign * known, sign * _middle(y), mode, top
             )
-            pair = PairVerdict(arm, other, part, len(x), len(y), least)
+            left = None if top is None else top - sign * _middle(y)
+            share = least / left if left is not None and left > 0 else None
+            pair = PairVerdict(arm, other, part, len(x), len(y), least, share)
             if len(known) and len(x) and len(y):
                 examples = difference.NO_EXAMPLES
                 if part == judged_part and arm in groups and other in groups:
@@ -373,7 +375,8 @@ def _compare(pair, x, y, worst, scale, examples):
         detectable=plan.detectable if plan else None,
         failures=failures,
         other_failures=other_failures,
-        seeds_error=shift.seeds_error,
+        seeds_low=shift.seeds_interval.low,
+        seeds_high=shift.seeds_interval.high,
         example_error=(
             None if examples is difference.NO_EXAMPLES else examples.error
         ),

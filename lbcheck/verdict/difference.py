@@ -123,7 +123,7 @@ class Shift:
         self.estimate = statistics.middle(self._differences)
         self._num_runs = min(len(x), len(y))
         self._rank_error, self._rank_freedom = self._rank(x, y)
-        self._mean, self.seeds_error = _means(x, y, least)
+        self._mean, self._seeds_error = _means(x, y, least)
         self._rank_ends = self._by_ranks()
         self.seeds_interval = statistics.Interval(*self._ends())
         self.interval = self.seeds_interval
@@ -171,7 +171,7 @@ class Shift:
         end = self._rank_ends[0 if sign > 0 else 1]
         return (
             _sum((abs(self.estimate - end) / t, freedom), self.examples),
-            _sum((self.seeds_error, self._num_runs - 1), self.examples),
+            _sum((self._seeds_error, self._num_runs - 1), self.examples),
         )
 
     def _reach(self, sign):
@@ -189,7 +189,7 @@ class Shift:
         """Half the width of the interval of means."""
         if self._num_runs < 2:
             return math.inf
-        return self.seeds_error * t_quantile(self._num_runs, self._scale)
+        return self._seeds_error * t_quantile(self._num_runs, self._scale)
 
     def p_above(self, d: float) -> float:
         """P-value of "the shift is more than d", to be compared with 5 %."""
@@ -216,7 +216,7 @@ class Shift:
         else:
             beyond = np.mean(sign * (self._differences - d) > 0) - 0.5
             ranks = _t_test(beyond, self._rank_error, self._rank_freedom)
-            means = _t_test(mean, self.seeds_error, self._num_runs - 1)
+            means = _t_test(mean, self._seeds_error, self._num_runs - 1)
         worst = max(ranks, means * RANK_ERROR / mean_error)
         return float(min(worst / self._scale, 1.0))
 

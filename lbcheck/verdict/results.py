@@ -59,6 +59,8 @@ class PairVerdict:
         runs: Seeds of the challenger.
         other_runs: Seeds of the baseline.
         margin: Differences below it do not matter; in the metric's unit.
+        margin_share: The margin over what the baseline leaves to gain; None
+            where a metric has no end, or nothing is left.
         answer: "needed", "not needed" or "undecided".
         relation: "challenger better", "baseline better", "equal" (the interval
             lies within the margins), "baseline not worse", "unclear", or on
@@ -67,7 +69,8 @@ class PairVerdict:
         difference: Hodges and Lehmann's estimate of the same.
         low: Low end of its interval; see `difference.Shift`.
         high: High end.
-        seeds_error: Standard error of the difference over the seeds.
+        seeds_low: Low end of the interval without the choice of the examples.
+        seeds_high: High end.
         example_error: The same over the test examples; None where runs do
             not say how well they did on which.
         seeds_answer: The answer without the error over the examples.
@@ -101,13 +104,15 @@ class PairVerdict:
     runs: int
     other_runs: int
     margin: float
+    margin_share: float | None = None
     answer: str = "undecided"
     relation: str = "unclear"
     median_difference: float | None = None
     difference: float | None = None
     low: float | None = None
     high: float | None = None
-    seeds_error: float | None = None
+    seeds_low: float | None = None
+    seeds_high: float | None = None
     example_error: float | None = None
     seeds_answer: str = "undecided"
     p_superior: float | None = None

@@ -122,6 +122,46 @@ def shares(
     return found
 
 
+def spread(
+    challenger: Sequence[float], baseline: Sequence[float], inside: float = 0.9
+) -> tuple[float, float] | None:
+    """Ends between which the lead lies in sub-searches of half of the trials.
+
+    Args:
+        challenger: As one of `shares`, and so `baseline`; a trial that
+            diverged counts as the worst of both arms.
+        inside: Part of the sub-searches.
+
+    Returns:
+        None without a trial that did not diverge.
+
+    Example:
+        >>> spread([1.0, 2.0], [1.0, 1.0])
+        (0.0, 1.0)
+    """
+    arms = [np.sort(np.asarray(arm, float)) for arm in (challenger, baseline)]
+    known = np.concatenate(arms)
+    known = known[np.isfinite(known)]
+    if not len(known) or not all(map(len, arms)):
+        return None
+    k = half(min(map(len, arms)))
+    bests = []
+    for arm in arms:
+        below = np.exp(
+            statistics.log_choose(np.arange(1, len(arm) + 1), k)
+            - statistics.log_choose(len(arm), k)
+        )
+        bests.append((np.maximum(arm, known.min()), np.diff(below, prepend=0)))
+    (x, of_x), (y, of_y) = bests
+    leads = (x[:, None] - y).ravel()
+    order = np.argsort(leads, kind="stable")
+    until = np.cumsum(np.outer(of_x, of_y).ravel()[order])
+    tails = np.array([1 - inside, 1 + inside]) / 2
+    places = np.searchsorted(until, tails - 1e-9)
+    low, high = leads[order][np.minimum(places, len(leads) - 1)]
+    return float(low), float(high)
+
+
 def _below(trials, values, k):
     """P(best of k drawn trials <= v) for each v."""
     ordered = np.sort(np.asarray(trials, float))

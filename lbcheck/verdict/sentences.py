@@ -62,10 +62,12 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
         text = (
             f"Not needed: {deciding[0].other_arm} {verb} "
             f"{_names(p.arm for p in deciding)} in {_on(deciding)} {metric}, "
-            "with "
-            f"a margin of {_margins(deciding)}."
+            f"with a margin of {_margins(deciding)}"
+            f"{_behind(deciding, found.unit)}."
         )
     texts = [text]
+    if found.doubt is None:
+        texts += _failed(deciding, found.unit)
     if found.answer != "undecided" and len(found.challenge) > 1:
         texts.append(f"The answer holds with {_trials(found)}.")
     told = deciding or parts.judged(pairs)
@@ -75,6 +77,35 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
     elif len(told) > 1:
         compared = [text for text in compared if " rather than " in text][:1]
     return " ".join([*texts, *compared])
+
+
+def _behind(pairs, unit):
+    """How far a baseline may be behind, by the ends of the intervals."""
+    ends = [p.high for p in pairs if p.high is not None]
+    if len(ends) < len(pairs):
+        return ""
+    if max(ends) <= 0:
+        return f", and ahead by {_number(-max(ends))} at least"
+    return (
+        f", and at most {_number(max(ends))} behind over {_counts(pairs, unit)}"
+    )
+
+
+def _failed(pairs, unit):
+    """A sentence on each arm of these pairs that failed in some runs."""
+    found = {
+        arm: (failures, runs)
+        for p in pairs
+        for arm, failures, runs in (
+            (p.arm, p.failures, p.runs),
+            (p.other_arm, p.other_failures, p.other_runs),
+        )
+        if failures
+    }
+    return [
+        f"{arm} failed in {failures} of {runs} {_plural(unit)}."
+        for arm, (failures, runs) in found.items()
+    ]
 
 
 def both(pair, pairs) -> str:
@@ -100,13 +131,21 @@ def notes(pairs, arms, metric, least_seeds, unit) -> list[str]:
     judged = parts.judged(pairs)
     if len(judged) > 1:
         texts += [both(pair, pairs) for pair in judged]
+    by_margin = {}
     for part in dict.fromkeys(p.part for p in pairs):
-        own = [p for p in pairs if p.part == part]
-        if own:
-            texts.append(
-                f"A difference of less than {_margins(own)} in {part} {metric} "
-                "does not matter (the margin)."
-            )
+        margins = _margins([p for p in pairs if p.part == part])
+        by_margin.setdefault(margins, []).append(part)
+    texts += [
+        f"A difference of less than {margins} in {_names(own)} {metric} does "
+        "not matter (the margin)."
+        for margins, own in by_margin.items()
+    ]
+    left = [p.margin_share for p in judged if p.margin_share is not None]
+    if left:
+        texts.append(
+            f"The margin is {max(left):.0%} of what the best baseline leaves "
+            "to gain."
+        )
     found = [p.detectable for p in judged if p.detectable is not None]
     if found:
         texts.append(
@@ -494,7 +533,9 @@ def _by(pairs):
     if any(p.difference is None for p in pairs):
         return ""
     ends = sorted({_number(p.difference) for p in pairs}, key=float)
-    return f" by {' to '.join([ends[0], ends[-1]][: len(ends)])}"
+    text = f" by {' to '.join([ends[0], ends[-1]][: len(ends)])}"
+    low, high = min(p.low for p in pairs), max(p.high for p in pairs)
+    return f"{text} (interval {_number(low)} to {_number(high)})"
 
 
 def _margins(pairs):

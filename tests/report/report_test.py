@@ -444,6 +444,64 @@ def test_lines_lie_where_the_tables_say(made, name, table, column, value):
     assert np.max(np.abs(errors)) < 4
 
 
+def with_test_data(study, records):
+    """Runs on test data: each arm has examples that are hard for it."""
+    random = np.random.default_rng(5)
+    off = {arm: 0.02 * random.normal(size=40) for arm in study["arms"]}
+    study["facts"]["num_test"] = 400
+    for record in records:
+        if record["stage"] == "confirm" and record["metrics"]:
+            found = dict(record["metrics"]["validation"])
+            found["accuracy"] -= 0.01
+            record["metrics"]["test"] = found
+            record["test_groups"] = [
+                found["accuracy"] + d for d in off[record["arm"]]
+            ]
+
+
+def test_what_a_difference_rests_on(made, tmp_path):
+    """Against the pairs, and against counting for the luck."""
+    study = synthetic_study.make_study()
+    records = synthetic_study.make_records(study)
+    with_test_data(study, records)
+    page, found = write(tmp_path, study, records)
+    pairs = rows(found, "pairs", part="test")
+    assert len(pairs) == 4 == len(found["tables"]["differences"])
+    for row, pair in zip(found["tables"]["differences"], pairs):
+        assert pair["example_error"] > 0
+        for key in ("arm", "other_arm", "difference", "low", "high", "margin"):
+            assert row[key] == pair[key]
+        assert row["low"] < row["seeds_low"] < row["seeds_high"] < row["high"]
+        seeds = (row["seeds_high"] - row["seeds_low"]) / 2
+        both = (row["high"] - row["low"]) / 2
+        rest = both**2 - seeds**2
+        assert row["half"] == pytest.approx(both)
+        assert row["half_with_seeds"] ** 2 == pytest.approx(seeds**2 / 2 + rest)
+        assert row["half_with_examples"] ** 2 == pytest.approx(
+            seeds**2 + rest / 2
+        )
+        assert row["search_low"] < row["search_high"]
+    assert "twice the examples" in page and "in test accuracy" in page
+    usual = count_panels((made[0] / "report.html").read_text())
+    assert count_panels(page) == usual | {"seeds": 3}
+    for row in found["tables"]["optimism"]:
+        own = [r for r in records if r["arm"] == row["arm"] and r["metrics"]]
+        best = max(
+            r["metrics"]["validation"]["accuracy"]
+            for r in own
+            if r["stage"] == "broad"
+        )
+        fresh = [
+            r["metrics"]["validation"]["accuracy"]
+            for r in own
+            if r["stage"] == "confirm"
+        ]
+        assert row["optimism"] == pytest.approx(best - np.median(fresh))
+    # Without test data nothing is said of examples.
+    page = (made[0] / "report.html").read_text()
+    assert "twice the seeds" in page and "twice the examples" not in page
+
+
 def test_box_plots_have_a_point_a_seed(made):
     folder, study, records, _ = made
     text = (folder / "report.html").read_text()

@@ -378,7 +378,9 @@ def test_a_loss_is_judged_like_its_negative(lars, sgd):
         mode="min",
         margin=2**-6,
     )
-    assert gain.pairs == loss.pairs
+    # A loss has no end that would leave something to gain.
+    pairs = [dataclasses.replace(p, margin_share=None) for p in gain.pairs]
+    assert tuple(pairs) == loss.pairs
     assert gain.sentence == loss.sentence
     for a, b in zip(gain.arms, loss.arms):
         assert a.median == -b.median
@@ -537,6 +539,24 @@ def test_share_is_that_of_all_pairs_of_sub_searches():
     ]  # fmt: skip
     assert search_luck.share(own, others) == pytest.approx(np.mean(cases))
     assert search_luck.share(own, [(9.0, v) for _, v in others]) == 0
+
+
+def test_spread_is_that_of_all_pairs_of_sub_searches():
+    random = np.random.default_rng(12)
+    x = random.integers(0, 6, 6) / 10
+    y = np.append(random.integers(0, 6, 4) / 10, -np.inf)
+    known = np.where(np.isinf(y), min(*x, *y[:-1]), y)
+    leads = [
+        max(one) - max(other)
+        for one in itertools.combinations(x, 2)
+        for other in itertools.combinations(known, 2)
+    ]
+    for inside in (0.5, 0.9):
+        ends = search_luck.spread(x, y, inside)
+        tails = [(1 - inside) / 2, (1 + inside) / 2]
+        expected = np.quantile(leads, tails, method="inverted_cdf")
+        np.testing.assert_allclose(ends, expected, atol=1e-12)
+    assert search_luck.spread([-np.inf], [-np.inf]) is None
 
 
 def test_margins_by_default():

@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 
 
 ALL = (
+    Entry("difference", runs.differences, "result", ("differences",)),
     Entry("seeds", runs.seeds, "result"),
     Entry("curves", runs.curves, "result"),
     Entry("search-shares", search.shares, "tuning"),

@@ -7,10 +7,89 @@ import numpy as np
 from lbcheck.report.figures import drawing
 from lbcheck.report.figures.figure import Figure
 from lbcheck.report.figures.figure import competitive
+from lbcheck.report.figures.figure import limits
 from lbcheck.report.figures.figure import part_panels
 from lbcheck.report.figures.figure import short
 from lbcheck.report.tables import metric
 from lbcheck.study.formats import parts_of
+
+
+def differences(view) -> Figure:
+    """Each difference that is judged, with what makes it uncertain."""
+    rows = view.tables["differences"]
+    panels = []
+    if rows:
+        panel = drawing.Panel(
+            "difference",
+            "How much better each challenger is than each baseline; the "
+            "numbers are in the table differences of results.json.",
+            horizontal=f"lead of the challenger in {rows[0]['part']} "
+            f"{view.metric}",
+        )
+        _draw_differences(view, panel.axes, rows)
+        panels.append(panel.svg())
+    return Figure(
+        "The difference and what makes it uncertain",
+        "How much better each challenger is (point). Thick: the interval over "
+        "the seeds. Thin: with the choice of the test examples as well, where "
+        "runs say how well they did on which. Dotted below: where the lead "
+        "lies in 90 % of searches with half of the trials, by the metric of "
+        'the search. The band is the margin: "needed" lies beyond it, "not '
+        'needed" ends before its right edge.',
+        panels,
+        [],
+    )
+
+
+def _draw_differences(view, axes, rows):
+    margin = min(row["margin"] for row in rows)
+    axes.axvspan(
+        -margin, margin, color=drawing.RULE, alpha=0.55, linewidth=0, zorder=0
+    )
+    axes.axvline(0, color=drawing.MUTED, linewidth=0.8)
+    for place, row in enumerate(rows):
+        color = view.line(row["arm"])["color"]
+        for low, high, width in (
+            ("low", "high", 1.2),
+            ("seeds_low", "seeds_high", 4.5),
+        ):
+            if None not in (row[low], row[high]):
+                axes.plot(
+                    [row[low], row[high]],
+                    [-place] * 2,
+                    color=color,
+                    linewidth=width,
+                    solid_capstyle="butt",
+                )
+        if row["search_low"] is not None:
+            axes.plot(
+                [row["search_low"], row["search_high"]],
+                [-place - 0.25] * 2,
+                color=color,
+                linewidth=1.2,
+                linestyle=":",
+            )
+        axes.plot(row["difference"], -place, "o", color=drawing.INK)
+    names = [f"{short(r['arm'])} – {short(r['other_arm'])}" for r in rows]
+    _name_rows(axes, names)
+    shown = [
+        row[end]
+        for row in rows
+        for end in ("low", "high", "difference")
+        if row[end] is not None
+    ]
+    axes.set_xlim(*limits([*shown, -margin, margin]))
+
+
+def _name_rows(axes, names):
+    """Names at the left, from top to bottom, with room for the longest."""
+    places = [-place for place in range(len(names))]
+    axes.set_yticks(places, names)
+    axes.set_ylim(places[-1] - 0.5, 0.5)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    left = 0.05 + 0.0185 * max(len(name) for name in names)
+    axes.set_position((left, 0.16, 0.97 - left, 0.74))
 
 
 def seeds(view) -> Figure:
@@ -85,14 +164,7 @@ def _draw_box(view, axes, arm, rows):
 
 
 def _finish_boxes(view, axes, part):
-    names = [short(arm) for arm in view.arms]
-    places = [-place for place in range(len(names))]
-    axes.set_yticks(places, names)
-    axes.set_ylim(places[-1] - 0.5, 0.5)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    left = 0.05 + 0.0185 * max(len(name) for name in names)
-    axes.set_position((left, 0.16, 0.97 - left, 0.74))
+    _name_rows(axes, [short(arm) for arm in view.arms])
     _draw_margin(axes, view, part)
     _draw_target(axes, view, part)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
+from lbcheck.study.formats import parts_of
 
 _NUM_BINS = 3
 _MOST_VALUES = 4
@@ -74,6 +76,103 @@ def best_so_far(study, records) -> list[dict]:
                     *(column.tolist() for column in found)
                 )
             ]
+    return rows
+
+
+def differences(study, records, pairs) -> list[dict]:
+    """What the difference of each pair that is judged rests on.
+
+    Its interval, the part of it that is of the seeds, the ends between which
+    it lies in 90 % of searches with half of the trials, and half of the
+    interval's width as it would be with twice the seeds or test examples.
+    """
+    from lbcheck.verdict import search_luck
+
+    sign = 1 if study["metric"]["mode"] == "max" else -1
+    rows = []
+    for pair in pairs:
+        if pair["part"] != parts_of(study)[0] or pair["difference"] is None:
+            continue
+        searched = [
+            [
+                -np.inf if score is None else sign * score
+                for score in (
+                    protocol.score(study, r)
+                    for r in of(records, arm, "broad", "challenge")
+                )
+            ]
+            for arm in (pair["arm"], pair["other_arm"])
+        ]
+        ends = search_luck.spread(*searched) or (None, None)
+        rows.append(
+            {
+                key: pair[key]
+                for key in (
+                    "arm",
+                    "other_arm",
+                    "part",
+                    "margin",
+                    "difference",
+                    "low",
+                    "high",
+                    "seeds_low",
+                    "seeds_high",
+                    "example_error",
+                )
+            }
+            | {"search_low": ends[0], "search_high": ends[1]}
+            | _with_more(pair)
+        )
+    return rows
+
+
+def _with_more(pair):
+    """Half of the interval's width, now and with twice of either."""
+    names = ("half", "half_with_seeds", "half_with_examples")
+    ends = [pair[name] for name in ("low", "high", "seeds_low", "seeds_high")]
+    if None in ends:
+        return dict.fromkeys(names)
+    low, high, seeds_low, seeds_high = ends
+    whole, seeds = ((high - low) / 2) ** 2, ((seeds_high - seeds_low) / 2) ** 2
+    examples = max(whole - seeds, 0.0)
+    return dict(
+        zip(
+            names,
+            (
+                whole**0.5,
+                (seeds / 2 + examples) ** 0.5,
+                (seeds + examples / 2) ** 0.5,
+            ),
+        )
+    )
+
+
+def optimism(study, records) -> list[dict]:
+    """How much better an arm's search saw its best trial than its seeds do.
+
+    Both by the metric that selects; positive: the search saw it better.
+    """
+    name, part = study["metric"]["name"], study["selection"]
+    sign = 1 if study["metric"]["mode"] == "max" else -1
+    rows = []
+    for arm in study["arms"]:
+        best = protocol.best(study, records, arm)
+        runs = [
+            r["metrics"][part][name]
+            for r in of(records, arm, "confirm")
+            if r["status"] == "finished"
+        ]
+        if best is not None and runs:
+            found, confirmed = protocol.score(study, best), np.median(runs)
+            rows.append(
+                {
+                    "arm": arm,
+                    "part": part,
+                    "searched": found,
+                    "confirmed": float(confirmed),
+                    "optimism": float(sign * (found - confirmed)),
+                }
+            )
     return rows
 
 
