@@ -9,11 +9,13 @@ One file is a table with a row for each run: its arm, its seed and its metric,
 if wanted a part ("validation", "training", or "test", which is then judged), a
 step, of which the last counts, and a trial, for runs of a search: these show
 how much luck it had. A metric that is empty or nan is of a run that diverged.
-Pairs of an
-arm and a pattern name a file or folder for each run: folders of resnet.train,
-bert.pretrain and bert.squad, files of Keras's CSVLogger, scalars that
-TensorBoard exports as CSV, logs of modded-nanogpt. The runs are judged as
-those of a study, but for the luck of the search, which final runs do not show.
+
+Pairs of an arm and a pattern name a file or folder for each run: folders of
+resnet.train, bert.pretrain and bert.squad, files of Keras's CSVLogger, scalars
+that TensorBoard exports as CSV, logs of modded-nanogpt; "lars=wandb.csv:lars-*"
+names runs of a table or chart that Weights & Biases exports. Where no search
+is shown its luck is not judged.
+
 --look_every=5 --planned_seeds=30 lets you judge after 5, 10, .. 30 seeds, and
 stop at the first answer, with no more error than one look has.
 

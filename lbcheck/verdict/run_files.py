@@ -2,10 +2,12 @@
 
 Read are folders of `resnet.train`, `bert.pretrain` and `bert.squad`, files of
 Keras's CSVLogger, scalars that TensorBoard exports as CSV, and logs of
-modded-nanogpt, which print `val_loss:3.28` at steps. Pickles are not: reading
-one runs what it holds.
+modded-nanogpt, which print `val_loss:3.28` at steps; and of a table of runs or
+of a chart that Weights & Biases exports as CSV, the runs whose names fit a
+pattern. Pickles are not: reading one runs what it holds.
 """
 
+import fnmatch
 import glob
 import pathlib
 import re
@@ -30,7 +32,8 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
 
     Args:
         patterns: "arm=path" each; a path may be a pattern such as
-            "runs/lars_*", and an arm may come several times.
+            "runs/lars_*", and an arm may come several times. Of a file that
+            holds several runs "arm=path:names", such as "wandb.csv:lars-*".
         metric: Its name without a prefix, such as "accuracy"; None: "val_loss"
             of logs, "metric" of TensorBoard's files, which name none.
 
@@ -40,7 +43,7 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
             run that is none or not finished; names it.
     """
     runs: dict[str, dict[str, list[float | None]]] = {}
-    arms: dict[pathlib.Path, str] = {}
+    arms: dict[tuple[pathlib.Path, str | None], str] = {}
     for pattern in patterns:
         arm, _, where = pattern.partition("=")
         if not arm or not where:
@@ -48,17 +51,15 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 "several files of runs are given as ARM=PATH, received "
                 f"{schema.shown(pattern)}."
             )
-        paths = sorted(map(pathlib.Path, glob.glob(where)))
-        if not paths:
-            raise ValueError(f"{arm}: no file or folder matches {where}.")
-        for path in paths:
-            if path.resolve() in arms:
+        for path, name, found, named in _runs(arm, where, metric):
+            metric = named
+            key = path.resolve(), name
+            if key in arms:
                 raise ValueError(
-                    f"{path}: comes twice, as a run of "
-                    f"{arms[path.resolve()]} and of {arm}."
+                    f"{path}: {'' if name is None else schema.shown(name)} "
+                    f"comes twice, as a run of {arms[key]} and of {arm}."
                 )
-            arms[path.resolve()] = arm
-            found, metric = _run(path, metric)
+            arms[key] = arm
             for part, value in found.items():
                 runs.setdefault(part, {}).setdefault(arm, []).append(value)
     run_tables.check_size("The runs", runs)
@@ -68,6 +69,75 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
         runs.pop("training", None)  # of some runs only
     assert metric is not None
     return RunTable(runs, metric)
+
+
+def _runs(arm, where, metric):
+    """(path, name, {part: final metric}, metric) of every run of an arm."""
+    paths = sorted(map(pathlib.Path, glob.glob(where)))
+    file, colon, names = where.rpartition(":")
+    if not paths and colon and pathlib.Path(file).is_file():
+        path = pathlib.Path(file)
+        found = list(_of_export(path, names, metric))
+        if not found:
+            raise ValueError(f"{arm}: no run of {path} is called {names}.")
+        yield from ((path, *run) for run in found)
+        return
+    if not paths:
+        raise ValueError(f"{arm}: no file or folder matches {where}.")
+    for path in paths:
+        found, metric = _run(path, metric)
+        yield path, None, found, metric
+
+
+def _of_export(path, names, metric):
+    """(name, {part: final metric}, metric) of the runs of W&B's CSV files.
+
+    A table has a row for each run and a column "Name"; a chart has a column
+    "Step" and one for each run, called "name - metric".
+    """
+    rows = _rows(path)
+    columns = list(rows[0][1])
+    if "Name" in columns:
+        for where, row in rows:
+            name, state = row["Name"], row.get("State", "finished")
+            if not fnmatch.fnmatchcase(name, names):
+                continue
+            if state != "finished":
+                raise ValueError(
+                    f"{where}: the run {schema.shown(name)} is "
+                    f"{schema.shown(state)}, expected one that is finished."
+                )
+            yield name, _of_row(where, row, metric), metric
+        return
+    charted: dict[str, list[tuple[str, str]]] = {}
+    for column in columns:
+        name, dash, what = column.rpartition(" - ")
+        if dash and not what.startswith("_") and "__M" not in what:
+            charted.setdefault(what, []).append((name, column))
+    if "Step" not in columns or not charted:
+        raise ValueError(
+            f"{path}: is no table of runs and no chart of Weights & Biases."
+        )
+    what = _charted(path, list(charted), metric)
+    for name, column in charted[what]:
+        cells = [(w, row) for w, row in rows if str(row[column]).strip()]
+        if fnmatch.fnmatchcase(name, names) and cells:
+            value = run_tables.value(*cells[-1], column)
+            yield name, {"validation": value}, metric or what
+
+
+def _charted(path, there, metric):
+    """Which of the metrics of a chart is meant."""
+    wanted = there
+    if metric is not None:
+        prefixes = ("", *_PREFIXES["validation"], "val/", "validation/")
+        wanted = [p + metric for p in prefixes if p + metric in there]
+    if len(wanted) != 1:
+        raise ValueError(
+            f"{path}: name the metric by --metric; the chart has "
+            f"{', '.join(map(schema.shown, there))}."
+        )
+    return wanted[0]
 
 
 def _run(path, metric):

@@ -158,3 +158,57 @@ def test_random_damage_is_refused_or_read(tmp_path):
                 assert str(path) in str(error)
             else:
                 assert set(found.runs) >= {"validation"}
+
+
+def table_of_runs(path, rows):
+    lines = ["Name,State,Created,lr,val_accuracy,accuracy"]
+    lines += [f'"{name}",{state},,0.1,{v},{v}' for name, state, v in rows]
+    path.write_text("\n".join(lines))
+
+
+def test_a_table_of_weights_and_biases(tmp_path):
+    path = tmp_path / "wandb.csv"
+    runs = [(f"{arm}-{n}", 0.9 + n / 100) for arm in "ab" for n in range(6)]
+    table_of_runs(path, [(name, "finished", v) for name, v in runs])
+    found = run_files.read([f"x={path}:a-*", f"y={path}:b-*"], "accuracy")
+    values = [0.9 + n / 100 for n in range(6)]
+    arms = {"x": pytest.approx(values), "y": pytest.approx(values)}
+    assert found.runs == {"validation": arms, "training": arms}
+    for patterns, message in (
+        ([f"x={path}:c-*"], "x: no run of .*wandb.csv is called c-."),
+        ([f"x={path}:a-*", f"y={path}:a-1"], "'a-1' comes twice, as a run of"),
+        ([f"x={tmp_path}/none.csv:a"], "no file or folder matches"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_files.read(patterns, "accuracy")
+    table_of_runs(path, [("a-0", "finished", 1), ("a-1", "running", 0.5)])
+    with pytest.raises(ValueError, match="'a-1' is 'running', expected one"):
+        run_files.read([f"x={path}:a-*"], "accuracy")
+    found = run_files.read([f"x={path}:a-0"], "accuracy")
+    assert found.runs["validation"] == {"x": [1.0]}
+
+
+def test_a_chart_of_weights_and_biases(tmp_path):
+    path = tmp_path / "chart.csv"
+    header = ["Step"]
+    for name in ("a - 0", "a-1", "b-0"):
+        header += [
+            f"{name} - {m}" for m in ("_step", "val/loss", "val/loss__MIN")
+        ]
+    # The first run is the shorter one; the last diverged.
+    rows = [
+        [10, 10, 3.0, 2.9, 10, 3.5, 3.4, 10, 9.0, 8.0],
+        [20, 20, 2.5, 2.4, 20, 3.1, 3.0, 20, 9.5, 8.0],
+        [30, "", "", "", 30, 2.75, 2.7, 30, "NaN", ""],
+    ]
+    lines = [",".join(map(str, row)) for row in rows]
+    path.write_text("\n".join([",".join(f'"{h}"' for h in header), *lines]))
+    for metric in (None, "loss", "val/loss"):
+        found = run_files.read([f"a={path}:a*", f"b={path}:b-0"], metric)
+        assert found.runs == {"validation": {"a": [2.5, 2.75], "b": [None]}}
+        assert found.metric == metric or "val/loss"
+    with pytest.raises(ValueError, match="name the metric .*'val/loss'"):
+        run_files.read([f"a={path}:a*"], "accuracy")
+    path.write_text("x,y\n1,2\n")
+    with pytest.raises(ValueError, match="no table of runs and no chart of"):
+        run_files.read([f"a={path}:a*"])
