@@ -122,6 +122,10 @@ def feasible(records, arm, stage, part):
     ]
 
 
+def of_arm(records, arm, stage):
+    return [r for r in records if (r["arm"], r["stage"]) == (arm, stage)]
+
+
 def rows(found, table, **match):
     return [
         row
@@ -154,6 +158,8 @@ def test_search_numbers_against_counting(made, arm, part):
     assert curve[0]["median"] == ordered[9]
     assert curve[-1]["median"] == max(values)
     assert all(np.diff([row["median"] for row in curve]) >= 0)
+    spent = sum(r["seconds"] for r in of_arm(records, arm, "broad"))
+    assert curve[4]["seconds"] == pytest.approx(spent * 5 / 20)
     # Kolmogorov and Smirnov's 10 % for 20 trials is 0.265.
     assert (curve[0]["low"], curve[0]["high"]) == (ordered[4], ordered[15])
     assert curve[-1]["low"] == ordered[14] and curve[-1]["high"] is None
@@ -708,7 +714,7 @@ def test_studies_that_lack_runs(change, curves, trust_ratios, others, tmp_path):
     panels = {
         "seeds": 2,
         "curves": curves,
-        "best-so-far": 2,
+        "best-so-far": 4,
         "targets": 2,
         "rates": 4,
         "schedules": 2,

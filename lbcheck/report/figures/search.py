@@ -13,10 +13,31 @@ _MARKERS = ("o", "s", "^", "D")
 
 def best_so_far(view) -> Figure:
     """The best metric that k trials of the search can be expected to find."""
+    return Figure(
+        "Best so far against trials and their seconds",
+        "The line is the median of the best of k trials, drawn at random "
+        "from those that an arm ran in its broad space. The band is for the "
+        "trials that were not run: in at least 90 % of searches it holds the "
+        "medians of the whole space for all k at once (Lourie et al. 2023); "
+        "where it reaches the edge, these trials set no bound. What is far "
+        "from the best is cut off. An arm whose line is good after few trials "
+        "needs little tuning. Seconds are k times those of an average trial.",
+        [
+            *_tuning_curves(view, "best-so-far", "trials", "trials"),
+            *_tuning_curves(
+                view, "best-so-far-in-time", "seconds", "seconds of training"
+            ),
+        ],
+        view.keys("best_so_far"),
+    )
+
+
+def _tuning_curves(view, name, column, horizontal):
+    """Panels of the tuning curves against a column of their table."""
 
     def draw_arm(axes, arm, rows):
-        trials = [row["trials"] for row in rows]
-        axes.plot(trials, [row["median"] for row in rows], **view.line(arm))
+        across = [row[column] for row in rows]
+        axes.plot(across, [row["median"] for row in rows], **view.line(arm))
 
     def finish(axes, part):
         rows = view.rows("best_so_far", part=part)
@@ -29,7 +50,7 @@ def best_so_far(view) -> Figure:
         for arm in view.arms:
             own = [row for row in rows if row["arm"] == arm]
             axes.fill_between(
-                [row["trials"] for row in own],
+                [row[column] for row in own],
                 [low if row["low"] is None else row["low"] for row in own],
                 [high if row["high"] is None else row["high"] for row in own],
                 color=view.line(arm)["color"],
@@ -39,26 +60,15 @@ def best_so_far(view) -> Figure:
 
     found = [row["median"] for row in view.tables["best_so_far"]]
     wide = bool(found) and is_wide(found, view.sign)
-    return Figure(
-        "Best so far against trials",
-        "The line is the median of the best of k trials, drawn at random "
-        "from those that an arm ran in its broad space. The band is for the "
-        "trials that were not run: in at least 90 % of searches it holds the "
-        "medians of the whole space for all k at once (Lourie et al. 2023); "
-        "where it reaches the edge, these trials set no bound. What is far "
-        "from the best is cut off. An arm whose line is good after few trials "
-        "needs little tuning.",
-        part_panels(
-            view,
-            "best_so_far",
-            "best-so-far",
-            draw_arm,
-            "trials",
-            "Median of the best metric so far",
-            finish=finish,
-            logarithmic="y" if wide else "",
-        ),
-        view.keys("best_so_far"),
+    return part_panels(
+        view,
+        "best_so_far",
+        name,
+        draw_arm,
+        horizontal,
+        "Median of the best metric so far",
+        finish=finish,
+        logarithmic="y" if wide else "",
     )
 
 

@@ -53,8 +53,9 @@ def trials(study, records) -> list[dict]:
 def best_so_far(study, records) -> list[dict]:
     """Median of the best of k trials of the broad space, with a band.
 
-    A trial that diverged counts as the worst value that any arm has. An end
-    of the band without bound is None.
+    The seconds are k times what a trial of the arm takes on average. A trial
+    that diverged counts as the worst value that any arm has. An end of the band
+    without bound is None.
     """
     from lbcheck.verdict import statistics
 
@@ -63,11 +64,13 @@ def best_so_far(study, records) -> list[dict]:
     for part in PARTS:
         for arm, values, worst in _broad(study, records, part):
             found = statistics.tuning_curve(values, mode, worst)
+            trial = np.mean([r["seconds"] for r in of(records, arm, "broad")])
             rows += [
                 {
                     "arm": arm,
                     "part": part,
                     "trials": trials,
+                    "seconds": float(trials * trial),
                     "median": median,
                     "low": low if np.isfinite(low) else None,
                     "high": high if np.isfinite(high) else None,
