@@ -1,0 +1,71 @@
+"""How often the intervals that a report prints hold the truth.
+
+    python benchmarks/interval_coverage.py --draws=1500
+
+Two equal arms whose runs have one of several laws: prints, by law and number of
+seeds, the fraction of draws in which the interval of a pair's difference holds
+0, that of a median the law's median, and that of the probability of improvement
+one half.
+"""
+
+import os
+import sys
+
+import numpy as np
+from absl import app
+from absl import flags
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from lbcheck.verdict import difference
+from lbcheck.verdict import statistics
+
+_DRAWS = flags.DEFINE_integer("draws", 1500, "Pairs of arms a line.")
+_SEEDS = flags.DEFINE_multi_integer(
+    "seeds", [6, 12, 20, 50], "Runs of an arm; may come several times."
+)
+
+_CENTER, _SPREAD, _EXAMPLES = 0.95, 0.003, 360
+_ROUNDING = 1e-12
+LAWS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "exponential": lambda rng, n: 1 - rng.exponential(size=n),
+    "student_t_3": lambda rng, n: rng.standard_t(3, size=n) / 3**0.5,
+    "bimodal": lambda rng, n: (
+        (rng.choice([-1, 1], n) + 0.3 * rng.normal(size=n)) / 1.044
+    ),
+    "counts": lambda rng, n: (
+        (rng.binomial(_EXAMPLES, _CENTER, n) / _EXAMPLES - _CENTER) / _SPREAD
+    ),
+}
+
+
+def main(argv):
+    """Prints a line for each law and number of seeds."""
+    del argv
+    print(f"{'law':12} {'seeds':>5} {'pair':>7} {'median':>7} improvement")
+    for law, draw in LAWS.items():
+        rng = np.random.default_rng(0)
+        median = np.median(_CENTER + _SPREAD * draw(rng, 1_000_001))
+        for seeds in _SEEDS.value:
+            held = np.zeros(3)
+            for _ in range(_DRAWS.value):
+                x, y = (_CENTER + _SPREAD * draw(rng, seeds) for _ in "xy")
+                shift = difference.Shift(x, y, _SPREAD).interval
+                _, improvement = statistics.improvement(x, y)
+                held += [
+                    low - _ROUNDING <= truth <= high + _ROUNDING
+                    for (low, high), truth in (
+                        (shift, 0.0),
+                        (statistics.median_interval(x), median),
+                        (improvement, 0.5),
+                    )
+                ]
+            pair, middle, chance = held / _DRAWS.value
+            print(
+                f"{law:12} {seeds:5} {pair:7.3f} {middle:7.3f} {chance:11.3f}"
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)
