@@ -52,7 +52,8 @@ def render(results: dict, study: dict) -> str:
 
     Args:
         results: What `lbcheck.report.results.collect` returned.
-        study: The content of study.json.
+        study: The content of study.json, or only its "command" for runs that
+            no study made.
 
     Returns:
         One HTML file without scripts and without anything to load.
@@ -106,15 +107,16 @@ def _parts(text):
 
 def _facts(results):
     study = results["study"]
-    trials = study["trials"] + study["refined_trials"]
-    facts = [
-        study["name"],
-        f"batch size {number(study['batch_size'])}",
-        f"{number(study['steps'])} steps",
-        f"{len(study['arms'])} arms",
-        f"{number(trials)} search trials per arm",
-        f"{number(study['seeds'])} seeds",
-    ]
+    facts = [study["name"]]
+    if study["trials"] is not None:
+        trials = study["trials"] + study["refined_trials"]
+        facts += [
+            f"batch size {number(study['batch_size'])}",
+            f"{number(study['steps'])} steps",
+            f"{len(study['arms'])} arms",
+            f"{number(trials)} search trials per arm",
+            f"{number(study['seeds'])} seeds",
+        ]
     if study["searches"]:
         facts.append(f"{number(study['searches'])} searches")
     if study["margin"] is not None:
@@ -148,6 +150,8 @@ def _commands(study):
     if not isinstance(command, str):
         program = pathlib.PurePath(command[0]).name
         command = shlex.join([program, *command[1:]])
+    if "arms" not in study:  # of runs that no study made
+        return [Text("Command", "", command)]
     texts = [
         Text(
             "Commands",

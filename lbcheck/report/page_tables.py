@@ -5,7 +5,6 @@ from lbcheck.report.tables import Table
 from lbcheck.report.tables import interval
 from lbcheck.report.tables import metric
 from lbcheck.report.tables import number
-from lbcheck.study.formats import parts_of
 
 _DOUBTS = ("ceiling", "examples")
 
@@ -51,7 +50,7 @@ def for_papers(results: dict) -> list[Table]:
 def arms(results) -> Table:
     """What each arm reached, with which hyperparameters and how many trials."""
     tables, target = results["tables"], results["study"]["target"]
-    parts = parts_of(results["study"])
+    parts = results["study"]["parts"]
     medians = {(row["arm"], row["part"]): row for row in tables["arms"]}
     rows = []
     for arm in results["study"]["arms"]:
@@ -69,11 +68,9 @@ def arms(results) -> Table:
             row.append(_median(medians.get((arm, part))))
         if target is not None:
             row.append(_hits(medians.get((arm, parts[0]))))
-        row += [
-            f"{finished:,} of {len(runs):,}",
-            _feasible(search),
-            _setting(point),
-        ]
+        row.append(f"{finished:,} of {len(runs):,}")
+        if tables["budget"]:
+            row += [_feasible(search), _setting(point)]
         rows.append(row)
     name = results["study"]["metric"]["name"]
     caption = ""
@@ -91,14 +88,18 @@ def arms(results) -> Table:
     return Table(
         "arms",
         "Arms",
-        f"{caption}Seeds and search trials: how many of all did not diverge.",
+        f"{caption}Seeds{' and search trials' if tables['budget'] else ''}: "
+        "how many of all did not diverge.",
         [
             "arm",
             *parts,
             *(["target hits"] if target is not None else []),
             "seeds",
-            "search trials",
-            "best hyperparameters",
+            *(
+                ["search trials", "best hyperparameters"]
+                if tables["budget"]
+                else []
+            ),
         ],
         rows,
     )
@@ -299,7 +300,7 @@ def challenge(results) -> Table:
 
 def searches(results) -> Table:
     """What each arm reached in each of several searches."""
-    part, arms = parts_of(results["study"])[0], results["study"]["arms"]
+    part, arms = results["study"]["parts"][0], results["study"]["arms"]
     found = {
         (row["search"], row["arm"]): row["metric"]
         for row in results["tables"]["searches"]

@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+import lbcheck
 from lbcheck.report.rows import budget
 from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
 from lbcheck.study import challenge
 from lbcheck.study import companions
+from lbcheck.study.formats import parts_of
 from lbcheck.study.study_folder import Folder
 
 _FACTS = (
@@ -31,6 +35,33 @@ _FACTS = (
     "control_batch_size",
     "seeds",
     "environment",
+)
+_TABLES = (
+    "arms",
+    "pairs",
+    "differences",
+    "optimism",
+    "control",
+    "searches",
+    "best_points",
+    "boxes",
+    "seeds",
+    "search_shares",
+    "best_so_far",
+    "targets",
+    "rates",
+    "bins",
+    "schedules",
+    "findings",
+    "curves",
+    "layers",
+    "layer_summary",
+    "step_sizes",
+    "audit",
+    "spaces",
+    "budget",
+    "failures",
+    "trials",
 )
 _KEYS = (
     "table",
@@ -76,6 +107,7 @@ def collect(folder: Folder) -> dict[str, Any]:
     summary = runs.layer_summary(layers)
     schedules, findings = runs.schedules(study, judged)
     facts = {key: study.get(key) for key in _FACTS}
+    facts["parts"] = list(parts_of(study))
     facts["arms"] = {
         name: {key: arm[key] for key in ("optimizer", "layer_wise", "schedule")}
         | {"side": verdict.side(study, name)}
@@ -89,12 +121,14 @@ def collect(folder: Folder) -> dict[str, Any]:
         "tables": {
             "arms": arms,
             "pairs": pairs,
-            "differences": search.differences(study, judged, pairs),
+            "differences": search.differences(
+                pairs, facts["parts"][0], search.scores(study, judged)
+            ),
             "optimism": search.optimism(study, judged),
             "control": [control] if control else [],
             "searches": runs.searches(folder),
             "best_points": runs.best_points(study, judged),
-            "boxes": runs.boxes(study, seeds),
+            "boxes": runs.boxes(seeds),
             "seeds": seeds,
             "search_shares": [
                 {"trials": trials, "share": share}
@@ -116,6 +150,61 @@ def collect(folder: Folder) -> dict[str, Any]:
             "failures": budget.failures(records),
             "trials": search.trials(study, records),
         },
+    }
+
+
+def of_runs(
+    decided: Any,
+    values: Mapping[str, Mapping[str, Sequence[float | None]]],
+    metric: str,
+    mode: str,
+    margin: float | None,
+    target: float | None,
+) -> dict[str, Any]:
+    """As `collect`, of runs that no study made: most tables have no row.
+
+    Args:
+        decided: The `Verdict` on them.
+        values: {part: {arm: metric of each run, None where it diverged}}; the
+            first part is judged.
+        metric: Its name, and so mode, margin and target as they were judged.
+    """
+    found = decided.to_dict()
+    arms, pairs = found.pop("arms"), found.pop("pairs")
+    shares = found.pop("search_shares")
+    sides = {row["arm"]: row["side"] for row in arms}
+    seeds = [
+        {"arm": arm, "part": part, "seed": number, "metric": value}
+        for part, runs_of in values.items()
+        for arm, run in runs_of.items()
+        for number, value in enumerate(run)
+    ]
+    facts = dict.fromkeys(_FACTS) | {
+        "name": "Runs of any origin",
+        "lbcheck": lbcheck.__version__,
+        "metric": {"name": metric, "mode": mode},
+        "margin": margin,
+        "target": target,
+        "parts": list(values),
+        "arms": {arm: {"side": side} for arm, side in sides.items()},
+    }
+    tables = {
+        "arms": arms,
+        "pairs": pairs,
+        "boxes": runs.boxes(seeds),
+        "seeds": seeds,
+        "differences": search.differences(pairs, facts["parts"][0], {}),
+        "search_shares": [
+            {"trials": trials, "share": share}
+            for trials, share in enumerate(shares, 1)
+        ],
+    }
+    return {
+        "format": 1,
+        "study": facts,
+        "finished": True,
+        "verdict": found,
+        "tables": {name: tables.get(name, []) for name in _TABLES},
     }
 
 

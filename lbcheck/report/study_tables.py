@@ -152,7 +152,7 @@ def environment(results) -> Table:
     study = results["study"]
     entries = {
         "workload": study["workload"],
-        "seed": str(study["seed"]),
+        "seed": None if study["seed"] is None else str(study["seed"]),
         **{
             key.replace("num_", "examples of ").replace("_", " "): entry
             for key, entry in (study["facts"] or {}).items()
@@ -174,5 +174,6 @@ def environment(results) -> Table:
                 else number(entry),
             ]
             for key, entry in entries.items()
+            if entry is not None
         ],
     )

@@ -24,12 +24,15 @@ Exit codes: 0 decided, 1 undecided, 2 refused.
 
 import json
 import os
+import sys
 
 from absl import app
 from absl import flags
 
+from lbcheck.study import formats
 from lbcheck.support import command
 from lbcheck.support import exit_codes
+from lbcheck.support import files
 from lbcheck.support.text_table import text_table
 from lbcheck.trials import workload
 from lbcheck.verdict import judge
@@ -90,6 +93,12 @@ flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "report",
+    None,
+    "HTML file to write the report to.",
+    flag_values=FLAGS,
+)
 command.define_format(FLAGS)
 
 
@@ -112,12 +121,13 @@ def main(argv):
             "--challengers must leave an arm to compare with, received all "
             f"of {', '.join(sorted(arms))}."
         )
+    mode = FLAGS.mode or workload.mode_of(found.metric)
     verdict = judge.compare_arms(
         validation,
         FLAGS.challengers,
         found.runs.get("training"),
         found.metric,
-        FLAGS.mode or workload.mode_of(found.metric),
+        mode,
         FLAGS.margin,
         FLAGS.target,
         FLAGS.baselines,
@@ -126,12 +136,31 @@ def main(argv):
         test,
         found.searched,
     )
+    if FLAGS.report:
+        _report(verdict, found, mode)
     if FLAGS.format == "json":
         print(json.dumps(verdict.to_dict(), indent=2))
     else:
         print(_text(verdict))
     decided = verdict.answer in ("needed", "not needed")
     return exit_codes.FINISHED if decided else exit_codes.FINDING
+
+
+def _report(verdict, found, mode):
+    """Writes the page, whose libraries take a second to import."""
+    from lbcheck.report import page
+    from lbcheck.report import results
+
+    values = {
+        part: found.runs[part]
+        for part in formats.ALL_PARTS
+        if part in found.runs
+    }
+    collected = results.of_runs(
+        verdict, values, found.metric, mode, FLAGS.margin, FLAGS.target
+    )
+    words = {"command": ["lbcheck", "judge", *sys.argv[2:]]}
+    files.write_text(FLAGS.report, page.render(collected, words))
 
 
 def _text(verdict):

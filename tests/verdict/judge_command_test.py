@@ -140,6 +140,24 @@ def test_parts_that_do_not_fit(given, message):
         verdict.compare_arms(challengers=["muon"], **given)
 
 
+def test_the_report_has_what_the_runs_show(tmp_path):
+    path, page = tmp_path / "runs.csv", tmp_path / "page.html"
+    path.write_text(csv_of(RUNS | {"sgd": [None, *RUNS["sgd"][1:]]}))
+    printed = run(
+        path, "--challengers=muon", "--margin=0.005", f"--report={page}"
+    )
+    assert (printed.returncode, printed.stderr) == (0, "")
+    text = page.read_text()
+    assert printed.stdout.splitlines()[0] in text.replace(
+        ' <span class="rest">', " "
+    ).replace("</span>", "")
+    for name in ("difference", "arms", "pairs", "differences", "seeds"):
+        assert f'id="{name}"' in text
+    for name in ("budget", "best-points", "rates", "schedules", "search trial"):
+        assert name not in text
+    assert "19 of 20" in text and "lbcheck judge" in text
+
+
 def test_parts_steps_and_what_diverged(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text(

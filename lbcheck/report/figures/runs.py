@@ -11,7 +11,6 @@ from lbcheck.report.figures.figure import limits
 from lbcheck.report.figures.figure import part_panels
 from lbcheck.report.figures.figure import short
 from lbcheck.report.tables import metric
-from lbcheck.study.formats import parts_of
 
 
 def differences(view) -> Figure:
@@ -94,7 +93,7 @@ def _name_rows(axes, names):
 
 def seeds(view) -> Figure:
     """Box and points of each arm over its seeds."""
-    reference = _reference(view, parts_of(view.study)[0])
+    reference = _reference(view, view.study["parts"][0])
     band = (
         " The band is the margin to both sides of the best baseline's median: "
         "a challenger's median inside it makes no difference that matters."
@@ -203,7 +202,7 @@ def _draw_margin(axes, view, part):
 
 def _draw_target(axes, view, part):
     target = view.study.get("target")
-    if target is not None and part == parts_of(view.study)[0]:
+    if target is not None and part == view.study["parts"][0]:
         axes.axvline(target, color=drawing.INK, linewidth=1, linestyle=":")
 
 
@@ -258,7 +257,7 @@ def schedules(view) -> Figure:
         view.keys("schedules"),
         "These records hold no learning rates: an earlier version of lbcheck "
         "wrote them. A study that is run again has this figure."
-        if view.tables["seeds"]
+        if view.tables["seeds"] and view.tables["budget"]
         else "",
     )
 

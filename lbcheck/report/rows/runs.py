@@ -68,24 +68,21 @@ def searches(folder) -> list[dict]:
     ]
 
 
-def boxes(study, seed_rows) -> list[dict]:
+def boxes(seed_rows) -> list[dict]:
     """Least, quartiles and greatest metric over an arm's seeds."""
     rows = []
-    for arm in study["arms"]:
-        for part in parts_of(study):
-            found = [
-                row["metric"]
-                for row in seed_rows
-                if (row["arm"], row["part"]) == (arm, part)
-                and row["metric"] is not None
-            ]
-            if found:
-                numbers = np.percentile(found, [0, 25, 50, 75, 100])
-                names = ("least", "quartile_1", "median", "quartile_3", "most")
-                rows.append(
-                    {"arm": arm, "part": part, "seeds": len(found)}
-                    | dict(zip(names, numbers.tolist()))
-                )
+    by_arm = {}
+    for row in seed_rows:
+        if row["metric"] is not None:
+            key = row["arm"], row["part"]
+            by_arm.setdefault(key, []).append(row["metric"])
+    for (arm, part), found in by_arm.items():
+        numbers = np.percentile(found, [0, 25, 50, 75, 100])
+        names = ("least", "quartile_1", "median", "quartile_3", "most")
+        rows.append(
+            {"arm": arm, "part": part, "seeds": len(found)}
+            | dict(zip(names, numbers.tolist()))
+        )
     return rows
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
-from lbcheck.study.formats import parts_of
 
 _NUM_BINS = 3
 _MOST_VALUES = 4
@@ -82,31 +81,39 @@ def best_so_far(study, records) -> list[dict]:
     return rows
 
 
-def differences(study, records, pairs) -> list[dict]:
+def scores(study, records) -> dict[str, list[float]]:
+    """{arm: what selects its trials, greater is better}; diverged: -inf."""
+    sign = 1 if study["metric"]["mode"] == "max" else -1
+    found = {}
+    for arm in study["arms"]:
+        selecting = [
+            protocol.score(study, r)
+            for r in of(records, arm, "broad", "challenge")
+        ]
+        found[arm] = [-np.inf if s is None else sign * s for s in selecting]
+    return found
+
+
+def differences(pairs, part: str, searched) -> list[dict]:
     """What the difference of each pair that is judged rests on.
 
     Its interval, the part of it that is of the seeds, the ends between which
     it lies in 90 % of searches with half of the trials, and half of the
     interval's width as it would be with twice the seeds or test examples.
+
+    Args:
+        pairs: Rows of all pairs.
+        part: Which is judged.
+        searched: As `scores` gives them.
     """
     from lbcheck.verdict import search_luck
 
-    sign = 1 if study["metric"]["mode"] == "max" else -1
     rows = []
     for pair in pairs:
-        if pair["part"] != parts_of(study)[0] or pair["difference"] is None:
+        if pair["part"] != part or pair["difference"] is None:
             continue
-        searched = [
-            [
-                -np.inf if score is None else sign * score
-                for score in (
-                    protocol.score(study, r)
-                    for r in of(records, arm, "broad", "challenge")
-                )
-            ]
-            for arm in (pair["arm"], pair["other_arm"])
-        ]
-        ends = search_luck.spread(*searched) or (None, None)
+        sides = [searched.get(pair[side], []) for side in ("arm", "other_arm")]
+        ends = search_luck.spread(*sides) or (None, None)
         rows.append(
             {
                 key: pair[key]
