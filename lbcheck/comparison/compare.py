@@ -213,18 +213,10 @@ def compare(
         baselines=baselines,
     )
     own_name: str = getattr(build_model, "__qualname__", "model")
+    data = (train, validation, batch_size, steps)
+    judged = (metric, mode, loss, metrics)
     workload = Workload(
-        build_model,
-        train,
-        validation,
-        batch_size,
-        steps,
-        metric,
-        mode,
-        loss,
-        metrics,
-        name or own_name,
-        test,
+        build_model, *data, *judged, name=name or own_name, test=test
     )
     loaded = [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms]
     return _run(workload, loaded, settings, output_dir, storage)

@@ -99,7 +99,6 @@ def collect(folder: Folder) -> dict[str, Any]:
     judged = verdict.judged(study, records).records
     decided = verdict.decide(*folder).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
-    shares = decided.pop("search_shares", [])
     control = decided.pop("control", None)
     seeds = runs.seeds(study, judged)
     rates = search.rates(study, records)
@@ -113,6 +112,7 @@ def collect(folder: Folder) -> dict[str, Any]:
         | {"side": verdict.side(study, name)}
         for name, arm in study["arms"].items()
     }
+    shares = _shares(decided.pop("search_shares", []))
     return {
         "format": 1,
         "study": facts,
@@ -130,10 +130,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             "best_points": runs.best_points(study, judged),
             "boxes": runs.boxes(seeds),
             "seeds": seeds,
-            "search_shares": [
-                {"trials": trials, "share": share}
-                for trials, share in enumerate(shares, 1)
-            ],
+            "search_shares": shares,
             "best_so_far": search.best_so_far(study, records),
             "targets": search.targets(study, records),
             "rates": rates,
@@ -151,6 +148,13 @@ def collect(folder: Folder) -> dict[str, Any]:
             "trials": search.trials(study, records),
         },
     }
+
+
+def _shares(found):
+    return [
+        {"trials": trials, "share": share}
+        for trials, share in enumerate(found, 1)
+    ]
 
 
 def of_runs(
@@ -171,7 +175,6 @@ def of_runs(
     """
     found = decided.to_dict()
     arms, pairs = found.pop("arms"), found.pop("pairs")
-    shares = found.pop("search_shares")
     sides = {row["arm"]: row["side"] for row in arms}
     seeds = [
         {"arm": arm, "part": part, "seed": number, "metric": value}
@@ -194,10 +197,7 @@ def of_runs(
         "boxes": runs.boxes(seeds),
         "seeds": seeds,
         "differences": search.differences(pairs, facts["parts"][0], {}),
-        "search_shares": [
-            {"trials": trials, "share": share}
-            for trials, share in enumerate(shares, 1)
-        ],
+        "search_shares": _shares(found.pop("search_shares")),
     }
     return {
         "format": 1,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,7 +74,6 @@ def judge(
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
     if margin is not None and not 0 < margin < math.inf:
         raise ValueError(f"margin is {margin}; expected a positive number.")
-    sign = 1.0 if mode == "max" else -1.0
     judged_part = next(iter(values))
     if baselines is None:
         baselines = set(values[judged_part]) - challengers
@@ -81,53 +81,28 @@ def judge(
         [arm for arm in values[judged_part] if arm in side]
         for side in (challengers, baselines)
     ]
-    scale = error * min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
     top = ceiling(values.values(), metric, mode)
+    scale = error * min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
+    question = _Question(mode, margin, target, top, scale, *sides)
     arms, pairs, plans = [], [], {}
     for part, arm_values in values.items():
-        ranked = {a: _ranked(v, sign) for a, v in arm_values.items()}
-        known = np.concatenate([[], *ranked.values()])
-        known = known[np.isfinite(known)]
-        hits = {}
-        for arm, runs in ranked.items():
-            more = {}
-            if part == judged_part and target is not None:
-                hits[arm] = int(np.count_nonzero(runs >= sign * target))
-                more |= hit_rate(hits[arm], len(runs))
-            if part == judged_part and steps is not None:
-                more |= _steps_to_target(steps[arm])
-            side = "challenger" if arm in challengers else None
-            side = "baseline" if arm in baselines else side
-            arms.append(_arm(arm, side, part, runs, sign, more))
+        ranked = {a: _ranked(v, question.sign) for a, v in arm_values.items()}
+        is_judged = part == judged_part
+        arms += _summaries(question, part, ranked, steps, is_judged)
         for arm, other in itertools.product(*sides):
-            if arm not in ranked or other not in ranked:
-                continue
-            x, y = ranked[arm], ranked[other]
-            least = default_margin(
-                margin, sign * known, sign * _middle(y), mode, top
-            )
-            left = None if top is None else top - sign * _middle(y)
-            share = least / left if left is not None and left > 0 else None
-            pair = PairVerdict(arm, other, part, len(x), len(y), least, share)
-            if len(known) and len(x) and len(y):
-                examples = difference.NO_EXAMPLES
-                if part == judged_part and arm in groups and other in groups:
-                    examples = difference.example_error(
-                        groups[arm], groups[other]
-                    )
-                pair, plan = _compare(pair, x, y, known.min(), scale, examples)
-                pair = _doubted(pair, top, statistics.median(y))
-                if part == judged_part:
-                    plans[arm, other] = plan
-            if hits and len(x) and len(y):
-                p = statistics.rates_p_value(
-                    hits[arm], len(x), hits[other], len(y)
+            if arm in ranked and other in ranked:
+                pair, plans[part, arm, other] = _pair(
+                    question,
+                    PairVerdict(arm, other, part, 0, 0, 0.0),
+                    ranked,
+                    groups if is_judged else {},
                 )
-                pair = dataclasses.replace(pair, hits_p=p)
-            pairs.append(pair)
+                if is_judged and target is not None:
+                    pair = _with_hits(question, pair, ranked)
+                pairs.append(pair)
     deciding = parts.judged(pairs)
-    more_seeds = _more_seeds(sides, deciding, plans)
-    shares = _shares(sides, searched, deciding, sign) if searched else []
+    more_seeds = _more_seeds(question, deciding, plans)
+    shares = _shares(question, searched, deciding) if searched else []
     times_examples = _times_examples(deciding, plans)
     return conclude(
         pairs,
@@ -142,6 +117,84 @@ def judge(
         unit,
         chance,
     )
+
+
+class _Question(NamedTuple):
+    """What is asked of all parts and pairs."""
+
+    mode: str
+    margin: float | None
+    target: float | None
+    top: float | None
+    scale: float
+    challengers: list[str]
+    baselines: list[str]
+
+    @property
+    def sign(self) -> float:
+        """What makes greater values better."""
+        return 1.0 if self.mode == "max" else -1.0
+
+    def side(self, arm: str) -> str | None:
+        """ "challenger", "baseline" or None of an arm that is not judged."""
+        if arm in self.challengers:
+            return "challenger"
+        return "baseline" if arm in self.baselines else None
+
+
+def _summaries(question, part, ranked, steps, is_judged):
+    """The arms on one part."""
+    for arm, runs in ranked.items():
+        more = {}
+        if is_judged and question.target is not None:
+            more |= hit_rate(_hits(question, runs), len(runs))
+        if is_judged and steps is not None:
+            more |= _steps_to_target(steps[arm])
+        yield _arm(arm, question.side(arm), part, runs, question.sign, more)
+
+
+def _pair(question, pair, ranked, groups):
+    """(the pair with its answer, what more seeds would show or None)."""
+    arm, other, sign = pair.arm, pair.other_arm, question.sign
+    x, y = ranked[arm], ranked[other]
+    known = np.concatenate([[], *ranked.values()])
+    known = known[np.isfinite(known)]
+    least = default_margin(
+        question.margin,
+        sign * known,
+        sign * _middle(y),
+        question.mode,
+        question.top,
+    )
+    left = 0.0 if question.top is None else question.top - sign * _middle(y)
+    pair = dataclasses.replace(
+        pair,
+        runs=len(x),
+        other_runs=len(y),
+        margin=least,
+        margin_share=least / left if left > 0 else None,
+    )
+    if not (len(known) and len(x) and len(y)):
+        return pair, None
+    examples = difference.NO_EXAMPLES
+    if arm in groups and other in groups:
+        examples = difference.example_error(groups[arm], groups[other])
+    pair, plan = _compare(pair, x, y, known.min(), question.scale, examples)
+    return _doubted(pair, question.top, statistics.median(y)), plan
+
+
+def _with_hits(question, pair, ranked):
+    """The pair with the p-value of equal target hit rates."""
+    runs = ranked[pair.arm], ranked[pair.other_arm]
+    if not all(map(len, runs)):
+        return pair
+    counts = [n for own in runs for n in (_hits(question, own), len(own))]
+    p = statistics.rates_p_value(*counts)
+    return dataclasses.replace(pair, hits_p=p)
+
+
+def _hits(question, runs):
+    return int(np.count_nonzero(runs >= question.sign * question.target))
 
 
 def conclude(
@@ -457,24 +510,24 @@ def _doubted(pair, top, median):
 def _times_examples(pairs, plans):
     """As `Verdict.times_examples`, of the pair that takes the most."""
     found = [
-        plans[p.arm, p.other_arm].times_examples(p.seeds_answer)
+        plans[p.part, p.arm, p.other_arm].times_examples(p.seeds_answer)
         for p in pairs
         if p.doubt == "examples"
     ]
     return None if not found or None in found else max(found)
 
 
-def _shares(sides, searched, pairs, sign):
+def _shares(question, searched, pairs):
     """Shares of sub-searches of 1, 2, .. trials with a challenger ahead."""
     margins = {}
     for pair in pairs:
         least = margins.get(pair.other_arm, pair.margin)
         margins[pair.other_arm] = min(least, pair.margin)
-    ranked = {arm: _ranked(runs, sign) for arm, runs in searched.items()}
-    own = [ranked[arm] for arm in sides[0] if arm in ranked]
+    ranked = {a: _ranked(v, question.sign) for a, v in searched.items()}
+    own = [ranked[arm] for arm in question.challengers if arm in ranked]
     others = [
         (margins[arm], ranked[arm])
-        for arm in sides[1]
+        for arm in question.baselines
         if arm in ranked and arm in margins
     ]
     if not own or not others or not all(map(len, own)):
@@ -501,7 +554,7 @@ def _first(runs, chance, now):
     return int(enough[0]) - now if len(enough) else None
 
 
-def _more_seeds(sides, pairs, plans):
+def _more_seeds(question, pairs, plans):
     """Seeds an arm after which all pairs together can be expected to decide.
 
     None if no number up to 1,000 does, 0 if seeds are not what is missing.
@@ -509,22 +562,23 @@ def _more_seeds(sides, pairs, plans):
     if not pairs:
         return 0
     now = min(min(p.runs, p.other_runs) for p in pairs)
-    if any(plans.get((p.arm, p.other_arm)) is None for p in pairs):
+    if any(plans.get((p.part, p.arm, p.other_arm)) is None for p in pairs):
         return max(LEAST_SEEDS - now, 0)
-    challengers, baselines = sides
+    challengers, baselines = question.challengers, question.baselines
+    part = pairs[0].part
     needed = np.max(
         [
-            np.min([plans[a, b].needed for b in baselines], axis=0)
+            np.min([plans[part, a, b].needed for b in baselines], axis=0)
             for a in challengers
         ],
         axis=0,
     )
     not_needed = np.max(
         [
-            np.min([plans[a, b].not_needed for a in challengers], axis=0)
+            np.min([plans[part, a, b].not_needed for a in challengers], axis=0)
             for b in baselines
         ],
         axis=0,
     )
-    runs = next(iter(plans.values())).runs
+    runs = plans[part, challengers[0], baselines[0]].runs
     return _first(runs, needed + not_needed, now)

@@ -395,13 +395,34 @@ def compare_arms(
         )
         if runs is not None
     }
-    for name, runs in (*values.items(), ("searched", searched or {})):
-        _check_runs(name, runs)
+    _check_arms(values, searched, challengers, baselines)
     for name, number in (("margin", margin), ("target", target)):
         if number is not None and not checks.is_number(number):
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
+    error, notes = 1.0, []
+    if look_every is not None or planned_seeds is not None:
+        error = _spent(next(iter(values.values())), look_every, planned_seeds)
+        notes.append(sentences.looks(look_every, planned_seeds, error))
+    return decision.judge(
+        values,
+        set(challengers),
+        None if baselines is None else set(baselines),
+        metric,
+        mode,
+        margin,
+        target,
+        notes=notes,
+        searched=searched,
+        error=error,
+    )
+
+
+def _check_arms(values, searched, challengers, baselines):
+    """Refuses runs that are no numbers, and arms that have no runs."""
+    for name, runs in (*values.items(), ("searched", searched or {})):
+        _check_runs(name, runs)
     named = {"challengers": challengers, "baselines": baselines}
     for name, arms in named.items():
         if isinstance(arms, str):
@@ -421,22 +442,6 @@ def compare_arms(
     both = set(challengers) & set(baselines or ())
     if both:
         raise ValueError(f"challengers and baselines both have {sorted(both)}.")
-    error, notes = 1.0, []
-    if look_every is not None or planned_seeds is not None:
-        error = _spent(judged_runs, look_every, planned_seeds)
-        notes.append(sentences.looks(look_every, planned_seeds, error))
-    return decision.judge(
-        values,
-        set(challengers),
-        None if baselines is None else set(baselines),
-        metric,
-        mode,
-        margin,
-        target,
-        notes=notes,
-        searched=searched,
-        error=error,
-    )
 
 
 def _spent(runs, look_every, planned_seeds):
