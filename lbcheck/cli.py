@@ -19,7 +19,7 @@ COMMANDS = {
         "every dialect against a float64 reference and its library",
     ),
     "judge": (
-        "lbcheck.verdict.judge_command",
+        "lbcheck.report.judge_command",
         "the verdict on runs of your own, from a table",
     ),
     "published": (

@@ -8,6 +8,7 @@ page_tables     which tables the report has
 study_tables    those of how the study was made
 page            the page, made of figures and tables
 report_command  `lbcheck report`
+judge_command   `lbcheck judge`: runs of any origin, and a page of them
 """
 
 import pathlib

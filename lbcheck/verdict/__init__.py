@@ -10,7 +10,7 @@ statistics  medians, intervals and tests of few, noisy runs
 results     what a verdict consists of
 sentences   a verdict in words
 run_tables  final metrics of runs from anywhere, of a table with a row a run
-run_files   and of a file or folder a run; judge_command judges them
+run_files   and of a file or folder a run
 """
 
 from lbcheck.verdict.judge import answer

@@ -37,6 +37,7 @@ _TIE = 1e-6
 _RATE = re.compile("acc|auc|f1|precision|recall|exact_match|iou", re.IGNORECASE)
 
 Runs = Mapping[str, Sequence[float | None]]
+Groups = Mapping[str, Sequence[Sequence[float]]]
 
 
 def judge(
@@ -48,27 +49,18 @@ def judge(
     margin: float | None,
     target: float | None = None,
     steps: Runs | None = None,
-    notes: Sequence[str] = (),
     searched: Runs | None = None,
-    edges: Mapping[str, Sequence[str]] | None = None,
-    challenge: Sequence[ChallengeStep] = (),
     error: float = 1.0,
-    groups: Mapping[str, Sequence[Sequence[float]]] = types.MappingProxyType(
-        {}
-    ),
-    unit: str = "seed",
-    chance: float | None = None,
+    groups: Groups = types.MappingProxyType({}),
+    **known: Any,
 ) -> Verdict:
     """The verdict on {part: {arm: runs}}; see `verdict.compare_arms`.
 
     The first part is judged. Without `baselines`, those that do not challenge
     are. `searched` are the metrics of each arm's search trials, for the share
-    of sub-searches that agree; `edges` the hyperparameters of each arm whose
-    best values lie at an end of their range; `challenge` its steps, if `values`
-    are of the last one; `error` the part of the usual errors to spend;
-    `groups` the metrics of each arm's runs on groups of the test examples;
-    `unit` what a run is, a "seed" or a "search"; `chance` what is reached
-    without having learnt anything.
+    of sub-searches that agree; `error` is the part of the usual errors to
+    spend; `groups` are the metrics of each arm's runs on groups of the test
+    examples; what else is `known` is for `conclude`.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -101,21 +93,14 @@ def judge(
                     pair = _with_hits(question, pair, ranked)
                 pairs.append(pair)
     deciding = parts.judged(pairs)
-    more_seeds = _more_seeds(question, deciding, plans)
-    shares = _shares(question, searched, deciding) if searched else []
-    times_examples = _times_examples(deciding, plans)
     return conclude(
         pairs,
         arms,
         metric,
-        notes,
-        more_seeds,
-        shares,
-        edges or {},
-        challenge,
-        times_examples,
-        unit,
-        chance,
+        more_seeds=_more_seeds(question, deciding, plans),
+        shares=_shares(question, searched or {}, deciding),
+        times_examples=_times_examples(deciding, plans),
+        **known,
     )
 
 
@@ -201,16 +186,30 @@ def conclude(
     pairs: Sequence[PairVerdict],
     arms: Sequence[ArmSummary],
     metric: str,
-    notes: Sequence[str],
     more_seeds: int | None,
     shares: Sequence[float] = (),
+    times_examples: float | None = None,
+    notes: Sequence[str] = (),
     edges: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
     challenge: Sequence[ChallengeStep] = (),
-    times_examples: float | None = None,
     unit: str = "seed",
     chance: float | None = None,
 ) -> Verdict:
-    """The verdict of all pairs; `more_seeds` counts if seeds are lacking."""
+    """The verdict of all pairs.
+
+    Args:
+        pairs: On every part; those of the first one decide.
+        arms: On every part.
+        metric: Its name.
+        more_seeds: Seeds that are lacking, if seeds are.
+        shares: Of sub-searches of 1, 2, .. trials with a challenger ahead.
+        times_examples: Test examples that are lacking, if these are.
+        notes: What else a reader must know.
+        edges: {arm: its hyperparameters whose best values lie at an end}.
+        challenge: Its steps, if the runs are of the last one.
+        unit: What a run is, a "seed" or a "search".
+        chance: What is reached without having learnt anything.
+    """
     answer, deciding = overall(parts.judged(pairs))
     training = [p for p in pairs if p.part == "training"]
     others = dict.fromkeys(p.other_arm for p in deciding)

@@ -540,7 +540,7 @@ better on training: regularization rather than optimization.
                     )
                 pairs.append(_of_medians(pair, known[arm] - known[other], p))
     return decision.conclude(
-        pairs, arms, metric, [sentences.MEDIANS_ONLY], None
+        pairs, arms, metric, None, notes=[sentences.MEDIANS_ONLY]
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from lbcheck import verdict
 from lbcheck.verdict import run_files
-from tests.verdict.judge_command_test import RUNS
-from tests.verdict.judge_command_test import run
+from tests.report.judge_command_test import RUNS
+from tests.report.judge_command_test import run
 
 
 def logger(path, value, training=0.99):

@@ -213,7 +213,7 @@ def test_needs_no_framework_and_little_time(tmp_path):
     path.write_text(csv_of(RUNS))
     code = f"""
 import sys
-from lbcheck.verdict import judge_command as command
+from lbcheck.report import judge_command as command
 from lbcheck.support import command as support
 rest = support.parse(
     command.FLAGS, ["judge", {str(path)!r}, "--challengers=muon"]
