@@ -237,16 +237,16 @@ def _run(workload, arms, settings, output_dir, storage) -> Comparison:
     }
     study = session.Session(workload, arms, settings, origin)
 
-    def finish(one, folder):
+    def finish(one, folder, is_beside=False):
         with one.opened(folder, storage):
             with progress.Progress(one.protocol.total) as bar:
                 one.work(bar)
-            one.publish()
+            one.publish(is_beside=is_beside)
             return one.news()
 
     news = finish(study, output_dir)
     for name, companion in study.companions():
-        finish(companion, study.folder / name)
+        finish(companion, study.folder / name, is_beside=True)
         report.write(study.folder)
     if news:
         print(news, file=sys.stderr)

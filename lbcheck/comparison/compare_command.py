@@ -210,7 +210,7 @@ def _run():
         return _join(session)
     news = _finish(session, FLAGS.output_dir)
     for name, companion in session.companions():
-        _finish(companion, session.folder / name, f"--join={name}")
+        _finish(companion, session.folder / name, name)
         report.write(session.folder)
     comparison = Comparison(session.folder, news)
     print(comparison.to_json() if FLAGS.format == "json" else comparison)
@@ -229,14 +229,14 @@ def _join(session):
     return exit_codes.FINISHED
 
 
-def _finish(session, folder, join=f"--join={_OWN}"):
+def _finish(session, folder, name=_OWN):
     """Works on a study until its report stands; what earlier calls ran."""
     with session.opened(folder, FLAGS.storage):
         try:
-            _work(session, join)
+            _work(session, f"--join={name}")
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(session.interrupted()) from error
-        session.publish()
+        session.publish(is_beside=name != _OWN)
         return session.news()
 
 

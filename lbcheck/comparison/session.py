@@ -111,7 +111,9 @@ class Session:
             self._ledger = ledger.Ledger(url, as_read)
         self.study = study_folder.open_study(self.folder, self.study)
         self.protocol = challenge.plan(self.study, verdict.answer)
-        if not storage:
+        if storage and self.study != as_read:
+            self._ledger.close()  # the folder remembers more trials
+        if not storage or self.study != as_read:
             self._ledger = ledger.Ledger(url, self.study)
         self._exported, self._warned = time.monotonic(), False
         self._earlier = self._ledger.ends()
@@ -227,10 +229,12 @@ class Session:
             name: Of its folder, see `lbcheck.study.companions`.
             folder: The study's own.
         """
-        origin = self._origin | {"name": f"{self.study['name']}, {name}"}
+        read = study_folder.load(folder)
+        study = read.study  # which may remember more than this call asks for
+        origin = self._origin | {"name": f"{study['name']}, {name}"}
         settings = dataclasses.replace(
             self._settings,
-            seed=protocol.derived_seed(self.study["seed"], name),
+            seed=protocol.derived_seed(study["seed"], name),
             searches=1,
             challenge_trials=0,
             control_batch_size=None,
@@ -243,20 +247,23 @@ class Session:
                 origin,
                 self.trainer,
             )
-        read = study_folder.load(folder)
         control = read.companions.get(name)
         (arm,) = control.study["arms"] if control else [verdict.leading(*read)]
         workload = self.workload._replace(
-            batch_size=self.study["control_batch_size"],
-            steps=companions.control_steps(self.study),
+            batch_size=study["control_batch_size"],
+            steps=companions.control_steps(study),
         )
         settings = dataclasses.replace(
             settings, challengers=None, baselines=None
         )
         return Session(workload, [self.arms[arm]], settings, origin)
 
-    def publish(self) -> pathlib.Path:
+    def publish(self, *, is_beside: bool = False) -> pathlib.Path:
         """Writes the records and the report; the report's path.
+
+        Args:
+            is_beside: Whether this is a further search or a control, which
+                says something also if every trial diverged.
 
         Raises:
             FloatingPointError: If every trial of every arm diverged.
@@ -264,7 +271,8 @@ class Session:
         """
         done = self.export()
         path = pathlib.Path(report.write(self.folder))
-        if not any(record["status"] == "finished" for record in done):
+        ended = any(record["status"] == "finished" for record in done)
+        if not (ended or is_beside):
             raise FloatingPointError(_all_diverged(done, path))
         return path
 

@@ -76,7 +76,7 @@ def arms(results) -> Table:
     caption = ""
     if medians:
         caption = (
-            f"Median {name} over {_units(results)} of each arm's best "
+            f"Median {name} over the {_units(results)} of each arm's best "
             "hyperparameters, with its 95 % interval. "
         )
     if target is not None:
@@ -88,13 +88,14 @@ def arms(results) -> Table:
     return Table(
         "arms",
         "Arms",
-        f"{caption}Seeds{' and search trials' if tables['budget'] else ''}: "
-        "how many of all did not diverge.",
+        f"{caption}{_units(results).capitalize()}"
+        f"{' and search trials' if tables['budget'] else ''}: how many of all "
+        "did not diverge.",
         [
             "arm",
             *parts,
             *(["target hits"] if target is not None else []),
-            "seeds",
+            _units(results),
             *(
                 ["search trials", "best hyperparameters"]
                 if tables["budget"]
@@ -106,9 +107,8 @@ def arms(results) -> Table:
 
 
 def _units(results):
-    if results["verdict"] and results["verdict"]["unit"] == "search":
-        return "the searches, each the mean over the seeds"
-    return "the seeds"
+    """What an arm has several of."""
+    return "searches" if results["tables"]["searches"] else "seeds"
 
 
 def _median(row):
@@ -190,7 +190,7 @@ def _doubt(row):
     if row["doubt"] == "failures":
         return (
             f" ({row['arm']} failed in {row['failures']} of {row['runs']} "
-            f"seeds, {row['other_arm']} in {row['other_failures']} of "
+            f"runs, {row['other_arm']} in {row['other_failures']} of "
             f"{row['other_runs']})"
         )
     return f" ({row['doubt']})" if row["doubt"] in _DOUBTS else ""

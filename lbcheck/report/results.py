@@ -100,7 +100,16 @@ def collect(folder: Folder) -> dict[str, Any]:
     decided = verdict.decide(*folder).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])
     control = decided.pop("control", None)
+    searched = runs.searches(folder)
     seeds = runs.seeds(study, judged)
+    if searched:
+        seeds = [
+            {
+                "seed" if key == "search" else key: entry
+                for key, entry in r.items()
+            }
+            for r in searched
+        ]
     rates = search.rates(study, records)
     layers = runs.layers(study, judged)
     summary = runs.layer_summary(layers)
@@ -126,7 +135,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             ),
             "optimism": search.optimism(study, judged),
             "control": [control] if control else [],
-            "searches": runs.searches(folder),
+            "searches": searched,
             "best_points": runs.best_points(study, judged),
             "boxes": runs.boxes(seeds),
             "seeds": seeds,

@@ -71,7 +71,7 @@ def most_runs(study: Mapping[str, Any]) -> int:
     Every arm of the side gets its trials in every round, and a new best of
     each round is confirmed.
     """
-    first, further = study["trials"], study.get("challenge_trials", 0)
+    first, further = study["trials"], _further(study)
     if not further:
         return 0
     challengers, baselines = map(len, protocol.sides(study))
@@ -110,7 +110,7 @@ def course(
         if not missing:
             found = answer(study, at(study, records, trials))
         steps.append(Step(trials, found, missing))
-        trials = _next(steps, first, study.get("challenge_trials", 0))
+        trials = _next(steps, first, _further(study))
     return steps
 
 
@@ -133,6 +133,13 @@ def at(study, records: list[dict], trials: Trials) -> list[dict]:
             if r["stage"] == "confirm" and r.get("trial") == number
         ]
     return kept
+
+
+def _further(study):
+    """Further trials of an arm; several searches challenge each other."""
+    if study.get("searches", 1) > 1:
+        return 0
+    return study.get("challenge_trials", 0)
 
 
 def _next(steps, first, further):

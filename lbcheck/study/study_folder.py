@@ -57,8 +57,9 @@ def open_study(folder, study: dict) -> dict:
     """Makes the folder for this study, or checks that it is this study's.
 
     Any number of processes may open one folder at the same time. What was
-    written first stays as it is; only `margin` may change, and `seeds` and
-    `challenge_trials` grow, since neither makes a trial worthless. The margin
+    written first stays as it is; only `margin` may change, `seeds`,
+    `challenge_trials` and `searches` grow and a control be added, since none
+    of these makes a trial worthless. The margin
     that the study was begun with is kept as `first_margin`.
 
     Args:
@@ -102,8 +103,15 @@ def _created_or_checked(folder, study):
             if most := max(s.get(name, 0) for s in (there, study)):
                 grown[name] = most
         control = "control_batch_size"
-        if study.get(control) or there.get(control):
-            grown[control] = study.get(control) or there[control]
+        batches = {s[control] for s in (there, study) if s.get(control)}
+        if len(batches) > 1:
+            raise StudyError(
+                f"{folder} has a control at batch {there[control]}, received "
+                f"{control} {study[control]}. Choose another --output_dir, or "
+                "the same control."
+            )
+        if batches:
+            grown[control] = batches.pop()
         study = {**there, **grown}
         if study == there:
             return study

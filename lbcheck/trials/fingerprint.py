@@ -176,9 +176,22 @@ def _data(feed):
     return {"first": _batch(_first(feed)), **_end(feed)}
 
 
-def comes_anew(feed) -> bool:
-    """Whether data come in another order, or otherwise, each time."""
-    return _batch(_first(feed)) != _batch(_first(feed))
+def comes_anew(feed, batches: int = 1, passes: int = 2) -> bool:
+    """Whether data come in another order, or otherwise, each time.
+
+    Args:
+        feed: A stream, or arrays.
+        batches: How many are looked at.
+        passes: How often; few batches may come in the same order by chance.
+    """
+
+    def seen():
+        return [
+            _batch(batch) for batch in itertools.islice(feed.batches(), batches)
+        ]
+
+    first = seen()
+    return any(seen() != first for _ in range(passes - 1))
 
 
 def _first(feed):

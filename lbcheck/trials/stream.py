@@ -327,10 +327,10 @@ class Stream:
             )
         seen = content.Content(self._name)
         limit = time.monotonic() + _SECONDS
-        self._batches = 0
+        self._sizes = []
         for batch in dataset:
             seen.add(batch)
-            self._batches += 1
+            self._sizes.append(content.sizes(batch)[0])
             if number >= 0:
                 continue  # it ends
             if time.monotonic() > limit or seen.count > _EXAMPLES:
@@ -356,11 +356,16 @@ class Stream:
     def groups(self, most: int):
         """As `Arrays.groups`, of batches that follow one another.
 
-        `total` must have been asked for.
+        A short batch, as the last may be, goes with the one before. `total`
+        must have been asked for.
         """
-        size, batches = -(-self._batches // most), iter(self.batches())
-        for _ in range(0, self._batches, size):
-            yield itertools.islice(batches, size)
+        sizes = np.array(self._sizes)
+        count = max(1, min(most, sizes.sum() // sizes.max()))
+        middles = np.cumsum(sizes) - sizes / 2
+        places = (middles * count // sizes.sum()).astype(int).tolist()
+        placed = zip(places, self.batches())
+        for _, found in itertools.groupby(placed, operator.itemgetter(0)):
+            yield (batch for _, batch in found)
 
     def sample(self, count: int, seed: int) -> list:
         """Batches of the first examples of a seed, kept for the last seed.

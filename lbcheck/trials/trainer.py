@@ -17,6 +17,14 @@ from lbcheck.trials import learning_rates
 from lbcheck.trials import trial_data as feeds
 from lbcheck.trials import user_model as models
 
+_ACCURACIES = (
+    "acc",
+    "accuracy",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "sparse_categorical_accuracy",
+)
+"""Metrics of which always predicting the commonest label has its share."""
 _GROUPS = 50
 """Most groups of test examples whose metrics a record has."""
 _TRAINING_EXAMPLES = 10_000
@@ -117,7 +125,7 @@ class Trainer:
             self._facts["num_test"] = num_test
             self._facts["data"].append(self.test.describe())
         chance = (self.test or self._validation).chance
-        if chance is not None and self.mode == "max" and "acc" in self.metric:
+        if chance is not None and self.metric in _ACCURACIES:
             self._facts["chance"] = chance
 
     def _evaluation(self):
@@ -152,7 +160,8 @@ class Trainer:
             self._feed(function, False, 0, name)
             for name, function in functions.items()
         ]
-        if found[1].count is None and fingerprint.comes_anew(found[1]):
+        is_stream = found[1].count is None
+        if is_stream and fingerprint.comes_anew(found[1], 8, 4):
             raise ValueError(
                 "`test` comes in another order each time, but runs are "
                 "compared on the same examples; leave out .shuffle()."

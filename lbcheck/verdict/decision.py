@@ -279,9 +279,13 @@ def _learnt_nothing(pairs, arms, chance):
     """Whether no arm is above chance by more than the margin."""
     margins = [pair.margin for pair in parts.judged(pairs)]
     medians = [
-        arm.median for arm in parts.judged(arms) if arm.median is not None
+        arm.median
+        for arm in parts.judged(arms)
+        if arm.median is not None and math.isfinite(arm.median)
     ]
-    return bool(margins) and max(medians, default=1.0) <= chance + min(margins)
+    if not margins or not medians:
+        return False
+    return max(medians) <= chance + min(margins)
 
 
 def overall(
@@ -404,7 +408,10 @@ def _steps_to_target(steps):
 def _compare(pair, x, y, worst, scale, examples):
     """The pair with its numbers, and what more seeds would show."""
     margin = pair.margin
-    median_difference = statistics.median(x) - statistics.median(y)
+    medians = statistics.median(x), statistics.median(y)
+    median_difference = None
+    if np.isfinite(medians).all():
+        median_difference = medians[0] - medians[1]
     failures, other_failures = _failures(x, y, margin)
     # A run that diverged is worse than every run, by what matters at least.
     x, y = (np.where(np.isinf(v), worst - margin, v) for v in (x, y))
@@ -477,6 +484,8 @@ def _failures(x, y, margin):
     """Runs of each that diverged or lie far below the pooled median."""
     both = np.concatenate([x, y])
     known = both[np.isfinite(both)]
+    if not len(known):
+        return len(x), len(y)
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     far = middle - difference.FENCE * max(high - low, margin)
     return int(np.sum(x < far)), int(np.sum(y < far))
@@ -529,7 +538,9 @@ def _shares(question, searched, pairs):
         for arm in question.baselines
         if arm in ranked and arm in margins
     ]
-    if not own or not others or not all(map(len, own)):
+    whole = len(own) == len(question.challengers)
+    whole &= len(others) == len(question.baselines)
+    if not (own and others and whole and all(map(len, own))):
         return []
     return search_luck.shares(own, others)
 

@@ -11,14 +11,17 @@ interval of a difference:
     undecided   neither, or an arm has fewer than 6 seeds
 
 Nor is there an answer where the arm that it favours fails in more seeds than
-the other, unless the bound of the difference is below 10 %; nor where the
-baseline leaves no more than the margin to gain.
+the other, unless the bound of the difference is below 10 %; where the baseline
+leaves no more than the margin to gain; where no arm is better than chance; or
+where a baseline that is beaten lies at an edge of its space. The intervals hold
+the choice of the test examples, where runs say how well they did on which.
 
 The answer over all pairs: "needed" if one challenger is needed against
 every baseline, "not needed" if no challenger is needed against one
-baseline. In a study, "needed" is given only if a challenger is ahead by
-the margin in at least 90 % of sub-searches, which draw half of the trials, and
-"not needed" only if in at most 20 %; see `search_luck`.
+baseline. In a study, the answer must hold while the arms that it goes against
+get more trials, see `challenge`, and sub-searches, which draw half of the
+trials, must agree, see `search_luck`. Several searches are judged by their
+results.
 
 A pair is wrong with a probability of about 1 % where the arms differ by a
 shift, so the best of up to five arms a side is wrong in at most 5 %; with more
@@ -48,6 +51,8 @@ from lbcheck.study.study_folder import Folder
 from lbcheck.support import checks
 from lbcheck.support import schema
 from lbcheck.verdict import decision
+from lbcheck.verdict import difference
+from lbcheck.verdict import parts
 from lbcheck.verdict import sentences
 from lbcheck.verdict import several
 from lbcheck.verdict import statistics
@@ -87,11 +92,30 @@ def decide(
         decided = _of_searches(study, records, beside)
     else:
         decided = _of_one(study, records)
-    if companions.CONTROL not in several.done(beside):
-        return decided
+    if len(study["arms"]) == 1:
+        decided = dataclasses.replace(
+            decided,
+            answer=NO_VERDICT,
+            doubt=None,
+            more_seeds=0,
+            sentence=sentences.alone(
+                next(iter(study["arms"])),
+                decided.arms,
+                study["metric"]["name"],
+                decided.unit,
+            ),
+        )
+    if companions.CONTROL in several.done(beside):
+        return _with_control(decided, study, records, beside)
+    return decided
+
+
+def _with_control(decided, study, records, beside):
+    """The verdict with what the large batch costs, at equal trials."""
     control = beside[companions.CONTROL]
     large, small = (
-        judged(*one).records for one in ((study, records), control[:2])
+        protocol.cut_to_common(one, protocol.before_challenge(own)).records
+        for one, own in ((study, records), control[:2])
     )
     pair = several.control(
         study,
@@ -101,13 +125,14 @@ def decide(
     )
     if pair is None:
         return decided
-    (arm,) = control.study["arms"]
+    ((arm, edges),) = _edges(control.study, small).items()
     text = sentences.control(
         pair,
         arm,
-        study["control_batch_size"],
+        control.study["batch_size"],
         study["batch_size"],
         study["metric"]["name"],
+        [edge.name for edge in edges if edge.is_likely],
     )
     return dataclasses.replace(
         decided, control=pair, sentence=f"{decided.sentence} {text}"
@@ -144,8 +169,18 @@ def _of_searches(study, records, beside):
     metric, values = study["metric"], search_means(study, records, beside)
     found = several.searches(study, records, beside)
     kept = [judged(*one).records for one in found]
+    groups = several.mean_groups([_groups(own) for own in kept])
+    edges = several.common_edges(
+        [_edges(one, own) for (one, _), own in zip(found, kept)]
+    )
     notes = [sentences.searches(len(found), study["trials"], study["seeds"])]
-    notes += _sampling(study, kept[0], values[parts_of(study)[0]])
+    notes += [
+        sentences.common_edge(arm, name, count, len(found))
+        for arm, own in edges.items()
+        for name, count in own.items()
+    ]
+    notes += _margin_changed(study)
+    notes += _sampling(study, groups, values[parts_of(study)[0]])
     return decision.judge(
         values,
         *protocol.sides(study),
@@ -154,7 +189,10 @@ def _of_searches(study, records, beside):
         margin=study.get("margin"),
         target=study.get("target"),
         notes=notes,
-        groups=several.mean_groups([_groups(own) for own in kept]),
+        groups=groups,
+        edges={
+            arm: [f"{arm}.{name}" for name in own] for arm, own in edges.items()
+        },
         unit="search",
         chance=_chance(study),
     )
@@ -167,23 +205,24 @@ def _chance(study):
 
 def _of_one(study, records):
     """The verdict on one search, with its luck."""
-    found, is_alone = judged(study, records), len(study["arms"]) == 1
+    found = judged(study, records)
     notes = [] if found.note is None else [found.note]
-    if any(r["stage"] != "confirm" for r in found.records):
-        notes += _feasible(study, found.records)
-        if not is_alone:
-            trials = _searched(study, found.records)
+    first = protocol.before_challenge(found.records)
+    if any(r["stage"] != "confirm" for r in first):
+        notes += _feasible(study, first)
+        if len(study["arms"]) > 1:
+            trials = _searched(study, first)
             notes.append(sentences.one_search(trials))
     edges = _edges(study, found.records)
     notes += [
         sentences.edge(arm, edge) for arm, own in edges.items() for edge in own
     ]
-    if study.get("first_margin", study.get("margin")) != study.get("margin"):
-        notes.append(sentences.margin_changed(study["first_margin"]))
+    notes += _margin_changed(study)
     values, left_out = _confirmed(study, found.records)
     notes += [sentences.left_out(arm) for arm in left_out]
     judged_values = values[parts_of(study)[0]]
-    notes += _sampling(study, found.records, judged_values)
+    groups = _groups(found.records)
+    notes += _sampling(study, groups, judged_values)
     target, metric = study.get("target"), study["metric"]
     steps = None
     if target is not None:
@@ -195,8 +234,7 @@ def _of_one(study, records):
             ]
             for arm in judged_values
         }
-    (first, *_) = study["arms"]
-    decided = decision.judge(
+    return decision.judge(
         values,
         *protocol.sides(study),
         metric=metric["name"],
@@ -211,18 +249,16 @@ def _of_one(study, records):
             for arm, own in edges.items()
         },
         challenge=found.steps,
-        groups=_groups(found.records),
+        groups=groups,
         chance=_chance(study),
     )
-    if not is_alone:
-        return decided
-    return dataclasses.replace(
-        decided,
-        answer=NO_VERDICT,
-        doubt=None,
-        more_seeds=0,
-        sentence=sentences.alone(first, decided.arms, metric["name"]),
-    )
+
+
+def _margin_changed(study):
+    first, now = study.get("first_margin"), study.get("margin")
+    if "first_margin" not in study or first == now:
+        return []
+    return [sentences.margin_changed(first)]
 
 
 def answer(study: Mapping[str, Any], records: list[dict]) -> str:
@@ -231,16 +267,15 @@ def answer(study: Mapping[str, Any], records: list[dict]) -> str:
     It is what is challenged: a verdict may be more careful.
     """
     metric, (values, _) = study["metric"], _confirmed(study, records)
-    part = parts_of(study)[0]
     pairs = decision.judge(
-        {part: values[part]},
+        values,
         *protocol.sides(study),
         metric=metric["name"],
         mode=metric["mode"],
         margin=study.get("margin"),
         groups=_groups(records),
     ).pairs
-    return decision.overall(pairs)[0]
+    return decision.overall(parts.judged(pairs))[0]
 
 
 class Judged(NamedTuple):
@@ -540,7 +575,7 @@ better on training: regularization rather than optimization.
                     )
                 pairs.append(_of_medians(pair, known[arm] - known[other], p))
     return decision.conclude(
-        pairs, arms, metric, None, notes=[sentences.MEDIANS_ONLY]
+        pairs, arms, metric, 0, notes=[sentences.MEDIANS_ONLY]
     )
 
 
@@ -634,7 +669,7 @@ def _searched(study, records):
     )
 
 
-def _sampling(study, records, values):
+def _sampling(study, groups, values):
     """A note on the examples that are judged on, if their number is known."""
     part = parts_of(study)[0]
     examples = study.get("facts", {}).get(f"num_{part}")
@@ -642,7 +677,9 @@ def _sampling(study, records, values):
     if not examples or not found:
         return []
     if part == "test":
-        return [sentences.test_data(examples, bool(_groups(records)))]
+        sizes = [len(rows[0]) for rows in groups.values()]
+        by_example = min(sizes, default=0) >= difference.LEAST_GROUPS
+        return [sentences.test_data(examples, by_example)]
     middle = float(np.median(found))
     name = study["metric"]["name"]
     accuracy = middle if "acc" in name and 0 <= middle <= 1 else None

@@ -18,7 +18,10 @@ from lbcheck.support import schema
 from lbcheck.verdict import run_tables
 from lbcheck.verdict.run_tables import RunTable
 
-_PREFIXES = {"validation": ("validation_", "val_"), "training": ("",)}
+_PREFIXES = {
+    "validation": ("validation_", "val_", "val/", "validation/"),
+    "training": ("", "train/", "training/"),
+}
 _TENSORBOARD = ["Wall time", "Step", "Value"]
 _PRINTED = re.compile(r"\bval_loss:\s*([^\s,]+)")
 _KINDS = (
@@ -130,7 +133,7 @@ def _charted(path, there, metric):
     """Which of the metrics of a chart is meant."""
     wanted = there
     if metric is not None:
-        prefixes = ("", *_PREFIXES["validation"], "val/", "validation/")
+        prefixes = ("", *_PREFIXES["validation"])
         wanted = [p + metric for p in prefixes if p + metric in there]
     if len(wanted) != 1:
         raise ValueError(

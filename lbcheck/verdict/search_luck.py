@@ -110,6 +110,7 @@ def shares(
         [0.5, 1.0]
     """
     values = np.unique(np.concatenate(challengers))
+    values = values[np.isfinite(values)]
     apart = [values - margin * (1 - 1e-9) for margin, _ in baselines]
     fewest = min(map(len, (*challengers, *(arm for _, arm in baselines))))
     found = []
@@ -118,7 +119,8 @@ def shares(
         others = np.prod(
             [_below(a, v, k) for v, (_, a) in zip(apart, baselines)], axis=0
         )
-        found.append(float(np.sum(np.diff(ahead, prepend=0.0) * others)))
+        none = np.prod([_below(a, [-np.inf], k) for a in challengers])
+        found.append(float(np.sum(np.diff(ahead, prepend=none) * others)))
     return found
 
 

@@ -45,7 +45,7 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
     elif found.doubt == "ceiling":
         text = _ceiling(pairs, found.arms, metric)
     elif found.doubt == "failures":
-        text = _failures(pairs, metric)
+        text = _failures(pairs, metric, found.unit)
     elif found.doubt == "examples":
         text = _examples(found.times_examples, pairs, metric)
     elif found.answer == "undecided":
@@ -200,6 +200,14 @@ def edge(arm: str, found) -> str:
     return f"{text}; a wider one may hold better values."
 
 
+def common_edge(arm: str, name: str, count: int, searches: int) -> str:
+    """That an arm's best values lie at an end in most of several searches."""
+    return (
+        f"{arm}: the best {name} lie at an end of its range in {count} of "
+        f"{searches} searches; a wider one may hold better values."
+    )
+
+
 def luck(
     share: float, needed: float, not_needed: float, since: int | None
 ) -> str:
@@ -273,7 +281,7 @@ def searches(count: int, trials: int, seeds: int) -> str:
     )
 
 
-def control(pair, arm: str, small: int, large: int, metric: str) -> str:
+def control(pair, arm: str, small: int, large: int, metric: str, edges) -> str:
     """What the large batch costs, by a control at a small one.
 
     Args:
@@ -281,6 +289,8 @@ def control(pair, arm: str, small: int, large: int, metric: str) -> str:
         arm: What was trained at both.
         small, large: Examples of an update.
         metric: Its name.
+        edges: Hyperparameters whose best values at the small batch lie at an
+            end of their range.
     """
     at = f"at batch {small:,}, with as many examples,"
     if pair.difference is None:
@@ -290,7 +300,13 @@ def control(pair, arm: str, small: int, large: int, metric: str) -> str:
         by += f" ({pair.low:+.2g} to {pair.high:+.2g})"
     if pair.answer == "needed":
         return f"Control: {at} {by}: the large batch of {large:,} costs that."
-    if pair.answer == "not needed":
+    if edges:
+        return (
+            f"Control: {at} {by}, but its best {_names(edges)} lie at an end "
+            "of the range there; a wider one can decide whether the large "
+            f"batch of {large:,} costs the margin."
+        )
+    if pair.answer == "not needed" or pair.doubt == "ceiling":
         return (
             f"Control: {at} {by}, less than the margin: the large batch of "
             f"{large:,} costs nothing that matters here, so it is not in the "
@@ -326,7 +342,7 @@ def left_out(arm: str) -> str:
     return f"{arm} is left out: all of its search trials diverged."
 
 
-def alone(arm: str, arms, metric: str) -> str:
+def alone(arm: str, arms, metric: str, unit: str = "seed") -> str:
     """What one arm reached, compared with none."""
     text = f"No verdict: {arm} is the only arm of this study"
     for found in parts.judged(arms):
@@ -334,7 +350,7 @@ def alone(arm: str, arms, metric: str) -> str:
             text += (
                 "; its best hyperparameters reach a median "
                 f"{found.part} {metric} of {found.median:.4g} over "
-                f"{found.runs} seed{'s' if found.runs != 1 else ''}"
+                f"{found.runs} {unit if found.runs == 1 else _plural(unit)}"
             )
             if found.low is not None:
                 text += f" (95 %: {found.low:.4g} to {found.high:.4g})"
@@ -344,10 +360,7 @@ def alone(arm: str, arms, metric: str) -> str:
 def _one_sided(arms):
     challenged = any(arm.side == "challenger" for arm in arms)
     side = "baseline" if challenged else "challenger"
-    return (
-        f"Undecided: no {side} arm to compare with has a search trial that did "
-        "not diverge."
-    )
+    return f"Undecided: there is no {side} left to compare with."
 
 
 def _search(found, deciding, metric):
@@ -364,6 +377,8 @@ def _search(found, deciding, metric):
             f"{first}, but no longer with {_trials(found)}. Which settings "
             "were tried decides here, not more seeds."
         )
+    if not deciding:
+        return "Undecided (search): which settings were tried decides here."
     if deciding[0].answer == "needed":
         seen, said = _beats(deciding, metric), f"only {share:.0%}"
     else:
@@ -431,7 +446,11 @@ def _ceiling(pairs, arms, metric):
 
 def _floor(arms, metric, chance):
     """Nothing was learnt, which all arms do equally well."""
-    found = [arm for arm in parts.judged(arms) if arm.median is not None]
+    found = [
+        arm
+        for arm in parts.judged(arms)
+        if arm.median is not None and math.isfinite(arm.median)
+    ]
     best = max(found, key=lambda arm: arm.median)
     return (
         f"Undecided (floor): no arm learns anything here; the best, "
@@ -441,7 +460,7 @@ def _floor(arms, metric, chance):
     )
 
 
-def _failures(pairs, metric):
+def _failures(pairs, metric, unit):
     """An arm that would do fails in some seeds."""
     doubted = [p for p in parts.judged(pairs) if p.doubt == "failures"]
     worst = max(doubted, key=lambda p: abs(p.failures - p.other_failures))
@@ -453,9 +472,10 @@ def _failures(pairs, metric):
         arms, key=lambda a: a[1], reverse=True
     )
     return (
-        f"Undecided (failures): {arm} failed in {failed} of {runs} seeds, "
-        f"{other} in {fewer}: it diverged or ended far below all others in "
-        f"{worst.part} {metric}. Where it did not, it would have decided."
+        f"Undecided (failures): {arm} failed in {failed} of {runs} "
+        f"{_plural(unit)}, {other} in {fewer}: it diverged or ended far below "
+        f"all others in {worst.part} {metric}. Where it did not, it would have "
+        "decided."
     )
 
 

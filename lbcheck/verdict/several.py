@@ -1,5 +1,6 @@
 """The numbers of several studies of one question: searches, and a control."""
 
+import collections
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -62,13 +63,34 @@ def means(confirmed: Sequence[Values], part: str, arm: str) -> list:
 
 
 def mean_groups(found: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """{arm: one row of its metrics on groups of test examples a search}."""
-    arms = set(found[0]).intersection(*found)
-    sizes = {len(rows[0]) for groups in found for rows in groups.values()}
-    if len(sizes) != 1:
-        return {}
+    """{arm: one row of its metrics on groups of test examples a search}.
+
+    Of the searches that have such rows of the arm.
+    """
+    sizes = [len(rows[0]) for groups in found for rows in groups.values()]
+    usual = max(set(sizes), key=sizes.count, default=0)
+    rows = {}
+    for groups in found:
+        for arm, runs in groups.items():
+            if len(runs[0]) == usual:
+                rows.setdefault(arm, []).append(np.mean(runs, axis=0))
+    return rows
+
+
+def common_edges(found: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
+    """{arm: {hyperparameter: searches}} of edges likely in most searches.
+
+    Args:
+        found: {arm: its edges} of each search.
+    """
+    counts: dict[str, collections.Counter] = {}
+    for edges in found:
+        for arm, own in edges.items():
+            names = [edge.name for edge in own if edge.is_likely]
+            counts.setdefault(arm, collections.Counter()).update(names)
     return {
-        arm: [np.mean(groups[arm], axis=0) for groups in found] for arm in arms
+        arm: {n: count for n, count in own.items() if 2 * count > len(found)}
+        for arm, own in counts.items()
     }
 
 

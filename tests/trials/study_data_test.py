@@ -297,6 +297,29 @@ def test_groups_are_of_one_size_and_hold_every_example():
     assert [len(list(b)) for b in data.groups(50)] == [1]
 
 
+@pytest.mark.parametrize("sizes, groups", [
+    ([8, 8, 8, 3], [8, 8, 11]),
+    ([8] * 5 + [1], [8, 8, 8, 8, 9]),
+    ([4] * 100 + [2], [8] * 49 + [10]),
+    ([7], [7]),
+])  # fmt: skip
+def test_a_short_last_batch_is_no_group_of_its_own(sizes, groups):
+    ends = np.cumsum([0, *sizes])
+    x = np.arange(ends[-1], dtype="float32")[:, None]
+
+    def batches():
+        for start, end in itertools.pairwise(ends):
+            yield x[start:end], x[start:end]
+
+    data = trial_data.make(
+        lambda seed: batches(), False, 0, 8, "test", keras, True
+    )
+    data.total()
+    found = [np.concatenate([x for x, _ in group]) for group in data.groups(50)]
+    assert sorted(map(len, found)) == sorted(groups)
+    np.testing.assert_array_equal(np.concatenate(found), x)
+
+
 @pytest.mark.parametrize(
     "test, message",
     [
@@ -304,7 +327,10 @@ def test_groups_are_of_one_size_and_hold_every_example():
         (0, "between 0 and 1, received 0"),
         (0.01, "0.01 of 20 validation examples are 0; a part"),
         (lambda seed: _VALIDATION, "`test` must be the same for every trial"),
-        (stream().shuffle(20), "`test` comes in another order each time"),
+        (
+            stream().unbatch().shuffle(20).batch(8),
+            "`test` comes in another order each time",
+        ),
         ((_X[40:] * np.nan, _Y[40:]), "`test`.*no finite number"),
         ("half", "`test` must be .x, y."),
     ],

@@ -128,8 +128,9 @@ def test_a_search_is_the_mean_of_its_seeds():
     ]
     found = several.mean_groups(groups)
     np.testing.assert_array_equal(found["a"], [[2.0, 3.0], [5.0, 6.0]])
-    assert set(several.mean_groups([groups[0], {"a": [[1.0, 2.0]]}])) == {"a"}
-    assert several.mean_groups([groups[0], {"a": [[1.0]]}]) == {}
+    # A search in which an arm has none does not take them from the others.
+    found = several.mean_groups([*groups, {"a": [[1.0, 2.0]]}, {"b": [[3.0]]}])
+    assert {arm: len(rows) for arm, rows in found.items()} == {"a": 3, "b": 2}
 
 
 def with_control(ahead, part="validation"):
@@ -137,7 +138,7 @@ def with_control(ahead, part="validation"):
     study, records, beside = searched(0.0, seeds=8, margin=0.01)
     study["control_batch_size"] = 64
     small = synthetic_study.make_study(
-        ("nesterov",), trials=1, seeds=8, target=None, seed=5
+        ("nesterov",), trials=1, seeds=8, target=None, seed=5, batch_size=64
     )
     means = {"nesterov": 0.9 + ahead}
     own = [r | {"stage": "broad"} for r in confirming(small, means)][:1]
@@ -158,6 +159,100 @@ def test_the_control_says_what_the_large_batch_costs(ahead, answer, told):
     assert decided.control.difference == pytest.approx(ahead, abs=2e-4)
     assert told in decided.sentence
     assert "at batch 64, with as many examples" in decided.sentence
+
+
+def test_the_control_is_compared_at_equal_trials():
+    """Not with what the challenge found in many times the trials."""
+    study, records, beside = with_control(0.0)
+    study["challenge_trials"] = 27
+    for number in range(1, 28):
+        found = {"accuracy": 0.96 if number == 9 else 0.5}
+        metrics = {"validation": found, "training": found}
+        records.append(
+            records[0]
+            | {
+                "stage": "challenge",
+                "arm": "nesterov",
+                "index": number,
+                "metrics": metrics,
+            }
+        )
+    records += [r | {"trial": 9} for r in records if r["arm"] == "nesterov"]
+    decided = verdict.decide(study, records, beside)
+    assert decided.control.difference == pytest.approx(0.0, abs=2e-4)
+
+
+def test_a_control_at_the_edge_of_its_space_says_so():
+    study, records, beside = with_control(0.0)
+    control = beside["control"]
+    low = [
+        r | {"index": index, "hyperparameters": {"learning_rate": 0.0101}}
+        for index, r in enumerate([control.records[0]] * 3)
+    ]
+    small = dict(control.study, trials=3)
+    confirm = [r for r in control.records if r["stage"] == "confirm"]
+    beside["control"] = study_folder.Folder(small, low + confirm, {})
+    decided = verdict.decide(study, records, beside)
+    assert "best learning_rate lie at an end of the range" in decided.sentence
+    assert "nothing that matters" not in decided.sentence
+
+
+def test_edges_and_a_changed_margin_count_in_several_searches():
+    study, records, beside = searched(*[0.03] * 6, margin=0.01)
+    study["first_margin"] = 0.1
+    assert verdict.decide(study, records, beside).answer == "needed"
+    own_studies = [(study, records), *(f[:2] for f in beside.values())]
+    for one, own in own_studies:
+        one["trials"] = 2
+        for record in own:
+            if record["arm"] == "nesterov":
+                record["hyperparameters"] = {"learning_rate": 9.9}
+        extra = [r for r in own if r["stage"] == "broad"]
+        own += [r | {"index": 1} for r in extra]
+    decided = verdict.decide(study, records, beside)
+    assert str(decided) == "undecided (edge)"
+    told = "nesterov: the best learning_rate lie at an end of its range in 6 of"
+    assert any(told in note for note in decided.notes)
+    assert any("has been changed since" in note for note in decided.notes)
+
+
+def test_one_arm_with_several_searches_has_no_verdict():
+    study = synthetic_study.make_study(("lars",), trials=1, seeds=3)
+    study["searches"] = 6
+    own = confirming(study, {"lars": 0.9}, 0.001)
+    beside = {
+        name: study_folder.Folder(study, own, {})
+        for name in companions.searches(study)
+    }
+    decided = verdict.decide(study, own, beside)
+    assert decided.answer == "no verdict"
+    assert "only arm of this study" in decided.sentence
+    assert "over 1 search" in decided.sentence or "searches" in decided.sentence
+
+
+def test_another_control_is_refused(tmp_path):
+    study, *_ = searched(0.0)
+    study_folder.open_study(tmp_path, study | {"control_batch_size": 64})
+    with pytest.raises(study_folder.StudyError, match="control at batch 64"):
+        study_folder.open_study(tmp_path, study | {"control_batch_size": 8})
+
+
+def test_a_challenged_study_that_gets_more_searches_is_cut():
+    study, records, beside = searched(*[0.03] * 6, margin=0.01)
+    study["challenge_trials"] = 27
+    study["arms"] = {name: study["arms"][name] for name in ("nesterov", "lars")}
+    better = {"accuracy": 0.99}
+    records.append(
+        records[0]
+        | {
+            "stage": "challenge",
+            "index": 1,
+            "metrics": {"validation": better, "training": better},
+        }
+    )
+    found = verdict.search_means(study, records, beside)
+    assert max(found["validation"]["nesterov"]) < 0.91
+    assert verdict.decide(study, records, beside).answer == "needed"
 
 
 def test_the_control_tunes_the_best_baseline():

@@ -810,7 +810,7 @@ def test_the_interval_holds_seeds_and_examples():
 
 def test_example_error_is_that_of_the_mean_squares():
     random = np.random.default_rng(7)
-    x, y = judged_on_groups(random, 3, 5, 1.0, 0.3, 0.2)
+    x, y = judged_on_groups(random, 3, 7, 1.0, 0.3, 0.2)
     n, groups = x.shape
     # Mean squares of the analysis of variance, one sum after the other.
     differences = x.sum(0) / n - y.sum(0) / n
@@ -832,7 +832,8 @@ def test_example_error_is_that_of_the_mean_squares():
     found = difference.example_error(x, y)
     assert found == (pytest.approx(variance**0.5), groups - 1)
     assert difference.example_error(x, x).error == 0.0
-    assert difference.example_error([[0.5]], [[0.6]]).error == 0.0
+    # Fewer than six groups say too little.
+    assert difference.example_error(x[:, :5], y[:, :5]).error == 0.0
 
 
 def test_interval_with_examples_ends_where_the_tests_do():
@@ -1083,6 +1084,59 @@ def test_few_test_examples_are_a_doubt_of_their_own():
     without = verdict.decide(study, records)
     assert without.answer == "needed"
     assert any("hold seeds only" in note for note in without.notes)
+
+
+def test_with_examples_nothing_is_surer_than_without():
+    random = np.random.default_rng(11)
+    for _ in range(200):
+        x, y = random.normal(size=(2, 6))
+        examples = difference.ExampleError(0.1 * random.random(), 49)
+        made = difference.Shift(x, y, examples=examples)
+        assert made.interval.low <= made.seeds_interval.low
+        assert made.interval.high >= made.seeds_interval.high
+        plain = difference.Shift(x, y)
+        assert made.p_below(1.0) >= plain.p_below(1.0)
+        assert made.p_above(-1.0) >= plain.p_above(-1.0)
+
+
+def test_arms_that_always_diverge_do_not_crash_the_others():
+    runs = {
+        "lars": [None] * 6,
+        "adamw": [None] * 6,
+        "nesterov": [0.9, 0.91, 0.92, 0.9, 0.91, 0.9],
+    }
+    for mode in ("max", "min"):
+        decided = verdict.compare_arms(runs, ["lars"], mode=mode, margin=0.01)
+        assert decided.answer == "not needed"
+        json.dumps(decided.to_dict(), allow_nan=False)
+
+
+def test_trials_that_all_diverged_are_not_ahead():
+    """Of 4 pairs of single trials, one is ahead: finite against diverged."""
+    ends = [-np.inf, 0.9]
+    assert search_luck.share([ends], [(0.005, ends)]) == pytest.approx(0.25)
+    assert search_luck.share([[-np.inf] * 4], [(0.005, ends * 2)]) == 0.0
+
+
+def test_search_trials_of_some_arms_only_say_nothing():
+    runs = steady(nesterov=0, adamw=0, lars=3)
+    searched = {"lars": [0.9] * 5, "adamw": [0.8] * 5}
+    decided = verdict.compare_arms(
+        runs, ["lars"], margin=0.005, searched=searched
+    )
+    assert decided.search_share is None
+
+
+def test_no_floor_where_everything_diverged():
+    study = study_of(target=None)
+    study["facts"]["chance"] = 0.12
+    runs = {arm: [None] * 8 for arm in ("nesterov", "lars")}
+    records = confirmed(study, runs)
+    records[0]["status"] = "finished"
+    records[0]["metrics"] = {
+        part: {"accuracy": 0.9} for part in ("validation", "training")
+    }
+    assert "inf" not in verdict.decide(study, records).sentence
 
 
 def test_a_study_is_judged_like_its_numbers():

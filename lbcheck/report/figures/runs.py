@@ -33,8 +33,8 @@ def differences(view) -> Figure:
         "the seeds. Thin: with the choice of the test examples as well, where "
         "runs say how well they did on which. Dotted below: where the lead "
         "lies in 90 % of searches with half of the trials, by the metric of "
-        'the search. The band is the margin: "needed" lies beyond it, "not '
-        'needed" ends before its right edge.',
+        'the first search. The band is the margin: "needed" lies beyond it, '
+        '"not needed" ends before its right edge.',
         panels,
         [],
     )
@@ -104,9 +104,8 @@ def seeds(view) -> Figure:
     dotted = "" if target is None else f" Dotted: the target, {metric(target)}."
     return Figure(
         "Seeds",
-        "Each arm's best setting, run again with fresh seeds: one point a "
-        "seed, box from quartile to quartile, line at the median, whiskers to "
-        "the extremes." + band + dotted,
+        f"{_points(view)}, box from quartile to quartile, line at the median, "
+        f"whiskers to the extremes.{band}{dotted}",
         part_panels(
             view,
             "boxes",
@@ -118,6 +117,18 @@ def seeds(view) -> Figure:
             finish=functools.partial(_finish_boxes, view),
         ),
         [],
+    )
+
+
+def _points(view):
+    """What a point is."""
+    if view.tables["searches"]:
+        return (
+            "Each arm's result in each of several searches, the mean over "
+            "fresh seeds of its best setting: one point a search"
+        )
+    return (
+        "Each arm's best setting, run again with fresh seeds: one point a seed"
     )
 
 
