@@ -242,12 +242,13 @@ def _run(workload, arms, settings, output_dir, storage) -> Comparison:
             with progress.Progress(one.protocol.total) as bar:
                 one.work(bar)
             one.publish(is_beside=is_beside)
-            return one.news()
+            return one.ends()
 
-    news = finish(study, output_dir)
+    ends = [finish(study, output_dir)]
     for name, companion in study.companions():
-        finish(companion, study.folder / name, is_beside=True)
+        ends.append(finish(companion, study.folder / name, is_beside=True))
         report.write(study.folder)
+    news = session.news(ends)
     if news:
         print(news, file=sys.stderr)
     return Comparison(output_dir, news)

@@ -208,11 +208,11 @@ def _run():
         return exit_codes.FINISHED
     if FLAGS.join:
         return _join(session)
-    news = _finish(session, FLAGS.output_dir)
+    ends = [_finish(session, FLAGS.output_dir)]
     for name, companion in session.companions():
-        _finish(companion, session.folder / name, name)
+        ends.append(_finish(companion, session.folder / name, name))
         report.write(session.folder)
-    comparison = Comparison(session.folder, news)
+    comparison = Comparison(session.folder, _news(ends))
     print(comparison.to_json() if FLAGS.format == "json" else comparison)
     return exit_codes.FINISHED
 
@@ -230,14 +230,20 @@ def _join(session):
 
 
 def _finish(session, folder, name=_OWN):
-    """Works on a study until its report stands; what earlier calls ran."""
+    """Works on a study until its report stands; when its trials ended."""
     with session.opened(folder, FLAGS.storage):
         try:
             _work(session, f"--join={name}")
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(session.interrupted()) from error
         session.publish(is_beside=name != _OWN)
-        return session.news()
+        return session.ends()
+
+
+def _news(ends):
+    from lbcheck.comparison import session
+
+    return session.news(ends)
 
 
 def _session():
@@ -257,6 +263,10 @@ def _session():
     workload = workloads.load(FLAGS.workload, **_given(("keras",)), **sizes)
     workload = workload._replace(**sizes, **_given(("metric", "mode", "name")))
     if FLAGS.test_fraction is not None:
+        if workload.test is not None:
+            raise app.UsageError(
+                f"--test_fraction: {FLAGS.workload} has test data of its own."
+            )
         workload = workload._replace(test=FLAGS.test_fraction)
     origin = {
         "name": workload.name,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import importlib
 import importlib.metadata
 import json
@@ -10,6 +11,8 @@ import re
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import lbcheck
 from lbcheck import report
@@ -29,6 +32,35 @@ from lbcheck.support import schema
 from lbcheck.training.record import describe_start
 from lbcheck.trials import fingerprint
 from lbcheck.trials import trainer as trainers
+
+
+class Ends(NamedTuple):
+    """When trials ended: those of earlier calls, and all, sorted."""
+
+    earlier: list[datetime.datetime]
+    all: list[datetime.datetime]
+
+
+def news(studies: Sequence[Ends]) -> str | None:
+    """Which trials are from earlier calls, in words; None if none are.
+
+    Args:
+        studies: Of the study, and of those that it takes besides.
+    """
+    earlier = sorted(end for ends in studies for end in ends.earlier)
+    if not earlier:
+        return None
+    total = sum(len(ends.all) for ends in studies)
+    dates = [f"{end:%Y-%m-%d}" for end in earlier]
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    which = f"the other {len(earlier)}"
+    if len(earlier) == total:
+        which = f"all {total}"
+    return (
+        f"{total - len(earlier)} of {total} trials were run now; {which} are "
+        f"from {when}."
+    )
+
 
 _EXPORT_SECONDS = 10
 _NAME = re.compile(r"(?=\w)[\w .+=(),-]{0,99}[\w)+=]")
@@ -155,18 +187,9 @@ class Session:
         progress(self._ledger.counts())
         worker.work(self._ledger, self.protocol, self.trainer, after)
 
-    def news(self) -> str | None:
-        """Which trials are from earlier calls, in words; None if none are."""
-        if not self._earlier:
-            return None
-        total, earlier = len(self._ledger.ends()), len(self._earlier)
-        dates = [f"{end:%Y-%m-%d}" for end in self._earlier]
-        when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-        which = f"all {total}" if earlier == total else f"the other {earlier}"
-        return (
-            f"{total - earlier} of {total} trials were run now; {which} are "
-            f"from {when}."
-        )
+    def ends(self) -> "Ends":
+        """When its trials ended, while it is open."""
+        return Ends(self._earlier, self._ledger.ends())
 
     def export(self) -> list[dict]:
         """Writes into the folder what the ledger holds; the records.
@@ -308,6 +331,13 @@ def _sides(arms, settings):
         "baselines": settings.baselines,
     }
     if not any(given.values()):
+        layer_wise = {arm.describe()["layer_wise"] for arm in arms.values()}
+        if len(arms) > 1 and len(layer_wise) == 1:
+            raise ValueError(
+                f"{'all' if layer_wise.pop() else 'none'} of the arms "
+                f"{', '.join(arms)} are layer-wise; say by challengers or "
+                "baselines which are asked whether they are needed."
+            )
         return {}
     for name, side in given.items():
         unknown = [arm for arm in side or () if arm not in arms]

@@ -116,7 +116,9 @@ def main(argv):
         found = run_files.read(argv, FLAGS.metric)
     test, validation = (found.runs.get(p) for p in ("test", "validation"))
     arms = test or validation
-    if FLAGS.baselines is None and set(arms) <= set(FLAGS.challengers):
+    whole = set(validation or ()) <= set(arms)
+    alone = whole and set(arms) <= set(FLAGS.challengers)
+    if FLAGS.baselines is None and alone:
         raise app.UsageError(
             "--challengers must leave an arm to compare with, received all "
             f"of {', '.join(sorted(arms))}."
@@ -136,12 +138,12 @@ def main(argv):
         test,
         found.searched,
     )
-    if FLAGS.report:
-        _report(verdict, found, mode)
     if FLAGS.format == "json":
         print(json.dumps(verdict.to_dict(), indent=2))
     else:
         print(_text(verdict))
+    if FLAGS.report:
+        _report(verdict, found, mode)
     decided = verdict.answer in ("needed", "not needed")
     return exit_codes.FINISHED if decided else exit_codes.FINDING
 
@@ -160,7 +162,12 @@ def _report(verdict, found, mode):
         verdict, values, found.metric, mode, FLAGS.margin, FLAGS.target
     )
     words = {"command": ["lbcheck", "judge", *sys.argv[2:]]}
-    files.write_text(FLAGS.report, page.render(collected, words))
+    try:
+        files.write_text(FLAGS.report, page.render(collected, words))
+    except OSError as error:
+        raise app.UsageError(
+            f"--report={FLAGS.report}: {error.strerror}."
+        ) from error
 
 
 def _text(verdict):

@@ -55,7 +55,9 @@ def arms(results) -> Table:
     rows = []
     for arm in results["study"]["arms"]:
         budget_rows = [r for r in tables["budget"] if r["arm"] == arm]
-        search = [r for r in budget_rows if r["stage"] != "confirm"]
+        search = [
+            r for r in budget_rows if r["stage"] not in ("confirm", "control")
+        ]
         runs = [
             row["metric"]
             for row in tables["seeds"]
@@ -104,6 +106,11 @@ def arms(results) -> Table:
         ],
         rows,
     )
+
+
+def _of_first(results):
+    """That a table is of the first of several searches."""
+    return ", of the first search" if results["tables"]["searches"] else ""
 
 
 def _units(results):
@@ -258,9 +265,9 @@ def optimism(results) -> Table:
         "optimism",
         "Luck of the best trial",
         f"The best {study['selection']} {study['metric']['name']} that the "
-        "search saw, and the median over fresh seeds of the same "
-        "hyperparameters. What is lost was luck, and may be more for one arm "
-        "than for another.",
+        f"{'first ' if _of_first(results) else ''}search saw, and the median "
+        "over fresh seeds of the same hyperparameters. What is lost was luck, "
+        "and may be more for one arm than for another.",
         ["arm", "search", "fresh seeds", "lost"],
         [
             [
@@ -357,7 +364,7 @@ def best_points(results) -> Table:
         "best-points",
         "Best hyperparameters",
         f"Each arm's search trial of best {results['study']['selection']} "
-        f"{results['study']['metric']['name']}.",
+        f"{results['study']['metric']['name']}{_of_first(results)}.",
         ["hyperparameter", *arms],
         [
             [name, *(number(found.get((arm, name))) for arm in arms)]

@@ -152,7 +152,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             "step_sizes": runs.step_sizes(study, summary),
             "audit": runs.audit(study),
             "spaces": budget.spaces(study),
-            "budget": budget.budget(study, records),
+            "budget": budget.budget(folder),
             "failures": budget.failures(records),
             "trials": search.trials(study, records),
         },

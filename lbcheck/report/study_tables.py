@@ -57,7 +57,7 @@ def budget(results) -> Table:
                 row["arm"],
                 row["stage"],
                 "–"
-                if row["stage"] == "confirm"
+                if row["stage"] in ("confirm", "control")
                 else number(sum(dimensions[row["arm"]])),
                 *(
                     number(row[key])

@@ -96,6 +96,13 @@ class Trainer:
                 feed.keep_size()
             model = models.create(workload, self._arguments(), 0)
             logs = self._reported(model, train)
+        for name, feed in (
+            ("validation", self._validation),
+            ("test", self.test),
+        ):
+            if feed is not None:
+                with errors.named(f"`{name}`"):
+                    models.look(model, feed.example())
         self._is_traced = models.is_traced(model)
         single = [n for n, v in logs.items() if np.shape(v) == ()]
         self.metric, self.mode = workload.judged_by(models.flat(logs), single)

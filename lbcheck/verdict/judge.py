@@ -474,6 +474,12 @@ def _check_arms(values, searched, challengers, baselines):
                 f"{name} has {sorted(unknown)}; expected arms of "
                 f"{judged_part}: {sorted(judged_runs)}."
             )
+    lacking = set(judged_runs) - set(searched or judged_runs)
+    if lacking:
+        raise ValueError(
+            f"searched lacks {sorted(lacking)}; expected search trials of "
+            "every arm, or of none."
+        )
     both = set(challengers) & set(baselines or ())
     if both:
         raise ValueError(f"challengers and baselines both have {sorted(both)}.")

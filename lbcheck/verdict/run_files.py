@@ -19,9 +19,12 @@ from lbcheck.verdict import run_tables
 from lbcheck.verdict.run_tables import RunTable
 
 _PREFIXES = {
+    "test": ("test_", "test/"),
     "validation": ("validation_", "val_", "val/", "validation/"),
-    "training": ("", "train/", "training/"),
+    "training": ("train_", "training_", "train/", "training/", ""),
 }
+_FINISHED = 0.9
+"""Part of the longest run of a chart that a run has at least."""
 _TENSORBOARD = ["Wall time", "Step", "Value"]
 _PRINTED = re.compile(r"\bval_loss:\s*([^\s,]+)")
 _KINDS = (
@@ -66,10 +69,18 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
             for part, value in found.items():
                 runs.setdefault(part, {}).setdefault(arm, []).append(value)
     run_tables.check_size("The runs", runs)
-    counts = {arm: len(values) for arm, values in runs["validation"].items()}
-    trained = runs.get("training", {})
-    if {arm: len(values) for arm, values in trained.items()} != counts:
-        runs.pop("training", None)  # of some runs only
+    counts = {
+        part: {arm: len(values) for arm, values in found.items()}
+        for part, found in runs.items()
+    }
+    most = max(counts.values(), key=lambda arms: sum(arms.values()))
+    # A part that some runs lack says nothing on the others.
+    runs = {p: found for p, found in runs.items() if counts[p] == most}
+    if not {"test", "validation"} & set(runs):
+        raise ValueError(
+            "the runs have a test or a validation metric in part only; "
+            "expected one that all of them have."
+        )
     assert metric is not None
     return RunTable(runs, metric)
 
@@ -110,7 +121,8 @@ def _of_export(path, names, metric):
                     f"{where}: the run {schema.shown(name)} is "
                     f"{schema.shown(state)}, expected one that is finished."
                 )
-            yield name, _of_row(where, row, metric), metric
+            found = _of_row(where, row, metric)
+            yield name, found, _part(metric)[1]
         return
     charted: dict[str, list[tuple[str, str]]] = {}
     for column in columns:
@@ -122,25 +134,51 @@ def _of_export(path, names, metric):
             f"{path}: is no table of runs and no chart of Weights & Biases."
         )
     what = _charted(path, list(charted), metric)
+    part, base = _part(what)
+    if part == "training" and metric is None:
+        part = "validation"  # the one thing that there is
+    last = {
+        name: [row for row in rows if str(row[1][column]).strip()][-1:]
+        for name, column in charted[what]
+    }
+    ends = {name: _step(*row[0]) for name, row in last.items() if row}
     for name, column in charted[what]:
-        cells = [(w, row) for w, row in rows if str(row[column]).strip()]
-        if fnmatch.fnmatchcase(name, names) and cells:
-            value = run_tables.value(*cells[-1], column)
-            yield name, {"validation": value}, metric or what
+        if not fnmatch.fnmatchcase(name, names):
+            continue
+        if not last[name]:
+            yield name, {part: None}, base
+            continue
+        if ends[name] < _FINISHED * max(ends.values()):
+            raise ValueError(
+                f"{path}: the run {schema.shown(name)} ends at step "
+                f"{ends[name]:g}, another at {max(ends.values()):g}; a run "
+                "that was stopped has no final metric."
+            )
+        value = run_tables.value(*last[name][0], column)
+        yield name, {part: value}, base
 
 
 def _charted(path, there, metric):
     """Which of the metrics of a chart is meant."""
-    wanted = there
-    if metric is not None:
-        prefixes = ("", *_PREFIXES["validation"])
-        wanted = [p + metric for p in prefixes if p + metric in there]
+    wanted = [what for what in there if metric in (None, what, _part(what)[1])]
     if len(wanted) != 1:
+        what = (
+            "name one" if metric is None else f"has no {metric} alone, name it"
+        )
         raise ValueError(
-            f"{path}: name the metric by --metric; the chart has "
+            f"{path}: {what} by --metric; the chart has "
             f"{', '.join(map(schema.shown, there))}."
         )
     return wanted[0]
+
+
+def _part(name):
+    """(part, metric) of a metric's name with a prefix."""
+    for part, prefixes in _PREFIXES.items():
+        for prefix in prefixes:
+            if name.startswith(prefix):
+                return part, name[len(prefix) :]
+    raise AssertionError(name)
 
 
 def _run(path, metric):
@@ -169,7 +207,7 @@ def _run(path, metric):
             metric or "metric",
         )
     if "epoch" in names:
-        return _of_row(*_rows(path)[-1], metric), metric
+        return _of_row(*_rows(path)[-1], metric), _part(metric)[1]
     printed = _PRINTED.findall(text)
     if not printed:
         raise ValueError(f"{path}: is no run; expected {_KINDS}.")
@@ -222,7 +260,7 @@ def _of_folder(path, metric):
         last = where, row
     if last is None:
         raise ValueError(f"{lines}: has no line.")
-    return _of_row(last[0], last[1], metric), metric
+    return _of_row(last[0], last[1], metric), _part(metric)[1]
 
 
 def _of_row(where, row, metric):
@@ -232,15 +270,15 @@ def _of_row(where, row, metric):
             f"{where}: name the metric by --metric; it has "
             f"{', '.join(map(schema.shown, row))}."
         )
-    found = {
-        part: run_tables.value(where, row, prefix + metric)
-        for part, prefixes in _PREFIXES.items()
-        for prefix in prefixes
-        if prefix + metric in row
-    }
-    if "validation" not in found:
+    _, base = _part(metric)
+    found = {}
+    for part, prefixes in _PREFIXES.items():
+        for prefix in prefixes:
+            if prefix + base in row and part not in found:
+                found[part] = run_tables.value(where, row, prefix + base)
+    if not {"test", "validation"} & set(found):
         raise ValueError(
-            f"{where}: has no validation {schema.shown(metric)}; it has "
+            f"{where}: has no test or validation {schema.shown(base)}; it has "
             f"{', '.join(map(schema.shown, row))}."
         )
     return found

@@ -60,6 +60,11 @@ def read(path, metric: str | None = None) -> RunTable:
         seed, trial = _text(where, row, "seed"), row.get("trial")
         if trial is None or not str(trial).strip():
             trial = None
+        if trial is not None and part != "validation":
+            raise ValueError(
+                f"{where}: a trial of a search counts by its validation "
+                f"metric, received one of part {part!r}."
+            )
         run = part, arm, seed, trial
         step = _step(where, row)
         before = last.get(run)

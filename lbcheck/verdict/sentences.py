@@ -68,6 +68,9 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
     texts = [text]
     if found.doubt is None:
         texts += _failed(deciding, found.unit)
+    if found.unit == "search" and found.doubt is None:
+        count = _counts(parts.judged(pairs), found.unit)
+        texts.append(f"It rests on {count} per arm.")
     if found.answer != "undecided" and len(found.challenge) > 1:
         texts.append(f"The answer holds with {_trials(found)}.")
     told = deciding or parts.judged(pairs)
@@ -146,7 +149,7 @@ def notes(pairs, arms, metric, least_seeds, unit) -> list[str]:
             f"The margin is {max(left):.0%} of what the best baseline leaves "
             "to gain."
         )
-    found = [p.detectable for p in judged if p.detectable is not None]
+    found = _detectable(judged)
     if found:
         texts.append(
             f"With {_counts(judged, unit)} per arm, a true difference of "
@@ -295,9 +298,11 @@ def control(pair, arm: str, small: int, large: int, metric: str, edges) -> str:
     at = f"at batch {small:,}, with as many examples,"
     if pair.difference is None:
         return f"Control: {arm} {at} has no run to compare with."
-    by = f"{pair.part} {metric} of {arm} is better by {pair.difference:+.2g}"
+    word = "better" if pair.difference >= 0 else "worse"
+    by = f"{pair.part} {metric} of {arm} is {word} by "
+    by += _number(abs(pair.difference))
     if math.isfinite(pair.low) and math.isfinite(pair.high):
-        by += f" ({pair.low:+.2g} to {pair.high:+.2g})"
+        by += f" (lead {pair.low:+.2g} to {pair.high:+.2g})"
     if pair.answer == "needed":
         return f"Control: {at} {by}: the large batch of {large:,} costs that."
     if edges:
@@ -481,7 +486,7 @@ def _failures(pairs, metric, unit):
 
 def _undecided(more_seeds, pairs, metric, unit):
     judged = parts.judged(pairs)
-    found = [p.detectable for p in judged if p.detectable is not None]
+    found = _detectable(judged)
     limit = ""
     if found:
         limit = (
@@ -493,6 +498,16 @@ def _undecided(more_seeds, pairs, metric, unit):
         f"{_on(judged)} {metric} was measured with {_counts(judged, unit)} "
         f"per arm{limit}; the margin is {_margins(judged)}."
     )
+
+
+def _detectable(pairs):
+    """Differences that would be detected, unless no arm can have them."""
+    return [
+        p.detectable
+        for p in pairs
+        if p.detectable is not None
+        and not (p.margin_share and p.detectable > p.margin / p.margin_share)
+    ]
 
 
 def _examples(times, pairs, metric):

@@ -416,7 +416,7 @@ def test_several_searches_and_a_control_with_two_workers(here):
     assert points[""] != points["search_1"] != points["control"]
     # The same call has nothing left to do.
     again = run(here, *arguments, "--format=json")
-    assert "0 of 8 trials were run now" in json.loads(again.stdout)["news"]
+    assert "0 of 20 trials were run now" in json.loads(again.stdout)["news"]
 
 
 def test_tf_data_and_a_loss_without_a_margin(tmp_path):

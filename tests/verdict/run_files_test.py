@@ -115,7 +115,7 @@ def test_scores_of_squad(tmp_path):
      "x:3: has 1 cells, expected 2"),
     (lambda p: p.write_text("epoch,val_accuracy\n0,NA\n"), "received 'NA'"),
     (lambda p: p.write_text("epoch,accuracy\n0,0.5\n"),
-     "has no validation 'accuracy'"),
+     "has no test or validation 'accuracy'"),
     (lambda p: p.write_text("Wall time,Step,Value\n1,nan,0.5\n"),
      "Step must be a number"),
     (lambda p: nanogpt(p, 3.28), "has no accuracy, only val_loss"),
@@ -195,10 +195,10 @@ def test_a_chart_of_weights_and_biases(tmp_path):
         header += [
             f"{name} - {m}" for m in ("_step", "val/loss", "val/loss__MIN")
         ]
-    # The first run is the shorter one; the last diverged.
+    # The first run is a little shorter; the last diverged.
     rows = [
         [10, 10, 3.0, 2.9, 10, 3.5, 3.4, 10, 9.0, 8.0],
-        [20, 20, 2.5, 2.4, 20, 3.1, 3.0, 20, 9.5, 8.0],
+        [28, 20, 2.5, 2.4, 20, 3.1, 3.0, 20, 9.5, 8.0],
         [30, "", "", "", 30, 2.75, 2.7, 30, "NaN", ""],
     ]
     lines = [",".join(map(str, row)) for row in rows]
@@ -206,9 +206,20 @@ def test_a_chart_of_weights_and_biases(tmp_path):
     for metric in (None, "loss", "val/loss"):
         found = run_files.read([f"a={path}:a*", f"b={path}:b-0"], metric)
         assert found.runs == {"validation": {"a": [2.5, 2.75], "b": [None]}}
-        assert found.metric == metric or "val/loss"
-    with pytest.raises(ValueError, match="name the metric .*'val/loss'"):
+        assert found.metric == "loss"
+    with pytest.raises(ValueError, match="has no accuracy .*'val/loss'"):
         run_files.read([f"a={path}:a*"], "accuracy")
+    # A run that was stopped has no final metric, one without any diverged.
+    stopped = [[*row[:1], "", "", "", *row[4:]] for row in rows[1:]]
+    lines = [",".join(map(str, row)) for row in [rows[0], *stopped]]
+    path.write_text("\n".join([",".join(f'"{h}"' for h in header), *lines]))
+    with pytest.raises(ValueError, match="'a - 0' ends at step 10, another"):
+        run_files.read([f"a={path}:a*"])
+    path.write_text(path.read_text().replace("10,10,3.0,2.9", "10,,,"))
+    found = run_files.read([f"a={path}:a*"])
+    assert found.runs == {"validation": {"a": [None, 2.75]}}
+    path.write_text(path.read_text().replace("val/loss", "test/loss"))
+    assert set(run_files.read([f"a={path}:a-1"], "loss").runs) == {"test"}
     path.write_text("x,y\n1,2\n")
     with pytest.raises(ValueError, match="no table of runs and no chart of"):
         run_files.read([f"a={path}:a*"])

@@ -303,7 +303,8 @@ def test_folder_report_and_status(tmp_path):
     report.write(folder)
     found = json.loads((folder / "results.json").read_text())
     assert not found["finished"] and found["verdict"] is None
-    assert "control are still running" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "the study is still running" in page
 
 
 @pytest.mark.parametrize("given, message", [

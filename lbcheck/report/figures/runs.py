@@ -33,8 +33,9 @@ def differences(view) -> Figure:
         "the seeds. Thin: with the choice of the test examples as well, where "
         "runs say how well they did on which. Dotted below: where the lead "
         "lies in 90 % of searches with half of the trials, by the metric of "
-        'the first search. The band is the margin: "needed" lies beyond it, '
-        '"not needed" ends before its right edge.',
+        'the first search. The band is the margin: "not needed" ends before '
+        'its right edge; for "needed" ranks and means must both be beyond it '
+        "with an error of 5 %, where the interval's means have 1 %.",
         panels,
         [],
     )

@@ -3,13 +3,21 @@
 import math
 
 from lbcheck.report.rows.search import of
+from lbcheck.study import companions
+
+CONTROL_STAGE = "control"
 
 
-def budget(study, records) -> list[dict]:
+def budget(folder) -> list[dict]:
     """What each arm and stage spent; feasible trials counted apart.
 
-    A challenge is not planned: it runs what the answers so far ask for.
+    Several searches are counted together, a control is a stage of its arm. A
+    challenge is not planned: it runs what the answers so far ask for.
     """
+    study, records, beside = folder
+    names = companions.searches(study)
+    for name in names:
+        records = records + (beside[name].records if name in beside else [])
     planned = {
         "broad": study["trials"],
         "refined": study["refined_trials"],
@@ -20,22 +28,28 @@ def budget(study, records) -> list[dict]:
     for arm in study["arms"]:
         for stage, number in planned.items():
             found = of(records, arm, stage)
-            feasible = [r for r in found if r["status"] == "finished"]
-            if not number and not found:
-                continue
-            rows.append(
-                {
-                    "arm": arm,
-                    "stage": stage,
-                    "planned": number or len(found),
-                    "total": len(found),
-                    "feasible": len(feasible),
-                    "steps": sum(r["steps"] for r in found),
-                    "examples": sum(r["examples"] for r in found),
-                    "seconds": math.fsum(r["seconds"] for r in found),
-                }
-            )
+            number *= 1 + len(names)
+            if number or found:
+                rows.append(_spent(arm, stage, number or len(found), found))
+    control = beside.get(companions.CONTROL)
+    if control is not None:
+        (arm,) = control.study["arms"]
+        number = sum(planned.values())
+        rows.append(_spent(arm, CONTROL_STAGE, number, control.records))
     return rows
+
+
+def _spent(arm, stage, planned, found):
+    return {
+        "arm": arm,
+        "stage": stage,
+        "planned": planned,
+        "total": len(found),
+        "feasible": sum(r["status"] == "finished" for r in found),
+        "steps": sum(r["steps"] for r in found),
+        "examples": sum(r["examples"] for r in found),
+        "seconds": math.fsum(r["seconds"] for r in found),
+    }
 
 
 def spaces(study) -> list[dict]:
