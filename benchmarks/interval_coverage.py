@@ -5,7 +5,8 @@
 Two equal arms whose runs have one of several laws: prints, by law and number of
 seeds, the fraction of draws in which the interval of a pair's difference holds
 0, that of a median the law's median, and that of the probability of improvement
-one half.
+one half. Then the interval of a pair that is judged on groups of test examples
+whose choice errs more than the seeds do, with and without that error.
 """
 
 import os
@@ -26,6 +27,7 @@ _SEEDS = flags.DEFINE_multi_integer(
 )
 
 _CENTER, _SPREAD, _EXAMPLES = 0.95, 0.003, 360
+_GROUPS = 50
 _ROUNDING = 1e-12
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=n),

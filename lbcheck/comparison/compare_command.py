@@ -199,6 +199,8 @@ def _given(names):
 
 
 def _run():
+    from lbcheck.comparison import session as sessions
+
     session = _session()
     processes.check_interrupted()
     if FLAGS.dry_run:
@@ -212,7 +214,7 @@ def _run():
     for name, companion in session.companions():
         ends.append(_finish(companion, session.folder / name, name))
         report.write(session.folder)
-    comparison = Comparison(session.folder, _news(ends))
+    comparison = Comparison(session.folder, sessions.news(ends))
     print(comparison.to_json() if FLAGS.format == "json" else comparison)
     return exit_codes.FINISHED
 
@@ -238,12 +240,6 @@ def _finish(session, folder, name=_OWN):
             raise KeyboardInterrupt(session.interrupted()) from error
         session.publish(is_beside=name != _OWN)
         return session.ends()
-
-
-def _news(ends):
-    from lbcheck.comparison import session
-
-    return session.news(ends)
 
 
 def _session():
