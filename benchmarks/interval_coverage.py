@@ -67,6 +67,32 @@ def main(argv):
             print(
                 f"{law:12} {seeds:5} {pair:7.3f} {middle:7.3f} {chance:11.3f}"
             )
+    print(f"\n{'test examples':12} {'seeds':>5} {'with':>6} without")
+    for seeds in _SEEDS.value:
+        held, alone = _with_examples(seeds)
+        print(f"{_GROUPS:6} groups {seeds:5} {held:7.3f} {alone:7.3f}")
+
+
+def _with_examples(seeds):
+    """How often intervals with and without the examples hold the truth."""
+    rng, held = np.random.default_rng(1), np.zeros(2)
+    for _ in range(_DRAWS.value):
+        # Effects of the groups on an arm, of the seeds, and of both together.
+        x, y = (
+            rng.normal(0, 10 * _SPREAD, _GROUPS)
+            + rng.normal(0, _SPREAD, (seeds, 1))
+            + rng.normal(0, 17 * _SPREAD, (seeds, _GROUPS))
+            for _ in "xy"
+        )
+        examples = difference.example_error(x, y)
+        shift = difference.Shift(
+            x.mean(axis=1), y.mean(axis=1), _SPREAD, examples=examples
+        )
+        held += [
+            low <= 0 <= high
+            for low, high in (shift.interval, shift.seeds_interval)
+        ]
+    return held / _DRAWS.value
 
 
 if __name__ == "__main__":
