@@ -102,8 +102,8 @@ class Settings:
         if self.searches > 1 and self.challenge_trials:
             raise ValueError(
                 f"several searches, {self.searches}, are compared with each "
-                "other instead of a challenge; leave out challenge_trials, "
-                f"received {self.challenge_trials}."
+                "other instead of a challenge; leave out challenge_trials, or "
+                f"set it to 0, received {self.challenge_trials}."
             )
         if self.selection not in formats.PARTS:
             raise ValueError(
