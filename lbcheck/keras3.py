@@ -4,6 +4,7 @@ import keras
 
 from lbcheck import optimizers
 from lbcheck.optimizers import diagnostics
+from lbcheck.optimizers import evaluation
 from lbcheck.optimizers.keras3_adapter import Keras3Optimizer
 from lbcheck.schedules import keras3_schedule  # noqa: F401 (registers)
 
@@ -20,3 +21,9 @@ class DiagnosticsCallback(
     diagnostics.DiagnosticsWriter, keras.callbacks.Callback
 ):
     __doc__ = diagnostics.DiagnosticsWriter.__doc__
+
+
+class EvaluationPoint(
+    evaluation.EvaluationPointSwitch, keras.callbacks.Callback
+):
+    __doc__ = evaluation.EvaluationPointSwitch.__doc__

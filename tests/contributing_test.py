@@ -97,10 +97,9 @@ def copy(tmp_path):
 def test_an_optimizer(copy):
     tested, conform, dry_run = copy.follow("An optimizer")
     assert " passed" in tested
-    for name in ("paper", "optax"):
-        assert re.search(rf"^Lion +{name} +lbcheck ", conform, re.MULTILINE)
+    assert re.search(r"^Signum +paper +lbcheck ", conform, re.MULTILINE)
     assert ": within " in conform
-    assert "Lion(weight_decay=0.0, beta_1=0.9, beta_2=0.98)" in dry_run
+    assert "Signum(weight_decay=0.0, momentum=0.8)" in dry_run
 
 
 def test_a_schedule(copy):

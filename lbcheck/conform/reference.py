@@ -287,3 +287,319 @@ def adagrad(
         else np.sqrt(s["a"]) + epsilon
     )
     return w - lr * (weight_decay if decay else 0.0) * w - lr * g / root
+
+
+@reference_of("Lion", paper={}, optax={}, keras={})
+def lion(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    beta_1=0.9,
+    beta_2=0.99,
+    weight_decay=0.0,
+):
+    """Chen et al. 2023, Algorithm 2."""
+    m = s.get("m", 0.0)
+    u = np.sign(m + (1 - beta_1) * (g - m))
+    s["m"] = m + (1 - beta_2) * (g - m)
+    return w - lr * (u + (weight_decay if decay else 0.0) * w)
+
+
+@reference_of(
+    "NAdamW",
+    paper={},
+    optax={},
+    algoperf={"algoperf": True},
+    keras={"keras_schedule": True},
+)
+def nadamw(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-8,
+    weight_decay=0.01,
+    algoperf=False,
+    keras_schedule=False,
+):
+    """Dozat 2016, Algorithm 2; AlgoPerf's form; Keras's schedule of beta_1."""
+    s["m"] = beta_1 * s.get("m", 0.0) + (1 - beta_1) * g
+    s["n"] = beta_2 * s.get("n", 0.0) + (1 - beta_2) * g**2
+    n_hat = s["n"] / (1 - beta_2**t)
+    if algoperf:
+        m_hat = (beta_1 * s["m"] + (1 - beta_1) * g) / (1 - beta_1**t)
+    elif keras_schedule:
+        mu = [beta_1 * (1 - 0.5 * 0.96**i) for i in range(1, t + 2)]
+        m_hat = mu[-1] * s["m"] / (1 - np.prod(mu))
+        m_hat = m_hat + (1 - mu[-2]) * g / (1 - np.prod(mu[:-1]))
+    else:
+        m_hat = beta_1 * s["m"] / (1 - beta_1 ** (t + 1))
+        m_hat = m_hat + (1 - beta_1) * g / (1 - beta_1**t)
+    wd = weight_decay if decay else 0.0
+    return w - lr * (m_hat / (np.sqrt(n_hat) + epsilon) + wd * w)
+
+
+@reference_of("AdEMAMix", paper={}, optax={"first": 0})
+def ademamix(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    beta_1=0.9,
+    beta_2=0.999,
+    beta_3=0.9999,
+    alpha=5.0,
+    slow_warmup_steps=0,
+    epsilon=1e-8,
+    weight_decay=0.0,
+    first=1,
+):
+    """Pagliardini et al. 2024, Algorithm 1, with f_alpha and f_beta_3.
+
+    The paper's exp(ln b_1 ln b_3 / ((1 - t/T) ln b_3 + t/T ln b_1)).
+    """
+    now = t - 1 + first
+    mixed, slow = alpha, beta_3
+    if now < slow_warmup_steps:
+        part = now / slow_warmup_steps
+        mixed = part * alpha
+        one, three = np.log(beta_1), np.log(beta_3)
+        slow = np.exp(one * three / ((1 - part) * three + part * one))
+    s["fast"] = beta_1 * s.get("fast", 0.0) + (1 - beta_1) * g
+    s["slow"] = slow * s.get("slow", 0.0) + (1 - slow) * g
+    s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * g * g
+    above = s["fast"] / (1 - beta_1**t) + mixed * s["slow"]
+    below = np.sqrt(s["v"] / (1 - beta_2**t)) + epsilon
+    return w - lr * (above / below + (weight_decay if decay else 0.0) * w)
+
+
+@reference_of(
+    "ScheduleFreeAdamW",
+    paper={},
+    schedulefree={"correct_moment": True},
+    optax={"correct_moment": True},
+)
+def schedule_free_adamw(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-8,
+    weight_decay=0.0,
+    correct_moment=False,
+):
+    """Defazio et al. 2024, Algorithm 1: x, y and z, all three kept; w is y."""
+    z, x = s.get("z", w), s.get("x", w)
+    s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * g * g
+    unbias = 1 - beta_2**t
+    if correct_moment:
+        step = g / (np.sqrt(s["v"] / unbias) + epsilon)
+    else:
+        step = g / (np.sqrt(s["v"]) + epsilon)
+        lr = lr * np.sqrt(unbias)
+    s["max"] = max(s.get("max", 0.0), lr)
+    s["sum"] = s.get("sum", 0.0) + s["max"] ** 2
+    c = s["max"] ** 2 / s["sum"] if s["sum"] else 0.0
+    z = z - lr * (step + (weight_decay if decay else 0.0) * w)
+    x = (1 - c) * x + c * z
+    s["z"], s["x"] = z, x
+    return (1 - beta_1) * z + beta_1 * x
+
+
+def newton_schulz(x, steps, coefficients, epsilon):
+    """Jordan et al. 2024, with the polynomial written out; a matrix."""
+    a, b, c = coefficients
+    x = x / (np.sqrt((x * x).sum()) + epsilon)
+    if x.shape[0] > x.shape[1]:
+        x = x.T
+        for _ in range(steps):
+            x = a * x + b * (x @ x.T) @ x + c * (x @ x.T) @ (x @ x.T) @ x
+        return x.T
+    for _ in range(steps):
+        x = a * x + b * x @ (x.T @ x) + c * x @ (x.T @ x) @ (x.T @ x)
+    return x
+
+
+def as_matrices(x, batched):
+    """(the matrices that Muon takes of an array, how they go back)."""
+    if batched and x.ndim > 2:
+        return list(x), np.stack
+    if x.ndim == 3:
+        one = x.reshape(x.shape[0], -1)
+        two = x.reshape(-1, x.shape[2])
+        # The nearer to a square; of two the second.
+        x2 = two if min(two.shape) >= min(one.shape) else one
+    else:
+        x2 = x.reshape(-1, x.shape[-1])
+    return [x2], lambda parts: parts[0].reshape(x.shape)
+
+
+@reference_of(
+    "Muon",
+    paper={"adam": (0.9, 0.95, 1e-8, False)},
+    keller_jordan={"form": "jordan", "adam": (0.9, 0.95, 1e-10, False)},
+    moonlight={"form": "moonlight", "adam": (0.9, 0.95, 1e-8, True)},
+    keras={"form": "moonlight", "adam": (0.9, 0.999, 1e-7, True)},
+    keras_3_12={"form": "keras_3_12", "adam": (0.9, 0.999, 1e-7, True)},
+    optax={"form": "optax", "adam": (0.9, 0.999, 1e-8, False)},
+)
+def muon(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    momentum=0.95,
+    nesterov=True,
+    update_rms=0.2,
+    epsilon=1e-7,
+    weight_decay=0.1,
+    fallback_rate_ratio=1.0,
+    scale="rms",
+    newton_schulz_steps=5,
+    coefficients=(3.4445, -4.7750, 2.0315),
+    form="paper",
+    adam=(0.9, 0.95, 1e-8, False),
+):
+    """Jordan et al. 2024, Liu et al. 2025 and the forms of the libraries."""
+    if not adapt:
+        b1, b2, eps, keras_epsilon = adam
+        rate = fallback_rate_ratio * lr
+        return adamw(
+            w,
+            g,
+            s,
+            rate,
+            t,
+            decay,
+            beta_1=b1,
+            beta_2=b2,
+            epsilon=eps,
+            weight_decay=weight_decay,
+            keras_epsilon=keras_epsilon,
+        )
+    if form in ("moonlight", "keras_3_12"):
+        s["m"] = momentum * s.get("m", 0.0) + g
+        n = g + momentum * s["m"] if nesterov else s["m"]
+    else:
+        s["m"] = s.get("m", 0.0) + (1 - momentum) * (g - s.get("m", 0.0))
+        n = g + momentum * (s["m"] - g) if nesterov else s["m"]
+    if form == "optax":
+        n = s["m"] / (1 - momentum**t)
+        if nesterov:
+            n = momentum * s["m"] / (1 - momentum ** (t + 1))
+            n = n + (1 - momentum) * g / (1 - momentum**t)
+    parts, whole = as_matrices(n, batched=form == "keras_3_12")
+    fan_in, fan_out = parts[0].shape
+    factor = update_rms * np.sqrt(max(fan_in, fan_out))
+    if form == "jordan" and w.ndim == 4:
+        factor = max(1, w.shape[0] / w.shape[1]) ** 0.5
+    elif form == "jordan" or scale == "width":
+        factor = max(1, fan_out / fan_in) ** 0.5
+    elif form == "keras_3_12":
+        factor = max(1, w.shape[0] / w.shape[1]) ** 0.5
+    step = whole(
+        [
+            newton_schulz(part, newton_schulz_steps, coefficients, epsilon)
+            for part in parts
+        ]
+    )
+    wd = weight_decay if decay else 0.0
+    return w - lr * wd * w - lr * factor * step
+
+
+@reference_of("SOAP", paper={})
+def soap(
+    w,
+    g,
+    s,
+    lr,
+    t,
+    decay=True,
+    adapt=True,
+    *,
+    beta_1=0.95,
+    beta_2=0.95,
+    beta_preconditioner=0.95,
+    epsilon=1e-8,
+    weight_decay=0.01,
+    precondition_frequency=10,
+    max_precondition_size=10000,
+    bias_correction=True,
+):
+    """nikhilvyas/SOAP, soap.py: the first moment kept in the eigenbasis."""
+
+    def turn(x, back=False):
+        for q in s["Q"]:  # each takes the first axis, and puts it last
+            if q is None:
+                x = np.moveaxis(x, 0, -1)
+            else:
+                x = np.tensordot(x, q, ([0], [1 if back else 0]))
+        return x
+
+    def precondition():
+        for axis, matrix in enumerate(s["GG"]):
+            if matrix is not None:
+                others = [i for i in range(g.ndim) if i != axis]
+                outer = np.tensordot(g, g, (others, others))
+                s["GG"][axis] = matrix + (1 - beta_preconditioner) * (
+                    outer - matrix
+                )
+
+    if t == 1:
+        s["GG"] = [
+            np.zeros((n, n))
+            if g.ndim > 1 and n <= max_precondition_size
+            else None
+            for n in g.shape
+        ]
+        precondition()
+        s["Q"] = [
+            None if m is None else np.flip(np.linalg.eigh(m)[1], 1)
+            for m in s["GG"]
+        ]
+        return w
+    count = t - 1
+    turned = turn(g)
+    s["m"] = beta_1 * s.get("m", 0.0) + (1 - beta_1) * turned
+    s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * turned * turned
+    size = lr
+    if bias_correction:
+        size = lr * np.sqrt(1 - beta_2**count) / (1 - beta_1**count)
+    w = w - size * turn(s["m"] / (np.sqrt(s["v"]) + epsilon), back=True)
+    w = w - lr * (weight_decay if decay else 0.0) * w
+    plain = turn(s["m"], back=True)
+    precondition()
+    if count % precondition_frequency == 0:
+        for axis, (matrix, q) in enumerate(zip(s["GG"], s["Q"])):
+            if matrix is None:
+                continue
+            order = np.argsort(-np.diag(q.T @ matrix @ q), kind="stable")
+            s["v"] = s["v"].take(order, axis)
+            s["Q"][axis] = np.linalg.qr(matrix @ q[:, order])[0]
+    s["m"] = turn(plain)
+    return w

@@ -1,6 +1,7 @@
 """The optimizers: each is one file, and one line here.
 
-momentum, lars, lamb, adamw, adagrad
+momentum, lars, lamb, adamw, adagrad, nadamw, lion, ademamix,
+schedule_free_adamw, muon, soap
                    an optimizer: rule, dialects, signature, manual, example
 rule               what every rule is: one update in pure maths
 base               what every optimizer is, whichever Keras it is for
@@ -22,11 +23,17 @@ Importing this package imports no framework.
 
 from lbcheck.optimizers.adagrad import Adagrad
 from lbcheck.optimizers.adamw import AdamW
+from lbcheck.optimizers.ademamix import AdEMAMix
 from lbcheck.optimizers.base import Optimizer
 from lbcheck.optimizers.lamb import LAMB
 from lbcheck.optimizers.lars import LARS
+from lbcheck.optimizers.lion import Lion
 from lbcheck.optimizers.momentum import Momentum
 from lbcheck.optimizers.momentum import Nesterov
+from lbcheck.optimizers.muon import Muon
+from lbcheck.optimizers.nadamw import NAdamW
+from lbcheck.optimizers.schedule_free_adamw import ScheduleFreeAdamW
+from lbcheck.optimizers.soap import SOAP
 
 ALL: tuple[type[Optimizer], ...] = tuple(
     found

@@ -4,6 +4,8 @@ A namespace is any object with the functions of ``NumPyArrays`` below. Arrays
 carry their own dtype; Python numbers take the dtype of the array they meet.
 """
 
+import functools
+
 import numpy as np
 
 NORMS = ("l2", "l1", "linf")
@@ -13,6 +15,7 @@ class NumPyArrays:
     """NumPy in the dtype of its inputs: float64 makes it the reference."""
 
     sqrt = staticmethod(np.sqrt)
+    exp = staticmethod(np.exp)
     square = staticmethod(np.square)
     abs = staticmethod(np.abs)
     sign = staticmethod(np.sign)
@@ -31,6 +34,44 @@ class NumPyArrays:
         """Norm over the whole array, as a scalar; `kind` is one of NORMS."""
         order = {"l2": 2, "l1": 1, "linf": np.inf}[kind]
         return np.linalg.norm(np.ravel(array), order)
+
+    sum = staticmethod(np.sum)
+    reshape = staticmethod(np.reshape)
+    moveaxis = staticmethod(np.moveaxis)
+    take = staticmethod(np.take)
+    argsort = staticmethod(functools.partial(np.argsort, kind="stable"))
+    matmul = staticmethod(np.matmul)
+
+    @staticmethod
+    def transposed(array):
+        """The last two axes of a matrix, or of many, changed."""
+        return np.swapaxes(array, -1, -2)
+
+    @staticmethod
+    def matrix_norm(array):
+        """Norm over the last two axes, which stay, of length 1."""
+        return np.sqrt(np.sum(np.square(array), (-2, -1), keepdims=True))
+
+    @staticmethod
+    def eigenvectors(matrix):
+        """Columns of a symmetric matrix's basis, by falling eigenvalue."""
+        return np.linalg.eigh(finite(np, matrix))[1][:, ::-1]
+
+    @staticmethod
+    def orthonormal(matrix):
+        """Q of the matrix's QR decomposition."""
+        return np.linalg.qr(matrix)[0]
+
+    @staticmethod
+    def cond(condition, yes, no):
+        """yes() or no(), which return lists of like arrays."""
+        return yes() if condition else no()
+
+
+def finite(library, matrix):
+    """The matrix, or one that an algorithm ends with."""
+    finite = library.all(library.isfinite(matrix))
+    return library.where(finite, matrix, library.zeros_like(matrix))
 
 
 NUMPY = NumPyArrays()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.optimizers import evaluation
 from lbcheck.optimizers import keras_arguments
 from lbcheck.optimizers import manual
 from lbcheck.optimizers import rule as rules
@@ -52,8 +53,14 @@ class DefaultRate(float):
     optimizer's rate. A float in every other way."""
 
 
+_POINT = rules.Slot("training_point")
+_FLAG = rules.Slot("at_evaluation_point", scalar=True)
+
 RATE_SGD = DefaultRate(0.01)
 RATE_ADAM = DefaultRate(0.001)
+RATE_LION = DefaultRate(0.0001)
+RATE_SCHEDULE_FREE = DefaultRate(0.0025)
+RATE_SOAP = DefaultRate(0.003)
 
 
 class Assignment(NamedTuple):
@@ -67,6 +74,7 @@ class Assignment(NamedTuple):
         adapt: Whether its rate is scaled by a trust ratio.
         rate: None for the optimizer's rate, else a number or a schedule.
         fallback: Whether the rule is the fallback's.
+        rate_ratio: What the optimizer's rate is multiplied by.
     """
 
     path: str
@@ -76,6 +84,7 @@ class Assignment(NamedTuple):
     adapt: bool
     rate: Any
     fallback: bool
+    rate_ratio: Any = 1.0
 
 
 class Diagnostics(NamedTuple):
@@ -281,6 +290,7 @@ class Optimizer:
         self._rule_arguments = tuple(given)
         self._assignments = ()
         self._rows = ()
+        self._points = None
 
     @classmethod
     def adapts(cls) -> bool:
@@ -359,7 +369,10 @@ class Optimizer:
         """The patterns, SAME, or the dialect's where they are None."""
         owner = cls.__name__
         argument = "exclude_from_layer_adaptation"
-        everything = cls.rule_class.dialect(dialect).adapts_excluded
+        reading = cls.rule_class.dialect(dialect)
+        everything = reading.adapts_excluded
+        if patterns is None and reading.unadapted is not None:
+            return reading.unadapted
         if patterns is None:
             return () if everything else SAME
         if not isinstance(patterns, str) or patterns != SAME:
@@ -496,7 +509,7 @@ class Optimizer:
             unadapted = self._match(
                 "exclude_from_layer_adaptation", paths, shapes
             )
-        fallback = self._plan_fallback(paths, shapes)
+        fallback = self._plan_fallback(paths, shapes, undecayed)
         if self._fallback.optimizer is not None and not any(unadapted):
             warnings.warn(
                 f"{type(self).__name__}: every variable takes a trust ratio, "
@@ -519,7 +532,7 @@ class Optimizer:
             for index, shape in enumerate(shapes)
         )
 
-    def _plan_fallback(self, paths, shapes):
+    def _plan_fallback(self, paths, shapes, undecayed):
         """What the fallback would do with each variable; None: there is none.
 
         It is the fallback's own plan, so that its variables are updated as
@@ -528,22 +541,26 @@ class Optimizer:
         if self.rule.normalizes is None:
             return None
         other = self._fallback.optimizer
+        ratio = getattr(self.rule, "fallback_rate_ratio", 1.0)
         if other is not None:
             rate = other.own_rate()
             return [
                 assignment._replace(
                     rate=rate if assignment.rate is None else assignment.rate,
                     fallback=True,
+                    rate_ratio=ratio,
                 )
                 for assignment in other.plan(paths, shapes)
             ]
-        reading = self.rule_class.dialect(self.dialect)
-        if not reading.heavy_ball_fallback:
+        settings = self.rule_class.dialect(self.dialect).fallback
+        if settings is None:
             return None
-        rule = self.rule.heavy_ball()
+        rule = self.rule.fallback(settings)
         return [
-            Assignment("", tuple(shape), rule, False, False, None, True)
-            for shape in shapes
+            Assignment(
+                "", tuple(shape), rule, not excluded, False, None, True, ratio
+            )
+            for shape, excluded in zip(shapes, undecayed)
         ]
 
     def _match(self, argument, paths, shapes):
@@ -552,9 +569,11 @@ class Optimizer:
             "exclude_from_layer_adaptation": self._exclude_adaptation,
         }[argument]
         matches = selection.match(patterns, paths, shapes)
-        selection.warn_unmatched(
-            type(self).__name__, argument, matches, patterns
-        )
+        reading = self.rule_class.dialect(self.dialect)
+        if patterns is not reading.unadapted:
+            selection.warn_unmatched(
+                type(self).__name__, argument, matches, patterns
+            )
         return matches.flags
 
     def own_rate(self):
@@ -581,7 +600,10 @@ class Optimizer:
         paths = [selection.clean_path(variable) for variable in variables]
         self._assignments = self.plan(paths, shapes)
         self._slots = [
-            [add_slot(variable, slot) for slot in assignment.rule.slots]
+            [
+                add_slot(variable, slot)
+                for slot in assignment.rule.slots_of(assignment.shape)
+            ]
             for variable, assignment in zip(variables, self._assignments)
         ]
         self._rows = [
@@ -589,16 +611,44 @@ class Optimizer:
             for index in range(len(paths))
             if self.diagnostics_every
         ]
+        if any(a.rule.has_evaluation_point() for a in self._assignments):
+            self._points = evaluation.Points(
+                variables,
+                self._assignments,
+                self._slots,
+                [add_slot(variable, _POINT) for variable in variables],
+                add_slot(variables[0], _FLAG),
+            )
 
     def _rate(self, assignment, learning_rate):
         """The rate of one variable in this update."""
         if assignment.rate is None:
-            return learning_rate
+            return learning_rate * assignment.rate_ratio
         if not callable(assignment.rate):
             return assignment.rate
         if hasattr(assignment.rate, "get_config"):  # a schedule
             return assignment.rate(self.update_count)
         return assignment.rate()
+
+    def evaluation_point(self):
+        """The weights to evaluate and save, for the time of a `with` block.
+
+        Where an optimizer trains at others, as `ScheduleFreeAdamW`, the
+        model has them in the block and its own afterwards, bit by bit; else
+        nothing happens. Not inside a tf.function.
+
+        Example:
+
+            with model.optimizer.evaluation_point():
+                model.save("model.keras")
+        """
+        return evaluation.of(self)
+
+    @property
+    def at_evaluation_point(self):
+        """A variable, not 0 while the model has the weights of evaluation;
+        None where there are no others."""
+        return None if self._points is None else self._points.flag
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:

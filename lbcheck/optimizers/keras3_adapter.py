@@ -10,6 +10,7 @@ if ON_TENSORFLOW:
     from tensorflow import init_scope
 
     from lbcheck.optimizers.tensorflow_update import TensorFlowUpdate as Update
+    from lbcheck.optimizers.tensorflow_update import check_training_point
     from lbcheck.optimizers.tensorflow_update import densify
 else:
     from contextlib import nullcontext as init_scope
@@ -62,11 +63,12 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             )
 
         narrow = str(variable.dtype) in ("float16", "bfloat16")
-        if slot.scalar or narrow:
+        shape = slot.shape_for(tuple(variable.shape))
+        if shape != tuple(variable.shape) or narrow:
             # 16 bits cannot hold moments: small squares vanish in float16,
             # and 0.999 times a bfloat16 rounds back to it.
             return self.add_variable(
-                () if slot.scalar else variable.shape,
+                shape,
                 initializer,
                 dtype="float32" if narrow else variable.dtype,
                 name=slot.name,
@@ -74,6 +76,11 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
         return self.add_variable_from_reference(
             variable, slot.name, initializer
         )
+
+    @staticmethod
+    def _read(variable, dtype=None):
+        """The value of a variable now."""
+        return ops.cast(variable, dtype or variable.dtype)
 
     def _add_row(self, name):
         return self.add_variable(
@@ -132,6 +139,7 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             """Applies gradients; sparse ones are made dense first, so that
             clipping and norms see each row once."""
             grads = [densify(gradient) for gradient in grads]
+            check_training_point(self)
             return super().apply(grads, trainable_variables)
 
         def _clip_gradients(self, grads):

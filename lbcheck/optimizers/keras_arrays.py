@@ -3,11 +3,14 @@ backends; and how a rule is applied there."""
 
 from keras import ops
 
+from lbcheck.optimizers.arrays import finite
+
 
 class KerasArrays:
     """The functions of `lbcheck.rules.NUMPY` on any Keras 3 backend."""
 
     sqrt = staticmethod(ops.sqrt)
+    exp = staticmethod(ops.exp)
     square = staticmethod(ops.square)
     abs = staticmethod(ops.abs)
     sign = staticmethod(ops.sign)
@@ -23,6 +26,34 @@ class KerasArrays:
         if kind == "l2":
             return ops.sqrt(ops.sum(ops.square(array)))
         return (ops.sum if kind == "l1" else ops.max)(ops.abs(array))
+
+    sum = staticmethod(ops.sum)
+    reshape = staticmethod(ops.reshape)
+    moveaxis = staticmethod(ops.moveaxis)
+    take = staticmethod(ops.take)
+    argsort = staticmethod(ops.argsort)
+    matmul = staticmethod(ops.matmul)
+    cond = staticmethod(ops.cond)
+
+    @staticmethod
+    def transposed(array):
+        """The last two axes of a matrix, or of many, changed."""
+        return ops.swapaxes(array, -1, -2)
+
+    @staticmethod
+    def matrix_norm(array):
+        """Norm over the last two axes, which stay, of length 1."""
+        return ops.sqrt(ops.sum(ops.square(array), (-2, -1), keepdims=True))
+
+    @staticmethod
+    def eigenvectors(matrix):
+        """Columns of a symmetric matrix's basis, by falling eigenvalue."""
+        return ops.flip(ops.eigh(finite(ops, matrix))[1], 1)
+
+    @staticmethod
+    def orthonormal(matrix):
+        """Q of the matrix's QR decomposition."""
+        return ops.qr(matrix)[0]
 
 
 ARRAYS = KerasArrays()

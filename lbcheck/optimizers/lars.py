@@ -18,7 +18,7 @@ class LARSRule(rule.Rule):
     dialects = {
         "paper": rule.Dialect(
             "flax.optim.LARS with MultiOptimizer, as Nado et al. 2021",
-            heavy_ball_fallback=True,
+            fallback={},
         ),
         "flax": rule.Dialect(
             "flax.optim.LARS on every variable",
@@ -93,8 +93,8 @@ class LARSRule(rule.Rule):
     def slots(self):
         return (rule.Slot("momentum"),)
 
-    def heavy_ball(self):
-        return MomentumRule(momentum=self.momentum)
+    def fallback(self, settings):
+        return MomentumRule(momentum=self.momentum, **settings)
 
     @property
     def rate_inside(self):

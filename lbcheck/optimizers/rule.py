@@ -41,24 +41,44 @@ frozen = functools.partial(
 class Slot(NamedTuple):
     """One piece of state that a rule keeps for every variable.
 
-    `scalar` slots have shape (), the others the shape of their variable.
+    `scalar` slots have shape (), those with a `shape` that one, the others
+    the shape of their variable.
     """
 
     name: str
     initial: float = 0.0
     scalar: bool = False
+    shape: tuple[int, ...] | None = None
+
+    def shape_for(self, variable: tuple[int, ...]) -> tuple[int, ...]:
+        """Its shape beside a variable of this shape."""
+        if self.scalar:
+            return ()
+        return tuple(variable) if self.shape is None else self.shape
 
 
 class Bound(NamedTuple):
-    """The range a number must lie in; `open_high` excludes `high`."""
+    """The range a number must lie in; open ends are excluded."""
 
     low: float = 0.0
     high: float = math.inf
     open_high: bool = False
+    open_low: bool = False
+
+    def __contains__(self, value):
+        above = self.low < value if self.open_low else self.low <= value
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self):
+        opening = "(" if self.open_low or math.isinf(self.low) else "["
+        closing = ")" if self.open_high or math.isinf(self.high) else "]"
+        return f"{opening}{self.low:g}, {self.high:g}{closing}"
 
 
 BETA = Bound(0.0, 1.0, open_high=True)
 NON_NEGATIVE = Bound()
+ANY = Bound(-math.inf)
 
 
 def is_zero(value) -> bool:
@@ -108,14 +128,23 @@ def check_number(owner: str, name: str, value, bound: Bound) -> None:
             f"{owner}: `{name}` must be a number, received "
             f"{reprlib.repr(value)} of type {type(value).__name__}."
         )
-    low, high, open_high = bound
-    inside = low <= value < high if open_high else low <= value <= high
-    if not (inside and is_finite(value)):
-        closing = ")" if open_high or math.isinf(high) else "]"
+    if not (value in bound and is_finite(value)):
         raise ValueError(
-            f"{owner}: `{name}` must lie in [{low:g}, {high:g}{closing}, "
-            f"received {reprlib.repr(value)}."
+            f"{owner}: `{name}` must lie in {bound}, received "
+            f"{reprlib.repr(value)}."
         )
+
+
+def check_count(
+    owner: str, name: str, value, low: int, high: float = math.inf
+) -> None:
+    """Refuses what is no whole Python number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(
+            f"{owner}: `{name}` must be a whole number, received "
+            f"{reprlib.repr(value)} of type {type(value).__name__}."
+        )
+    check_number(owner, name, value, Bound(low, high))
 
 
 def check_choice(owner: str, name: str, value, choices) -> None:
@@ -141,8 +170,10 @@ class Dialect:
             also the number's default.
         adapts_excluded: True where the library takes the trust ratio of
             every variable, also of those excluded from decay.
-        heavy_ball_fallback: True where variables without a trust ratio are
-            trained by heavy-ball momentum, rate outside, no decay.
+        unadapted: Patterns of the variables without a trust ratio; None: those
+            excluded from decay.
+        fallback: Settings of `Rule.fallback`, which trains the variables
+            without a trust ratio; None: the rule itself does, at the ratio 1.
     """
 
     source: str
@@ -150,7 +181,8 @@ class Dialect:
     options: tuple[str, ...] = ()
     for_zero: dict = dataclasses.field(default_factory=dict)
     adapts_excluded: bool = False
-    heavy_ball_fallback: bool = False
+    unadapted: tuple[str, ...] | None = None
+    fallback: dict | None = None
 
 
 @frozen
@@ -171,6 +203,7 @@ class Rule:
         bounds: Range of each number field.
         choices: Values of each switch.
         functions: Number fields that may be a function of the update number.
+        compiles: Whether XLA gains from it, on TensorFlow.
     """
 
     weight_decay: Any = 0.0
@@ -181,6 +214,7 @@ class Rule:
     bounds: ClassVar[dict[str, Bound]] = {"weight_decay": NON_NEGATIVE}
     choices: ClassVar[dict[str, tuple]] = {}
     functions: ClassVar[tuple[str, ...]] = ()
+    compiles: ClassVar[bool] = True
 
     def __post_init__(self, owner):
         owner = owner or self.title
@@ -288,14 +322,30 @@ class Rule:
         """Names of its numbers and switches."""
         return (*cls.numbers(), *cls.switches())
 
-    def heavy_ball(self) -> "Rule":
-        """The rule of variables without a ratio, `heavy_ball_fallback`."""
+    def fallback(self, settings: Mapping[str, Any]) -> "Rule":
+        """The rule of variables without a ratio; see `Dialect.fallback`."""
         raise NotImplementedError
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The state kept for each variable, in the order of `update`."""
         raise NotImplementedError
+
+    def slots_of(self, shape: tuple[int, ...]) -> tuple[Slot, ...]:
+        """The state kept for a variable of this shape."""
+        return self.slots
+
+    def evaluation_point(self, weight, slots):
+        """The weights to evaluate, where they are not those of training.
+
+        None: they are the same.
+        """
+        return None
+
+    @classmethod
+    def has_evaluation_point(cls) -> bool:
+        """Whether `evaluation_point` gives other weights."""
+        return cls.evaluation_point is not Rule.evaluation_point
 
     @property
     def rate_inside(self) -> bool:
@@ -304,7 +354,11 @@ class Rule:
 
     @property
     def normalizes(self) -> str | None:
-        """What the trust ratio divides by: gradient, direction or None."""
+        """What is measured: gradient, direction, spectrum or None.
+
+        The trust ratio divides by the norm of the first two; a direction with
+        a spectrum of its own has the ratio in it.
+        """
         return None
 
     def decays(self, decay: bool) -> bool:
@@ -402,9 +456,14 @@ def guarded_ratio(xp, usable, above, below):
 
 def one_minus_power(xp, beta, count):
     """1 - beta**count, accurate in float32 too, where 1 - 0.999 is not."""
+    return -xp.expm1(count * logarithm(xp, beta))
+
+
+def logarithm(xp, beta):
+    """ln(beta), of a Python number too; -inf at 0."""
     if not isinstance(beta, numbers.Number):
-        return -xp.expm1(count * xp.log(beta))
-    return -xp.expm1(count * (math.log(beta) if beta else -math.inf))
+        return xp.log(beta)
+    return math.log(beta) if beta else -math.inf
 
 
 def decayed_average(beta, average, value):
@@ -415,6 +474,8 @@ def decayed_average(beta, average, value):
 def _differs(value, computed):
     """Whether it contradicts; what is no switch at all the rule refuses."""
     value = plain(value)
+    if isinstance(value, list) and isinstance(computed, tuple):
+        value = tuple(value)  # as a saved configuration has it
     if not isinstance(value, (bool, int, float, str, tuple, list, type(None))):
         return False
     return value is not computed and value != computed

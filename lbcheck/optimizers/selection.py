@@ -5,6 +5,8 @@ each variable, never inside the update, where names differ by Keras and by
 replica.
 """
 
+import math
+import operator
 import re
 import warnings
 from collections.abc import Sequence
@@ -12,12 +14,30 @@ from typing import NamedTuple
 
 RANK_BELOW_2 = "rank<2"
 
+_RANK = re.compile(r"rank(<|>|!=)(\d+)")
+
+NO_MATRIX = "no matrix"
+"""Selects variables that are one row or one column, whatever their rank."""
+
+LAST = "last"
+"""Selects the last variable that is a matrix, the kernel of the output."""
+
 EVERYTHING = ".*"
 
 BIAS_AND_NORM = (r"(^|/)(bias|gamma|beta|scale)$", RANK_BELOW_2)
 """Biases and normalisation parameters, by the last part of the path, and
 every variable of rank below 2. The rank alone would keep the rank-2 biases of
 attention layers; the name alone would keep a norm layer's own names."""
+
+
+NOT_HIDDEN = (
+    *BIAS_AND_NORM,
+    NO_MATRIX,
+    r"(?i)embedding",
+    r"(^|/)(logits|predictions|classifier|(classification_|lm_)?head)(/|$)",
+    LAST,
+)
+"""What Muon leaves to its fallback: no matrices, embeddings, the output."""
 
 
 class Matches(NamedTuple):
@@ -83,15 +103,7 @@ def match(
     Matches(flags=(False, True), unmatched=())
     """
 
-    def selects(pattern, path, shape):
-        if pattern == RANK_BELOW_2:
-            return len(shape) < 2
-        return re.search(pattern, path) is not None
-
-    hits = [
-        [selects(pattern, path, shape) for path, shape in zip(paths, shapes)]
-        for pattern in patterns
-    ]
+    hits = [_selected(pattern, paths, shapes) for pattern in patterns]
     flags = tuple(
         any(row[index] for row in hits) for index in range(len(paths))
     )
@@ -99,6 +111,32 @@ def match(
         pattern for pattern, row in zip(patterns, hits) if not any(row)
     )
     return Matches(flags, unmatched)
+
+
+def is_matrix(shape: tuple[int, ...]) -> bool:
+    """Whether it has more than one row and more than one column.
+
+    >>> is_matrix((3, 3, 8, 1)), is_matrix((1, 1, 8, 4)), is_matrix((5,))
+    (False, True, False)
+    """
+    return len(shape) > 1 and shape[-1] > 1 and math.prod(shape[:-1]) > 1
+
+
+def _selected(pattern, paths, shapes):
+    """One bool for each variable."""
+    if found := _RANK.fullmatch(pattern):
+        compare, rank = _COMPARISONS[found[1]], int(found[2])
+        return [compare(len(shape), rank) for shape in shapes]
+    matrices = [is_matrix(shape) for shape in shapes]
+    if pattern == NO_MATRIX:
+        return [not matrix for matrix in matrices]
+    if pattern == LAST:
+        last = max((i for i, m in enumerate(matrices) if m), default=None)
+        return [index == last for index in range(len(shapes))]
+    return [re.search(pattern, path) is not None for path in paths]
+
+
+_COMPARISONS = {"<": operator.lt, ">": operator.gt, "!=": operator.ne}
 
 
 def warn_unmatched(owner: str, name: str, matches: Matches, patterns) -> None:

@@ -2,10 +2,11 @@
 
 An update is bound by memory, so what counts is how often each array crosses
 it. Small variables and other dtypes take `Rule.update` as it stands. For large
-float32 variables the direction is one XLA cluster that updates the state in
-place, norms are TensorFlow's l2_loss, and the weight moves by one fused
-kernel; AdamW is TensorFlow's own fused Adam kernel behind an in-place scaling
-by `keep`. ``benchmarks/optimizer_step.py`` measures it.
+float32 variables without a norm the whole update is one XLA cluster that works
+in place; with one the direction is, norms are TensorFlow's l2_loss, and the
+weight moves by one fused kernel; AdamW is TensorFlow's own fused Adam kernel
+behind an in-place scaling by `keep`. ``benchmarks/optimizer_step.py`` measures
+it.
 """
 
 import functools
@@ -34,6 +35,7 @@ class TensorFlowArrays:
     """The functions of `lbcheck.rules.NUMPY` in TensorFlow."""
 
     sqrt = staticmethod(tf.sqrt)
+    exp = staticmethod(tf.exp)
     square = staticmethod(tf.square)
     abs = staticmethod(tf.abs)
     sign = staticmethod(tf.sign)
@@ -51,6 +53,47 @@ class TensorFlowArrays:
         reduce = tf.reduce_sum if kind == "l1" else tf.reduce_max
         return reduce(tf.abs(array))
 
+    sum = staticmethod(tf.reduce_sum)
+    reshape = staticmethod(tf.reshape)
+    matmul = staticmethod(tf.linalg.matmul)
+    transposed = staticmethod(tf.linalg.matrix_transpose)
+    cond = staticmethod(tf.cond)
+
+    @staticmethod
+    def moveaxis(array, source, destination):
+        """The array with one axis elsewhere."""
+        axes = list(range(array.shape.rank))
+        moved = axes.pop(source)
+        axes.insert(destination % array.shape.rank, moved)
+        return tf.transpose(array, axes)
+
+    @staticmethod
+    def take(array, indices, axis):
+        """The array at these indices of an axis."""
+        return tf.gather(array, indices, axis=axis)
+
+    @staticmethod
+    def argsort(array):
+        """Indices of the rising order, of equal values the first first."""
+        return tf.argsort(array, stable=True)
+
+    @staticmethod
+    def matrix_norm(array):
+        """Norm over the last two axes, which stay, of length 1."""
+        return tf.norm(array, axis=(-2, -1), keepdims=True)
+
+    @staticmethod
+    def eigenvectors(matrix):
+        """Columns of a symmetric matrix's basis, by falling eigenvalue."""
+        finite = tf.reduce_all(tf.math.is_finite(matrix))
+        matrix = tf.where(finite, matrix, tf.zeros_like(matrix))
+        return tf.reverse(tf.linalg.eigh(matrix)[1], [1])
+
+    @staticmethod
+    def orthonormal(matrix):
+        """Q of the matrix's QR decomposition."""
+        return tf.linalg.qr(matrix).q
+
 
 ARRAYS = TensorFlowArrays()
 
@@ -61,11 +104,43 @@ def compute_dtype(variable) -> tf.DType:
     return tf.float32 if dtype.size < 4 else dtype
 
 
+def check_training_point(optimizer) -> None:
+    """An error in the step if the model has the weights of evaluation."""
+    if optimizer.at_evaluation_point is not None:
+        tf.debugging.assert_equal(
+            tf.convert_to_tensor(optimizer.at_evaluation_point),
+            0.0,
+            f"{type(optimizer).__name__}: an update at the evaluation point, "
+            "where no gradient is taken. End its block, or give fit the "
+            "callback lbcheck.EvaluationPoint().",
+        )
+
+
 def densify(gradient):
     """A dense tensor; rows that occur twice in IndexedSlices are summed."""
     if isinstance(gradient, tf.IndexedSlices):
         return tf.convert_to_tensor(gradient)
     return gradient
+
+
+def _slot_of_direction(rule):
+    """Number of the slot that is the direction, of heavy-ball; else None."""
+    if not rule.compiles:
+        return None
+    probe = np.ones((1, 1))
+    slots, direction = rule.direction(
+        NUMPY,
+        probe,
+        probe,
+        tuple(
+            np.ones(slot.shape_for(probe.shape))
+            for slot in rule.slots_of(probe.shape)
+        ),
+        0,
+        1.0,
+        True,
+    )
+    return next((i for i, slot in enumerate(slots) if slot is direction), None)
 
 
 @tf.function(jit_compile=True)
@@ -79,21 +154,9 @@ class TensorFlowUpdate:
 
     def __init__(self, rule: rules.Rule):
         self._rule = rule
-        probe = np.ones(1)
-        slots, direction = rule.direction(
-            NUMPY,
-            probe,
-            probe,
-            tuple(np.ones(() if s.scalar else 1) for s in rule.slots),
-            0,
-            1.0,
-            True,
-        )
-        # Heavy-ball steps along its own buffer: no need for another array.
-        self._direction_slot = next(
-            (i for i, slot in enumerate(slots) if slot is direction), None
-        )
+        self._direction_slot = _slot_of_direction(rule)
         self._advance = tf.function(self._direction, jit_compile=True)
+        self._replace = tf.function(self._whole, jit_compile=True)
 
     @functools.cached_property
     def _recorder(self):
@@ -119,6 +182,7 @@ class TensorFlowUpdate:
         count = tf.cast(step, dtype)
         large = (
             _CAN_COMPILE
+            and self._rule.compiles
             and dtype == variable.dtype == tf.float32
             and variable.shape.num_elements() >= LARGE
         )
@@ -126,12 +190,18 @@ class TensorFlowUpdate:
         due = None if record is None else (*record, step)
         if self._fits_adam_kernel(variable):
             self._adam(variable, *arguments, due, large)
-        elif large:
+        elif large and self._measures:
             self._compiled(variable, *arguments, due)
         else:
             if due is not None:
                 self._recorder.before(due, variable, *arguments)
-            self._plain(variable, *arguments)
+            if large:
+                handles = [slot.handle for slot in slots]
+                self._replace(
+                    variable.handle, gradient, handles, rate, count, decay
+                )
+            else:
+                self._plain(variable, *arguments)
 
     def _plain(self, variable, gradient, slots, rate, count, decay, adapt):
         dtype = gradient.dtype
@@ -191,16 +261,47 @@ class TensorFlowUpdate:
                 large=True,
             )
 
+    @property
+    def _measures(self):
+        """Whether norms or a buffer come between the state and the weight."""
+        return (
+            self._rule.normalizes in ("gradient", "direction")
+            or self._direction_slot is not None
+        )
+
+    def _whole(self, handle, gradient, handles, rate, count, decay):
+        """The update in place, behind the handles of variable and state."""
+        weight = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+        weight.set_shape(gradient.shape)
+        new, new_slots, _ = self._rule.update(
+            ARRAYS,
+            weight,
+            gradient,
+            self._read(handles, weight),
+            rate,
+            count,
+            decay=decay,
+        )
+        for place, value in zip((handle, *handles), (new, *new_slots)):
+            tf.raw_ops.AssignVariableOp(resource=place, value=value)
+
+    def _read(self, handles, weight):
+        """The state behind the handles."""
+        shape = tuple(weight.shape)
+        values = []
+        for handle, slot in zip(handles, self._rule.slots_of(shape)):
+            value = tf.raw_ops.ReadVariableOp(
+                resource=handle, dtype=weight.dtype
+            )
+            value.set_shape(slot.shape_for(shape))
+            values.append(value)
+        return tuple(values)
+
     def _direction(self, weight, gradient, handles, inside, count, decay):
         """The elementwise part; state stays in place, behind its handles."""
-        dtype = weight.dtype
-        slots = []
-        for handle, slot in zip(handles, self._rule.slots):
-            value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
-            value.set_shape(() if slot.scalar else weight.shape)
-            slots.append(value)
+        slots = self._read(handles, weight)
         new_slots, direction = self._rule.direction(
-            ARRAYS, weight, gradient, tuple(slots), count, inside, decay
+            ARRAYS, weight, gradient, slots, count, inside, decay
         )
         for handle, value in zip(handles, new_slots):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)

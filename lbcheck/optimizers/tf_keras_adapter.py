@@ -5,6 +5,7 @@ import tensorflow as tf
 import tf_keras
 
 from lbcheck.optimizers.tensorflow_update import TensorFlowUpdate
+from lbcheck.optimizers.tensorflow_update import check_training_point
 from lbcheck.optimizers.tensorflow_update import compute_dtype
 from lbcheck.optimizers.tensorflow_update import densify
 
@@ -82,9 +83,9 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             return float(self._learning_rate.numpy())
 
     def _add_slot(self, variable, slot):
-        shape = () if slot.scalar else variable.shape
+        shape = slot.shape_for(tuple(variable.shape))
         dtype = compute_dtype(variable)
-        if dtype != variable.dtype:
+        if dtype != variable.dtype or slot.shape is not None:
             # 16 bits cannot hold moments: small squares vanish in float16,
             # and 0.999 times a bfloat16 rounds back to it.
             return self.add_variable(
@@ -98,6 +99,11 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             slot.name,
             initial_value=tf.fill(shape, tf.constant(slot.initial, dtype)),
         )
+
+    @staticmethod
+    def _read(variable, dtype=None):
+        """The value of a variable now."""
+        return tf.cast(variable, dtype or variable.dtype)
 
     def _add_row(self, name):
         return self.add_variable(
@@ -141,6 +147,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     def _distributed_apply_gradients_fn(
         self, distribution, grads_and_vars, **kwargs
     ):
+        check_training_point(self)
         if not self.jit_compile:  # whose functions would keep these numbers
             # Read once, so that what all variables need is computed once.
             self._rate_now = tf.convert_to_tensor(self.learning_rate)

@@ -69,10 +69,13 @@ def warmup_cosine(
     )
 
 
-def constant(total_steps, learning_rate):
-    """One rate."""
+def constant(total_steps, learning_rate, warmup_steps=0):
+    """One rate, after a linear warm-up if there is to be one."""
     del total_steps
-    return schedules.Constant(learning_rate)
+    rate = schedules.Constant(learning_rate)
+    if not base.is_array(warmup_steps) and warmup_steps == 0:
+        return rate
+    return schedules.Warmup(rate, warmup_steps)
 
 
 def goyal(

@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import lbcheck
+from lbcheck.optimizers import evaluation
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import files
@@ -274,7 +275,9 @@ class _Run:
         with tempfile.TemporaryDirectory() as folder:
             # Reading takes all workers, so the others write a copy too.
             weights = pathlib.Path(folder, _WEIGHTS)
-            self._engine.model.save_weights(weights)
+            model = self._engine.model
+            with evaluation.of(model.optimizer):
+                model.save_weights(weights)
             if not self._engine.writes:
                 return
             if not self._begun:

@@ -7,6 +7,7 @@ so that other numbers are another step in any case; Keras compiles it.
 
 import math
 
+from lbcheck.optimizers import evaluation
 from lbcheck.support import checks
 from lbcheck.support import processes
 from lbcheck.support import random_state
@@ -56,7 +57,7 @@ class Rebuilt:
         """As `Program.evaluate`."""
         state = self.model.non_trainable_variables
         before = [variable.numpy() for variable in state]
-        with random_state.kept():
+        with random_state.kept(), evaluation.of(self.optimizer):
             logs = self.model.evaluate(
                 (batch for batch in batches), return_dict=True, verbose=0
             )

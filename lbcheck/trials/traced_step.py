@@ -10,6 +10,7 @@ generators. TensorFlow, under either Keras.
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from lbcheck.optimizers import evaluation
 from lbcheck.support import processes
 from lbcheck.trials import guarded_variable
 from lbcheck.trials import user_model as models
@@ -295,9 +296,10 @@ class Program:
         """What test_step reports on these batches, at least one."""
         before = _read(self._variables)
         self.model.reset_metrics()
-        for batch in batches:
-            processes.check_interrupted()
-            logs = self._test(batch)
+        with evaluation.of(self.optimizer):
+            for batch in batches:
+                processes.check_interrupted()
+                logs = self._test(batch)
         logs = models.flat(logs)
         self._set(before)
         return logs

@@ -25,6 +25,26 @@ VALUES = {
         "decay_times_rate": (True, False),
     },
     "Adagrad": {"epsilon_hat": (True, False)},
+    "Lion": {},
+    "NAdamW": {
+        "correction": ("next", "same"),
+        "momentum_schedule": (True, False),
+    },
+    "AdEMAMix": {"warmup_from_zero": (True, False)},
+    "ScheduleFreeAdamW": {"correct": ("rate", "moment")},
+    "Muon": {
+        "nesterov": (True, False),
+        "average": (True, False),
+        "bias_correction": (True, False),
+        "scale": ("rms", "width", "author", "transposed"),
+        "flatten": (True, False),
+        "newton_schulz_steps": (5, 6),
+        "coefficients": ((3.4445, -4.7750, 2.0315), (3.0, -3.2, 1.2)),
+    },
+    "SOAP": {
+        "bias_correction": (True, False),
+        "max_precondition_size": (10000, 4),
+    },
 }
 """{rule: {switch: its values, the paper's first of LAMB's}}."""
 
@@ -47,6 +67,26 @@ _ADAM = {
     "epsilon_hat": False,
     "decay_times_rate": True,
 }
+
+_NADAMW = {"correction": "next", "momentum_schedule": False}
+_MUON = {
+    "nesterov": True,
+    "average": True,
+    "bias_correction": False,
+    "scale": "rms",
+    "flatten": True,
+    "newton_schulz_steps": 5,
+    "coefficients": (3.4445, -4.7750, 2.0315),
+}
+
+
+def _muon(*left, **switches):
+    """What a dialect of Muon sets, but for what is left to its caller."""
+    fixed = _MUON | switches
+    return {name: fixed[name] for name in fixed if name not in left}
+
+
+_KERAS_MUON = ("newton_schulz_steps", "nesterov", "coefficients")
 
 SETS = {
     ("Momentum", "paper"): {},
@@ -77,6 +117,29 @@ SETS = {
     ("AdamW", "bert_original"): _ADAM | {"bias_correction": False},
     ("Adagrad", "paper"): {},
     ("Adagrad", "keras"): {"epsilon_hat": True},
+    ("Lion", "paper"): {},
+    ("Lion", "optax"): {},
+    ("Lion", "keras"): {},
+    ("NAdamW", "paper"): {},
+    ("NAdamW", "optax"): _NADAMW,
+    ("NAdamW", "algoperf"): _NADAMW | {"correction": "same"},
+    ("NAdamW", "keras"): _NADAMW | {"momentum_schedule": True},
+    ("AdEMAMix", "paper"): {},
+    ("AdEMAMix", "optax"): {"warmup_from_zero": True},
+    ("ScheduleFreeAdamW", "paper"): {},
+    ("ScheduleFreeAdamW", "schedulefree"): {"correct": "moment"},
+    ("ScheduleFreeAdamW", "optax"): {"correct": "moment"},
+    ("Muon", "paper"): {},
+    ("Muon", "keller_jordan"): _muon("newton_schulz_steps", scale="author"),
+    ("Muon", "moonlight"): _muon(
+        "newton_schulz_steps", "nesterov", average=False
+    ),
+    ("Muon", "keras"): _muon(*_KERAS_MUON, average=False),
+    ("Muon", "keras_3_12"): _muon(
+        *_KERAS_MUON, average=False, scale="transposed", flatten=False
+    ),
+    ("Muon", "optax"): _muon(*_KERAS_MUON, "scale", bias_correction=True),
+    ("SOAP", "paper"): {},
 }
 """{(rule, dialect): {switch that the library leaves no choice of: value}}."""
 
@@ -86,6 +149,12 @@ PAPER = {
     "LAMB": _LAMB,
     "AdamW": _ADAM,
     "Adagrad": {"epsilon_hat": False},
+    "Lion": {},
+    "NAdamW": _NADAMW,
+    "AdEMAMix": {"warmup_from_zero": False},
+    "ScheduleFreeAdamW": {"correct": "rate"},
+    "Muon": _MUON,
+    "SOAP": {"bias_correction": True, "max_precondition_size": 10000},
 }
 """{rule: {switch: what is computed where nothing is said}}."""
 

@@ -269,6 +269,10 @@ def test_arguments_without_a_flag_are_those_that_dialects_set():
         for name in inspect.signature(cls).parameters
     } - set(USED)
     assert left == {
+        "average",
+        "coefficients",
+        "correct",
+        "correction",
         "decay_placement",
         "decay_times_rate",
         "denominator",
@@ -276,14 +280,20 @@ def test_arguments_without_a_flag_are_those_that_dialects_set():
         "diagnostics_every",
         "epsilon_hat",
         "exclude_from_weight_decay",
+        "flatten",
         "kwargs",
         "l2",  # in the loss, where every optimizer has it alike
         "learning_rate",
+        "max_precondition_size",
+        "momentum_schedule",
         "name",
         "nesterov",
+        "newton_schulz_steps",
         "normalize",
         "phi_bounds",
         "rate_in_buffer",
+        "scale",
+        "warmup_from_zero",
         "weight_decay",
         "zero_norm",
     }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.optimizers import evaluation
 from lbcheck.training import checkpoints
 
 _METRIC = "metric/"
@@ -156,12 +157,13 @@ class Engine:
         examples that fill the last batch count in it."""
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
-        metrics = self.model.evaluate(
-            self._evaluation_data(getattr(source, part), size),
-            steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
-            return_dict=True,
-            verbose=0,
-        )
+        with evaluation.of(self.model.optimizer):
+            metrics = self.model.evaluate(
+                self._evaluation_data(getattr(source, part), size),
+                steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
+                return_dict=True,
+                verbose=0,
+            )
         return {n: float(v) for n, v in metrics.items() if n != "loss"}
 
     def watch(self, step: int, logs) -> None:
