@@ -43,7 +43,7 @@ def default_keras() -> str:
 def _per_keras():
     optimizers = importlib.import_module("lbcheck.optimizers")
     names = [definition.__name__ for definition in optimizers.ALL]
-    return [*names, "DiagnosticsCallback"]
+    return [*names, "DiagnosticsCallback", "EvaluationPoint"]
 
 
 def __getattr__(name):

@@ -182,6 +182,7 @@ def lamb(
     phi_bounds=None,
     flax_zero=False,
     keras_decay=False,
+    constant_norm=False,
 ):
     """You et al. 2019, Algorithms 2-4; `beta_1` may be a function of t."""
     b = beta_1 if callable(beta_1) else (lambda i: beta_1)
@@ -212,7 +213,11 @@ def lamb(
         ratio = above / below if above + below > 0 else 1.0
     else:
         ratio = above / below if above > 0 and below > 0 else 1.0
-    return w - lr * ratio * u
+    new = w - lr * ratio * u
+    if constant_norm and adapt and l2_norm(w) > 0:
+        # Wen et al. 2026: R Normalize(w - lr R Normalize(u)), R = ||w||.
+        new = new * (l2_norm(w) / l2_norm(new))
+    return new
 
 
 @reference_of(

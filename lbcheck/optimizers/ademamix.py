@@ -97,11 +97,11 @@ class AdEMAMix(base.Optimizer):
             arguments. Defaults to 0.001.
         beta_1: Decay of the fast first moment, in [0, 1). Defaults to 0.9.
         beta_2: Decay of the second moment, in [0, 1). Defaults to 0.999.
-        beta_3: Decay of the slow first moment, in [0, 1); its half-life should
+        beta_3: Decay of the slow first moment, in [0, 1). Its half-life should
             be well below the updates of the run. Defaults to 0.9999.
         alpha: Weight of the slow moment, at least 0. Defaults to 5.
         slow_warmup_steps: Updates T until beta_3 and alpha are reached, at
-            least 0; the paper takes all of the run. 0, the default: from
+            least 0. The paper takes all of the run. 0, the default: from
             the first on.
         epsilon: Added to the denominator, at least 0. Defaults to 1e-8.
         weight_decay: Coefficient of weight decay, at least 0. Decoupled, times

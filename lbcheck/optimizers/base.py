@@ -570,7 +570,7 @@ class Optimizer:
         }[argument]
         matches = selection.match(patterns, paths, shapes)
         reading = self.rule_class.dialect(self.dialect)
-        if patterns is not reading.unadapted:
+        if patterns != reading.unadapted:
             selection.warn_unmatched(
                 type(self).__name__, argument, matches, patterns
             )

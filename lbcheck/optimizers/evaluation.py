@@ -23,7 +23,7 @@ class Points:
         """Gives the model the weights of evaluation; False: it had them.
 
         Args:
-            read: (variable, dtype) -> its value.
+            read: (variable or array, dtype) -> its value.
         """
         if float(read(self.flag)):
             return False
@@ -33,7 +33,8 @@ class Points:
                 weight, [read(slot) for slot in slots]
             )
             point.assign(weight)
-            variable.assign(weight if found is None else found)
+            if found is not None:
+                variable.assign(read(found, variable.dtype))
         self.flag.assign(1.0)
         return True
 

@@ -79,8 +79,8 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
 
     @staticmethod
     def _read(variable, dtype=None):
-        """The value of a variable now."""
-        return ops.cast(variable, dtype or variable.dtype)
+        """The value of a variable now, in memory of its own."""
+        return ops.copy(ops.cast(variable, dtype or variable.dtype))
 
     def _add_row(self, name):
         return self.add_variable(

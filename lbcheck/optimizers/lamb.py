@@ -44,6 +44,7 @@ class LAMBRule(rule.Rule):
     phi_bounds: tuple[float, float] | None = None
     zero_norm: str = "one"
     decay_placement: str = "inside"
+    constant_norm: bool = False
 
     functions = ("beta_1",)
     bounds = {
@@ -57,6 +58,7 @@ class LAMBRule(rule.Rule):
         "norm": NORMS,
         "zero_norm": ("one", "flax"),
         "decay_placement": ("inside", "decoupled"),
+        "constant_norm": (True, False),
     }
 
     def __post_init__(self, owner):
@@ -92,6 +94,9 @@ class LAMBRule(rule.Rule):
     @property
     def normalizes(self):
         return "direction"
+
+    def keeps_norm(self, adapt):
+        return adapt and self.constant_norm
 
     def keep(self, learning_rate, decay):
         if self.decay_placement == "inside":
@@ -216,6 +221,9 @@ class LAMB(base.Optimizer):
         decay_placement: "inside" the ratio as above, or "decoupled" as in
             Keras: w shrinks by 1 - learning_rate * weight_decay first, and u
             is r. None: the dialect's, "inside" of the paper.
+        constant_norm: True scales every variable with a ratio back to its
+            norm after the step, w' = ||w|| w' / ||w'||: Hyperball, whose
+            AdamH has weight_decay=0. None: False.
 
     Example:
 
@@ -228,7 +236,8 @@ class LAMB(base.Optimizer):
     [0.7431 2.1868 2.6964 3.673 ]
 
     Source: You et al. 2019, Algorithms 2, 3 and 4, with the square root that
-    is lost in print; Dozat 2016 for the indices of N-LAMB.
+    is lost in print; Dozat 2016 for the indices of N-LAMB; Wen et al. 2026,
+    "Hyperball Optimization", for `constant_norm`.
     """
 
     rule_class = LAMBRule
@@ -258,6 +267,7 @@ class LAMB(base.Optimizer):
         dialect: str = rule.DEFAULT,
         zero_norm: Literal["one", "flax"] | None = None,
         decay_placement: Literal["inside", "decoupled"] | None = None,
+        constant_norm: bool | None = None,
         diagnostics_every: int = 0,
         name: str | None = None,
         **kwargs,

@@ -157,6 +157,27 @@ def check_choice(owner: str, name: str, value, choices) -> None:
         )
 
 
+class Step(NamedTuple):
+    """How a weight moves: keep * w - outside * direction.
+
+    Attributes:
+        direction: Array of the weight's shape.
+        outside: What it is multiplied by.
+        keep: What the weight is multiplied by; None: 1.
+        ratio: Trust ratio, 1 where there is none.
+    """
+
+    direction: Any
+    outside: Any
+    keep: Any
+    ratio: Any
+
+    def moved(self, weight):
+        """The new weight."""
+        kept = weight if self.keep is None else self.keep * weight
+        return kept - self.outside * self.direction
+
+
 @dataclasses.dataclass(frozen=True)
 class Dialect:
     """One library's reading of a rule.
@@ -430,6 +451,28 @@ class Rule:
         Returns:
             (new weight, tuple of new slots, trust ratio; 1.0 where none).
         """
+        slots, step = self.step(
+            xp, weight, gradient, slots, learning_rate, step, decay, adapt
+        )
+        new = step.moved(weight)
+        if self.keeps_norm(adapt):
+            new = self.norm_back(xp, xp.norm(weight), new) * new
+        return new, slots, step.ratio
+
+    def keeps_norm(self, adapt: bool) -> bool:
+        """Whether a variable is scaled back to the norm that it had."""
+        return False
+
+    @staticmethod
+    def norm_back(xp, norm, new):
+        """What scales a variable back to a norm; 1 where that is 0."""
+        now = xp.norm(new)
+        return guarded_ratio(xp, (norm > 0) & (now > 0), norm, now)
+
+    def step(
+        self, xp, weight, gradient, slots, learning_rate, step, decay, adapt
+    ):
+        """(new slots, `Step`) of an update; the arguments are its own."""
         inside, ratio = self.inside(
             xp, weight, gradient, learning_rate, decay, adapt
         )
@@ -439,12 +482,11 @@ class Rule:
         outside, late_ratio = self.outside(
             xp, weight, direction, learning_rate, decay, adapt
         )
-        keep = self.keep(learning_rate, decay)
-        kept = weight if keep is None else keep * weight
         ratio = late_ratio if ratio is None else ratio
-        return (
-            kept - outside * direction,
-            slots,
+        return slots, Step(
+            direction,
+            outside,
+            self.keep(learning_rate, decay),
             1.0 if ratio is None else ratio,
         )
 

@@ -185,6 +185,8 @@ class SOAP(base.Optimizer):
     and every `precondition_frequency` updates Q = QR(L' Q) of one power
     iteration, with its columns, and those of v, by falling eigenvalue. A
     variable of a higher rank has a basis for each axis; vectors are Adam's.
+    Where the first gradient has not the full rank, rounding chooses part of
+    the first bases, so that other machines and programs give other runs.
 
     Args:
         learning_rate: Step size per update: a number of at least 0, a

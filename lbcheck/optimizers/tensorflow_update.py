@@ -192,16 +192,12 @@ class TensorFlowUpdate:
             self._adam(variable, *arguments, due, large)
         elif large and self._measures:
             self._compiled(variable, *arguments, due)
+        elif large:
+            self._in_place(variable, *arguments, due)
         else:
             if due is not None:
                 self._recorder.before(due, variable, *arguments)
-            if large:
-                handles = [slot.handle for slot in slots]
-                self._replace(
-                    variable.handle, gradient, handles, rate, count, decay
-                )
-            else:
-                self._plain(variable, *arguments)
+            self._plain(variable, *arguments)
 
     def _plain(self, variable, gradient, slots, rate, count, decay, adapt):
         dtype = gradient.dtype
@@ -243,11 +239,18 @@ class TensorFlowUpdate:
         )
         outside = tf.convert_to_tensor(outside, gradient.dtype)
         keep = self._rule.keep(rate, decay)
+        keeps_norm = self._rule.keeps_norm(adapt)
+        norm = ARRAYS.norm(weight) if keeps_norm else None
         del weight  # eagerly, a live reading makes the kernel copy
         self._scale(variable, keep, large=True)
         tf.raw_ops.ResourceApplyGradientDescent(
             var=variable.handle, alpha=outside, delta=direction
         )
+        if keeps_norm:
+            back = self._rule.norm_back(ARRAYS, norm, variable.read_value())
+            self._scale(variable, back, large=True)
+            keep = back if keep is None else back * keep
+            outside = back * outside
         if due is not None:
             self._recorder.after(
                 due,
@@ -269,21 +272,51 @@ class TensorFlowUpdate:
             or self._direction_slot is not None
         )
 
-    def _whole(self, handle, gradient, handles, rate, count, decay):
-        """The update in place, behind the handles of variable and state."""
-        weight = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
-        weight.set_shape(gradient.shape)
-        new, new_slots, _ = self._rule.update(
-            ARRAYS,
-            weight,
+    def _in_place(
+        self, variable, gradient, slots, rate, count, decay, adapt, due
+    ):
+        outputs = self._replace(
+            variable.handle,
             gradient,
-            self._read(handles, weight),
+            [slot.handle for slot in slots],
             rate,
             count,
-            decay=decay,
+            decay,
+            adapt,
+            due is not None,
         )
-        for place, value in zip((handle, *handles), (new, *new_slots)):
+        if due is not None:
+            direction, outside = outputs
+            self._recorder.after(
+                due,
+                variable,
+                gradient,
+                lambda: direction,
+                outside,
+                self._rule.keep(rate, decay),
+                None,
+                rate,
+                large=True,
+            )
+
+    def _whole(
+        self, handle, gradient, handles, rate, count, decay, adapt, record
+    ):
+        """The update in place, behind the handles of variable and state.
+
+        Returns what a record needs, if there is to be one.
+        """
+        weight = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+        weight.set_shape(gradient.shape)
+        state = self._read(handles, weight)
+        slots, step = self._rule.step(
+            ARRAYS, weight, gradient, state, rate, count, decay, adapt
+        )
+        for place, value in zip(
+            (handle, *handles), (step.moved(weight), *slots)
+        ):
             tf.raw_ops.AssignVariableOp(resource=place, value=value)
+        return (step.direction, step.outside) if record else ()
 
     def _read(self, handles, weight):
         """The state behind the handles."""

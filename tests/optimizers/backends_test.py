@@ -13,6 +13,7 @@ from lbcheck import optimizers
 from lbcheck.conform import reference
 from tests.optimizers import backend_worker
 from tests.optimizers import trajectory
+from tests.optimizers.trajectory import ADAPTED
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 CLOSE = 1e-5
@@ -48,7 +49,8 @@ def test_equals_reference(results, name):
         settings.pop(keras_only, None)
     peak = settings.pop("learning_rate")
     case = trajectory.problem(40, peak, dtype=np.float32)
-    exact = trajectory.step_reference(function, case, **settings)
+    adapt = ADAPTED.get(name, trajectory.DECAY)
+    exact = trajectory.step_reference(function, case, adapt=adapt, **settings)
     found = [np.array(weights) for weights in results[name]]
     assert trajectory.distance(found, exact, case[0]) < CLOSE
 

@@ -18,6 +18,7 @@ VALUES = {
         "phi_bounds": (None, (0.0, 0.5)),
         "zero_norm": ("one", "flax"),
         "decay_placement": ("inside", "decoupled"),
+        "constant_norm": (True, False),
     },
     "AdamW": {
         "bias_correction": (True, False),
@@ -61,6 +62,7 @@ _LAMB = {
     "phi_bounds": None,
     "zero_norm": "one",
     "decay_placement": "inside",
+    "constant_norm": False,
 }
 _ADAM = {
     "bias_correction": True,

@@ -30,12 +30,11 @@ from tests.optimizers.optimizers_test import small_data
 from tests.optimizers.optimizers_test import small_model
 from tests.optimizers.optimizers_test import step_optimizer
 from tests.optimizers.rules_test import step_rule
+from tests.optimizers.trajectory import ADAPTED
 
 ALL = {definition.__name__: definition for definition in optimizers.ALL}
 DECAY = 0.1
 EXACT, CLOSE, MUTANT = 1e-12, 1e-5, 1e-3
-ADAPTED = {"Muon": (True, False, False, False)}
-"""Where it is not what decays: the last matrix is taken for the output."""
 
 
 def example(name):

@@ -74,6 +74,8 @@ OPTIONS = [
     ("LAMB", {**LAMB_TURNS, "phi_bounds": (0.5, 2.0)}),
     ("LAMB", {**LAMB_TURNS, "decay_placement": "decoupled"}),
     ("LAMB", {**LAMB_TURNS, "zero_norm": "flax"}),
+    ("LAMB", {**LAMB_TURNS, "constant_norm": True}),
+    ("LAMB", {"constant_norm": True, "weight_decay": 0.0}),
     ("AdamW", {"weight_decay": 0.3, "beta_2": 0.99}),
     ("AdamW", {"weight_decay": 0.3, "l2": 0.1}),
     ("AdamW", {"weight_decay": 0.3, "bias_correction": False}),

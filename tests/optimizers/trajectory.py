@@ -7,6 +7,9 @@ from lbcheck.conform.trajectory import run_reference
 
 SHAPES = ((6, 5), (4, 3), (5,), (3,))
 DECAY = (True, True, False, False)
+ADAPTED = {"Muon": (True, False, False, False)}
+"""{optimizer: what it adapts, where that is not what decays}: the last matrix
+is taken for the output."""
 NAMES = ("a/kernel", "b/kernel", "a/bias", "norm/gamma")
 
 

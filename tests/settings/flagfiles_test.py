@@ -54,6 +54,18 @@ OURS = {
         "batch_size=512 steps=60 trials=12 challenge_trials=24 seeds=12 "
         "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
+    r"challengers_digits": (
+        "batch_size=1024 steps=60 trials=20 challenge_trials=120 seeds=20 "
+        "margin=0.02 test_fraction=0.5 num_workers=2"
+    ),
+    r"challengers_mnist": (
+        "batch_size=1024 steps=120 trials=12 challenge_trials=24 seeds=12 "
+        "margin=0.003 test_fraction=0.5 num_workers=2"
+    ),
+    r"challengers_bert": (
+        "batch_size=1024 steps=150 trials=12 challenge_trials=24 seeds=12 "
+        "margin=0.01 test_fraction=0.5 num_workers=2"
+    ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (
         "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "

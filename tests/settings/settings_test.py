@@ -128,16 +128,24 @@ def test_the_fallback_has_its_own_numbers_and_the_common_rate():
 
 # Every (optimizer, flag) pair, from the signatures written out by hand.
 USED = {
-    "momentum": "lars momentum nesterov",
-    "beta_1": "adamw lamb",
-    "beta_2": "adamw lamb",
-    "epsilon": "adagrad adamw lamb lars",
+    "momentum": "lars momentum muon nesterov",
+    "beta_1": "adamw ademamix lamb lion nadamw schedulefreeadamw soap",
+    "beta_2": "adamw ademamix lamb lion nadamw schedulefreeadamw soap",
+    "beta_3": "ademamix",
+    "beta_preconditioner": "soap",
+    "epsilon": "adagrad adamw ademamix lamb lars muon nadamw "
+    "schedulefreeadamw soap",
     "trust_coefficient": "lars",
     "norm": "lamb",
-    "bias_correction": "adamw lamb",
+    "alpha": "ademamix",
+    "slow_warmup_steps": "ademamix",
+    "update_rms": "muon",
+    "fallback_rate_ratio": "muon",
+    "precondition_frequency": "soap",
+    "bias_correction": "adamw lamb muon soap",
     "initial_accumulator_value": "adagrad",
-    "exclude_from_layer_adaptation": "lamb lars",
-    "fallback": "lamb lars",
+    "exclude_from_layer_adaptation": "lamb lars muon",
+    "fallback": "lamb lars muon",
     "nesterov_form": "lamb",
 }
 EXAMPLE = {
@@ -145,6 +153,7 @@ EXAMPLE = {
     "bias_correction": "true",
     "fallback": "adamw",
     "nesterov_form": "first",
+    "precondition_frequency": "2.5",
 }
 
 
@@ -177,7 +186,7 @@ def test_a_flag_that_the_optimizer_does_not_use_is_refused(name, flag):
         ),
         (
             "--fallback=momentum --fallback_epsilon=1",
-            "does not apply to --fallback=momentum; only adagrad and adamw use",
+            "does not apply to --fallback=momentum; only adagrad, adamw, ",
         ),
         ("--dialect=hearsay", "unknown dialect 'hearsay'"),
     ],
@@ -271,6 +280,7 @@ def test_arguments_without_a_flag_are_those_that_dialects_set():
     assert left == {
         "average",
         "coefficients",
+        "constant_norm",
         "correct",
         "correction",
         "decay_placement",
@@ -312,6 +322,9 @@ def rising(t, steps, low, high, power):
 
 SCHEDULES = {
     "--schedule=constant --learning_rate=0.3": lambda t: 0.3,
+    "--schedule=constant --learning_rate=0.3 --warmup_steps=20": (
+        lambda t: 0.3 * min(t / 20, 1)
+    ),
     "--learning_rate=0.3": lambda t: 0.3,
     "--schedule=cosine --learning_rate=2 --final_learning_rate=0.5": (
         lambda t: cosine(t, 100, 2, 0.5)
