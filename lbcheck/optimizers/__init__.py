@@ -14,7 +14,7 @@ keras3_adapter, tf_keras_adapter
 tensorflow_update, tensorflow_record
                    a rule on TensorFlow, in few passes
 keras_arrays       a rule on the jax and torch backends
-audit, audit_command
+audit, treatment, audit_command
                    what an optimizer does with each variable of a model
 diagnostics        the callback that records trust ratios
 

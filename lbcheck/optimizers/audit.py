@@ -1,19 +1,22 @@
 """The exclusion audit: what decays, what is adapted, and by which rule."""
 
 import re
-import warnings
 from typing import Any
 from typing import NamedTuple
 
 from lbcheck.optimizers import regularizers
 from lbcheck.optimizers import selection
-from lbcheck.optimizers.base import Optimizer
+from lbcheck.optimizers import treatment
 from lbcheck.optimizers.base import unique
 from lbcheck.support.text_table import text_table
 
 _NORM_LAYER = re.compile(r"norm", re.IGNORECASE)
 _NORM_PARAMETER = re.compile(r"(^|/)(gamma|beta|scale)$")
 _BIAS = re.compile(r"(^|/|_)bias$")
+_EMBEDDING = re.compile(r"embedding", re.IGNORECASE)
+_ATTENTION = re.compile(r"attention|EinsumDense", re.IGNORECASE)
+_MUON = "Muon"
+"""Rule of what is orthogonalised, whose Muon it may be."""
 
 
 class AuditRow(NamedTuple):
@@ -89,7 +92,9 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
         An `Audit`: biases and parameters of normalisation layers that decay,
         weights that both the optimizer and a regularizer decay, and exclusion
         patterns that match nothing or everything, are findings. Losses of
-        `add_loss` cannot be seen.
+        `add_loss` cannot be seen. Where Muon trains some, so are biases,
+        embeddings and the output layer that it orthogonalises, and kernels of
+        attention that it leaves out.
 
     Raises:
         TypeError: If `model` is no model or `optimizer` none whose decay
@@ -102,7 +107,7 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
     >>> model = keras.Sequential([keras.layers.LayerNormalization(name="ln")])
     >>> model.build((None, 3))
     >>> optimizer = keras.optimizers.AdamW(weight_decay=0.01)
-    >>> optimizer.exclude_from_weight_decay(var_names=["ln"])
+    >>> optimizer.exclude_from_weight_decay(var_names=["beta"])
     >>> print(audit(model, optimizer).findings[0].partition("/")[2])
     ln/gamma (LayerNormalization) decays: it belongs to a normalisation layer
     """
@@ -117,8 +122,6 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
             "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
             f"needed, received the text {optimizer!r}."
         )
-    for wrapped in ("inner_optimizer", "_optimizer"):
-        optimizer = getattr(optimizer, wrapped, optimizer)
     variables = getattr(model, "trainable_variables", None)
     if variables is None or not hasattr(model, "_flatten_layers"):
         raise TypeError(f"A Keras model is needed, received {model!r}.")
@@ -139,22 +142,7 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
     shapes = [tuple(variable.shape) for variable in variables]
     layers = _owners(model)
     owned = [layers.get(id(variable), "") for variable in variables]
-    if isinstance(optimizer, Optimizer):
-        treatments, unmatched = _of_lbcheck(optimizer, paths, shapes)
-    elif isinstance(optimizer, type):
-        raise TypeError(
-            "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
-            f"needed, received the class {optimizer.__name__}: call it first."
-        )
-    elif hasattr(optimizer, "weight_decay_rate"):
-        treatments, unmatched = _of_model_garden(optimizer, variables)
-    elif hasattr(optimizer, "_use_weight_decay"):
-        treatments, unmatched = _of_keras(optimizer, variables)
-    else:
-        raise TypeError(
-            "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
-            f"needed, received {optimizer!r}."
-        )
+    treatments, unmatched = treatment.of(optimizer, variables, paths, shapes)
     regularized = regularizers.of_model(model)
     rows = tuple(
         AuditRow(path, shape, layer, decays, adapts, by, id(v) in regularized)
@@ -163,6 +151,13 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
         )
     )
     findings = [found for row in rows for found in _of_row(row)]
+    if any(row.rule == _MUON for row in rows):
+        outputs = {id(v) for v in _variables_of_outputs(model)}
+        findings += [
+            found
+            for row, v in zip(rows, variables)
+            for found in _of_muon(row, id(v) in outputs)
+        ]
     return Audit(rows, (*findings, *unmatched))
 
 
@@ -186,6 +181,59 @@ def _suspicion(row):
     return ""
 
 
+def _of_muon(row, is_output):
+    """Findings about one variable of a model that Muon trains."""
+    if row.rule != _MUON:
+        if (
+            len(row.shape) == 3
+            and row.path.endswith("kernel")
+            and (_ATTENTION.search(f"{row.layer} {row.path}"))
+        ):
+            yield (
+                f"{row.path} ({row.layer}) is left to {row.rule}: it is a "
+                "kernel of attention, a hidden matrix that Muon is for"
+            )
+        return
+    why = ""
+    if _BIAS.search(row.path):
+        why = "it is a bias"
+    elif _EMBEDDING.search(f"{row.layer} {row.path}"):
+        why = "it is an embedding"
+    elif is_output:
+        why = "it is of the output layer"
+    elif not selection.is_matrix(row.shape):
+        why = "it is no matrix"
+    if why:
+        yield f"{row.path} ({row.layer}) is orthogonalised by Muon: {why}"
+
+
+def _variables_of_outputs(model):
+    """The variables of the last layers that have some, before each output."""
+    found, seen = [], set()
+    waiting = list(_leaves(getattr(model, "outputs", None) or ()))
+    while waiting:
+        history = getattr(waiting.pop(), "_keras_history", None)
+        if history is None or id(history[0]) in seen:
+            continue
+        layer = history[0]
+        seen.add(id(layer))
+        own = list(getattr(layer, "trainable_variables", ()))
+        found += own
+        if not own:
+            for node in getattr(layer, "_inbound_nodes", ())[:1]:
+                waiting += _leaves(getattr(node, "input_tensors", ()))
+    return found
+
+
+def _leaves(structure):
+    """The leaves of lists, tuples and dicts."""
+    if isinstance(structure, dict):
+        structure = list(structure.values())
+    if not isinstance(structure, (list, tuple)):
+        return [structure]
+    return [leaf for part in structure for leaf in _leaves(part)]
+
+
 def _owners(model):
     """{id of variable: class name of the innermost layer that owns it}."""
     owners = {}
@@ -193,86 +241,3 @@ def _owners(model):
         for variable in layer.trainable_variables:
             owners[id(variable)] = type(layer).__name__
     return owners
-
-
-def _of_lbcheck(optimizer, paths, shapes):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assignments = optimizer.plan(paths, shapes)
-    treatments = [
-        (
-            a.rule.shrinks(a.decay),
-            a.adapt and a.rule.normalizes is not None,
-            a.rule.title + (" (fallback)" if a.fallback else ""),
-        )
-        for a in assignments
-    ]
-    return treatments, [str(warning.message) for warning in caught]
-
-
-def _unmatched(name, patterns, searched):
-    """Findings for the patterns that select none of the names searched."""
-    found = [
-        f"{name}: pattern {pattern!r} matches no variable; this optimizer "
-        f"searches names such as {searched[0]!r}."
-        for pattern in patterns
-        if not any(re.search(pattern, candidate) for candidate in searched)
-    ]
-    return found + [
-        f"{name}: pattern {pattern!r} matches the empty text and so every "
-        "variable: nothing decays."
-        for pattern in patterns
-        if re.search(pattern, "")
-    ]
-
-
-def _alternatives(joined):
-    """The patterns that were joined by |, if each is one by itself."""
-    parts = sorted(joined.split("|"))
-    try:
-        for part in parts:
-            re.compile(part)
-    except re.error:
-        return [joined]
-    return parts
-
-
-def _of_keras(optimizer, variables):
-    """Keras 3 searches `variable.name`, the last part of the path only."""
-    name = type(optimizer).__name__
-    decay = optimizer.weight_decay
-    decays = [bool(decay and optimizer._use_weight_decay(v)) for v in variables]
-    compiled = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
-    patterns = getattr(optimizer, "_exclude_from_weight_decay_names", ())
-    if compiled is not None:  # Keras 3 joins its patterns into one
-        patterns = _alternatives(compiled.pattern)
-    searched = [variable.name for variable in variables]
-    treatments = [(decayed, name == "Lamb", name) for decayed in decays]
-    return treatments, _unmatched(name, patterns, searched)
-
-
-def _of_model_garden(optimizer, variables):
-    """Model Garden's three optimizers, each with names of its own.
-
-    LAMB strips the `:0` of a TensorFlow name before it searches; LARS and
-    AdamWeightDecay do not, so a pattern such as `bias$` selects nothing there.
-    """
-    name = type(optimizer).__name__
-    searched = [variable.name for variable in variables]
-    if name == "LAMB":
-        searched = [re.sub(r":\d+$", "", candidate) for candidate in searched]
-    uses = getattr(optimizer, "_do_use_weight_decay", None)
-    uses = uses or optimizer._use_weight_decay
-    adapts = getattr(optimizer, "_do_layer_adaptation", lambda name: False)
-    treatments = [
-        (
-            bool(optimizer.weight_decay_rate and uses(candidate)),
-            bool(adapts(candidate)),
-            name,
-        )
-        for candidate in searched
-    ]
-    patterns = getattr(optimizer, "exclude_from_weight_decay", None)
-    if patterns is None or callable(patterns):
-        patterns = getattr(optimizer, "_exclude_from_weight_decay", None)
-    return treatments, _unmatched(name, patterns or (), searched)

@@ -55,16 +55,16 @@ OURS = {
         "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
     r"challengers_digits": (
-        "batch_size=1024 steps=60 trials=20 challenge_trials=120 seeds=20 "
+        "batch_size=1024 steps=20 trials=20 challenge_trials=120 seeds=20 "
         "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
     r"challengers_mnist": (
-        "batch_size=1024 steps=120 trials=12 challenge_trials=24 seeds=12 "
+        "batch_size=1024 steps=58 trials=10 challenge_trials=24 seeds=12 "
         "margin=0.003 test_fraction=0.5 num_workers=2"
     ),
     r"challengers_bert": (
-        "batch_size=1024 steps=150 trials=12 challenge_trials=24 seeds=12 "
-        "margin=0.01 test_fraction=0.5 num_workers=2"
+        "batch_size=1024 steps=40 trials=6 challenge_trials=12 seeds=6 "
+        "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (
