@@ -21,14 +21,20 @@ def _names(decay, adapt):
     ]
 
 
-def _tensorflow(make, module):
-    """Runs a TF optimizer whose rate is set before every update."""
+def _tensorflow(make, module, variable=None):
+    """Runs a TF optimizer whose rate is set before every update.
+
+    Args:
+        make: (hyperparameters, variables, decay) -> optimizer.
+        module: What has to be installed.
+        variable: Class of its variables; None: tf.Variable.
+    """
 
     def run(weights, gradients, rates, hyper, decay, adapt):
         import tensorflow as tf
 
         variables = [
-            tf.Variable(np.float32(weight), name=name)
+            (variable or tf.Variable)(np.float32(weight), name=name)
             for weight, name in zip(weights, _names(decay, adapt))
         ]
         optimizer = make(hyper, variables, decay)
@@ -190,6 +196,52 @@ def keras_adagrad():
     return _keras_like("keras", "Adagrad", settings)
 
 
+def _lion(hyper):
+    return {name: hyper[name] for name in ("beta_1", "beta_2", "weight_decay")}
+
+
+def keras_lion():
+    """keras.optimizers.Lion."""
+    return _keras_like("keras", "Lion", _lion)
+
+
+def tf_keras_lion():
+    """tf_keras.optimizers.Lion."""
+    return _keras_like("tf_keras", "Lion", _lion)
+
+
+def keras_nadam():
+    """keras.optimizers.Nadam."""
+    return _keras_like("keras", "Nadam", _moments)
+
+
+def tf_keras_nadam():
+    """tf_keras.optimizers.Nadam."""
+    return _keras_like("tf_keras", "Nadam", _moments)
+
+
+def keras_muon():
+    """keras.optimizers.Muon, of the installed release."""
+
+    def make(hyper, variables, decay):
+        import keras
+
+        optimizer = keras.optimizers.Muon(
+            0.1,
+            momentum=hyper["momentum"],
+            weight_decay=hyper["weight_decay"],
+            adam_weight_decay=hyper["weight_decay"],
+            exclude_layers=[_UNADAPTED],
+        )
+        return _excluding(optimizer, variables, decay)
+
+    import keras
+
+    if not hasattr(keras.optimizers.Muon(), "rms_rate"):
+        raise ImportError("keras.optimizers.Muon is of before 3.13")
+    return _tensorflow(make, "keras", keras.Variable)
+
+
 def _optax(transformation):
     """Runs an optax transformation; `make(hyper, rates, decay, adapt)`."""
     import jax
@@ -259,6 +311,113 @@ def optax_adamw():
     return _optax_with_moments("adamw")
 
 
+def optax_lion():
+    """optax.lion."""
+    import optax
+
+    return _optax(
+        lambda hyper, rate, decay, adapt: optax.lion(
+            rate,
+            hyper["beta_1"],
+            hyper["beta_2"],
+            weight_decay=hyper["weight_decay"],
+            mask=decay,
+        )
+    )
+
+
+def optax_nadamw():
+    """optax.nadamw."""
+    return _optax_with_moments("nadamw")
+
+
+def optax_ademamix():
+    """optax.contrib.ademamix, with the schedules of apple/ml-ademamix."""
+    import jax.numpy as jnp
+    from optax import contrib
+
+    def make(hyper, rate, decay, adapt):
+        steps = max(1, hyper.get("slow_warmup_steps", 0))
+
+        def half_life(beta):
+            return jnp.log(0.5) / jnp.log(beta) - 1
+
+        def beta_3(step):
+            part = step / steps
+            life = (1 - part) * half_life(hyper["beta_1"])
+            life = life + part * half_life(hyper["beta_3"])
+            rising = 0.5 ** (1 / (life + 1))
+            return jnp.where(step < steps, rising, hyper["beta_3"])
+
+        if steps > 1:
+            slow = (
+                beta_3,
+                lambda step: hyper["alpha"] * jnp.minimum(step / steps, 1.0),
+            )
+        else:
+            slow = hyper["beta_3"], hyper["alpha"]
+        return contrib.ademamix(
+            rate,
+            hyper["beta_1"],
+            hyper["beta_2"],
+            *slow,
+            hyper["epsilon"],
+            weight_decay=hyper["weight_decay"],
+            mask=decay,
+        )
+
+    return _optax(make)
+
+
+def optax_schedule_free():
+    """optax.contrib.schedule_free over AdamW's parts, with a mask of decay.
+
+    Its shortcut for AdamW takes no mask. It asks the rate of update t for t
+    from 1, the optimizer inside from 0, so that each is given its own.
+    """
+    import jax.numpy as jnp
+    import optax
+    from optax import contrib
+
+    def make(hyper, rate, decay, adapt):
+        inner = optax.chain(
+            optax.scale_by_rms(
+                hyper["beta_2"],
+                hyper["epsilon"],
+                eps_in_sqrt=False,
+                bias_correction=True,
+            ),
+            optax.add_decayed_weights(hyper["weight_decay"], decay),
+            optax.scale_by_learning_rate(rate),
+        )
+        return contrib.schedule_free(
+            inner, lambda t: rate(jnp.maximum(t - 1, 0)), hyper["beta_1"]
+        )
+
+    return _optax(make)
+
+
+def optax_muon():
+    """optax.contrib.muon on what is adapted, scaled as Liu et al. 2025."""
+    from optax import contrib
+
+    def make(hyper, rate, decay, adapt):
+        numbers = contrib.MuonDimensionNumbers()
+        chosen = [numbers if a else None for a in adapt]
+        return contrib.muon(
+            rate,
+            beta=hyper["momentum"],
+            eps=1e-7,
+            weight_decay=hyper["weight_decay"],
+            weight_decay_mask=decay,
+            adam_weight_decay=0.0,
+            muon_weight_dimension_numbers=chosen,
+            consistent_rms=0.2,
+        )
+
+    return _optax(make)
+
+
 def optax_sgd():
     """optax.sgd after optax.add_decayed_weights: decay as L2."""
     import optax
@@ -326,5 +485,19 @@ LIBRARIES = {
     "optax lamb": ("LAMB", "optax", optax_lamb),
     "optax adamw": ("AdamW", "optax", optax_adamw),
     "optax sgd": ("Momentum", "optax", optax_sgd),
+    "keras Lion": ("Lion", "keras", keras_lion),
+    "tf_keras Lion": ("Lion", "keras", tf_keras_lion),
+    "optax lion": ("Lion", "optax", optax_lion),
+    "keras Nadam": ("NAdamW", "keras", keras_nadam),
+    "tf_keras Nadam": ("NAdamW", "keras", tf_keras_nadam),
+    "optax nadamw": ("NAdamW", "optax", optax_nadamw),
+    "optax ademamix": ("AdEMAMix", "optax", optax_ademamix),
+    "optax schedule_free": (
+        "ScheduleFreeAdamW",
+        "optax",
+        optax_schedule_free,
+    ),
+    "keras Muon": ("Muon", "keras", keras_muon),
+    "optax muon": ("Muon", "optax", optax_muon),
 }
 """name -> (rule, dialect that claims to be it, maker)."""

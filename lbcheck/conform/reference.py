@@ -494,6 +494,17 @@ def muon(
     if not adapt:
         b1, b2, eps, keras_epsilon = adam
         rate = fallback_rate_ratio * lr
+        if form == "optax" and nesterov:  # Nesterov's step there too
+            return nadamw(
+                w,
+                g,
+                s,
+                rate,
+                t,
+                decay,
+                epsilon=epsilon,
+                weight_decay=weight_decay,
+            )
         return adamw(
             w,
             g,

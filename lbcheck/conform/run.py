@@ -67,6 +67,13 @@ def adapted(rule, dialect):
     return tuple(d or everything for d in DECAY)
 
 
+def selection(rule, dialect):
+    """Arguments that let a dialect adapt what decays, if it would not."""
+    if rules.ALL[rule].dialect(dialect).unadapted is None:
+        return {}
+    return {"exclude_from_layer_adaptation": "same"}
+
+
 def run_reference(rule, dialect, case, hyper, decay=DECAY):
     """The float64 reference's weights after each update."""
     function, switches = reference.REFERENCES[rule, dialect]
@@ -97,6 +104,7 @@ def run_optimizer(rule, dialect, case, hyper):
         dialect=dialect,
         exclude_from_weight_decay=["nodecay"],
         **hyper,
+        **selection(rule, dialect),
     )
     optimizer.build(variables)
     found = []
@@ -170,10 +178,10 @@ def _rows():
 
 def _print_row(rule, dialect, who, found):
     if found is None:
-        print(f"{rule:10}{dialect:15}{who:24}{'not installed':>20}")
+        print(f"{rule:18}{dialect:15}{who:24}{'not installed':>20}")
         return
     numbers = "".join(f"{value:10.1e}" for value in found)
-    print(f"{rule:10}{dialect:15}{who:24}{numbers}", flush=True)
+    print(f"{rule:18}{dialect:15}{who:24}{numbers}", flush=True)
 
 
 def _described(rows, worst):
@@ -207,7 +215,7 @@ def main(argv):
             f"movement,\nafter {REPORTED[0]} and {REPORTED[1]} updates under "
             "a changing rate.\n"
         )
-        print(f"{'rule':10}{'dialect':15}{'who':24}{'1':>10}{STEPS:>10}")
+        print(f"{'rule':18}{'dialect':15}{'who':24}{'1':>10}{STEPS:>10}")
     rows = []
     for row in _rows():
         rows.append(row)

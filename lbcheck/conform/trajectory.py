@@ -6,7 +6,7 @@ A problem is (weights, gradients of each update, rate of each update).
 import numpy as np
 
 
-def run_reference(function, problem, treatments, **arguments):
+def run_reference(function, problem, treatments, counts=None, **arguments):
     """Weights after each update by a float64 reference.
 
     Args:
@@ -14,6 +14,7 @@ def run_reference(function, problem, treatments, **arguments):
         problem: (weights, gradients, rates).
         treatments: (whether it decays, whether it takes a trust ratio) of
             each variable.
+        counts: Number of each update, from 1; None: 1, 2, 3, ...
         **arguments: Hyperparameters and switches of the function.
     """
     weights, gradients, rates = problem
@@ -27,7 +28,7 @@ def run_reference(function, problem, treatments, **arguments):
                 np.float64(gradient),
                 state,
                 rate,
-                step + 1,
+                step + 1 if counts is None else counts[step],
                 decays,
                 adapts,
                 **arguments,
@@ -41,8 +42,13 @@ def run_reference(function, problem, treatments, **arguments):
 
 
 def distance(weights, exact, start) -> float:
-    """Largest difference over all variables, relative to the movement."""
-    return max(
-        np.abs(np.float64(a) - b).max() / np.abs(b - np.float64(c)).max()
-        for a, b, c in zip(weights, exact, start)
-    )
+    """Largest difference over all variables, relative to the movement.
+
+    Where nothing is to move, 0 if nothing did, else infinite.
+    """
+    found = []
+    for a, b, c in zip(weights, exact, start):
+        far = np.abs(np.float64(a) - b).max()
+        moved = np.abs(b - np.float64(c)).max()
+        found.append(far / moved if moved else (np.inf if far else 0.0))
+    return max(found)

@@ -1,7 +1,4 @@
-"""`lbcheck conform --library=keras`: what Keras's optimizers really compute.
-
-lbcheck conform --library=keras
-lbcheck conform --library=tf_keras --optimizers=Adam,SGD --format=json
+"""What the optimizers of Keras 3 and tf_keras really compute.
 
 Each is stepped under one condition after another and compared with its
 paper's float64 reference; where they part, the reading that it follows names
@@ -65,12 +62,14 @@ class Case(NamedTuple):
         gradients: As the optimizer is to use them, by update.
         rates: Rate of each update.
         decays: Which variables decay.
+        counts: Number of each update, from 1; None: 1, 2, 3, ...
     """
 
     weights: list
     gradients: list
     rates: list
     decays: tuple = _EVERY
+    counts: list | None = None
 
 
 def make_case(seed: int, changes: bool) -> Case:
@@ -321,9 +320,10 @@ def _micro_steps(case):
 
 
 def _counts_skipped(case):
-    """The rates of one step later after the overflow."""
+    """The rates and numbers of one step later after the overflow."""
     rates = case.rates[:3] + case.rates[4:] + case.rates[-1:]
-    return case._replace(rates=rates)
+    counts = [t + 1 + (t >= 3) for t in range(len(rates))]
+    return case._replace(rates=rates, counts=counts)
 
 
 CONDITIONS = (
@@ -348,7 +348,8 @@ CONDITIONS = (
     Condition(
         "loss scaling",
         _scaling,
-        "a skipped step counts as an update of the schedule",
+        "a skipped step counts as an update, for the schedule and for bias "
+        "correction",
         _counts_skipped,
     ),
 )
@@ -368,6 +369,7 @@ def exact(subject, reading, case, weight_decay):
         reading.function,
         (case.weights, case.gradients, case.rates),
         list(zip(case.decays, adapts)),
+        case.counts,
         **words,
     )[-1]
 

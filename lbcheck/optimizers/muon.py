@@ -7,6 +7,7 @@ from typing import Literal
 from lbcheck.optimizers import base
 from lbcheck.optimizers import rule
 from lbcheck.optimizers.adamw import AdamWRule
+from lbcheck.optimizers.nadamw import NAdamWRule
 from lbcheck.optimizers.selection import BIAS_AND_NORM
 from lbcheck.optimizers.selection import NOT_HIDDEN
 
@@ -84,7 +85,7 @@ class MuonRule(rule.Rule):
                 "scale",
             ),
             unadapted=("rank!=2",),
-            fallback={},
+            fallback={"follows": True},
         ),
     }
 
@@ -141,7 +142,12 @@ class MuonRule(rule.Rule):
         return "spectrum"
 
     def fallback(self, settings):
-        return AdamWRule(weight_decay=self.weight_decay, **settings)
+        numbers = {**settings, "weight_decay": self.weight_decay}
+        if numbers.pop("follows", False):  # optax's takes both from Muon
+            numbers["epsilon"] = self.epsilon
+            if self.nesterov:
+                return NAdamWRule(**numbers)
+        return AdamWRule(**numbers)
 
     def direction(self, xp, weight, gradient, slots, step, inside, decay):
         mine = 1.0 - self.momentum if self.average else 1.0

@@ -109,7 +109,7 @@ said = [row.decayed for row in audit.rows]
 variables = model.trainable_variables
 before = [np.array(v) for v in variables]
 optimizer.build(variables)
-optimizer.apply([keras.ops.zeros_like(v) for v in variables], variables)
+optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
 moved = [bool((a != np.array(v)).any()) or not a.any()
          for a, v in zip(before, variables)]
 print(json.dumps([said, moved, len(audit.findings)]))

@@ -53,7 +53,27 @@ HYPERPARAMETERS = {
     ],
 }
 HYPERPARAMETERS["AdamW"] = HYPERPARAMETERS["LAMB"]
-PEAK = {"Momentum": 0.1, "LARS": 5.0, "LAMB": 0.1, "AdamW": 0.1, "Adagrad": 1.0}
+HYPERPARAMETERS["NAdamW"] = HYPERPARAMETERS["LAMB"]
+HYPERPARAMETERS["ScheduleFreeAdamW"] = HYPERPARAMETERS["LAMB"]
+HYPERPARAMETERS["Lion"] = [
+    {"beta_1": 0.9, "beta_2": 0.99, "weight_decay": 0.1},
+    {"beta_1": 0.7, "beta_2": 0.95, "weight_decay": 0.5},
+]
+HYPERPARAMETERS["AdEMAMix"] = [
+    {**HYPERPARAMETERS["LAMB"][0], "beta_3": 0.99, "alpha": 3.0},
+    {
+        **HYPERPARAMETERS["LAMB"][1],
+        "beta_3": 0.98,
+        "alpha": 5.0,
+        "slow_warmup_steps": 30,
+    },
+]
+HYPERPARAMETERS["Muon"] = [
+    {"momentum": 0.95, "weight_decay": 0.1},
+    {"momentum": 0.8, "weight_decay": 0.5},
+]
+PEAK = dict.fromkeys(HYPERPARAMETERS, 0.1)
+PEAK |= {"Momentum": 0.1, "LARS": 5.0, "Adagrad": 1.0}
 
 
 def as_arguments(rule, name, hyper):
@@ -80,7 +100,7 @@ class LibrariesTest(tf.test.TestCase, parameterized.TestCase):
         adapt = run.adapted(rule, dialect)
         theirs = make()(*case, hyper, trajectory.DECAY, adapt)[-1]
         optimizer = getattr(getattr(lbcheck, kind), rule)(
-            1.0, dialect=dialect, **hyper
+            1.0, dialect=dialect, **hyper, **run.selection(rule, dialect)
         )
         ours = step_optimizer(kind, optimizer, case)
         self.assertLess(trajectory.distance(ours, theirs, case[0]), CLOSE)
