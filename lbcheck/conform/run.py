@@ -2,6 +2,9 @@
 
 lbcheck conform
 lbcheck conform --rules=LAMB --seed=7 --format=json
+lbcheck conform --library=keras
+
+The last looks at another library's own optimizers; see watch_report.py.
 """
 
 import json
@@ -34,6 +37,22 @@ _TOLERANCE = flags.DEFINE_float(
     1e-5,
     "Largest difference allowed to lbcheck, relative to the movement.",
     lower_bound=0.0,
+    flag_values=FLAGS,
+)
+_LIBRARY = flags.DEFINE_enum(
+    "library",
+    None,
+    ["keras", "tf_keras", "model_garden", "optax"],
+    "Watch all optimizers of this library; the tolerance is ten times that.",
+    flag_values=FLAGS,
+)
+_OPTIMIZERS = flags.DEFINE_list(
+    "optimizers", [], "With --library: only these.", flag_values=FLAGS
+)
+_STRICT = flags.DEFINE_bool(
+    "strict",
+    False,
+    "With --library: exit 1 if anything differs.",
     flag_values=FLAGS,
 )
 _FORMAT = command.define_format(FLAGS)
@@ -203,10 +222,32 @@ def _described(rows, worst):
     }
 
 
+def _watch():
+    """The table of another library; exit code 1 if strict and it differs."""
+    from lbcheck.conform import watch_report
+
+    if FLAGS["rules"].present:
+        raise app.UsageError("--rules does not go with --library.")
+    differs = watch_report.report(
+        _LIBRARY.value,
+        _OPTIMIZERS.value,
+        _SEED.value,
+        10 * _TOLERANCE.value,
+        _FORMAT.value == "json",
+    )
+    found = differs and _STRICT.value
+    return exit_codes.FINDING if found else exit_codes.FINISHED
+
+
 def main(argv):
     """Prints the matrix; exit code 1 if lbcheck is beyond the tolerance."""
     if argv:
         raise app.UsageError(f"lbcheck conform takes flags only, not {argv}.")
+    if _LIBRARY.value:
+        return _watch()
+    for flag in (_OPTIMIZERS, _STRICT):
+        if flag.value:
+            raise app.UsageError(f"--{flag.name} goes with --library.")
     _check_rules()
     as_text = _FORMAT.value == "text"
     if as_text:

@@ -51,7 +51,7 @@ class Subject(NamedTuple):
     decays: bool = True
 
 
-_ADAM = {"beta_1": 0.8, "beta_2": 0.97, "epsilon": 1e-5}
+_ADAM = {"beta_1": 0.8, "beta_2": 0.97, "epsilon": 0.01}
 _INSIDE = "the rate stands inside the momentum buffer"
 
 
@@ -92,7 +92,7 @@ SUBJECTS = (
     Subject(
         "RMSprop",
         "RMSprop",
-        {"rho": 0.8, "epsilon": 1e-4},
+        {"rho": 0.8, "epsilon": 0.01},
         (Reading(papers.rmsprop),),
     ),
     _adam("Adam"),
@@ -106,7 +106,7 @@ SUBJECTS = (
     Subject(
         "Adagrad",
         "Adagrad",
-        {"initial_accumulator_value": 0.2, "epsilon": 1e-3},
+        {"initial_accumulator_value": 0.2, "epsilon": 0.01},
         (
             Reading(reference.adagrad),
             Reading(reference.adagrad, {"epsilon_under_root": True}),
