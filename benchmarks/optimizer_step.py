@@ -6,10 +6,11 @@
 The rules come one after another, to fit in memory. Every way of a rule is
 warmed up, then all are timed in turn, round after round, so that a machine
 that slows down slows all of them. Printed: the median and minimum
-in milliseconds, and the median ratio to TensorFlow's fused Adam kernel
-(ResourceApplyAdam, about the memory limit) and, for lbcheck's rows, to the
-fastest peer of the same rule. All ways of a
-rule share weights and gradients.
+in milliseconds, the median ratio to TensorFlow's fused Adam kernel
+(ResourceApplyAdam, about the memory limit), the bytes of state for each
+parameter and, for lbcheck's rows, the ratio to the fastest peer of the same
+rule. All ways of a rule share weights and gradients. Muon is the dialect of
+Keras, whose choice of matrices optax is given too.
 """
 
 import gc
@@ -25,7 +26,11 @@ from absl import flags
 
 _MODEL = flags.DEFINE_enum("model", "bert", ["bert", "resnet"], "Shapes.")
 _REPEATS = flags.DEFINE_integer("repeats", 11, "Timed rounds.", 1)
-_RULES = flags.DEFINE_list("rules", ["AdamW", "LAMB", "LARS"], "Rules.")
+_RULES = flags.DEFINE_list(
+    "rules",
+    "AdamW,LAMB,LARS,Lion,NAdamW,AdEMAMix,ScheduleFreeAdamW,Muon",
+    "Rules.",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Write the rows as JSON here.")
 
 
@@ -76,10 +81,7 @@ def tensorflow_ways(shapes, rule):
 
     generator = np.random.default_rng(0)
     values = [generator.normal(0, 0.02, s).astype("float32") for s in shapes]
-    names = [
-        f"layer_{i}/{'kernel' if len(s) > 1 and s[-2:] != (12, 64) else 'bias'}"
-        for i, s in enumerate(shapes)
-    ]
+    names = [f"layer_{i}/{_last_name(shape)}" for i, shape in enumerate(shapes)]
     variables = [
         tf.Variable(value, name=name) for value, name in zip(values, names)
     ]
@@ -133,31 +135,76 @@ def tensorflow_ways(shapes, rule):
             )
 
     rate = 1e-5
+    mine, theirs = lbcheck.keras3, keras.optimizers
+    decay = {"weight_decay": 0.01}
     makers = {
-        "lbcheck AdamW (Keras 3)": lambda: lbcheck.keras3.AdamW(rate),
-        "lbcheck LAMB (Keras 3)": lambda: lbcheck.keras3.LAMB(rate),
-        "lbcheck LAMB (tf_keras)": lambda: lbcheck.tf_keras.LAMB(rate),
-        "lbcheck LAMB diagnostics": lambda: lbcheck.keras3.LAMB(
-            rate, diagnostics_every=100
-        ),
-        "lbcheck LARS (Keras 3)": lambda: lbcheck.keras3.LARS(
-            rate, weight_decay=0.01
-        ),
-        "keras AdamW": lambda: keras.optimizers.AdamW(rate),
-        "tf_keras AdamW": lambda: tf_keras.optimizers.AdamW(rate),
-        "keras LAMB": lambda: keras.optimizers.Lamb(rate, weight_decay=0.01),
-        "garden LAMB": lambda: garden_lamb.LAMB(
-            rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
-        ),
-        "garden LARS": lambda: garden_lars.LARS(
-            rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
-        ),
+        "AdamW": {
+            "lbcheck (Keras 3)": lambda: mine.AdamW(rate),
+            "keras": lambda: theirs.AdamW(rate),
+            "tf_keras": lambda: tf_keras.optimizers.AdamW(rate),
+        },
+        "LAMB": {
+            "lbcheck (Keras 3)": lambda: mine.LAMB(rate),
+            "lbcheck (tf_keras)": lambda: lbcheck.tf_keras.LAMB(rate),
+            "lbcheck diagnostics": lambda: mine.LAMB(
+                rate, diagnostics_every=100
+            ),
+            "keras": lambda: theirs.Lamb(rate, **decay),
+            "garden": lambda: garden_lamb.LAMB(
+                rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
+            ),
+        },
+        "LARS": {
+            "lbcheck (Keras 3)": lambda: mine.LARS(rate, **decay),
+            "garden": lambda: garden_lars.LARS(
+                rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
+            ),
+        },
+        "Lion": {
+            "lbcheck (Keras 3)": lambda: mine.Lion(rate),
+            "lbcheck AdamW": lambda: mine.AdamW(rate),
+            "keras": lambda: theirs.Lion(rate, weight_decay=0.1),
+            "tf_keras": lambda: tf_keras.optimizers.Lion(
+                rate, weight_decay=0.1
+            ),
+        },
+        "NAdamW": {
+            "lbcheck (Keras 3)": lambda: mine.NAdamW(rate),
+            "keras": lambda: theirs.Nadam(rate, **decay),
+            "tf_keras": lambda: tf_keras.optimizers.Nadam(rate, **decay),
+        },
+        "AdEMAMix": {"lbcheck (Keras 3)": lambda: mine.AdEMAMix(rate, **decay)},
+        "ScheduleFreeAdamW": {
+            "lbcheck (Keras 3)": lambda: mine.ScheduleFreeAdamW(rate, **decay),
+            "keras": lambda: theirs.ScheduleFreeAdamW(rate, **decay),
+        },
+        "Muon": {
+            "lbcheck (Keras 3)": lambda: mine.Muon(rate, dialect="keras"),
+            "keras": lambda: theirs.Muon(rate, weight_decay=0.1),
+        },
     }
-    ways = {"fused Adam kernel": graph(fused, False)}
-    for name, make in makers.items():
-        if rule in name:
-            ways |= both(name, make())
+    ways = {"fused Adam kernel": (graph(fused, False), 8.0)}
+    parameters = sum(value.size for value in values)
+    for name, make in makers[rule].items():
+        optimizer = make()
+        if rule == "Muon" and name == "keras":
+            # It asks for a path, which a tf.Variable has not.
+            optimizer._should_use_adamw = lambda v: (
+                len(v.shape) != 2 or "embedding" in v.name
+            )
+        found = both(f"{name} {rule}", optimizer)
+        state = [v for v in optimizer.variables if v.shape]
+        known = {id(v) for v in variables}
+        size = sum(4.0 * np.prod(v.shape) for v in state if id(v) not in known)
+        ways |= {way: (run, size / parameters) for way, run in found.items()}
     return ways
+
+
+def _last_name(shape):
+    """What a tensor of this shape is called, as patterns see it."""
+    if shape and shape[0] in (30522, 512, 2) and shape[-1] == 768:
+        return "embedding"
+    return "kernel" if len(shape) > 1 and shape[-2:] != (12, 64) else "bias"
 
 
 def optax_ways(shapes, rule):
@@ -165,16 +212,38 @@ def optax_ways(shapes, rule):
     import jax
     import numpy as np
     import optax
+    from optax import contrib
 
     generator = np.random.default_rng(0)
     values = [generator.normal(0, 0.02, s).astype("float32") for s in shapes]
     gradients = [jax.numpy.asarray(0.1 * value) for value in values]
     mask = [len(s) > 1 for s in shapes]
+    decay = {"mask": mask, "weight_decay": 0.01}
+    numbers = [
+        contrib.MuonDimensionNumbers()
+        if len(s) == 2 and _last_name(s) != "embedding"
+        else None
+        for s in shapes
+    ]
     transformation = {
-        "AdamW": optax.adamw(1e-5, mask=mask, weight_decay=0.01),
-        "LAMB": optax.lamb(1e-5, mask=mask, weight_decay=0.01),
-        "LARS": optax.lars(1e-5, 0.01, mask, trust_ratio_mask=mask),
-    }[rule]
+        "AdamW": lambda: optax.adamw(1e-5, **decay),
+        "LAMB": lambda: optax.lamb(1e-5, **decay),
+        "LARS": lambda: optax.lars(1e-5, 0.01, mask, trust_ratio_mask=mask),
+        "Lion": lambda: optax.lion(1e-5, **decay),
+        "NAdamW": lambda: optax.nadamw(1e-5, **decay),
+        "AdEMAMix": lambda: contrib.ademamix(1e-5, **decay),
+        "ScheduleFreeAdamW": lambda: contrib.schedule_free_adamw(
+            1e-5, weight_decay=0.01
+        ),
+        "Muon": lambda: contrib.muon(
+            1e-5,
+            weight_decay=0.1,
+            weight_decay_mask=mask,
+            adam_weight_decay=0.1,
+            muon_weight_dimension_numbers=numbers,
+            consistent_rms=0.2,
+        ),
+    }[rule]()
 
     def update(parameters, state, gradients):
         updates, state = transformation.update(gradients, state, parameters)
@@ -188,18 +257,21 @@ def optax_ways(shapes, rule):
         holder[:] = jitted(*holder, gradients)
         jax.block_until_ready(holder[0])
 
-    return {f"optax {rule} jit": run}
+    leaves = jax.tree.leaves(holder[1])
+    size = sum(4.0 * leaf.size for leaf in leaves if leaf.ndim)
+    size /= sum(value.size for value in values)
+    return {f"optax {rule} jit": (run, size)}
 
 
 def measure(ways, repeats):
     """{name: list of seconds}, the ways in turn."""
     times = {name: [] for name in ways}
-    for run in ways.values():
+    for run, _ in ways.values():
         run()
         run()
     gc.disable()
     for _ in range(repeats):
-        for name, run in ways.items():
+        for name, (run, _) in ways.items():
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
@@ -207,13 +279,16 @@ def measure(ways, repeats):
     return times
 
 
-def report(rule, times):
+def report(rule, times, sizes):
     """Prints the rows of one rule and returns them."""
     medians = {name: statistics.median(t) for name, t in times.items()}
     kernel, *others = times
     peers = [name for name in others if "lbcheck" not in name]
     best = min(peers, key=medians.get)
-    print(f"\n{rule:34}{'median ms':>10}{'min ms':>9}{'x fused':>9}  best peer")
+    print(
+        f"\n{rule:36}{'median ms':>10}{'min ms':>9}{'x fused':>9}"
+        f"{'bytes':>7}  best peer"
+    )
     rows = []
     for name, seconds in times.items():
         to_fused = statistics.median(
@@ -223,12 +298,17 @@ def report(rule, times):
         if "lbcheck" in name:
             against = f"x{medians[name] / medians[best]:.2f} of {best}"
         print(
-            f"{name:34}{medians[name] * 1e3:10.1f}{min(seconds) * 1e3:9.1f}"
-            f"{to_fused:9.2f}  {against}",
+            f"{name:36}{medians[name] * 1e3:10.1f}{min(seconds) * 1e3:9.1f}"
+            f"{to_fused:9.2f}{sizes[name]:7.1f}  {against}",
             flush=True,
         )
         rows.append(
-            {"way": name, "seconds": seconds, "ratio_to_fused": to_fused}
+            {
+                "way": name,
+                "seconds": seconds,
+                "ratio_to_fused": to_fused,
+                "state_bytes_per_parameter": sizes[name],
+            }
         )
     return rows
 
@@ -241,7 +321,8 @@ def main(argv):
     rows = {}
     for rule in _RULES.value:
         ways = tensorflow_ways(shapes, rule) | optax_ways(shapes, rule)
-        rows[rule] = report(rule, measure(ways, _REPEATS.value))
+        sizes = {name: size for name, (_, size) in ways.items()}
+        rows[rule] = report(rule, measure(ways, _REPEATS.value), sizes)
         del ways
         gc.collect()
     if _OUTPUT.value:

@@ -70,8 +70,11 @@ class AdEMAMixRule(rule.Rule):
         second = rule.decayed_average(
             self.beta_2, slots[2], xp.square(gradient)
         )
-        mean = first / rule.one_minus_power(xp, self.beta_1, step + 1)
-        variance = second / rule.one_minus_power(xp, self.beta_2, step + 1)
+        # Scalars first: arrays are then multiplied, which is cheaper.
+        mean = first * (1.0 / rule.one_minus_power(xp, self.beta_1, step + 1))
+        variance = second * (
+            1.0 / rule.one_minus_power(xp, self.beta_2, step + 1)
+        )
         direction = (mean + alpha * slow) / (xp.sqrt(variance) + self.epsilon)
         return (first, slow, second), direction
 

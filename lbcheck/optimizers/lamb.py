@@ -156,18 +156,18 @@ class LAMBRule(rule.Rule):
         first = rule.decayed_average(beta, slots[0], gradient)
         second = rule.decayed_average(self.beta_2, slots[1], squared)
         if self.nesterov is None:
-            mean = first / by
-            variance = second / by_second
+            # Scalars first: arrays are then multiplied, which is cheaper.
+            mean = first * (1.0 / by)
+            variance = second * (1.0 / by_second)
         else:
-            mean = (
-                following * first / by_following + (1.0 - beta) * gradient / by
-            )
-            variance = self.beta_2 * second / by_second
+            mean = (following / by_following) * first + (
+                (1.0 - beta) / by
+            ) * gradient
+            variance = (self.beta_2 / by_second) * second
         if self.nesterov == "both":
-            variance = (
-                self.beta_2 * second / by_second_following
-                + (1.0 - self.beta_2) * squared / by_second
-            )
+            variance = (self.beta_2 / by_second_following) * second + (
+                (1.0 - self.beta_2) / by_second
+            ) * squared
         direction = mean / (xp.sqrt(variance) + self.epsilon)
         if self.decay_placement == "inside" and self.decays(decay):
             direction = direction + self.weight_decay * weight

@@ -80,8 +80,11 @@ class NAdamWRule(rule.Rule):
             by_following = by
             if self.correction == "next":
                 by_following = rule.one_minus_power(xp, self.beta_1, count + 1)
-        mean = following * first / by_following + (1.0 - now) * gradient / by
-        variance = second / rule.one_minus_power(xp, self.beta_2, count)
+        # Scalars first: arrays are then multiplied, which is cheaper.
+        mean = (following / by_following) * first + (
+            (1.0 - now) / by
+        ) * gradient
+        variance = second * (1.0 / rule.one_minus_power(xp, self.beta_2, count))
         direction = mean / (xp.sqrt(variance) + self.epsilon)
         return (first, second, *scalars), direction
 

@@ -65,7 +65,7 @@ class ScheduleFreeAdamWRule(rule.Rule):
         if self.correct == "rate":
             rate = inside * xp.sqrt(correction)
         else:
-            variance = second / correction
+            variance = second * (1.0 / correction)
         move = gradient / (xp.sqrt(variance) + self.epsilon)
         if self.decays(decay):
             move = move + self.weight_decay * weight
