@@ -1,5 +1,6 @@
 """Lion: the sign of an interpolated momentum."""
 
+import numbers
 from typing import Any
 
 from lbcheck.optimizers import base
@@ -28,8 +29,15 @@ class LionRule(rule.Rule):
         return (rule.Slot("momentum"),)
 
     def direction(self, xp, weight, gradient, slots, step, inside, decay):
-        interpolated = rule.decayed_average(self.beta_1, slots[0], gradient)
         momentum = rule.decayed_average(self.beta_2, slots[0], gradient)
+        if isinstance(self.beta_2, numbers.Number) and self.beta_2 >= 0.5:
+            # The same of the new momentum, so that a compiler can put that in
+            # the place of the old one, which nothing needs any more.
+            old = self.beta_1 / self.beta_2
+            new = (1.0 - self.beta_1) - old * (1.0 - self.beta_2)
+            interpolated = old * momentum + new * gradient
+        else:
+            interpolated = rule.decayed_average(self.beta_1, slots[0], gradient)
         return (momentum,), xp.sign(interpolated)
 
 
