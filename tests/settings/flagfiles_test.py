@@ -55,8 +55,8 @@ OURS = {
         "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
     r"challengers_digits": (
-        "batch_size=1024 steps=20 trials=20 challenge_trials=120 seeds=20 "
-        "margin=0.02 test_fraction=0.5 num_workers=2"
+        "batch_size=1024 steps=12 trials=20 challenge_trials=120 seeds=20 "
+        "margin=0.02 num_workers=2"
     ),
     r"challengers_mnist": (
         "batch_size=1024 steps=58 trials=10 challenge_trials=24 seeds=12 "
