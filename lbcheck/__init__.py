@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lbcheck import verdict as verdict
     from lbcheck.comparison.compare import compare as compare
     from lbcheck.optimizers.audit import audit as audit
+    from lbcheck.optimizers.evaluation import (
+        evaluation_point as evaluation_point,
+    )
     from lbcheck.optimizers.selection import BIAS_AND_NORM as BIAS_AND_NORM
     from lbcheck.search.arm import Arm as Arm
     from lbcheck.trials.workload import Workload as Workload
@@ -31,6 +34,7 @@ _NAMES = {
     "Workload": "lbcheck.trials.workload",
     "audit": "lbcheck.optimizers.audit",
     "compare": "lbcheck.comparison.compare",
+    "evaluation_point": "lbcheck.optimizers.evaluation",
 }
 
 

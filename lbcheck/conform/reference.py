@@ -385,6 +385,7 @@ def ademamix(
         mixed = part * alpha
         one, three = np.log(beta_1), np.log(beta_3)
         slow = np.exp(one * three / ((1 - part) * three + part * one))
+        slow = min(slow, beta_3)
     s["fast"] = beta_1 * s.get("fast", 0.0) + (1 - beta_1) * g
     s["slow"] = slow * s.get("slow", 0.0) + (1 - slow) * g
     s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * g * g

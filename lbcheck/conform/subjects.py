@@ -38,7 +38,6 @@ class Subject(NamedTuple):
         others: Arguments that only the library has.
         averages: Whether it is to be evaluated at other weights.
         matrices: Whether it is for hidden matrices only.
-        decays: Whether it has decoupled weight decay.
     """
 
     name: str
@@ -48,7 +47,6 @@ class Subject(NamedTuple):
     others: dict[str, Any] = {}
     averages: bool = False
     matrices: bool = False
-    decays: bool = True
 
 
 _ADAM = {"beta_1": 0.8, "beta_2": 0.97, "epsilon": 0.01}

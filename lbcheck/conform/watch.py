@@ -503,7 +503,12 @@ def rows_of(library, names, seed, tolerance):
                 known.append(condition.name)
                 yield row._replace(optimizer=EVERY)
     for subject in subjects.SUBJECTS:
-        if not library.has(subject) or (names and subject.name not in names):
+        if names and subject.name not in names:
+            continue
+        if not library.has(subject):
+            if names:
+                why = "not in this release"
+                yield Row(subject.name, "-", library.backend, None, why)
             continue
         for condition in CONDITIONS:
             if library.name in condition.only:

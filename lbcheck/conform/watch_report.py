@@ -123,7 +123,12 @@ def rows_of(library: str, names, seed: int, tolerance: float):
 def report(library, names, seed, tolerance, as_json) -> bool:
     """Prints the rows; whether anything differs."""
     distribution = _DISTRIBUTIONS.get(library, library.replace("_", "-"))
-    version = metadata.version(distribution)
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError as error:
+        raise app.UsageError(
+            f"--library={library}: {distribution} is not installed."
+        ) from error
     found = []
     if not as_json:
         print(

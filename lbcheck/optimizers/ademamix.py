@@ -44,29 +44,35 @@ class AdEMAMixRule(rule.Rule):
         return tuple(map(rule.Slot, names))
 
     def mixture(self, xp, step):
-        """(beta_3, alpha) of the update after `step` ones.
+        """(beta_3, 1 - beta_3, alpha) of the update after `step` ones.
 
         The half-life of the slow average and its share rise linearly.
         """
         if rule.is_zero(self.slow_warmup_steps):
-            return self.beta_3, self.alpha
+            return self.beta_3, 1.0 - self.beta_3, self.alpha
         count = step if self.warmup_from_zero else step + 1
-        passed = xp.minimum(count / self.slow_warmup_steps, 1.0 + 0 * count)
+        steps = xp.maximum(self.slow_warmup_steps, 1e-9)
+        passed = xp.minimum(count / steps, 1.0)
         slow = 1.0 / rule.logarithm(xp, self.beta_3)
         fast = 1.0 / rule.logarithm(xp, self.beta_1)
         half_life = (1.0 - passed) * fast + passed * slow
         # A beta_1 of 0 has a half-life of 0, of which 0 is the power.
         usable = half_life < 0
-        beta = xp.where(
-            usable, xp.exp(1.0 / xp.where(usable, half_life, -1.0)), 0.0
-        )
+        power = 1.0 / xp.where(usable, half_life, -1.0)
+        beta = xp.where(usable, xp.exp(power), 0.0)
+        rest = xp.where(usable, -xp.expm1(power), 1.0)
         # Rounding must not move it once it has arrived.
-        return xp.where(passed < 1.0, beta, self.beta_3), passed * self.alpha
+        rises = (passed < 1.0) & (beta < self.beta_3)
+        return (
+            xp.where(rises, beta, self.beta_3),
+            xp.where(rises, rest, 1.0 - self.beta_3),
+            passed * self.alpha,
+        )
 
     def direction(self, xp, weight, gradient, slots, step, inside, decay):
-        beta_3, alpha = self.mixture(xp, step)
+        beta_3, rest, alpha = self.mixture(xp, step)
         first = rule.decayed_average(self.beta_1, slots[0], gradient)
-        slow = rule.decayed_average(beta_3, slots[1], gradient)
+        slow = beta_3 * slots[1] + rest * gradient
         second = rule.decayed_average(
             self.beta_2, slots[2], xp.square(gradient)
         )
@@ -118,7 +124,7 @@ class AdEMAMix(base.Optimizer):
     >>> import lbcheck
     >>> rule = lbcheck.rules.AdEMAMix(slow_warmup_steps=100)
     >>> for step in (0, 49, 99):  # 1 / ln b is linear, b is not
-    ...     beta_3, alpha = rule.mixture(lbcheck.rules.NUMPY, step)
+    ...     beta_3, _, alpha = rule.mixture(lbcheck.rules.NUMPY, step)
     ...     print(f"{beta_3:.5f} {alpha:.2f}")
     0.99090 0.05
     0.99980 2.50

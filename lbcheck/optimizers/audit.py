@@ -217,6 +217,10 @@ def _variables_of_outputs(model):
             continue
         layer = history[0]
         seen.add(id(layer))
+        inner = getattr(layer, "outputs", None)  # of a nested model
+        if inner:
+            waiting += _leaves(inner)
+            continue
         own = list(getattr(layer, "trainable_variables", ()))
         found += own
         if not own:

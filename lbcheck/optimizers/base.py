@@ -263,6 +263,11 @@ class Optimizer:
                 exclude_from_layer_adaptation=exclude_from_layer_adaptation,
                 fallback=fallback,
             )
+        if rule.has_evaluation_point() and others.get("use_ema"):
+            raise ValueError(
+                f"{owner}: its result is an average already; leave use_ema "
+                f"out, received use_ema={others['use_ema']!r}."
+            )
         name = type(self).__name__.lower() if name is None else name
         _check_name(owner, name)
         for_keras = keras_arguments.check(type(self), others, self.keras_own)
@@ -631,18 +636,8 @@ class Optimizer:
         return assignment.rate()
 
     def evaluation_point(self):
-        """The weights to evaluate and save, for the time of a `with` block.
-
-        Where an optimizer trains at others, as `ScheduleFreeAdamW`, the
-        model has them in the block and its own afterwards, bit by bit; else
-        nothing happens. Not inside a tf.function.
-
-        Example:
-
-            with model.optimizer.evaluation_point():
-                model.save("model.keras")
-        """
-        return evaluation.of(self)
+        """`lbcheck.evaluation_point` of this optimizer."""
+        return evaluation.evaluation_point(self)
 
     @property
     def at_evaluation_point(self):

@@ -1,6 +1,9 @@
 """The weights that are evaluated, where an optimizer trains at others."""
 
 import contextlib
+import warnings
+
+import numpy as np
 
 
 class Points:
@@ -39,32 +42,84 @@ class Points:
         return True
 
     def train(self, read) -> None:
-        """Gives the model its own weights back, if it has not got them."""
-        if float(read(self.flag)):
-            for variable, *_, point in self._places:
-                variable.assign(read(point, variable.dtype))
-            self.flag.assign(0.0)
+        """Gives the model its own weights back, if it has not got them.
+
+        Weights that somebody else has changed in the meantime are kept.
+        """
+        if not float(read(self.flag)):
+            return
+        changed = False
+        for variable, assignment, slots, point in self._places:
+            found = assignment.rule.evaluation_point(
+                read(point), [read(slot) for slot in slots]
+            )
+            own = read(point, variable.dtype)
+            given = own if found is None else read(found, variable.dtype)
+            if np.array_equal(
+                *(np.asarray(x) for x in (given, read(variable)))
+            ):
+                variable.assign(own)
+            else:
+                changed = True
+        self.flag.assign(0.0)
+        if changed:
+            warnings.warn(
+                "Weights were changed at the evaluation point, where "
+                "ScheduleFreeAdamW does not train, as by load_weights, "
+                "set_weights or a fit without the callback "
+                "lbcheck.EvaluationPoint(); they are kept, and training goes "
+                "on from them.",
+                stacklevel=2,
+            )
 
 
 def _points(optimizer):
-    """(Points or None, how a variable is read) of any Keras's optimizer."""
+    """(Points, how a variable is read) of all parts that have some."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    points = getattr(optimizer, "_points", None)
-    return points, getattr(optimizer, "_read", None)
+    parts = [optimizer]
+    if hasattr(optimizer, "_optimizer_map"):  # Keras's MultiOptimizer
+        parts = optimizer.optimizers
+    return [
+        (part._points, part._read)
+        for part in parts
+        if getattr(part, "_points", None) is not None
+    ]
+
+
+def _evaluate(optimizer):
+    """The parts that were not at the point before."""
+    return [
+        (points, read)
+        for points, read in _points(optimizer)
+        if points.evaluate(read)
+    ]
 
 
 @contextlib.contextmanager
-def of(optimizer):
-    """`Optimizer.evaluation_point`, of any optimizer of a Keras.
+def evaluation_point(trained):
+    """The weights to evaluate and save, for the time of a `with` block.
 
-    A block in another leaves it to the outer one to end.
+    Where the optimizer trains at others, as `ScheduleFreeAdamW`, the model has
+    them in the block and its own afterwards, bit by bit; else nothing happens.
+    A block in another leaves it to the outer one to end. Not inside a
+    tf.function.
+
+    Args:
+        trained: A compiled model, or any optimizer of a Keras, also one that
+            scales the loss or holds several.
+
+    Example:
+
+        with lbcheck.evaluation_point(model):
+            model.save("model.keras")
+
+    Source: Defazio et al. 2024, Section 4: x is what is evaluated.
     """
-    points, read = _points(optimizer)
-    changed = points is not None and points.evaluate(read)
+    changed = _evaluate(getattr(trained, "optimizer", trained))
     try:
         yield
     finally:
-        if changed:
+        for points, read in changed:
             points.train(read)
 
 
@@ -73,7 +128,7 @@ class EvaluationPointSwitch:
 
     For `ScheduleFreeAdamW`, which trains at other weights than it gives as
     its result; with other optimizers it does nothing. In `fit` the model has
-    the weights of evaluation from the validation, or the end of the epoch, to
+    the weights of evaluation in the validation, from the end of an epoch to
     the begin of the next, and after the last; a model that is saved there
     goes on bit by bit with this callback. It must be the first of the list,
     so that the others see what it does.
@@ -89,20 +144,14 @@ class EvaluationPointSwitch:
     Source: Defazio et al. 2024, Section 4: where x is evaluated.
     """
 
-    _training = False
-
-    def _evaluate(self):
-        points, read = _points(self.model.optimizer)
-        return points is not None and points.evaluate(read)
+    _changed = ()
 
     def _train(self):
-        points, read = _points(self.model.optimizer)
-        if points is not None:
+        for points, read in _points(self.model.optimizer):
             points.train(read)
 
     def on_train_begin(self, logs=None):
         """Goes on where training was."""
-        self._training = True
         self._train()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -111,21 +160,21 @@ class EvaluationPointSwitch:
 
     def on_epoch_end(self, epoch, logs=None):
         """The weights of evaluation, for the callbacks after this."""
-        self._evaluate()
+        _evaluate(self.model.optimizer)
 
     def on_train_end(self, logs=None):
         """The weights of evaluation, for whatever comes."""
-        self._training = False
-        self._evaluate()
+        _evaluate(self.model.optimizer)
 
     def on_test_begin(self, logs=None):
         """The weights of evaluation."""
-        self._changed = self._evaluate()
+        self._changed = _evaluate(self.model.optimizer)
 
     def on_test_end(self, logs=None):
-        """Back again, if it is not the validation of `fit`."""
-        if self._changed and not self._training:
-            self._train()
+        """Back to where it was."""
+        for points, read in self._changed:
+            points.train(read)
+        self._changed = ()
 
     on_predict_begin = on_test_begin
     on_predict_end = on_test_end

@@ -188,7 +188,8 @@ class MuonRule(rule.Rule):
         tall = rows > columns
         if tall:
             matrix = xp.transposed(matrix)
-        matrix = matrix / (xp.matrix_norm(matrix) + self.epsilon)
+        norm = xp.matrix_norm(matrix) + self.epsilon
+        matrix = matrix / xp.where(norm > 0, norm, 1.0)
         a, b, c = self.coefficients
         for _ in range(self.newton_schulz_steps):
             square = xp.matmul(matrix, xp.transposed(matrix))

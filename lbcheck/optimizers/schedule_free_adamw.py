@@ -98,11 +98,12 @@ class ScheduleFreeAdamW(base.Optimizer):
         y' = beta_1 * x' + (1 - beta_1) * z'
 
     The average x is the result: evaluate and save there. `with
-    optimizer.evaluation_point():` gives the model these weights and takes
+    lbcheck.evaluation_point(model):` gives the model these weights and takes
     them back bit by bit; the callback `lbcheck.EvaluationPoint()`, the first
     of its list, does it for validation, other callbacks and the end of `fit`.
-    An update at x is an error on TensorFlow. The programs and studies of
-    lbcheck do all this by themselves.
+    An update at x is an error on TensorFlow, but not in a compiled step
+    (`jit_compile=True`) nor on jax, where it warns when training goes on. The
+    programs and studies of lbcheck do all this by themselves.
 
     Args:
         learning_rate: Step size per update: a number of at least 0, a

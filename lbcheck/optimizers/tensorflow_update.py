@@ -108,7 +108,7 @@ def check_training_point(optimizer) -> None:
     """An error in the step if the model has the weights of evaluation."""
     if optimizer.at_evaluation_point is not None:
         tf.debugging.assert_equal(
-            tf.convert_to_tensor(optimizer.at_evaluation_point),
+            tf.cast(optimizer.at_evaluation_point, tf.float32),
             0.0,
             f"{type(optimizer).__name__}: an update at the evaluation point, "
             "where no gradient is taken. End its block, or give fit the "

@@ -276,7 +276,7 @@ class _Run:
             # Reading takes all workers, so the others write a copy too.
             weights = pathlib.Path(folder, _WEIGHTS)
             model = self._engine.model
-            with evaluation.of(model.optimizer):
+            with evaluation.evaluation_point(model.optimizer):
                 model.save_weights(weights)
             if not self._engine.writes:
                 return

@@ -57,7 +57,7 @@ class Rebuilt:
         """As `Program.evaluate`."""
         state = self.model.non_trainable_variables
         before = [variable.numpy() for variable in state]
-        with random_state.kept(), evaluation.of(self.optimizer):
+        with random_state.kept(), evaluation.evaluation_point(self.optimizer):
             logs = self.model.evaluate(
                 (batch for batch in batches), return_dict=True, verbose=0
             )

@@ -296,7 +296,7 @@ class Program:
         """What test_step reports on these batches, at least one."""
         before = _read(self._variables)
         self.model.reset_metrics()
-        with evaluation.of(self.optimizer):
+        with evaluation.evaluation_point(self.optimizer):
             for batch in batches:
                 processes.check_interrupted()
                 logs = self._test(batch)

@@ -181,3 +181,19 @@ def test_muon_inside_several_is_followed():
     )
     found = findings_of(optimizers.MultiOptimizer(mapped))
     assert any("of the output layer" in rest for rest in found["words/kernel"])
+
+
+def test_only_the_last_layer_of_a_nested_model_is_the_output():
+    inner = keras.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(8, name="one"),
+            layers.Dense(8, name="two"),
+            layers.Dense(3, name="end"),
+        ]
+    )
+    inputs = layers.Input((4,))
+    model = keras.Model(inputs, inner(layers.Rescaling(2.0)(inputs)))
+    muon = lbcheck.keras3.Muon(exclude_from_layer_adaptation=["bias"])
+    (finding,) = lbcheck.audit(model, muon).findings
+    assert "end/kernel" in finding and "of the output layer" in finding

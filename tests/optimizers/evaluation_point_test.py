@@ -224,6 +224,90 @@ def test_saved_it_goes_on_bit_by_bit(kind, where, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("kind", KERAS)
+def test_float64_variables_are_trained_too(kind):
+    case = trajectory.problem(10, 0.1)
+    optimizer, variables = trained(kind, case)
+    with optimizer.evaluation_point():
+        found = values(variables)
+    assert found[0].dtype == np.float64
+    assert trajectory.distance(found, averages(case), case[0]) < CLOSE
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_weights_changed_at_the_point_are_kept(kind):
+    room = getattr(lbcheck, kind)
+    model = small_model(kind, optimizer=room.ScheduleFreeAdamW(0.05))
+    _fit(kind, model, [room.EvaluationPoint()])
+    given = [weight + 1.0 for weight in model.get_weights()]
+    model.set_weights(given)
+    model.optimizer.learning_rate = 0.0
+    with pytest.warns(UserWarning, match="changed at the evaluation point"):
+        _fit(kind, model, [room.EvaluationPoint()])
+    # A rate of 0 only lets y follow the average a little.
+    assert np.abs(model.get_weights()[0] - given[0]).max() < 0.3
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_an_average_of_averages_is_refused(kind):
+    with pytest.raises(ValueError, match="an average already.*use_ema=True"):
+        getattr(lbcheck, kind).ScheduleFreeAdamW(use_ema=True)
+    getattr(lbcheck, kind).AdamW(use_ema=True)
+
+
+def _wrapped(kind, which):
+    """(compiled model, the Schedule-Free optimizer inside)."""
+    room, library = getattr(lbcheck, kind), KERAS[kind]
+    inner = room.ScheduleFreeAdamW(0.05)
+    if which == "several":
+        outer = library.optimizers.MultiOptimizer(
+            library.optimizers.OptimizerMap(inner, {".*bias": room.Lion()})
+        )
+    elif kind == "keras3":
+        outer = library.optimizers.LossScaleOptimizer(inner)
+    else:
+        outer = library.mixed_precision.LossScaleOptimizer(inner)
+    model = small_model(kind, optimizer=outer)
+    return model, inner
+
+
+@pytest.mark.parametrize(
+    ("kind", "which"),
+    [("keras3", "scaled"), ("tf_keras", "scaled"), ("keras3", "several")],
+)
+def test_an_optimizer_inside_others_is_switched(kind, which):
+    model, inner = _wrapped(kind, which)
+    x, y = small_data()
+    model.fit(x, y, batch_size=16, verbose=0)
+    before = model.get_weights()
+    with lbcheck.evaluation_point(model):
+        inside = model.get_weights()
+    assert any((a != b).any() for a, b in zip(before, inside))
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert not float(np.asarray(inner.at_evaluation_point))
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_the_callback_goes_back_after_an_interruption(kind):
+    room, library = getattr(lbcheck, kind), KERAS[kind]
+
+    class Stop(library.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = small_model(kind, optimizer=room.ScheduleFreeAdamW(0.05))
+    callback = room.EvaluationPoint()
+    with pytest.raises(KeyboardInterrupt):
+        _fit(kind, model, [callback, Stop()])
+    before = model.get_weights()
+    x, y = small_data()
+    model.evaluate(x, y, verbose=0, callbacks=[callback])
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert not float(np.asarray(model.optimizer.at_evaluation_point))
+
+
 ON_JAX = """
 import json, sys
 import numpy as np, keras, lbcheck

@@ -262,3 +262,12 @@ def test_the_fallback_takes_its_share_of_the_rate(kind):
 def test_bad_input(given, error, message):
     with pytest.raises(error, match=message):
         lbcheck.keras3.Muon(**given)
+
+
+def test_no_gradient_is_no_step():
+    rule = rules.Muon(epsilon=0.0, weight_decay=0.0)
+    weight = np.ones((3, 2))
+    new, _, _ = rule.update(
+        rules.NUMPY, weight, 0 * weight, (0 * weight,), 0.1, 0
+    )
+    np.testing.assert_array_equal(new, weight)

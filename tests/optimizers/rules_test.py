@@ -576,6 +576,26 @@ def test_every_number_is_one_and_in_its_range(name, argument):
             rule(**{argument: 1})
 
 
+def test_slow_average_is_exact_in_float32():
+    """1 - beta_3 would lose most of its digits beside a beta_3 of nearly 1."""
+    rule = rules.AdEMAMix(beta_3=0.999999, slow_warmup_steps=2)
+    slow = {}
+    for dtype in (np.float32, np.float64):
+        state = tuple(np.zeros(1, dtype) for _ in rule.slots)
+        weight = np.zeros(1, dtype)
+        for step in range(5):
+            weight, state, _ = rule.update(
+                rules.NUMPY, weight, np.ones(1, dtype), state, 0.1, dtype(step)
+            )
+        slow[dtype] = float(state[1][0])
+    assert slow[np.float32] == pytest.approx(slow[np.float64], rel=1e-5)
+
+
+def test_a_beta_below_the_fast_one_does_not_fall():
+    rule = rules.AdEMAMix(beta_1=0.95, beta_3=0.5, slow_warmup_steps=10)
+    assert [rule.mixture(rules.NUMPY, t)[0] for t in (0, 5, 20)] == [0.5] * 3
+
+
 def test_unknown_dialect_lists_the_known_ones():
     with pytest.raises(ValueError, match="'caffe'.*paper.*mlperf"):
         rules.LARS.resolve("caffe", {})

@@ -315,7 +315,12 @@ def changes(training, result):
 @pytest.mark.parametrize(
     "keras_name, name, schedule",
     [
-        *itertools.product(KERASES, arms.BUILT_IN, ["warmup_polynomial"]),
+        # SOAP's first bases are in part what rounding chooses.
+        *itertools.product(
+            KERASES,
+            sorted({*arms.BUILT_IN} - {"soap"}),
+            ["warmup_polynomial"],
+        ),
         ("tf_keras", "nesterov", "warmup_cosine"),
         ("keras3", "nesterov", "cosine"),
         ("keras3", "lars", "constant"),
@@ -488,10 +493,10 @@ def test_built_in():
     for name in arms.BUILT_IN:
         arm = arms.load(name)
         assert arm.name == arm.optimizer == name
-        assert arm.layer_wise == (name in ("lamb", "lars"))
+        assert arm.layer_wise == (name in ("lamb", "lars", "muon"))
         volume = arm.space.volume()
         sizes[name] = len(volume)
-        assert volume["learning_rate"] == pytest.approx(2.477, abs=1e-3)
+        assert volume["learning_rate"] == pytest.approx(2.477, abs=1e-3), name
         for steps in (60, 3000):
             for point in arm.space.points(0, 0, 50, steps):
                 arm.check(point, steps, model_arguments=())

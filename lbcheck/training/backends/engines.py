@@ -157,7 +157,7 @@ class Engine:
         examples that fill the last batch count in it."""
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
-        with evaluation.of(self.model.optimizer):
+        with evaluation.evaluation_point(self.model.optimizer):
             metrics = self.model.evaluate(
                 self._evaluation_data(getattr(source, part), size),
                 steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
