@@ -254,9 +254,10 @@ def _optax(transformation):
         )
         parameters = [jax.numpy.asarray(w, "float32") for w in weights]
         state = optimizer.init(parameters)
+        update = jax.jit(optimizer.update)
         trajectory = []
         for step in range(len(rates)):
-            updates, state = optimizer.update(
+            updates, state = update(
                 [jax.numpy.asarray(g, "float32") for g in gradients[step]],
                 state,
                 parameters,

@@ -1,5 +1,6 @@
 """AdEMAMix: AdamW with a second, slow average of the gradients."""
 
+import numbers
 from typing import Any
 
 from lbcheck.optimizers import base
@@ -51,7 +52,9 @@ class AdEMAMixRule(rule.Rule):
         if rule.is_zero(self.slow_warmup_steps):
             return self.beta_3, 1.0 - self.beta_3, self.alpha
         count = step if self.warmup_from_zero else step + 1
-        steps = xp.maximum(self.slow_warmup_steps, 1e-9)
+        steps = self.slow_warmup_steps
+        if not isinstance(steps, numbers.Number):
+            steps = xp.maximum(steps, 1e-9)
         passed = xp.minimum(count / steps, 1.0)
         slow = 1.0 / rule.logarithm(xp, self.beta_3)
         fast = 1.0 / rule.logarithm(xp, self.beta_1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,17 @@ def _evaluate(optimizer):
 
 
 @contextlib.contextmanager
-def evaluation_point(trained):
+def _evaluating(optimizer):
+    """Changes the weights of all parts, for the time of a block."""
+    changed = _evaluate(optimizer)
+    try:
+        yield
+    finally:
+        for points, read in changed:
+            points.train(read)
+
+
+def evaluation_point(trained: Any) -> contextlib.AbstractContextManager[None]:
     """The weights to evaluate and save, for the time of a `with` block.
 
     Where the optimizer trains at others, as `ScheduleFreeAdamW`, the model has
@@ -115,12 +126,7 @@ def evaluation_point(trained):
 
     Source: Defazio et al. 2024, Section 4: x is what is evaluated.
     """
-    changed = _evaluate(getattr(trained, "optimizer", trained))
-    try:
-        yield
-    finally:
-        for points, read in changed:
-            points.train(read)
+    return _evaluating(getattr(trained, "optimizer", trained))
 
 
 class EvaluationPointSwitch:

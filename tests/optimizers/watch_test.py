@@ -126,6 +126,7 @@ def test_unknown_optimizers_are_refused():
         list(watch_report.rows_of("keras", ["Adan"], 0, TOLERANCE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(p.name for p in DEFECTS.glob("*.py")))
 def test_scripts_show_their_defect(script):
     backend = "jax" if "exclusion_by_name" in script else "tensorflow"

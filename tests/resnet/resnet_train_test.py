@@ -536,7 +536,7 @@ def test_places_where_nothing_can_be_written(place, program_run):
         ("--l2=0", "--l2_on does not apply to --l2=0; only an --l2 above 0"),
         (
             "--optimizer=lamb",
-            "only lars, momentum and nesterov use it (received 0.9)",
+            "only lars, momentum, nesterov and muon use it (received 0.9)",
         ),
         (
             "--schedule=cosine",
