@@ -57,7 +57,7 @@ def keep_state(made, folder, corrected: bool) -> None:
     }
     for assignment, slots in zip(made.assignments, made._slots):
         rule = assignment.rule
-        for slot, variable in zip(rule.slots, slots):
+        for slot, variable in zip(rule.slots_of(assignment.shape), slots):
             kept = arrays.get(names[id(variable)])
             if kept is None or kept.shape != tuple(variable.shape):
                 raise ValueError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         evaluation_point as evaluation_point,
     )
     from lbcheck.optimizers.selection import BIAS_AND_NORM as BIAS_AND_NORM
+    from lbcheck.optimizers.selection import NOT_HIDDEN as NOT_HIDDEN
     from lbcheck.search.arm import Arm as Arm
     from lbcheck.trials.workload import Workload as Workload
 
@@ -31,6 +32,7 @@ _MODULES = ("keras3", "rules", "schedules", "tf_keras", "verdict")
 _NAMES = {
     "Arm": "lbcheck.search.arm",
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",
+    "NOT_HIDDEN": "lbcheck.optimizers.selection",
     "Workload": "lbcheck.trials.workload",
     "audit": "lbcheck.optimizers.audit",
     "compare": "lbcheck.comparison.compare",

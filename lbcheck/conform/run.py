@@ -18,6 +18,7 @@ from lbcheck import rules
 from lbcheck.conform import libraries
 from lbcheck.conform import reference
 from lbcheck.conform import trajectory
+from lbcheck.conform import watch_report
 from lbcheck.support import command
 from lbcheck.support import exit_codes
 
@@ -42,7 +43,7 @@ _TOLERANCE = flags.DEFINE_float(
 _LIBRARY = flags.DEFINE_enum(
     "library",
     None,
-    ["keras", "tf_keras", "model_garden", "optax"],
+    watch_report.NAMES,
     "Watch all optimizers of this library; the tolerance is ten times that.",
     flag_values=FLAGS,
 )
@@ -224,8 +225,6 @@ def _described(rows, worst):
 
 def _watch():
     """The table of another library; exit code 1 if strict and it differs."""
-    from lbcheck.conform import watch_report
-
     if FLAGS["rules"].present:
         raise app.UsageError("--rules does not go with --library.")
     differs = watch_report.report(

@@ -70,8 +70,8 @@ class NumPyArrays:
 
 def finite(library, matrix):
     """The matrix, or one that an algorithm ends with."""
-    finite = library.all(library.isfinite(matrix))
-    return library.where(finite, matrix, library.zeros_like(matrix))
+    usable = library.all(library.isfinite(matrix))
+    return library.where(usable, matrix, library.zeros_like(matrix))
 
 
 NUMPY = NumPyArrays()

@@ -37,7 +37,7 @@ _DECAY = flags.DEFINE_multi_string(
 _ADAPTATION = flags.DEFINE_multi_string(
     "exclude_from_layer_adaptation",
     None,
-    "A pattern, for lars and lamb by name.",
+    "A pattern, for lars, lamb and muon by name.",
     flag_values=FLAGS,
 )
 _STRICT = flags.DEFINE_bool(

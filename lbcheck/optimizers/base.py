@@ -338,7 +338,8 @@ class Optimizer:
         for name, value in given.items():
             if value is not None:
                 raise TypeError(
-                    f"{type(self).__name__}: `{name}` is for LARS and LAMB; "
+                    f"{type(self).__name__}: `{name}` is for LARS, LAMB and "
+                    "Muon; "
                     f"{type(self).__name__} has no trust ratio."
                 )
 

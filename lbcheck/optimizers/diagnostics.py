@@ -82,7 +82,7 @@ class DiagnosticsWriter:
         rates = [
             diagnostics[assignment.path].learning_rate
             for assignment in optimizer.assignments
-            if assignment.rate is None
+            if assignment.rate is None and not assignment.fallback
         ]
         for rate in rates[:1]:
             self._writer.scalar(step, "learning_rate", rate)

@@ -17,8 +17,7 @@ exclude_from_weight_decay: List of regular expressions, searched
 _ADAPTATION = """
 exclude_from_layer_adaptation: The same kind of list for the trust ratio,
     or "same" as `exclude_from_weight_decay`. None (default): the dialect's,
-    which is "same", or () where every variable has a ratio:
-    {everything}.
+    {usual}.
 fallback: An lbcheck optimizer for the variables without trust ratio, with
     its own hyperparameters and lists. It takes this optimizer's rate or
     schedule unless it was given one itself. None (default):
@@ -76,10 +75,7 @@ def of(cls) -> str | None:
     shared = _SELECTION
     if cls.fallback_note is not None:
         shared += _ADAPTATION.format(
-            everything=", ".join(
-                d for d, reading in readings.items() if reading.adapts_excluded
-            ),
-            fallback=cls.fallback_note,
+            usual=_usual_adaptation(readings), fallback=cls.fallback_note
         )
     shared += _DIALECT.format(dialects=", ".join(readings))
     before, after = text.split("{shared}\n")
@@ -94,6 +90,21 @@ def of(cls) -> str | None:
             "Example:",
             example,
         ]
+    )
+
+
+def _usual_adaptation(readings):
+    """What the dialects leave out where nothing is said."""
+    everything = [d for d, r in readings.items() if r.adapts_excluded]
+    if everything:
+        return (
+            'which is "same", or () where every variable has a ratio:\n    '
+            + ", ".join(everything)
+        )
+    return (
+        "which for the paper is `lbcheck.NOT_HIDDEN`: biases, norms and\n"
+        '    embeddings, outputs by their usual names, "no matrix" (one row\n'
+        '    or column) and "last matrix", the model\'s last'
     )
 
 

@@ -268,9 +268,8 @@ class Muon(base.Optimizer):
         "weight_decay": 0.1,
     }
     fallback_note = (
-        "AdamW with the weight decay of this optimizer and the\n"
-        "        numbers of the dialect: beta_1 0.9, beta_2 0.95, epsilon\n"
-        "        1e-8 for the paper."
+        "AdamW with the weight decay of this optimizer and the numbers of\n"
+        "    the dialect: beta_1 0.9, beta_2 0.95, epsilon 1e-8 for the paper."
     )
 
     def __init__(

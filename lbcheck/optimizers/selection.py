@@ -19,7 +19,7 @@ _RANK = re.compile(r"rank(<|>|!=)(\d+)")
 NO_MATRIX = "no matrix"
 """Selects variables that are one row or one column, whatever their rank."""
 
-LAST = "last"
+LAST = "last matrix"
 """Selects the last variable that is a matrix, the kernel of the output."""
 
 EVERYTHING = ".*"

@@ -55,7 +55,8 @@ class Arm:
             `warmup_steps` and neither the space nor `fixed` has it, there is
             no warm-up.
         layer_wise: Whether the rates are layer-wise, so that this arm is
-            compared with those that are not. None: for lars and lamb.
+            compared with those that are not. None: for lars, lamb
+            and muon.
         fallback: For lars and lamb: the optimizer by name of the variables
             without trust ratio. Numbers that both have, it has from the
             optimizer, unless `fallback_X` is given.
@@ -103,7 +104,8 @@ class Arm:
             self._checked("fallback", fallback, optimizers.BY_NAME)
             if not adapts:
                 raise ValueError(
-                    f"{self}: `fallback` is for the optimizers lars and lamb, "
+                    f"{self}: `fallback` is for the optimizers lars, lamb "
+                    "and muon, "
                     f"received {fallback!r}."
                 )
         self.fallback = fallback

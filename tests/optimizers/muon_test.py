@@ -217,7 +217,8 @@ def test_rank_patterns():
     assert chosen("rank>3") == [5, 6]
     assert chosen("rank!=2") == [0, 1, 4, 5, 6]
     assert chosen("no matrix") == [0, 1, 2, 6]
-    assert chosen("last") == [5]
+    assert chosen("last matrix") == [5]
+    assert not chosen("last")  # an expression as any other
 
 
 def test_defaults_of_a_dialect_do_not_warn():
