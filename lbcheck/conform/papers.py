@@ -21,15 +21,13 @@ def rmsprop(
     adapt=True,
     *,
     rho=0.9,
-    momentum=0.0,
     epsilon=1e-7,
     weight_decay=0.0,
-    initial=0.0,
 ):
     """Tieleman and Hinton 2012, Lecture 6.5, which has no epsilon."""
-    s["v"] = rho * s.get("v", initial) + (1 - rho) * g * g
-    s["m"] = momentum * s.get("m", 0.0) + lr * g / np.sqrt(s["v"] + epsilon)
-    return _decayed(w, lr, decay, weight_decay) - s["m"]
+    s["v"] = rho * s.get("v", 0.0) + (1 - rho) * g * g
+    step = g / np.sqrt(s["v"] + epsilon)
+    return _decayed(w, lr, decay, weight_decay) - lr * step
 
 
 def adadelta(

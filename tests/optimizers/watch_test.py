@@ -100,9 +100,7 @@ def test_a_defect_that_is_mended_is_no_finding():
     constant = watch.CONDITIONS[0]
     row = watch.compared(library, subject, constant, 3, TOLERANCE)
     assert not row.finding
-    wrong = subject._replace(
-        readings=(subjects.Reading(papers.rmsprop, {"initial": 1.0}),)
-    )
+    wrong = subject._replace(readings=(subjects.Reading(papers.adadelta),))
     row = watch.compared(library, wrong, constant, 3, TOLERANCE)
     assert row.finding == "equals no reading that is known here"
     assert row.difference > 0.01
