@@ -972,7 +972,7 @@ class BadInputTest(tf.test.TestCase, parameterized.TestCase):
                 "'x\\*'.*every variable",
             ),
             ("AdamW", {"exclude_from_layer_adaptation": ()}, TypeError, "LARS"),
-            ("Adagrad", {"fallback": "adamw"}, TypeError, "LARS and LAMB"),
+            ("Adagrad", {"fallback": "adamw"}, TypeError, "LARS, LAMB and"),
             (
                 "LAMB",
                 {"fallback": "adamw"},
