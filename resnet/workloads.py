@@ -2,10 +2,11 @@
 
     lbcheck compare --workload=resnet.workloads:digits
 
-`build_model` of each takes `label_smoothing`, which a search space may have.
+What a search space may have of the model: `label_smoothing`, and of the models
+of `resnet.models` also `virtual_batch_size`, `final_gamma`,
+`batch_norm_momentum` and `batch_norm_epsilon`, where they use them.
 """
 
-import functools
 import importlib
 import random
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from lbcheck.support import kerases
 from lbcheck.trials.workload import Workload
+from lbcheck.trials.workload import at_build
 from resnet import data
 from resnet import losses
 from resnet import models
@@ -36,7 +38,14 @@ def digits(
 
     Example: `lbcheck compare --workload=resnet.workloads:digits`
     """
-    return _workload("digits", _convolutional, keras, batch_size, steps)
+    module = _module(keras)
+    source = data.load("digits", augment="none")
+
+    def build_model(label_smoothing=0.0):
+        model = _convolutional(module, source.image_shape, source.num_classes)
+        return _compiled(module, model, label_smoothing)
+
+    return _in_memory(source, build_model, batch_size, steps)
 
 
 def noisy_digits(
@@ -93,8 +102,9 @@ def mnist(
 
     Source: You et al. 2019, Table 7, there for 30 epochs.
     """
-    network = functools.partial(_named, model)
-    return _workload("mnist", network, keras, batch_size, steps, data_dir)
+    source = data.load("mnist", data_dir=data_dir, augment="none")
+    build_model = _named(model, keras, source)
+    return _in_memory(source, build_model, batch_size, steps)
 
 
 def cifar10(
@@ -118,36 +128,100 @@ def cifar10(
 
     Source: You et al. 2019, Table 6, there with augmentation.
     """
-    network = functools.partial(_named, model)
-    return _workload("cifar10", network, keras, batch_size, steps, data_dir)
+    source = data.load("cifar10", data_dir=data_dir, augment="none")
+    build_model = _named(model, keras, source)
+    return _in_memory(source, build_model, batch_size, steps)
 
 
-def _workload(name, network, keras, batch_size, steps, data_dir=None):
-    if keras not in kerases.LIBRARIES:
-        raise ValueError(
-            f"`keras` must be one of {', '.join(kerases.LIBRARIES)}, "
-            f"received {keras!r}."
+def imagenet(
+    keras: str = "tf_keras",
+    batch_size: int = 256,
+    steps: int = 2512,
+    model: str = "resnet50",
+    image_size: int = data.IMAGE_SIZE,
+    preprocessing: str = "paper",
+    data_dir: str | None = None,
+) -> Workload:
+    """A residual network on ImageNet, whose images are read as they are needed.
+
+    Only the random crops and the order depend on the seed of a trial. The
+    published batch of 32,768 is for the program `resnet.train`, which cuts it;
+    a study in one process holds the whole batch.
+
+    Args:
+        keras: "tf_keras" or "keras3".
+        batch_size: Examples of one update, at least 1; the ghost batches
+            must divide it.
+        steps: Updates of one trial, at least 1.
+        model: One of `resnet.models.NAMES`.
+        image_size: Height and width in pixels, at least 1.
+        preprocessing: "paper" or "mlperf".
+        data_dir: As for `resnet.data.load`.
+
+    Example, of a few records at 32 pixels:
+
+        lbcheck compare --workload=resnet.workloads:imagenet \\
+          --workload_arguments=image_size=32,model=resnet_small
+
+    Source: Nado et al. 2021, Section 2.1, there at batch 32,768.
+    """
+
+    def source(seed):
+        return data.load(
+            "imagenet",
+            data_dir=data_dir,
+            seed=seed,
+            image_size=image_size,
+            preprocessing=preprocessing,
         )
-    source = data.load(name, data_dir=data_dir, augment="none")
 
-    def build_model(label_smoothing=0.0):
-        module = importlib.import_module(kerases.LIBRARIES[keras])
-        model = network(module, source.image_shape, source.num_classes)
-        accuracy = module.metrics.SparseCategoricalAccuracy(name="accuracy")
-        model.compile(
-            loss=losses.cross_entropy(module, label_smoothing),
-            metrics=[accuracy],
-        )
-        return model
+    def train(seed):
+        return source(seed).train(batch_size)
 
+    def validation():
+        padded = source(0).validation(batch_size).unbatch()
+        whole = padded.filter(lambda image, label, weight: weight > 0)
+        examples = whole.map(lambda image, label, weight: (image, label))
+        return examples.batch(batch_size)
+
+    return Workload(
+        _named(model, keras, source(0)),
+        train=train,
+        validation=validation,
+        batch_size=batch_size,
+        steps=steps,
+        name="imagenet",
+    )
+
+
+def _in_memory(source, build_model, batch_size, steps):
+    """A workload of arrays."""
     return Workload(
         build_model,
         train=next(source.train(source.num_train)),
         validation=next(source.validation(source.num_validation))[:2],
         batch_size=batch_size,
         steps=steps,
-        name=name,
+        name=source.name,
     )
+
+
+def _module(keras):
+    """The module of a Keras by our name of it."""
+    if keras not in kerases.LIBRARIES:
+        raise ValueError(
+            f"`keras` must be one of {', '.join(kerases.LIBRARIES)}, "
+            f"received {keras!r}."
+        )
+    return importlib.import_module(kerases.LIBRARIES[keras])
+
+
+def _compiled(module, model, label_smoothing):
+    accuracy = module.metrics.SparseCategoricalAccuracy(name="accuracy")
+    model.compile(
+        loss=losses.cross_entropy(module, label_smoothing), metrics=[accuracy]
+    )
+    return model
 
 
 def _convolutional(keras, image_shape, num_classes):
@@ -170,14 +244,31 @@ def _convolutional(keras, image_shape, num_classes):
     return keras.Model(images, layers.Dense(num_classes, name="logits")(x))
 
 
-def _named(name, keras, image_shape, num_classes):
-    """A model of `resnet.models`."""
-    return models.build(
-        name,
-        keras,
-        image_shape=image_shape,
-        num_classes=num_classes,
-        # These models draw from a seed of their own: let set_random_seed
-        # decide, as for other models.
-        seed=random.getrandbits(31),
-    )
+def _named(name, keras, source):
+    """build_model of a model of `resnet.models` for a source's images."""
+    module = _module(keras)
+
+    def build_model(
+        label_smoothing=0.0,
+        virtual_batch_size=64,
+        final_gamma=0.0,
+        batch_norm_momentum=0.9,
+        batch_norm_epsilon=1e-5,
+    ):
+        model = models.build(
+            name,
+            module,
+            image_shape=source.image_shape,
+            num_classes=source.num_classes,
+            # These models draw from a seed of their own: let set_random_seed
+            # decide, as for other models.
+            seed=random.getrandbits(31),
+            # Of which a trace holds for one value only.
+            virtual_batch_size=int(virtual_batch_size),
+            batch_norm_epsilon=float(batch_norm_epsilon),
+            batch_norm_momentum=batch_norm_momentum,
+            final_gamma=at_build(final_gamma),
+        )
+        return _compiled(module, model, label_smoothing)
+
+    return build_model

@@ -4,10 +4,13 @@ Importing this module imports no framework.
 """
 
 import inspect
+import json
 import numbers
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -117,6 +120,12 @@ class Workload(NamedTuple):
                 f"{self.mode!r}."
             )
 
+    def trainer(self, arms: Mapping[str, Any]) -> Any:
+        """What trains it by these arms: a `Trainer`."""
+        from lbcheck.trials import trainer
+
+        return trainer.Trainer(self, arms)
+
     def judged_by(
         self, names: Collection[str], single: Collection[str]
     ) -> tuple[str, str]:
@@ -149,6 +158,25 @@ class Workload(NamedTuple):
         return metric, self.mode or mode_of(metric)
 
 
+def at_build(value: Any) -> Any:
+    """The number of a hyperparameter that only decides initial weights.
+
+    A study may give `build_model` a variable, so that one trace serves all
+    trials. Initial weights come from a build of their own for every trial;
+    to say that nothing else depends on a hyperparameter saves its traces.
+
+    Args:
+        value: A number, or the variable that a study gives for one.
+
+    Returns:
+        The number.
+
+    >>> at_build(0.4138)
+    0.4138
+    """
+    return getattr(value, "now", value)
+
+
 def mode_of(metric: str) -> str:
     """Whether a metric is best "max" or "min", by its name.
 
@@ -167,25 +195,48 @@ def mode_of(metric: str) -> str:
     return "min" if low else "max"
 
 
-def load(name: str, **arguments) -> Workload:
+def load(name: str, own: Sequence[str] = (), **arguments: Any) -> Workload:
     """The workload of a function that is named as `module:function`.
 
     Args:
         name: Such as "resnet.workloads:digits"; it may also name a
             `Workload`.
+        own: Arguments that only this function has, each as "name=value" with
+            a value of JSON or else a text.
         **arguments: Passed on where the function has such a parameter, as
             keras="tf_keras".
 
     Raises:
-        app.UsageError: If there is none of that name or it is no workload.
+        app.UsageError: If there is none of that name, it is no workload, or
+            it takes no argument of a name in `own`.
     """
     found = load_object.load(name)
+    known = inspect.signature(found).parameters if callable(found) else {}
+    given = _parsed(name, own, known)
     if callable(found):
-        known = inspect.signature(found).parameters
-        found = found(**{k: v for k, v in arguments.items() if k in known})
+        taken = {k: v for k, v in arguments.items() if k in known}
+        found = found(**taken | given)
     if not isinstance(found, Workload):
         raise app.UsageError(
             f"{name!r} must be a function that returns an lbcheck.Workload; "
             f"it gives {found!r}."
         )
     return found
+
+
+def _parsed(name, own, known):
+    """{argument: value} of texts "argument=value"."""
+    given = {}
+    for text in own:
+        argument, equals, value = text.partition("=")
+        if not equals or argument not in known:
+            raise app.UsageError(
+                f"{name}: expected argument=value with one of "
+                f"{', '.join(known) or 'no argument at all'}, received "
+                f"{text!r}."
+            )
+        try:
+            given[argument] = json.loads(value)
+        except ValueError:
+            given[argument] = value
+    return given
