@@ -412,7 +412,8 @@ def load(text: str) -> Arm:
 
     Args:
         text: A name of `BUILT_IN`; the JSON file of an arm, which is called
-            as the file; or "module:attribute" of an `Arm`.
+            as the file and may name a file of a space, from its own folder;
+            or "module:attribute" of an `Arm`.
 
     Raises:
         ValueError, OSError: Nothing of that name, or it is no arm.
@@ -437,6 +438,8 @@ def load(text: str) -> Arm:
 
 def _read(path):
     described = schema.read(path, dict[str, Any])
+    if isinstance(described.get("space"), str):
+        described["space"] = str(path.parent / described["space"])
     try:
         return Arm.from_dict(path.stem, described)
     except (TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ _FORMS = {
     "a constant": frozenset({"value"}),
 }
 _SWITCHES = ("one_minus", "integer")
+_NUMBERS = ("min", "max", "value", "values")
 _MOST_VALUES = 10_000
 STEPS = "steps"
 _LARGEST = 2**53
@@ -29,7 +30,9 @@ class Parameter:
         value = base * x,   or   base * (1 - x)   with one_minus
 
     rounded where `integer` or where `of` is "steps". The base is 1, or what
-    `of` names: the updates of the run, or another hyperparameter.
+    `of` names: the updates of the run, or another hyperparameter. Numbers
+    `per` N updates, such as the 638 of 2,512 that a paper prints, are that
+    part of the updates of any run.
 
     Args:
         choices: What it can be; empty for a range.
@@ -65,6 +68,7 @@ class Parameter:
         """
         if not isinstance(spec, dict):
             raise ValueError(f"must be an object, received {_shown(spec)}.")
+        spec = _as_part(spec)
         form = frozenset(spec) - {*_SWITCHES, "of"}
         if form not in _FORMS.values():
             expected = "; ".join(
@@ -73,7 +77,8 @@ class Parameter:
             )
             raise ValueError(
                 f"received the keys {sorted(form)}, expected those of one of "
-                f'{expected}; and optionally "one_minus", "integer", "of".'
+                f'{expected}; and optionally "one_minus", "integer", "of", '
+                '"per".'
             )
         for switch in _SWITCHES:
             if not isinstance(spec.get(switch, False), bool):
@@ -227,6 +232,27 @@ class Parameter:
         kept = max(1, round(factor * len(ordered)))
         first = min(max(nearest - kept // 2, 0), len(ordered) - kept)
         return ordered[first : first + kept]
+
+
+def _as_part(spec):
+    """Numbers of `per` updates as parts of them."""
+    if "per" not in spec:
+        return spec
+    per = spec["per"]
+    if spec.get("of") != STEPS or not checks.is_number(per, int) or per < 1:
+        raise ValueError(
+            '"per" must be a whole number of updates, at least 1, beside '
+            f'"of": "steps", received {_shown(per)} and '
+            f"{_shown(spec.get('of'))}."
+        )
+    parts = {key: _divided(spec[key], per) for key in _NUMBERS if key in spec}
+    return {k: v for k, v in (spec | parts).items() if k != "per"}
+
+
+def _divided(value, per):
+    if isinstance(value, list):
+        return [_divided(part, per) for part in value]
+    return value / per if _is_number(value) else value
 
 
 def _is_number(value):

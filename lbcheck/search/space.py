@@ -7,8 +7,8 @@ A space is a JSON file:
        "learning_rate": {"min": 5.0, "max": 9.0, "scale": "log"},
        "momentum": {"value": 0.02397, "one_minus": true},
        "decay_power": {"values": [1, 2]},
-       "warmup_steps": {"min": 0, "max": 0.3, "scale": "linear",
-                        "of": "steps"}}}
+       "warmup_steps": {"min": 300, "max": 800, "scale": "linear",
+                        "per": 2512, "of": "steps"}}}
 
 A parameter has the name of the argument that it is given to: of the
 optimizer, of the schedule family, `fallback_*` of the fallback's, or of

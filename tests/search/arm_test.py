@@ -87,7 +87,7 @@ def test_what_a_schedule_needs():
         (dict(fallback="adam"), "`fallback` must be one of.*'adam'"),
         (
             dict(optimizer="adamw", fallback="nesterov"),
-            "`fallback` is for the optimizers lars and lamb",
+            "`fallback` is for the optimizers lars, lamb and muon",
         ),
         (dict(learning_rate=0.1), "learning_rate must be either fixed or"),
         (dict(space={"momentum": RATE}), "needs `learning_rate`"),
@@ -538,6 +538,12 @@ def test_load(tmp_path):
     assert arms.Arm("a", "nesterov").space == arm.space
     given = spaces.Space.from_dict(described["space"])
     assert arms.Arm("a", "nesterov", given).space is given
+
+    # A file of an arm names a space from its own folder.
+    (tmp_path / "inside").mkdir()
+    inner = tmp_path / "inside" / "inner.json"
+    inner.write_text('{"optimizer": "nesterov", "space": "../space.json"}')
+    assert arms.load(str(inner)).space == arm.space
 
 
 @pytest.mark.parametrize(

@@ -501,7 +501,8 @@ def test_table_12_has_two_sisters():
     middle = load("nado2021_table12").specs
     for steps in (250, 977):
         sister = load(f"nado2021_table12_warmup_{steps}").specs
-        assert sister == {**middle, "warmup_steps": {"value": steps}}
+        warmup = {"value": steps, "per": 2658, "of": "steps"}
+        assert sister == {**middle, "warmup_steps": warmup}
 
 
 ROWS = (
@@ -735,6 +736,38 @@ def test_bad_arguments():
     wide = {f"p{i}": {"values": list(range(50))} for i in range(4)}
     with pytest.raises(ValueError, match="6250000 points.*halton"):
         Space.from_dict({"points": "grid", "parameters": wide})
+
+
+def test_numbers_per_updates_are_parts_of_any_run():
+    space = load("nado2021_table20")
+    assert space.specs["warmup_steps"]["per"] == 2512
+    for point in space.points(0, 0, 20, steps=2512):
+        assert 300 <= point["warmup_steps"] <= 800
+    for point in space.points(0, 0, 20, steps=157):  # a sixteenth
+        assert 300 / 16 - 1 < point["warmup_steps"] < 800 / 16 + 1
+        assert isinstance(point["warmup_steps"], int)
+    best = space.points(0, 0, 1, steps=2512)[0]
+    finer = space.refined(best, 0.5, steps=2512)
+    again = finer.points(0, 0, 20, steps=2512)
+    low = min(point["warmup_steps"] for point in again)
+    high = max(point["warmup_steps"] for point in again)
+    assert 300 <= low <= best["warmup_steps"] <= high <= 800
+    assert high - low <= 251
+    whole = {"min": 100, "max": 300, "scale": "linear", "count": 3, "per": 400}
+    grid = Parameter.from_spec({**whole, "of": "steps"})
+    assert [grid.value(u, 40) for u in (0, 0.5, 0.9)] == [10, 20, 30]
+    listed = Parameter.from_spec({"values": [1, 3], "per": 4, "of": "steps"})
+    assert [listed.value(u, 40) for u in (0, 0.5)] == [10, 30]
+    for spec, message in (
+        ({"value": 1, "per": 2}, '"of": "steps", received 2 and None'),
+        ({"value": 1, "per": 2, "of": "rate"}, "received 2 and 'rate'"),
+        ({"value": 1, "per": 0, "of": "steps"}, "at least 1"),
+        ({"value": 1, "per": 1.5, "of": "steps"}, "a whole number"),
+        ({"value": 3, "per": 2, "of": "steps"}, r"in \[0, 1\], received 1.5"),
+        ({"value": "x", "per": 2, "of": "steps"}, "must be a number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Parameter.from_spec(spec)
 
 
 def test_a_value_has_one_type_at_any_seed():

@@ -99,10 +99,12 @@ def _unit(spec):
 
 def _range(spec):
     if "min" in spec:
-        return f"[{_text(spec['min'])}, {_text(spec['max'])}]"
-    if "values" in spec:
-        return "{" + ", ".join(_text(v) for v in spec["values"]) + "}"
-    return _text(spec["value"])
+        text = f"[{_text(spec['min'])}, {_text(spec['max'])}]"
+    elif "values" in spec:
+        text = "{" + ", ".join(_text(v) for v in spec["values"]) + "}"
+    else:
+        text = _text(spec["value"])
+    return f"{text} / {spec['per']}" if "per" in spec else text
 
 
 def _text(value):
