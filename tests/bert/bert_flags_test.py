@@ -146,10 +146,20 @@ class YouTest(unittest.TestCase):
             else:
                 self.assertIn(f"F1 {row['f1']:.3f}", text(name))
 
+    def test_the_baseline_of_table_1(self):
+        row = published.load("you2019_table1")["rows"][0]
+        first, second = phases("you2019_baseline")
+        for phase in (first, second):
+            self.assertEqual(phase.batch_size, row["batch_size"])
+            self.assertEqual(phase.learning_rate, 1e-4)
+            self.assertFalse(phase.bias_correction)
+        self.assertEqual(first.train_steps, 900_000)
+        self.assertEqual(first.train_steps + second.train_steps, row["steps"])
+
 
 class AllTest(unittest.TestCase):
     def test_none_is_missing(self):
-        self.assertEqual(len(_PUBLISHED), 3 + 8 + 9)
+        self.assertEqual(len(_PUBLISHED), 3 + 8 + 9 + 1)
 
     def test_what_all_share(self):
         for name in _PUBLISHED:

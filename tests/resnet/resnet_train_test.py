@@ -10,6 +10,7 @@ import sys
 import pytest
 from absl import flags
 
+from lbcheck.search.space import Space
 from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
@@ -311,9 +312,109 @@ def test_cifar10_is_the_authors_update():
     assert ours == pytest.approx(theirs, rel=1e-12)
 
 
+DAVIDNETS = {
+    "cifar10_adagrad": "Adagrad",
+    "cifar10_adam": "AdamW",
+    "cifar10_adamw": "AdamW",
+    "cifar10_lamb": "LAMB",
+}
+
+
+@pytest.mark.parametrize("name", DAVIDNETS)
+def test_table_6_of_you_et_al(name):
+    """The momentum row but for the optimizer; the rate was tried."""
+    values, theirs = of_file(name), of_file("cifar10_davidnet")
+    settings.check(values)
+    differing = {
+        key
+        for key, value in command_line.values(values).items()
+        if value != command_line.values(theirs).get(key)
+    }
+    assert differing <= {
+        *("optimizer", "weight_decay", "learning_rate", "output_dir"),
+        *("l2", "l2_on", "momentum"),
+    }
+    assert training.options(values, 50_000).total_steps == 2343
+    kind, config = made(values)
+    assert kind == DAVIDNETS[name]
+    assert config.get("l2", 0.0) == values.l2 == 0
+    decays = name in ("cifar10_adamw", "cifar10_lamb")
+    assert bool(config["weight_decay"]) == decays
+    end = "_adamw" if name.endswith("adamw") else ""
+    space = Space.load(ROOT / f"flags/spaces/you2019_table6{end}.json")
+    for parameter in space.searched:
+        tried = space.parameters[parameter].choices
+        assert values[parameter].value in tried
+
+
+YOU_90 = {
+    **{f"you2019_lamb_{512 * 2**i}": "LAMB" for i in range(7)},
+    "you2019_lamb_l1_32768": "LAMB",
+    "you2019_lamb_linf_32768": "LAMB",
+    "you2019_n_lamb_32768": "LAMB",
+    "you2019_nn_lamb_32768": "LAMB",
+    "you2019_nadam_32768": "NAdamW",
+    "you2019_momentum_16384": "Nesterov",
+    "you2019_momentum_32768": "Nesterov",
+    "you2019_table9": "Adagrad",
+    "you2019_table10": "Adagrad",
+    **{f"you2019_table{i}": "AdamW" for i in range(11, 26)},
+}
+
+
+@pytest.mark.parametrize("name", YOU_90)
+def test_90_epochs_of_you_et_al(name):
+    values = of_file(name)
+    settings.check(values)
+    batch = values.batch_size
+    if "table" in name:
+        assert batch == 16_384
+    else:
+        assert name.endswith(f"_{batch}")
+    total = training.options(values, IMAGENET).total_steps
+    # As many updates as see every image 90 times, and not one more.
+    assert (total - 1) * batch < 90 * IMAGENET <= total * batch
+    rate = schedule.make(values, total)
+    peak = values.learning_rate
+    if values.schedule == "goyal":
+        for epoch, part in ((4.5, 0.9), (6, 1), (29, 1), (31, 0.1)):
+            expected = part * peak
+            if part == 0.9 and "momentum" in name:
+                expected += 0.1 * 0.1  # it starts at 0.1
+            step = round(epoch * IMAGENET / batch)
+            assert rate(step) == pytest.approx(expected, rel=0.01), epoch
+        for epoch, part in ((59, 0.1), (61, 0.01), (79, 0.01), (81, 0.001)):
+            step = round(epoch * IMAGENET / batch)
+            assert rate(step) == pytest.approx(part * peak)
+    else:
+        warm = 20 * batch / 32_768 if "lamb" in name else 0
+        for epoch in (warm / 2, warm, 45, 89):
+            expected = peak * (90 - epoch) / (90 - warm)
+            if epoch < warm:
+                expected = peak / 2
+            step = round(epoch * IMAGENET / batch)
+            assert rate(step) == pytest.approx(expected, rel=0.02), epoch
+    kind, config = made(values)
+    assert kind == YOU_90[name]
+    if kind == "LAMB":
+        form = {"n": "first", "nn": "both"}.get(name.split("_")[1])
+        assert config["nesterov"] == form
+        norm = name.split("_")[2]
+        assert config["norm"] == (norm if norm in ("l1", "linf") else "l2")
+    if kind == "AdamW":
+        times_rate = not config["weight_decay"]
+        assert config["decay_times_rate"] == times_rate
+
+
 @pytest.mark.parametrize(
     "name, kind",
-    [("momentum", "Momentum"), ("adamw", "AdamW"), ("lamb", "LAMB")],
+    [
+        ("momentum", "Momentum"),
+        ("adagrad", "Adagrad"),
+        ("adam", "AdamW"),
+        ("adamw", "AdamW"),
+        ("lamb", "LAMB"),
+    ],
 )
 def test_mnist_rows(name, kind):
     values = of_file(f"mnist_{name}")
@@ -326,7 +427,8 @@ def test_mnist_rows(name, kind):
 def test_every_file_is_tested_and_has_its_own_folder():
     others = {"cifar10_davidnet", "imagenet_sample", "digits_lars"}
     others |= {"digits_nesterov", "mnist_adamw", "mnist_lamb"}
-    others |= {"mnist_momentum"}
+    others |= {"mnist_momentum", "mnist_adagrad", "mnist_adam"}
+    others |= set(DAVIDNETS) | set(YOU_90)
     assert set(FILES) == set(ROWS_2512) | set(ROWS_6000) | others
     for name in FILES:
         assert of_file(name).output_dir == f"records/{name}"

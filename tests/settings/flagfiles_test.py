@@ -5,6 +5,7 @@ printed ones by a formula below, is the released code's (`CODE`), or is ours
 (`OURS`), which the file then says. A number without such an origin fails.
 """
 
+import math
 import pathlib
 import re
 
@@ -31,6 +32,25 @@ CODE = {
     # Adam's defaults, flax's and TensorFlow's.
     "beta_1": 0.9,
     "beta_2": 0.999,
+    # tensorflow/tpu, models/official/resnet/resnet_model.py.
+    "resnet": (
+        "resnet_version=1.5 batch_norm_momentum=0.9 batch_norm_epsilon=1e-5 "
+        "final_gamma=0"
+    ),
+    "adam_epsilon": 1e-8,
+    "initial_accumulator_value": 0.1,
+    # Goyal et al. 2017, Sections 2.2, 2.3 and 5.1.
+    "goyal": (
+        "momentum=0.9 l2=1e-4 virtual_batch_size=32 initial_learning_rate=0.1"
+    ),
+    "boundary_factor": 0.1,
+    # Dozat 2016, by You et al. 2019, Appendix D.
+    "nadam": "beta_1=0.975 beta_2=0.999 epsilon=1e-8",
+    # Devlin et al. 2018, Appendix A.2; google-research/bert's warm-up.
+    "bert": (
+        "learning_rate=1e-4 warmup_steps=10000 phase2_warmup_steps=10000 "
+        "batch_size=512"
+    ),
     # The baseline of DavidNet on DAWNBench, which You et al. 2019 name.
     "davidnet": (
         "momentum=0.9 l2=5e-4 learning_rate=0.4 batch_norm_momentum=0.9 "
@@ -48,6 +68,8 @@ _PROSE = (
     "weight_decay=0.01 global_clipnorm=1 warmup_steps=4 train_steps=24 "
     "batch_size=4096 microbatch_size=256 seed=0 log_every=1 evaluate_every=24 "
 )
+_YOU = "microbatch_size=64 seed=0 log_every=50 evaluate_every=500 "
+_CIFAR10 = "evaluation_batch_size=1000 seed=0 log_every=97 "
 _MNIST = "warmup_steps=117 evaluation_batch_size=2000 seed=0 log_every=50 "
 OURS = {
     r"quick": (
@@ -99,12 +121,21 @@ OURS = {
         "learning_rate=0.5 warmup_steps=2 train_steps=5 batch_size=128 "
         "microbatch_size=64 seed=0 log_every=1 checkpoint_every=5"
     ),
-    r"resnet/cifar10_davidnet": (
-        "evaluation_batch_size=1000 seed=0 log_every=97"
-    ),
+    r"resnet/you2019_.*": _YOU,
+    r"resnet/you2019_(?!momentum).*": "virtual_batch_size=64",
+    r"resnet/you2019_lamb_(512|1024|2048)": "evaluate_every=2500",
+    # The best of Table 12.
+    r"resnet/you2019_nadam_32768": "learning_rate=0.002",
+    r"resnet/cifar10_davidnet": _CIFAR10,
+    r"resnet/cifar10_adagrad": _CIFAR10 + "learning_rate=0.04",
+    r"resnet/cifar10_adam": _CIFAR10 + "learning_rate=2e-3",
+    r"resnet/cifar10_adamw": _CIFAR10 + "weight_decay=0.01 learning_rate=2e-3",
+    r"resnet/cifar10_lamb": _CIFAR10 + "learning_rate=0.02",
+    r"resnet/mnist_adagrad": _MNIST + "learning_rate=0.1",
+    r"resnet/mnist_adam": _MNIST + "learning_rate=0.01",
     r"resnet/mnist_momentum": _MNIST + "momentum=0.9 l2=1e-3 learning_rate=0.1",
     r"resnet/mnist_adamw": _MNIST + "weight_decay=0.1 learning_rate=0.005",
-    r"resnet/mnist_lamb": _MNIST + "weight_decay=0.01 learning_rate=0.01",
+    r"resnet/mnist_lamb": _MNIST + "learning_rate=0.01",
 }
 _SAYS_SO = (
     "Ours:",
@@ -121,16 +152,17 @@ def text(name):
 
 
 def numbers(name):
-    """{flag: number} of every flag whose value is one."""
+    """{flag: number} of every flag whose value is one, or a list of them."""
     found = {}
     for line in FILES[name].read_text(encoding="utf-8").splitlines():
         flag, _, value = line.removeprefix("--").partition("=")
         if line.startswith("--") and re.search(r"\d", value):
+            parts = value.split(",")
             try:
-                found[flag] = float(value)
+                given = [float(part) for part in parts]
             except ValueError:
-                # Names of files and models; a list has its numbers.
-                assert not re.fullmatch(r"[\d.,eE+-]+", value), (name, line)
+                continue  # names of files and models
+            found[flag] = given if len(given) > 1 else given[0]
     return found
 
 
@@ -254,6 +286,105 @@ def davidnet():
     return found | {"warmup_steps": 5 * 50_000 // found["batch_size"]}
 
 
+def small(kind):
+    """You et al.'s Tables 6 and 7: an optimizer that has no numbers of its
+    own, but LAMB's decay and Adam's none."""
+    decay = {"adam": 0.0, "lamb": settings("you2019", "lamb")["weight_decay"]}
+    return {"weight_decay": decay[kind]} if kind in decay else {}
+
+
+def cifar10(kind):
+    """DavidNet as its author has it, but for the optimizer."""
+    shared = davidnet()
+    for of_momentum in ("momentum", "l2", "learning_rate"):
+        del shared[of_momentum]
+    return shared | small(kind)
+
+
+def resnet_steps(batch, *epochs):
+    """Updates of epochs of ImageNet, rounded up."""
+    return [math.ceil(epoch * 1_281_167 / batch) for epoch in epochs]
+
+
+def resnet_90(batch):
+    """What all of You et al.'s runs of ResNet-50 share."""
+    (steps,) = resnet_steps(batch, 90)
+    if batch == 16_384:
+        assert steps == settings("you2019", "resnet 16384")["steps"]
+    found = parsed(CODE["resnet"])
+    return found | {"batch_size": batch, "train_steps": steps}
+
+
+def resnet_lamb(batch):
+    """Table 5."""
+    (row,) = (
+        r
+        for r in published.load("you2019_table5")["rows"]
+        if r["batch_size"] == int(batch)
+    )
+    (warmup,) = resnet_steps(int(batch), row["warmup_epochs"])
+    rate = 4e-2 * (int(batch) / 32_768) ** 0.5
+    assert row["learning_rate"] == pytest.approx(rate, rel=1e-9)
+    return (
+        resnet_90(int(batch))
+        | settings("you2019", "lamb")
+        | {"learning_rate": row["learning_rate"], "warmup_steps": warmup}
+    )
+
+
+def goyal_steps(batch):
+    warmup, *boundaries = resnet_steps(batch, 5, 30, 60, 80)
+    return {
+        "warmup_steps": warmup,
+        "boundaries": boundaries,
+        "boundary_factor": CODE["boundary_factor"],
+    }
+
+
+def resnet_momentum(batch):
+    """Goyal et al.'s linear rule."""
+    found = resnet_90(int(batch)) | parsed(CODE["goyal"])
+    found["learning_rate"] = 0.1 * int(batch) / 256
+    return found | goyal_steps(int(batch))
+
+
+def figure_1(name):
+    """N-LAMB and NN-LAMB with LAMB's schedule, Nadam with Goyal's."""
+    nadam = parsed(CODE["nadam"])
+    if name == "nadam":
+        found = resnet_90(32_768) | goyal_steps(32_768)
+        return found | nadam | {"weight_decay": 0.0}
+    return resnet_lamb(32_768) | nadam
+
+
+def points(table):
+    """The points of one of Tables 9 to 25."""
+    return [
+        row
+        for row in published.load("you2019_tables9_to_25")["rows"]
+        if row["table"] == int(table)
+    ]
+
+
+def best_point(table):
+    """The best of one of Tables 9 to 25."""
+    row = max(points(table), key=lambda row: row["top1_accuracy"])
+    found = resnet_90(16_384) | {"learning_rate": row["learning_rate"]}
+    if row["optimizer"] == "adagrad":
+        name = "initial_accumulator_value"
+        found[name] = CODE[name]
+    else:
+        found |= {name: CODE[name] for name in ("beta_1", "beta_2")}
+        found["epsilon"] = CODE["adam_epsilon"]
+        found["weight_decay"] = row["weight_decay"] or 0.0
+        found |= (
+            {"l2": row["l2_regularization"]} if row["l2_regularization"] else {}
+        )
+    if row["schedule"] == "goyal":
+        return found | goyal_steps(16_384)
+    return found | {"warmup_steps": 0}
+
+
 def table_7(run):
     """Nado et al.'s Table 7, its row for each phase."""
     rows = published.load("nado2021_table7")["rows"]
@@ -356,6 +487,20 @@ def table_8(percent, rate):
     }
 
 
+def baseline():
+    """Devlin et al.'s BERT-Large, in Table 1."""
+    row = published.load("you2019_table1")["rows"][0]
+    assert row["solver"] == "Baseline"
+    part = settings("you2019", "bert")["phase_1_part_of_epochs"]
+    names = ("beta_1", "beta_2", "epsilon", "weight_decay", "global_clipnorm")
+    found = {name: CODE[name] for name in names} | parsed(CODE["bert"])
+    assert found["batch_size"] == row["batch_size"]
+    return found | {
+        "train_steps": part * row["steps"],
+        "phase2_train_steps": (1 - part) * row["steps"],
+    }
+
+
 def squad_large():
     names = ("beta_1", "beta_2", "epsilon", "weight_decay", "global_clipnorm")
     found = parsed(CODE["squad"]) | settings("nado2021", "squad")
@@ -373,7 +518,15 @@ ORIGINS = {
     r"resnet/imagenet_sample": sample_of_b,
     r"resnet/cifar10_davidnet": davidnet,
     r"resnet/mnist_.*": lambda: settings("you2019", "mnist"),
+    r"resnet/mnist_(.*)": small,
+    r"resnet/cifar10_(?!davidnet)(.*)": cifar10,
+    r"resnet/you2019_lamb_(\d+)": resnet_lamb,
+    r"resnet/you2019_lamb_(?:l1|linf)_(\d+)": resnet_lamb,
+    r"resnet/you2019_momentum_(\d+)": resnet_momentum,
+    r"resnet/you2019_(n_lamb|nn_lamb|nadam)_32768": figure_1,
+    r"resnet/you2019_table(\d+)": best_point,
     r"bert/nado2021_(.*)": table_7,
+    r"bert/you2019_baseline": baseline,
     r"bert/you2019_lamb_(\d+)": lambda batch: lamb(int(batch)),
     r"bert/you2019_lamb_65536_32768": lamb_mixed,
     r"bert/you2019_adamw_warmup_(\d+)_rate_(.*)": table_8,
@@ -431,6 +584,42 @@ def test_a_changed_or_new_number_is_noticed(tmp_path, monkeypatch):
 # --- What the comments say -------------------------------------------------
 
 
+def test_results_in_the_comments_are_those_of_the_tables():
+    for row in published.load("you2019_table5")["rows"]:
+        found = text(f"resnet/you2019_lamb_{row['batch_size']}")
+        assert f"top-1 {row['top1']:.4f}, top-5 {row['top5']:.4f}." in found
+    third = {
+        (row["optimizer"], schedule): row[column]
+        for row in published.load("you2019_table3")["rows"]
+        for schedule, column in (("default", "top1"), ("goyal", "top1_goyal"))
+    }
+    named = set()
+    for table in range(9, 26):
+        best = max(points(table), key=lambda row: row["top1_accuracy"])
+        found = text(f"resnet/you2019_table{table}")
+        assert f"top-1 {best['top1_accuracy']:.4f}." in found
+        assert f"The best of {len(points(table))} points" in found
+        key = best["optimizer"], best["schedule"]
+        plus = "+" if best["schedule"] == "goyal" else ""
+        if f"which is {key[0]}{plus} of Table 3" in found:
+            named.add(key)
+            assert best["top1_accuracy"] == pytest.approx(third[key], abs=6e-5)
+    kinds = ("adagrad", "adam", "adamw")
+    assert named == {(k, s) for k in kinds for s in ("default", "goyal")}
+    assert "top-1 0.7520" in text("resnet/you2019_momentum_16384")
+    for table, data in (
+        ("you2019_table6", "cifar10"),
+        ("you2019_table7", "mnist"),
+    ):
+        for row in published.load(table)["rows"]:
+            name = f"resnet/{data}_{row['optimizer']}"
+            name = name.replace("cifar10_momentum", "cifar10_davidnet")
+            percent = f"{100 * row['test_accuracy']:.2f} %"
+            assert f"Published: {percent}" in text(name), name
+    row = published.load("you2019_table1")["rows"][0]
+    assert f"F1 {row['f1']:.3f}" in text("bert/you2019_baseline")
+
+
 def test_medians_in_the_comments_are_those_of_the_tables():
     hits = {
         row["configuration"]: row["test_accuracy"]
@@ -457,7 +646,7 @@ def test_medians_in_the_comments_are_those_of_the_tables():
 
 def test_phase_2_of_lamb_says_what_its_warm_up_rests_on():
     for name in FILES:
-        if "you2019_lamb" in name:
+        if "bert/you2019_lamb" in name:
             assert "Nado et al. 2021" in text(name) and "781" in text(name)
             inferred = "Inferred: phase 2 warms up" in text(name)
             assert inferred == ("32768" not in name)
