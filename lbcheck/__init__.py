@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # What type checkers know of the lazy names; an optimizer is of one Keras
     # or the other, which they cannot know.
     from lbcheck import schedules as schedules
+    from lbcheck import theory as theory
     from lbcheck import verdict as verdict
     from lbcheck.comparison.compare import compare as compare
     from lbcheck.optimizers.audit import audit as audit
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("keras3", "rules", "schedules", "tf_keras", "verdict")
+_MODULES = ("keras3", "rules", "schedules", "tf_keras", "theory", "verdict")
 _NAMES = {
     "Arm": "lbcheck.search.arm",
     "BIAS_AND_NORM": "lbcheck.optimizers.selection",

@@ -44,7 +44,7 @@ def command(*arguments, cwd=ROOT):
 def test_import_loads_no_framework():
     loaded = python(
         f"""
-        import sys, lbcheck, lbcheck.rules, lbcheck.cli
+        import sys, lbcheck, lbcheck.rules, lbcheck.cli, lbcheck.theory
         print([name for name in {FRAMEWORKS} if name in sys.modules])
         """
     )

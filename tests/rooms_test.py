@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # A room imports nothing but rooms that stand before it, also in functions.
 ROOMS = (
     "support",
+    "theory",
     "data schedules optimizers",
     "rules keras3 tf_keras",
     "conform published training",
