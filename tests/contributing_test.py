@@ -119,9 +119,9 @@ def test_a_workload(copy):
 def test_a_published_row(copy):
     tested, dry_run = copy.follow("A published row")
     assert " passed" in tested
-    assert "Adagrad(" in dry_run
-    # Two epochs of warm-up, thirty in all.
-    assert "update 117: 0.05 (warm-up ends)\n" in dry_run
+    assert "Momentum(" in dry_run and "  --l2=0.0001\n" in dry_run
+    # Five epochs of warm-up, ninety in all.
+    assert "update 782: 3.2 (warm-up ends)\n" in dry_run
 
 
 def test_a_figure_of_the_report(copy):

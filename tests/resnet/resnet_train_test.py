@@ -379,8 +379,8 @@ def test_90_epochs_of_you_et_al(name):
     if values.schedule == "goyal":
         for epoch, part in ((4.5, 0.9), (6, 1), (29, 1), (31, 0.1)):
             expected = part * peak
-            if part == 0.9 and "momentum" in name:
-                expected += 0.1 * 0.1  # it starts at 0.1
+            if part == 0.9:
+                expected += 0.1 * (values.initial_learning_rate or 0)
             step = round(epoch * IMAGENET / batch)
             assert rate(step) == pytest.approx(expected, rel=0.01), epoch
         for epoch, part in ((59, 0.1), (61, 0.01), (79, 0.01), (81, 0.001)):
