@@ -30,27 +30,26 @@ class LeftSide:
         return self.formula
 
 
-SQUARED_NORM = LeftSide(
-    "E ||grad f(x_a)||^2",
-    lambda gradient: np.sum(gradient**2, axis=(-2, -1)),
-    power=1,
-)
+def _squared_norm(gradient):
+    return np.sum(gradient**2, axis=(-2, -1))
+
+
+def _layer_norms(gradient):
+    norms = np.linalg.norm(gradient, axis=-1)
+    return norms.sum(axis=-1) / math.sqrt(gradient.shape[-2])
+
+
+def _one_norm(gradient):
+    parameters = gradient.shape[-2] * gradient.shape[-1]
+    return np.abs(gradient).sum(axis=(-2, -1)) / math.sqrt(parameters)
+
+
+# Named functions, so that a bound can be sent to another process.
+SQUARED_NORM = LeftSide("E ||grad f(x_a)||^2", _squared_norm, power=1)
 LAYER_NORMS = LeftSide(
-    "(E sum_i ||grad_i f(x_a)|| / sqrt(h))^2",
-    lambda gradient: (
-        np.linalg.norm(gradient, axis=-1).sum(axis=-1)
-        / math.sqrt(gradient.shape[-2])
-    ),
-    power=2,
+    "(E sum_i ||grad_i f(x_a)|| / sqrt(h))^2", _layer_norms, power=2
 )
-ONE_NORM = LeftSide(
-    "(E ||grad f(x_a)||_1 / sqrt(d))^2",
-    lambda gradient: (
-        np.abs(gradient).sum(axis=(-2, -1))
-        / math.sqrt(gradient.shape[-2] * gradient.shape[-1])
-    ),
-    power=2,
-)
+ONE_NORM = LeftSide("(E ||grad f(x_a)||_1 / sqrt(d))^2", _one_norm, power=2)
 
 
 @dataclasses.dataclass(frozen=True)

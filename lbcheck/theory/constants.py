@@ -89,7 +89,7 @@ class Constants:
 
     Args:
         smoothness: L_1 ... L_h, shape (h,), at least 0 and not all 0, in
-            [f]/[x]^2, with, for all x and y and for the loss of every example,
+            [f]/[x]^2, with, for all x and y,
 
                 f(y) <= f(x) + <grad f(x), y - x>
                         + sum_i L_i/2 ||y_i - x_i||^2

@@ -4,6 +4,7 @@ import dataclasses
 import doctest
 import math
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -308,6 +309,11 @@ def test_the_algorithms_are_the_optimizers(algorithm):
             )
     expected = (total / 30) ** found.bound.left_side.power
     assert found.left_side == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_bound_can_be_sent_to_another_process():
+    for name in CASES:
+        assert pickle.loads(pickle.dumps(bound(name))) == bound(name)
 
 
 def test_left_sides():
