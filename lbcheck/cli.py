@@ -22,6 +22,10 @@ COMMANDS = {
         "lbcheck.report.judge_command",
         "the verdict on runs of your own, from a table",
     ),
+    "plan": (
+        "lbcheck.plan.plan_command",
+        "memory, hours and dollars of a run before there is a machine",
+    ),
     "published": (
         "lbcheck.published.published_command",
         "settings, spaces and results of the papers",
@@ -86,6 +90,8 @@ def _run(name, arguments):
         print(f"{module.__doc__}\n{module.FLAGS.get_help()}")
         return 0
     line = [f"lbcheck {name}", *arguments]
+    if hasattr(module, "parse"):
+        return module.main(module.parse(line))
     return module.main(command.parse(module.FLAGS, line))
 
 

@@ -3,7 +3,12 @@
     lbcheck compare --flagfile=flags/quick.flags
     lbcheck compare --workload=my_module:function --output_dir=my_study
 
-The function returns an `lbcheck.Workload`. Every arm is searched with the
+    lbcheck compare --program=resnet.train --arms=lars.flags,nesterov.json
+
+The function returns an `lbcheck.Workload`. With --program each trial is a run
+of that program: an arm is a flagfile of it, or a JSON file with a search space
+over its flags, and flags that this command does not have are the program's, on
+the command line and in flagfiles. Every arm is searched with the
 same number of trials, its best hyperparameters are run again with fresh
 seeds, and the answer is the first line of the report in the output folder.
 --dry_run estimates the time beforehand. The same command continues where it
@@ -26,6 +31,8 @@ from absl import flags
 from lbcheck import report
 from lbcheck.comparison import progress
 from lbcheck.comparison.compare import Comparison
+from lbcheck.programs import command_lines
+from lbcheck.programs import pod
 from lbcheck.settings import command_line
 from lbcheck.study import formats
 from lbcheck.study import optuna_storage
@@ -34,7 +41,9 @@ from lbcheck.study.settings import Settings
 from lbcheck.support import command
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import flagfiles
 from lbcheck.support import processes
+from lbcheck.training import cluster
 
 FLAGS = flags.FlagValues()
 
@@ -43,6 +52,11 @@ _OWN = "study"
 
 _TEXTS = {
     "workload": (None, "module:function that returns an lbcheck.Workload."),
+    "program": (
+        None,
+        "Program that every trial is a run of, such as resnet.train, "
+        "bert.pretrain or bert.squad; in place of --workload.",
+    ),
     "output_dir": ("lbcheck_study", "Folder of the study and its report."),
     "storage": (
         None,
@@ -99,9 +113,10 @@ _COUNTS = {
     ),
     "num_workers": (1, 1, "Worker processes on this machine."),
     "threads": (
+        None,
         1,
-        1,
-        "Threads per process; the last bits of sums depend on their number.",
+        "Threads per process, on whose number the last bits of sums depend; "
+        "unset: 1, and as many as it takes for a program.",
     ),
 }
 _REALS = {
@@ -156,6 +171,12 @@ flags.DEFINE_list(
     flag_values=FLAGS,
 )
 flags.DEFINE_list(
+    "workload_arguments",
+    [],
+    "Arguments of the workload's function, such as image_size=32.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
     "challengers",
     None,
     "Names of the arms that are asked whether they are needed; unset: the "
@@ -170,24 +191,46 @@ flags.DEFINE_list(
 )
 
 
+def parse(argv):
+    """Parses a command line; the flags of the program, if there is one.
+
+    Raises:
+        flags.Error, app.UsageError: As of `command.parse`.
+    """
+    expanded = flagfiles.expanded(argv[1:])
+    names = {argument.lstrip("-").split("=")[0] for argument, _ in expanded}
+    if "program" not in names:
+        return command.parse(FLAGS, argv)
+    given = command_lines.split(expanded, set(FLAGS))
+    rest = command.parse(FLAGS, [argv[0], *given.own])
+    return given._replace(own=rest)
+
+
 def main(argv):
     """Does what the flags ask for; returns the exit code."""
-    if argv:
-        words = optuna_storage.without_credentials(argv, FLAGS.storage)
+    given = argv if FLAGS.program else command_lines.Given(argv, {}, {})
+    if given.own:
+        words = optuna_storage.without_credentials(given.own, FLAGS.storage)
         raise app.UsageError(
             f"lbcheck compare takes flags only, received {words}."
         )
     if FLAGS.dry_run and FLAGS.format == "json":
         raise app.UsageError("--format=json: a dry run prints text only.")
-    if FLAGS.workload is None:
-        raise app.UsageError("--workload=module:function is needed.")
-    threads.limit(FLAGS.threads)
+    if (FLAGS.workload is None) == (FLAGS.program is None):
+        raise app.UsageError(
+            "--workload=module:function or --program=module is needed, "
+            f"received {'both' if FLAGS.workload else 'neither'}."
+        )
+    if FLAGS.threads is None and FLAGS.workload:
+        FLAGS.threads = 1
+    if FLAGS.threads is not None:
+        threads.limit(FLAGS.threads)
     if FLAGS.num_workers > 1:
         # TensorFlow takes all of a GPU's memory otherwise.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         with processes.interruptible(), errors.explained():
-            return _run()
+            return _run(given)
     except KeyboardInterrupt as error:
         return command.interrupted(*error.args)
 
@@ -198,15 +241,22 @@ def _given(names):
     return {name: v for name, v in values.items() if v is not None}
 
 
-def _run():
+def _run(given):
     from lbcheck.comparison import session as sessions
 
-    session = _session()
+    folder = pathlib.Path(FLAGS.output_dir)
+    if FLAGS.program and pod.follows():
+        pod.follow(folder)
+        return exit_codes.FINISHED
+    session = _program(given) if FLAGS.program else _session()
     processes.check_interrupted()
     if FLAGS.dry_run:
         from lbcheck.comparison import dry_run
 
-        print(dry_run.report(session, FLAGS.num_workers))
+        if FLAGS.program:
+            print(dry_run.commands(session, folder, FLAGS.num_workers))
+        else:
+            print(dry_run.report(session, FLAGS.num_workers))
         return exit_codes.FINISHED
     if FLAGS.join:
         return _join(session)
@@ -214,6 +264,8 @@ def _run():
     for name, companion in session.companions():
         ends.append(_finish(companion, session.folder / name, name))
         report.write(session.folder)
+    if FLAGS.program:
+        pod.announce(folder, None)
     comparison = Comparison(session.folder, sessions.news(ends))
     print(comparison.to_json() if FLAGS.format == "json" else comparison)
     return exit_codes.FINISHED
@@ -242,21 +294,57 @@ def _finish(session, folder, name=_OWN):
         return session.ends()
 
 
+def _settings():
+    if FLAGS.storage:
+        optuna_storage.readable(
+            FLAGS.storage
+        )  # refused before it is written down
+    return Settings(
+        **_given(field.name for field in dataclasses.fields(Settings))
+    )
+
+
+def _program(given):
+    from lbcheck.comparison import session
+    from lbcheck.programs import program
+    from lbcheck.programs import program_arm
+
+    for name in ("steps", "test_fraction", "control_batch_size"):
+        if FLAGS[name].value is not None:
+            raise app.UsageError(
+                f"--{name} does not apply to --program, whose flags say what "
+                f"a trial is (received {FLAGS[name].value})."
+            )
+    for name in ("searches", "num_workers"):
+        if FLAGS[name].value > 1 and cluster.read().others:
+            raise app.UsageError(
+                f"--{name}={FLAGS[name].value}: the hosts of TF_CONFIG run "
+                "one trial at a time, of one search."
+            )
+    settings = _settings()
+    arms = [
+        program_arm.load(text, given.base, given.explicit)
+        for text in FLAGS.arms
+    ]
+    made = program.make(
+        FLAGS.program, arms, **_given(("name", "metric", "mode"))
+    )
+    lines = [*given.base.values(), *given.explicit.values()]
+    origin = _origin(made.name, FLAGS.program, [f"{line}\n" for line in lines])
+    return session.Session(made, arms, settings, origin)
+
+
 def _session():
     from lbcheck.comparison import session
     from lbcheck.search import arm
     from lbcheck.trials import workload as workloads
 
-    if FLAGS.storage:
-        optuna_storage.readable(
-            FLAGS.storage
-        )  # refused before it is written down
-    settings = Settings(
-        **_given(field.name for field in dataclasses.fields(Settings))
-    )
+    settings = _settings()
     arms = [arm.load(text) for text in FLAGS.arms]
     sizes = _given(("batch_size", "steps"))
-    workload = workloads.load(FLAGS.workload, **_given(("keras",)), **sizes)
+    workload = workloads.load(
+        FLAGS.workload, FLAGS.workload_arguments, **_given(("keras",)), **sizes
+    )
     workload = workload._replace(**sizes, **_given(("metric", "mode", "name")))
     if FLAGS.test_fraction is not None:
         if workload.test is not None:
@@ -264,22 +352,23 @@ def _session():
                 f"--test_fraction: {FLAGS.workload} has test data of its own."
             )
         workload = workload._replace(test=FLAGS.test_fraction)
-    origin = {
-        "name": workload.name,
-        "workload": FLAGS.workload,
+    origin = _origin(workload.name, FLAGS.workload)
+    return session.Session(workload, arms, settings, origin)
+
+
+def _origin(name, workload, further=()):
+    """Where the study comes from; `further` lines end its flagfile."""
+    lines = command_line.flagfile(FLAGS, _OF_THE_CALL).splitlines()
+    lines = optuna_storage.without_credentials(lines, FLAGS.storage)
+    return {
+        "name": name,
+        "workload": workload,
         "command": [
             "lbcheck",
             *optuna_storage.without_credentials(sys.argv[1:], FLAGS.storage),
         ],
-        "flagfile": _flagfile(),
+        "flagfile": "".join(f"{line}\n" for line in lines) + "".join(further),
     }
-    return session.Session(workload, arms, settings, origin)
-
-
-def _flagfile():
-    lines = command_line.flagfile(FLAGS, _OF_THE_CALL).splitlines()
-    lines = optuna_storage.without_credentials(lines, FLAGS.storage)
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _work(session, join):

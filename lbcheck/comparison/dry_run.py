@@ -5,6 +5,7 @@ the step is traced. The rest is arithmetic: search trials evaluate once,
 confirming runs as often as their curves have points.
 """
 
+import shlex
 import time
 
 from lbcheck.study import challenge
@@ -13,6 +14,28 @@ from lbcheck.support import text_table
 from lbcheck.trials import trainer as trainers
 
 _UPDATES = 20
+
+
+def commands(session, folder, workers: int) -> str:
+    """The first trial of every arm as a command; nothing is run.
+
+    Args:
+        session: A `Session` of a program that is not open.
+        folder: Of the study.
+        workers: Processes that will share the work.
+    """
+    first, trainer = {}, session.trainer.within(folder)
+    for task in session.protocol.next_tasks([]):
+        first.setdefault(task["arm"], task)
+    lines = [
+        f"{session.protocol.total} trials before a challenge, "
+        f"{workers} at a time. The first of every arm; with --dry_run it "
+        "shows its settings:"
+    ]
+    for arm, task in first.items():
+        command = ["python", "-m", *trainer.command(task)]
+        lines += ["", f"{arm}:", shlex.join(command)]
+    return "\n".join(lines)
 
 
 def report(session, workers: int) -> str:

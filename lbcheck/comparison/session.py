@@ -30,8 +30,6 @@ from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.support import schema
 from lbcheck.training.record import describe_start
-from lbcheck.trials import fingerprint
-from lbcheck.trials import trainer as trainers
 
 
 class Ends(NamedTuple):
@@ -70,8 +68,9 @@ class Session:
     """A study of a workload, ready to be worked on.
 
     Args:
-        workload: An `lbcheck.Workload`.
-        arms: `lbcheck.Arm`s, at least one, each with a name of its own.
+        workload: An `lbcheck.Workload`, or a `Program`.
+        arms: `lbcheck.Arm`s, or `ProgramArm`s, at least one, each with a name
+            of its own.
         settings: A `Settings`.
         origin: What study.json says on where the study comes from: "name",
             "workload", "command" and "flagfile".
@@ -90,8 +89,9 @@ class Session:
         self._settings, self._origin = settings, origin
         if settings.threads is not None:
             threads.limit(settings.threads)
-        self.trainer = trainer or trainers.Trainer(workload, self.arms)
+        self.trainer = trainer or workload.trainer(self.arms)
         facts = self.trainer.facts()
+        backend = facts.get("backend")  # a program has it to itself
         self.study = {
             "format": 1,
             "lbcheck": lbcheck.__version__,
@@ -100,7 +100,7 @@ class Session:
             "batch_size": workload.batch_size,
             "steps": workload.steps,
             "seed": settings.seed,
-            "threads": threads.in_force(facts["backend"], settings.threads),
+            **_threads(backend, settings.threads),
             "metric": {"name": facts["metric"], "mode": facts["mode"]},
             "selection": settings.selection,
             "margin": settings.margin,
@@ -113,12 +113,14 @@ class Session:
                 name: arm.describe() | {"audit": self.trainer.audit(name)}
                 for name, arm in self.arms.items()
             },
-            "environment": _environment(facts["backend"]),
+            "environment": _environment(backend),
             **_sides(self.arms, settings),
             **_besides(settings, workload),
         }
         self.protocol = challenge.plan(self.study, verdict.answer)
-        self.study["fingerprint"] = fingerprint.of(self.trainer, settings.seed)
+        if backend is not None:  # of a program, the flags say all
+            seen = self.trainer.fingerprint(settings.seed)
+            self.study["fingerprint"] = seen
 
     @contextlib.contextmanager
     def opened(self, folder, storage: str | None = None):
@@ -185,7 +187,8 @@ class Session:
                 self._export_meanwhile()
 
         progress(self._ledger.counts())
-        worker.work(self._ledger, self.protocol, self.trainer, after)
+        trainer = self.trainer.within(self.folder)
+        worker.work(self._ledger, self.protocol, trainer, after)
 
     def ends(self) -> "Ends":
         """When its trials ended, while it is open."""
@@ -300,6 +303,13 @@ class Session:
         return path
 
 
+def _threads(backend, asked):
+    """What study.json says of threads: a program may take any number."""
+    if backend is not None:
+        return {"threads": threads.in_force(backend, asked)}
+    return {} if asked is None else {"threads": asked}
+
+
 def _besides(settings, workload):
     """What study.json says of further searches and of a control."""
     found = {}
@@ -412,6 +422,8 @@ def _environment(backend):
 
 
 def _devices(backend):
+    if backend is None:
+        return []
     framework = importlib.import_module(backend)
     if backend == "tensorflow":
         devices = framework.config.list_logical_devices()

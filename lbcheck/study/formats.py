@@ -57,6 +57,7 @@ class Facts(TypedDict):
     num_validation: NotRequired[Count | None]
     num_test: NotRequired[Count | None]
     chance: NotRequired[Annotated[float, Meta(ge=0, le=1)] | None]
+    only_validation: NotRequired[bool]
 
 
 class Assignment(TypedDict):
@@ -193,6 +194,8 @@ def parts_of(study: Mapping[str, Any]) -> tuple[str, ...]:
     The first is what they are judged by: the test data where there are any.
     """
     facts = study.get("facts") or {}
+    if facts.get("only_validation"):
+        return PARTS[:1]
     return PARTS if facts.get("num_test") is None else ALL_PARTS
 
 
@@ -340,7 +343,9 @@ def _check_steps(record, steps, where):
 
 def _check_metrics(record, study, where):
     name = study["metric"]["name"]
-    parts = parts_of(study) if record["stage"] == "confirm" else PARTS
+    parts = parts_of(study)
+    if record["stage"] != "confirm":
+        parts = tuple(part for part in parts if part in PARTS)
     for point in record["curve"]:
         for part in PARTS:
             if name not in point.get(part, {name: None}):

@@ -69,11 +69,13 @@ class Cluster(NamedTuple):
         own: Address of this worker; "" where it is alone.
         others: Addresses of the others, the first worker first.
         jobs: {"chief" or "worker": number of workers}.
+        leads: Whether this worker is the first, or alone.
     """
 
     own: str
     others: tuple[str, ...]
     jobs: dict[str, int]
+    leads: bool
 
 
 def read() -> Cluster:
@@ -96,7 +98,8 @@ def read() -> Cluster:
             )
     own = _own(config.get("task"), jobs) if everyone else ""
     others = tuple(a for a in everyone if a != own)
-    return Cluster(own, others, {job: len(jobs[job]) for job in jobs})
+    sizes = {job: len(jobs[job]) for job in jobs}
+    return Cluster(own, others, sizes, own in ("", *everyone[:1]))
 
 
 def check_several() -> None:

@@ -24,7 +24,11 @@ import platform
 import subprocess
 import sys
 import tempfile
+from typing import Annotated
+from typing import NamedTuple
 from typing import TypedDict
+
+import msgspec
 
 import lbcheck
 from lbcheck.support import files
@@ -51,6 +55,38 @@ class _Status(TypedDict):
 
 class _Line(TypedDict):
     step: schema.Count
+
+
+class _Timing(_Line):
+    examples_per_second: Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Ended(NamedTuple):
+    """What the folder of a run says, for those who only read it.
+
+    Attributes:
+        status: The content of status.json; {} if there is none.
+        measurements: One dict per line.
+        timing: One dict per line.
+    """
+
+    status: dict
+    measurements: list[dict]
+    timing: list[dict]
+
+
+def read(folder) -> Ended:
+    """What the folder of a run says.
+
+    Raises:
+        ValueError, OSError: A file is damaged; names it.
+    """
+    folder = pathlib.Path(folder)
+    return Ended(
+        _status(folder),
+        _lines(folder / _MEASUREMENTS),
+        _lines(folder / _TIMING, _Timing),
+    )
 
 
 class Record:
@@ -107,8 +143,7 @@ class Record:
 
     def status(self) -> dict:
         """What status.json says; {} before `begin`."""
-        path = self.folder / STATUS
-        return schema.read(path, _Status) if path.exists() else {}
+        return _status(self.folder)
 
     def measurements(self) -> list[dict]:
         """All lines of measurements so far."""
@@ -304,13 +339,18 @@ def _text(path):
         raise ValueError(f"{path}: not UTF-8: {error.reason}.") from error
 
 
-def _lines(path):
+def _status(folder):
+    path = folder / STATUS
+    return schema.read(path, _Status) if path.exists() else {}
+
+
+def _lines(path, kind=_Line):
     """The lines of a JSONL file; of one that a kill cut short, the rest is
     missing."""
     if not path.exists():
         return []
     lines = schema.read_bytes(path).split(b"\n")
     return [
-        schema.parse(line, _Line, f"{path}:{number}")
+        schema.parse(line, kind, f"{path}:{number}")
         for number, line in enumerate(lines[:-1], 1)
     ]

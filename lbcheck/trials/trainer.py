@@ -264,6 +264,15 @@ class Trainer:
         """How often each arm's training step was traced."""
         return {name: runner.traces for name, runner in self._runners.items()}
 
+    def within(self, folder) -> "Trainer":
+        """Itself: trials in this process leave nothing in a study's folder."""
+        del folder
+        return self
+
+    def fingerprint(self, seed: int) -> dict:
+        """Of the workload and the arms; see `lbcheck.trials.fingerprint`."""
+        return fingerprint.of(self, seed)
+
     def audit(self, arm_name: str) -> list[dict]:
         """What an arm decays and adapts, by variable; [] if unknown."""
         arm = self._arm(arm_name)

@@ -19,7 +19,9 @@ from absl import app
 from lbcheck.support import checks
 from lbcheck.support import load_object
 
-_BETTER_HIGH = r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice"
+_BETTER_HIGH = (
+    r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice|exact_match"
+)
 _BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
 
 _LISTED = 20

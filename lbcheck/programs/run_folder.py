@@ -1,0 +1,121 @@
+"""What the folder of a run says came out, for the record of a trial.
+
+A program of one phase writes into its folder, one of several into phase1,
+phase2, ..; the last phase counts. Metrics of the line of measurements are
+called validation_X and selection_X, the latter of a fixed set of training
+examples; X alone is of the interval's training batches. Scores of a task, such
+as SQuAD's, are in eval_results.json.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from lbcheck.support import schema
+from lbcheck.training import record
+
+SCORES = "eval_results.json"
+_PREFIXES = {"validation_": "validation", "selection_": "training"}
+_NOT_METRICS = ("step", "epoch", "learning_rate")
+
+
+def outcome(folder: pathlib.Path, batch_sizes: Sequence[int]) -> dict:
+    """What a trial's record has beside its task.
+
+    Args:
+        folder: Of a run that is finished or diverged.
+        batch_sizes: Examples of one update, of each phase.
+
+    Returns:
+        "status", "bad", "steps", "examples", "seconds" of training,
+        "metrics" and "curve".
+
+    Raises:
+        ValueError, OSError: The folder does not say how the run ended.
+    """
+    phases = _phases(folder, len(batch_sizes))
+    runs = [record.read(phase) for phase in phases]
+    last = runs[-1]
+    state = last.status.get("status")
+    if state not in ("finished", "diverged"):
+        raise ValueError(
+            f"{phases[-1]}: expected a run that is finished or diverged, "
+            f"received status {schema.shown(state)}."
+        )
+    steps = [_steps(run) for run in runs]
+    before = sum(steps[:-1])
+    curve = [
+        {"step": before + line["step"], **_metrics(line)}
+        for line in last.measurements
+        if any(name.startswith("validation_") for name in line)
+    ]
+    diverged = state == "diverged"
+    return {
+        "status": state,
+        "bad": _bad(last, before) if diverged else None,
+        "steps": sum(steps),
+        "examples": sum(n * size for n, size in zip(steps, batch_sizes)),
+        "seconds": sum(
+            map(_seconds, runs, batch_sizes),
+        ),
+        "metrics": None if diverged else _final(folder, last),
+        "curve": curve,
+        "diagnostics": None,
+        "schedule": None,
+    }
+
+
+def _phases(folder, count):
+    """The folders of the phases that were begun; the one folder of one."""
+    if count == 1:
+        return [folder]
+    found = [folder / f"phase{number}" for number in range(1, count + 1)]
+    return [phase for phase in found if phase.exists()] or [folder]
+
+
+def _steps(run):
+    """Updates that were made, the one that failed included."""
+    first_bad = run.status.get("first_non_finite_step")
+    step = run.status.get("step", 0)
+    return step if first_bad is None else max(step, first_bad + 1)
+
+
+def _bad(run, before):
+    step = run.status.get("first_non_finite_step", run.status.get("step", 0))
+    return {
+        "step": before + step,
+        "variable": run.status.get("first_non_finite_variable"),
+    }
+
+
+def _final(folder, run):
+    metrics = _metrics(run.measurements[-1])
+    if (folder / SCORES).exists():
+        scores = schema.read(folder / SCORES, dict[str, schema.Number])
+        metrics["validation"] |= scores
+    return metrics
+
+
+def _metrics(line):
+    """{"validation": {name: value}, "training": ..} of a line."""
+    found: dict[str, dict[str, float]] = {"training": {}, "validation": {}}
+    fixed = {}
+    for name, value in line.items():
+        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
+        if prefix == "selection_":
+            fixed[name.removeprefix(prefix)] = value
+        elif prefix:
+            found["validation"][name.removeprefix(prefix)] = value
+        elif name not in _NOT_METRICS:
+            found["training"][name] = value
+    found["training"] |= fixed
+    return found
+
+
+def _seconds(run, batch_size):
+    """Seconds of training, of all starts together."""
+    seconds, before = 0.0, 0
+    for line in run.timing:
+        examples = (line["step"] - before) * batch_size
+        seconds += examples / line["examples_per_second"]
+        before = line["step"]
+    return seconds

@@ -1,0 +1,165 @@
+"""Runs the trials of a study of a program, each in a process of its own."""
+
+import collections
+import pathlib
+import shlex
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lbcheck.programs import child
+from lbcheck.programs import pod
+from lbcheck.programs import run_folder
+from lbcheck.support import errors
+from lbcheck.support import exit_codes
+from lbcheck.support import processes
+from lbcheck.support import schema
+
+RUNS = "runs"
+"""Folder of the study's folder that the runs lie in."""
+_PAUSE = 0.1
+
+
+class Runs:
+    """A study's trainer whose trials are runs of a program.
+
+    A run that was stopped, or whose worker died, goes on in its folder after
+    its last checkpoint; one that is finished is only read. Checkpoints go
+    when the run has ended, weights and measurements stay.
+
+    Args:
+        program: A `Program`.
+        arms: {name: `ProgramArm`}.
+        folder: Of the study.
+
+    Example:
+
+        runs = Runs(program, {"lars": arm}, "lbcheck_study")
+        record = runs.run(task)
+    """
+
+    def __init__(self, program, arms: Mapping[str, Any], folder="."):
+        self._program = program
+        self._arms = dict(arms)
+        self._folder = pathlib.Path(folder)
+
+    def within(self, folder) -> "Runs":
+        """The same, for a study in that folder."""
+        return Runs(self._program, self._arms, folder)
+
+    @property
+    def arms(self) -> dict:
+        """name -> `ProgramArm`."""
+        return dict(self._arms)
+
+    def facts(self) -> dict:
+        """What study.json says of the program; JSON-able."""
+        return {
+            "program": self._program.module,
+            "batch_sizes": list(self._program.batch_sizes),
+            "phase_steps": list(self._program.phase_steps),
+            "metric": self._program.metric,
+            "mode": self._program.mode,
+            "only_validation": self._program.only_validation,
+        }
+
+    def audit(self, arm_name: str) -> list[dict]:
+        """Nothing: what is decayed stands in selection.txt of every run."""
+        del arm_name
+        return []
+
+    def command(self, task: dict) -> list[str]:
+        """The module and the arguments of a trial, as after `python -m`."""
+        arm = self._arms[task["arm"]]
+        return [
+            self._program.module,
+            *arm.arguments(task["hyperparameters"]),
+            f"--seed={task['seed']}",
+            f"--output_dir={self._place(task)}",
+        ]
+
+    def run(
+        self, task: dict, evaluate_at=(), diagnostics_every: int = 0
+    ) -> dict:
+        """Runs a trial, or goes on with it.
+
+        Args:
+            task: {"arm", "stage", "index", "seed", "hyperparameters"}.
+            evaluate_at: Not used: the program's flags say when it evaluates.
+            diagnostics_every: Not used, likewise.
+
+        Returns:
+            The record: the task and what came out, JSON-able.
+
+        Raises:
+            ValueError: The program refused its flags, or failed.
+            errors.Unavailable: The program was killed, or another worker of
+                it is gone.
+        """
+        del evaluate_at, diagnostics_every
+        place = self._place(task)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        command = self.command(task)
+        pod.announce(self._folder, command)
+        with tempfile.TemporaryFile() as output:
+            code = _execute(command, place.with_suffix(".lock"), output)
+            if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
+                raise _failure(code, output, command)
+        outcome = run_folder.outcome(place, self._program.batch_sizes)
+        self._check(outcome, place)
+        for checkpoints in place.glob("**/checkpoints"):
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return {**task, **outcome}
+
+    def _check(self, outcome, place):
+        if outcome["status"] == "diverged":
+            return
+        metrics = outcome["metrics"]["validation"]
+        if self._program.metric not in metrics:
+            known = ", ".join(sorted(metrics)) or "none"
+            raise ValueError(
+                f"{place}: the run has no validation metric "
+                f"{self._program.metric!r}; it has {known}."
+            )
+
+    def _place(self, task):
+        numbers = [task[key] for key in ("trial", "index") if key in task]
+        name = "-".join([task["stage"], *map(str, numbers)])
+        return self._folder / RUNS / task["arm"] / name
+
+
+def _execute(command, lock, output) -> int:
+    """The exit code of the program; a signal to this process stops it too."""
+    process = child.start(command, lock, output)
+    try:
+        while process.poll() is None:
+            processes.check_interrupted()
+            time.sleep(_PAUSE)
+    except BaseException:
+        process.terminate()  # it saves and stops
+        process.wait()
+        raise
+    if process.returncode == exit_codes.INTERRUPTED:
+        raise KeyboardInterrupt
+    return process.returncode
+
+
+def _failure(code, output, command):
+    """The error of a program that neither finished nor diverged."""
+    output.seek(0)
+    lines = output.read().decode(errors="replace").splitlines()
+    words = collections.deque((line for line in lines if line.strip()), 1)
+    said = schema.printable(words[0]) if words else "it said nothing"
+    shown = shlex.join(["python", "-m", *command])
+    if code < 0:
+        name = signal.Signals(-code).name
+        return errors.Unavailable(
+            f"A trial was killed by {name}; the same command continues the "
+            f"study. The trial: {shown}"
+        )
+    if code == exit_codes.UNAVAILABLE:
+        return errors.Unavailable(said)
+    return ValueError(f"A trial failed: {said} The trial: {shown}")

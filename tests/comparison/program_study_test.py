@@ -1,0 +1,518 @@
+"""Studies whose trials are runs of a program."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from absl import app
+
+from lbcheck.programs import command_lines
+from lbcheck.programs import program
+from lbcheck.programs import program_arm
+from lbcheck.programs import run_folder
+from tests import programs
+
+FAKE = "tests.comparison.fake_program"
+BASE = ("--optimizer=lars", "--schedule=constant", "--batch_size=10")
+
+
+def write_arms(folder):
+    (folder / "tuned.json").write_text(
+        json.dumps(
+            {
+                "flagfile": "of_a_run.flags",
+                "space": {
+                    "learning_rate": {"min": 0.5, "max": 9, "scale": "log"}
+                },
+            }
+        )
+    )
+    (folder / "of_a_run.flags").write_text(
+        "\n".join([*BASE, "--train_steps=3", "--seed=99", "--output_dir=no"])
+    )
+    (folder / "fixed.flags").write_text(
+        "--optimizer=nesterov\n--schedule=constant\n--batch_size=10\n"
+        "--learning_rate=0.5\n--train_steps=3\n"
+    )
+    return folder / "tuned.json", folder / "fixed.flags"
+
+
+def compare(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "lbcheck.cli", "compare", *map(str, arguments)],
+        cwd=programs.ROOT,
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def study_of(folder, arms, *further):
+    return (
+        f"--program={FAKE}",
+        "--metric=accuracy",
+        f"--arms={','.join(map(str, arms))}",
+        "--challenge_trials=0",
+        f"--output_dir={folder}",
+        "--noprogress",
+        *further,
+    )
+
+
+def records_of(folder):
+    """trials.jsonl without the seconds that no two runs share."""
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": None} for line in lines]
+
+
+# Which flags are whose.
+
+
+def split(*arguments):
+    return command_lines.split(
+        list(arguments), {"program", "seeds", "seed", "progress", "batch_size"}
+    )
+
+
+def test_a_flagfile_of_a_run_is_the_programs():
+    found = split(
+        ("--program=a", None),
+        ("--seeds=3", None),
+        ("--seed=7", "run.flags:1"),
+        ("--momentum=0.8", "run.flags:2"),
+        ("--batch_size=64", None),
+        ("--noprogress", None),
+        ("--l2", None),
+        ("0.5", None),
+    )
+    assert found.own == ["--program=a", "--seeds=3", "--noprogress"]
+    assert found.base == {"momentum": "--momentum=0.8"}
+    assert found.explicit == {"batch_size": "--batch_size=64", "l2": "--l2=0.5"}
+
+
+def test_a_flagfile_that_names_the_program_is_the_studys():
+    found = split(
+        ("--program=a", "study.flags:1"),
+        ("--seed=7", "study.flags:2"),
+        ("--momentum=0.8", "study.flags:3"),
+        ("--momentum=0.7", "run.flags:1"),
+        ("--seed=8", "run.flags:2"),
+    )
+    assert found.own == ["--program=a", "--seed=7"]
+    assert found.explicit == {"momentum": "--momentum=0.8"}
+    assert found.base == {"momentum": "--momentum=0.7"}
+
+
+def test_of_two_lengths_the_last_counts():
+    merged = command_lines.merged(
+        {"train_epochs": "--train_epochs=9", "xla": "--xla"},
+        {"train_steps": "--train_steps=5", "xla": "--noxla"},
+    )
+    assert merged == {"train_steps": "--train_steps=5", "xla": "--noxla"}
+
+
+def test_a_word_that_is_no_flag_is_refused():
+    with pytest.raises(app.UsageError, match="received 'lars'"):
+        split(("--program=a", None), ("--momentum=1", None), ("lars", None))
+
+
+# Arms and the program.
+
+
+def test_explicit_flags_win_over_the_arms(tmp_path):
+    tuned, _ = write_arms(tmp_path)
+    base = {"train_steps": "--train_steps=1", "l2": "--l2=1"}
+    explicit = {"batch_size": "--batch_size=20"}
+    arm = program_arm.load(str(tuned), base, explicit)
+    assert arm.layer_wise and arm.optimizer == "lars" and arm.name == "tuned"
+    # Its own flagfile takes the place of the base, not of what is explicit.
+    assert arm.arguments({"learning_rate": 2.5}) == [
+        "--optimizer=lars",
+        "--schedule=constant",
+        "--batch_size=20",
+        "--train_steps=3",
+        "--learning_rate=2.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            '{"space": {"parameters": {}, "points": "halton"}, "flagfile": '
+            '"of_a_run.flags"}',
+            "at least one",
+        ),
+        ('{"flagfile": "of_a_run.flags"}', 'expected "space"'),
+        ('{"space": {"a": {"value": 1}}, "spaces": 1}', "spaces"),
+        ('{"space": {"a": {"value": 1}}}', "no --optimizer"),
+        ('{"space": {"a": {"value": 1}}, "flagfile": 3}', "name of a file"),
+        (
+            '{"space": {"a": {"value": 1}}, "flagfile": "of_a_run.flags", '
+            '"layer_wise": "yes"}',
+            "true or false",
+        ),
+    ],
+)
+def test_no_arm(tmp_path, text, message):
+    write_arms(tmp_path)
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"mine.json.*{message}"):
+        program_arm.load(str(path), {}, {})
+
+
+def test_arms_of_unequal_length_are_refused(tmp_path):
+    tuned, fixed = write_arms(tmp_path)
+    arms = [program_arm.load(str(path), {}, {}) for path in (tuned, fixed)]
+    made = program.make("resnet.train", arms)
+    assert (made.steps, made.batch_size, made.mode) == (3, 10, "max")
+    fixed.write_text(fixed.read_text() + "--train_steps=4\n")
+    arms[1] = program_arm.load(str(fixed), {}, {})
+    with pytest.raises(ValueError, match="fixed has 4 updates of 10, Arm tun"):
+        program.make("resnet.train", arms)
+    with pytest.raises(app.UsageError, match="--metric is needed"):
+        program.make("mine.train", arms[:1])
+
+
+def test_two_phases_are_one_trial(tmp_path):
+    _, fixed = write_arms(tmp_path)
+    fixed.write_text(fixed.read_text() + "--phase2_train_steps=2\n")
+    arm = program_arm.load(str(fixed), {}, {})
+    made = program.make("bert.pretrain", [arm])
+    assert made.phase_steps == (3, 2) and made.batch_sizes == (10, 10)
+    assert made.steps == 5 and made.metric == "masked_lm_accuracy"
+
+
+# What a folder says.
+
+
+def write_run(folder, lines, status="finished", **details):
+    folder.mkdir(parents=True)
+    step = lines[-1]["step"]
+    (folder / "status.json").write_text(
+        json.dumps({"status": status, "step": step, **details})
+    )
+    for name, content in (
+        ("measurements.jsonl", lines),
+        (
+            "timing.jsonl",
+            [
+                {"step": n["step"], "examples_per_second": 10.0 * (i + 1)}
+                for i, n in enumerate(lines)
+            ],
+        ),
+    ):
+        text = "".join(json.dumps(line) + "\n" for line in content)
+        (folder / name).write_text(text)
+
+
+def test_a_finished_run(tmp_path):
+    write_run(
+        tmp_path / "run",
+        [
+            {"step": 4, "loss": 2.0, "accuracy": 0.1, "learning_rate": 1.0},
+            {"step": 6, "accuracy": 0.3, "validation_accuracy": 0.2},
+        ],
+    )
+    found = run_folder.outcome(tmp_path / "run", (5,))
+    assert found["metrics"] == {
+        "training": {"accuracy": 0.3},
+        "validation": {"accuracy": 0.2},
+    }
+    assert found["steps"] == 6 and found["examples"] == 30
+    assert found["seconds"] == pytest.approx(4 * 5 / 10 + 2 * 5 / 20)
+    assert [point["step"] for point in found["curve"]] == [6]
+    assert found["status"] == "finished" and found["bad"] is None
+
+
+def test_the_last_phase_counts_and_selection_is_training(tmp_path):
+    one = {"step": 3, "validation_x": 0.1, "selection_x": 0.2}
+    two = {"step": 2, "validation_x": 0.3, "selection_x": 0.4, "x": 0.9}
+    write_run(tmp_path / "run" / "phase1", [one])
+    write_run(tmp_path / "run" / "phase2", [two])
+    found = run_folder.outcome(tmp_path / "run", (10, 100))
+    assert found["metrics"] == {
+        "training": {"x": 0.4},
+        "validation": {"x": 0.3},
+    }
+    assert found["steps"] == 5 and found["examples"] == 230
+    assert [point["step"] for point in found["curve"]] == [5]
+
+
+def test_a_diverged_run(tmp_path):
+    where = {"first_non_finite_step": 7, "first_non_finite_variable": "k"}
+    write_run(tmp_path / "run", [{"step": 4}], "diverged", **where)
+    found = run_folder.outcome(tmp_path / "run", (5,))
+    assert found["status"] == "diverged" and found["metrics"] is None
+    assert found["bad"] == {"step": 7, "variable": "k"}
+    assert found["steps"] == 8 and found["examples"] == 40
+
+
+def test_answers_are_validation(tmp_path):
+    write_run(tmp_path / "run", [{"step": 4, "loss": 1.0}])
+    (tmp_path / "run" / "eval_results.json").write_text('{"f1": 80.5}')
+    metrics = run_folder.outcome(tmp_path / "run", (5,))["metrics"]
+    assert metrics["validation"] == {"f1": 80.5}
+
+
+def test_a_run_that_has_not_ended_is_refused(tmp_path):
+    write_run(tmp_path / "run", [{"step": 4}], "running")
+    with pytest.raises(ValueError, match="run: expected .* 'running'"):
+        run_folder.outcome(tmp_path / "run", (5,))
+    (tmp_path / "run" / "timing.jsonl").write_text('{"step": 4}\n')
+    with pytest.raises(ValueError, match="timing.jsonl:1.*examples_per_second"):
+        run_folder.outcome(tmp_path / "run", (5,))
+
+
+# Whole studies.
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """A study that nothing disturbs: (folder, arms, further flags)."""
+    folder = tmp_path_factory.mktemp("calm")
+    arms = write_arms(folder)
+    further = ("--trials=1", "--seeds=3", "--pause=0.05")
+    done = compare(*study_of(folder / "study", arms, *further))
+    assert done.returncode == 0, done.stderr
+    return folder / "study", arms, further
+
+
+def test_records_and_report(calm):
+    folder, *_ = calm
+    records = records_of(folder)
+    runs = [("broad", 0), *(("confirm", i) for i in range(3))]
+    assert [(r["arm"], r["stage"], r["index"]) for r in records] == [
+        (arm, *run) for arm in ("tuned", "fixed") for run in runs
+    ]
+    for record in records:
+        if record["status"] == "finished":
+            rate = record["hyperparameters"]["learning_rate"]
+            score = 1 / (1 + abs(rate - 1)) - record["seed"] % 7 / 1e3
+            found = record["metrics"]["validation"]["accuracy"]
+            assert found == pytest.approx(score - 0.1)
+    # Confirming runs of both arms have the same seeds, other than the search.
+    seeds = [r["seed"] for r in records if r["stage"] == "confirm"]
+    assert seeds[:3] == seeds[3:] and len(set(seeds)) == 3
+    page = (folder / "report.html").read_text()
+    assert "tuned" in page and FAKE in page
+    assert not [*folder.glob("runs/**/checkpoints")]
+
+
+def test_a_finished_study_runs_nothing_again(calm):
+    folder, arms, further = calm
+    starts = [*folder.glob("runs/*/*/starts")]
+    again = compare(*study_of(folder, arms, *further))
+    assert again.returncode == 0 and "all 8 are from" in again.stdout
+    assert {path.read_text() for path in starts} == {"0\n"}
+    other = compare(*study_of(folder, arms, *further, "--l2=1"))
+    assert other.returncode == 2 and "holds another study" in other.stderr
+
+
+def test_killed_and_with_two_workers_it_is_the_same_study(calm, tmp_path):
+    folder, arms, further = calm
+    moments = random.Random(3)
+    line = study_of(tmp_path / "s", arms, *further, "--num_workers=2")
+    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    for _ in range(4):
+        worker = subprocess.Popen(
+            command,
+            cwd=programs.ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(1.5, 3.5))
+        worker.kill()
+        worker.wait()
+    done = compare(*line, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert records_of(tmp_path / "s") == records_of(folder)
+
+
+def test_interrupted_it_says_so_and_the_run_goes_on(calm, tmp_path):
+    _, arms, _ = calm
+    line = study_of(tmp_path / "s", arms[1:], "--trials=1", "--seeds=1")
+    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    worker = subprocess.Popen(
+        [*command, "--pause=1"],
+        cwd=programs.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    measured = tmp_path / "s/runs/fixed/broad-0/measurements.jsonl"
+    wait_for(measured)
+    worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=30)
+    assert worker.returncode == 75, said
+    assert "Interrupted after 0 of 2 trials" in said
+    status = json.loads((measured.parent / "status.json").read_text())
+    assert status["status"] == "interrupted"
+    done = compare(*line, "--pause=1")
+    assert done.returncode == 0, done.stderr
+    starts = (measured.parent / "starts").read_text().split()
+    assert starts == ["0", str(status["step"])]
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "further, message",
+    [
+        (("--learning_rate=200",), "fake: learning_rate must be at most 100"),
+        (("--steps=5",), "--steps does not apply to --program"),
+        (("--workload=a:b",), "received both"),
+        (("--metric=f2",), "no validation metric 'f2'; it has accuracy"),
+        (("--train_steps=many",), "whole number of at least 1.*'many'"),
+    ],
+)
+def test_refused(calm, tmp_path, further, message):
+    _, arms, _ = calm
+    if further[0].startswith("--metric"):
+        further = (*further, "--mode=max")
+    done = compare(
+        *study_of(tmp_path / "s", arms[1:], "--trials=1", "--seeds=1"),
+        *further,
+    )
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+
+
+def test_dry_run_shows_the_commands(calm, tmp_path):
+    _, arms, further = calm
+    done = compare(*study_of(tmp_path / "s", arms, *further, "--dry_run"))
+    assert done.returncode == 0 and not (tmp_path / "s").exists()
+    assert f"--output_dir={tmp_path}/s/runs/fixed/broad-0" in done.stdout
+    assert "8 trials before a challenge" in done.stdout
+
+
+# The real programs.
+
+
+def digits(tmp_path):
+    """Arguments of a study of resnet.train on digits."""
+    for name, rates in (("lars", (1, 20)), ("nesterov", (0.02, 2))):
+        low, high = rates
+        space = {"min": low, "max": high, "scale": "log"}
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps(
+                {
+                    "flagfile": str(
+                        programs.ROOT / f"flags/resnet/digits_{name}.flags"
+                    ),
+                    "space": {"learning_rate": space},
+                }
+            )
+        )
+    return [
+        "--program=resnet.train",
+        f"--arms={tmp_path}/nesterov.json",
+        "--train_steps=6",
+        "--warmup_steps=2",
+        "--log_every=2",
+        "--evaluate_every=2",
+        "--trials=1",
+        "--seeds=1",
+        "--noprogress",
+    ]
+
+
+def test_a_trial_has_the_bits_of_the_program_alone(tmp_path):
+    line = digits(tmp_path)
+    done = compare(*line, f"--output_dir={tmp_path}/s")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "s/runs/nesterov/confirm-0"
+    flags = (run / "flags.txt").read_text()
+    (tmp_path / "again.flags").write_text(flags)
+    alone = programs.Program(
+        "resnet.train",
+        [
+            f"--flagfile={tmp_path}/again.flags",
+            f"--output_dir={tmp_path}/alone",
+        ],
+    )
+    _, said = alone.communicate(timeout=300)
+    assert alone.returncode == 0, said
+    name = "measurements.jsonl"
+    assert (tmp_path / "alone" / name).read_text() == (run / name).read_text()
+    record = records_of(tmp_path / "s")[-1]
+    last = json.loads((run / name).read_text().splitlines()[-1])
+    assert (
+        record["metrics"]["validation"]["accuracy"]
+        == last["validation_accuracy"]
+    )
+    assert [point["step"] for point in record["curve"]] == [2, 4, 6]
+
+
+@pytest.mark.slow
+def test_thirty_kills_of_a_real_study(tmp_path):
+    line = digits(tmp_path)
+    line[1] = f"--arms={tmp_path}/lars.json,{tmp_path}/nesterov.json"
+    line[6:8] = ["--trials=2", "--seeds=2", "--challenge_trials=0"]
+    line = [*line, "--train_steps=40", "--num_workers=2"]
+    calm = compare(*line, f"--output_dir={tmp_path}/calm")
+    assert calm.returncode == 0, calm.stderr
+    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    moments = random.Random(0)
+    for _ in range(30):
+        worker = subprocess.Popen(
+            [*command, f"--output_dir={tmp_path}/killed"],
+            cwd=programs.ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(2, 12))
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    done = compare(*line, f"--output_dir={tmp_path}/killed")
+    assert done.returncode == 0, done.stderr
+    assert records_of(tmp_path / "killed") == records_of(tmp_path / "calm")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_hosts_of_a_pod_run_one_trial(tmp_path):
+    line = digits(tmp_path)
+    cluster = {"worker": [f"localhost:{free_port()}" for _ in range(2)]}
+    hosts = []
+    for index in (1, 0):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": cluster, "task": task})
+        hosts.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+                + ["--distribution=multi_worker", f"--output_dir={tmp_path}/s"],
+                cwd=programs.ROOT,
+                env={**os.environ, "TF_CONFIG": config},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    for host in hosts:
+        _, said = host.communicate(timeout=300)
+        assert host.returncode == 0, said
+    assert len(records_of(tmp_path / "s")) == 2
+    run = json.loads(
+        (tmp_path / "s/runs/nesterov/confirm-0/run.json").read_text()
+    )
+    assert len(run["starts"][0]["devices"][1:]) == 2  # after the strategy
