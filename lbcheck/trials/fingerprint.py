@@ -27,6 +27,7 @@ import numpy as np
 from lbcheck.search.arm import Arm
 from lbcheck.support import random_state
 from lbcheck.trials import code
+from lbcheck.trials import content
 from lbcheck.trials import fingerprint_difference
 from lbcheck.trials import user_model as models
 
@@ -48,12 +49,18 @@ def of(trainer, seed: int) -> dict:
     """
     with random_state.kept():
         model, train, validation = trainer.fresh(seed)
-        example = _first(validation)
         layers = _layers(model)
-        numbers = _numbers(model, example)
+        try:
+            numbers = _numbers(model, _first(validation))
+            size = None
+        except Exception:
+            # Some train on whole batches only. A mistake comes again.
+            size = train.batch_size
+            model, *_ = trainer.fresh(seed)
+            numbers = _numbers(model, _whole(_first(validation), size))
         # What the seed does not decide says nothing.
         again, *_ = trainer.fresh(seed)
-        example = _first(validation)
+        example = _whole(_first(validation), size)
         return {
             "layers": layers,
             "numbers": _agreed(numbers, _numbers(again, example)),
@@ -71,6 +78,23 @@ def of(trainer, seed: int) -> dict:
                 },
             },
         }
+
+
+def _whole(batch, size):
+    """The batch, its examples repeated or left out to be `size`, if any."""
+    arrays = content.leaves(batch)
+    if size is None or not all(hasattr(leaf, "__array__") for leaf in arrays):
+        return batch
+
+    def resized(leaf):
+        values = np.resize(leaf, (size, *leaf.shape[1:]))
+        if isinstance(leaf, np.ndarray):
+            return values
+        import tensorflow as tf
+
+        return tf.constant(values)
+
+    return content.tree_map(resized, batch)
 
 
 def _layers(model):

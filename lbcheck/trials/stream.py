@@ -247,6 +247,11 @@ class Stream:
             if batch is None:
                 raise ValueError(f"`{self._name}` has no batch.")
 
+    @property
+    def batch_size(self) -> int:
+        """Examples of an update."""
+        return self._batch_size
+
     def keep_size(self) -> None:
         """From now on all batches must have `batch_size` examples.
 

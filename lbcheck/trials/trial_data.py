@@ -244,6 +244,11 @@ class Arrays:
                 f"{self.count} examples of `{self._name}`."
             )
 
+    @property
+    def batch_size(self) -> int:
+        """Examples of an update."""
+        return self._batch_size
+
     def keep_size(self) -> None:
         """From now on all batches have `batch_size` examples.
 
