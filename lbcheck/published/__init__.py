@@ -13,6 +13,7 @@ import csv
 import difflib
 import json
 import pathlib
+from collections.abc import Collection
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -31,22 +32,41 @@ def find(name: str) -> str:
     Raises:
         ValueError: No table or more than one has that name.
     """
-    names = list(index())
+    return named(name, index(), "table")
+
+
+def named(name: str, names: Collection[str], what: str) -> str:
+    """The full name among these that is meant.
+
+    Raises:
+        ValueError: None or more than one has that name; says which are near.
+    """
     if name in names:
         return name
     found = [full for full in names if full.partition("_")[2] == name]
     if len(found) == 1:
         return found[0]
-    near = found or difflib.get_close_matches(name, names, 3) or names
+    near = found or difflib.get_close_matches(name, names, 3)
+    expected = (
+        f"expected {'one of ' * (len(near) > 1)}{', '.join(near)}"
+        if near
+        else f"`lbcheck published{' rows' * (what == 'row')}` lists them"
+    )
     raise ValueError(
-        f"{name!r} is {'more than one' if found else 'no'} published table; "
-        f"expected {'one of ' * (len(near) > 1)}{', '.join(near)}."
+        f"{name!r} is {'more than one' if found else 'no'} published {what}; "
+        f"{expected}."
     )
 
 
 def path(name: str) -> pathlib.Path:
     """The CSV file of a table, numbers as printed."""
     return _FOLDER / f"{find(name)}.csv"
+
+
+def texts(name: str) -> list[dict[str, str]]:
+    """The rows of a table as printed, {column: text}."""
+    with path(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def load(name: str) -> dict:
@@ -65,11 +85,10 @@ def load(name: str) -> dict:
         ValueError: No table or more than one has that name.
     """
     full = find(name)
-    with path(full).open(encoding="utf-8", newline="") as file:
-        rows = [
-            {column: _parsed(cell) for column, cell in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    rows = [
+        {column: _parsed(cell) for column, cell in row.items()}
+        for row in texts(full)
+    ]
     about = index()[full]
     return {
         "name": full,

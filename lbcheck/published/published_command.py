@@ -1,82 +1,152 @@
-"""`lbcheck published`: results and tables of the two papers.
+"""`lbcheck published`: every row of the papers' tables, and what runs it.
 
-lbcheck published
-lbcheck published nado2021_table5
-lbcheck published table2_right --format=json
+lbcheck published                          the tables
+lbcheck published rows                     their rows
+lbcheck published nado2021_table5          a table
+lbcheck published nado2021_table5_lars     a row: settings, commands, score
+lbcheck published diff table1_nesterov_b table1_lars
+lbcheck published run table1_lars --output_dir=records/published
+lbcheck published run --all --num_workers=2 --output_dir=records/published
+lbcheck published --check
 
-Without a name it lists the tables. The paper can be left out of a name that
-is unique without it.
+The paper can be left out of a name that is unique without it. `run` runs rows
+in miniature, with --scale=paper as published; the same command continues where
+it was stopped. --check says whether every printed row has a run or a reason
+why not, every flagfile belongs to a row and is accepted, and updates times
+batch are the stated epochs; it exits with 1 if not.
 """
 
-import csv
 import json
 
 from absl import app
 from absl import flags
 
 from lbcheck import published
-from lbcheck.support import text_table
+from lbcheck.published import pages
+from lbcheck.support import command
+from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
 _FORMAT = flags.DEFINE_enum(
     "format",
     "text",
     ["text", "csv", "json"],
-    "How a table is printed.",
+    "How a result is printed; csv is for a table.",
     flag_values=FLAGS,
+)
+_CHECK = flags.DEFINE_bool(
+    "check",
+    False,
+    "Check the index of rows against tables and flagfiles.",
+    flag_values=FLAGS,
+)
+_ALL = flags.DEFINE_bool("all", False, "Run every row.", flag_values=FLAGS)
+_SCALE = flags.DEFINE_enum(
+    "scale",
+    "mini",
+    ["mini", "paper"],
+    "Size of a run: a miniature for two cores, or as published.",
+    flag_values=FLAGS,
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder of the runs; the same command continues them.",
+    flag_values=FLAGS,
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", 1, "Runs at a time.", lower_bound=1, flag_values=FLAGS
 )
 
 
-def listing() -> str:
-    """Names and titles of all tables."""
-    tables = published.index()
-    width = max(map(len, tables))
-    return "\n".join(
-        f"{name:{width}}  {about['title']}" for name, about in tables.items()
-    )
-
-
-def text(name: str) -> str:
-    """A table for the eye, with its source and notes."""
-    about = published.index()[published.find(name)]
-    with published.path(name).open(encoding="utf-8", newline="") as file:
-        heads, *rows = csv.reader(file)
-    widths = [max(map(len, column)) for column in zip(heads, *rows)]
-    rule = ["-" * width for width in widths]
-    meanings = [
-        f"{column}: {meaning}"
-        for column, meaning in about["columns"].items()
-        if meaning
-    ]
-    return "\n".join(
-        [
-            f"{about['title']} ({about['source']})",
-            "",
-            text_table.text_table(heads, [rule, *rows]),
-            "",
-            *meanings,
-            *about["notes"],
-        ]
-    ).rstrip()
-
-
 def main(argv):
-    """Prints the list, or one table."""
-    if len(argv) > 1:
-        raise app.UsageError(
-            f"lbcheck published takes one table; received {argv}."
-        )
+    """Does what the words ask for; returns the exit code."""
+    verb, *names = argv or [""]
     try:
-        if not argv and _FORMAT.value == "text":
-            print(listing())
-        elif not argv:
-            raise ValueError(f"--format={_FORMAT.value} needs a table.")
-        elif _FORMAT.value == "text":
-            print(text(argv[0]))
-        elif _FORMAT.value == "csv":
-            print(published.path(argv[0]).read_text(encoding="utf-8"), end="")
-        else:
-            print(json.dumps(published.load(argv[0]), indent=2))
+        if _CHECK.value:
+            return _check(argv)
+        if verb == "run":
+            return _run(names)
+        print(_shown(verb, names))
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    return 0
+    return exit_codes.FINISHED
+
+
+def _shown(verb, names):
+    """What is asked for, as text."""
+    if _FORMAT.value == "csv":
+        return _csv(verb, names)
+    as_text = _FORMAT.value == "text"
+    if verb == "diff":
+        if len(names) != 2:
+            raise app.UsageError(
+                "lbcheck published diff takes two rows; received "
+                f"{' '.join(names) or 'none'}."
+            )
+        found = pages.difference(*names)
+        return pages.difference_text(found) if as_text else _json(found)
+    if names:
+        raise app.UsageError(
+            "lbcheck published takes one table or row; received "
+            f"{' '.join([verb, *names])}."
+        )
+    if verb == "rows":
+        found = pages.rows()
+        return pages.rows_text(found) if as_text else _json(found)
+    if not verb:
+        return pages.tables_text() if as_text else _json(published.index())
+    if pages.is_row(verb):
+        found = pages.row(verb)
+        return pages.row_text(found) if as_text else _json(found)
+    return pages.table_text(verb) if as_text else _json(published.load(verb))
+
+
+def _json(found):
+    return json.dumps(found, indent=2)
+
+
+def _csv(verb, names):
+    if not verb or names:
+        raise ValueError("--format=csv needs a table.")
+    return published.path(verb).read_text(encoding="utf-8").rstrip("\n")
+
+
+def _run(names):
+    """Runs rows, and prints paper beside miniature."""
+    from lbcheck.published import rows
+    from lbcheck.published import runs
+
+    if bool(names) == _ALL.value:
+        raise app.UsageError(
+            "lbcheck published run takes rows, or --all for every one; "
+            f"received {' '.join(names) or 'neither'}."
+        )
+    if not _OUTPUT_DIR.value:
+        raise app.UsageError("lbcheck published run needs --output_dir.")
+    wanted = [rows.find(name) for name in names] or [*rows.load().values()]
+    runner = runs.Runner(
+        _OUTPUT_DIR.value, _SCALE.value, _NUM_WORKERS.value, pages.say
+    )
+    try:
+        found = runs.table(wanted, runner.run(wanted))
+    except KeyboardInterrupt:
+        return command.interrupted()
+    as_text = _FORMAT.value == "text"
+    print(pages.runs_text(found, _SCALE.value) if as_text else _json(found))
+    failed = any(line["status"] == "failed" for line in found)
+    return exit_codes.FINDING if failed else exit_codes.FINISHED
+
+
+def _check(argv):
+    """Prints what is wrong, and 1 if anything is."""
+    from lbcheck.published import check
+
+    if argv:
+        raise app.UsageError(
+            f"--check takes no name; received {' '.join(argv)}."
+        )
+    found = check.check()
+    as_text = _FORMAT.value == "text"
+    print(pages.check_text(found) if as_text else _json(found))
+    return exit_codes.FINDING if found["problems"] else exit_codes.FINISHED

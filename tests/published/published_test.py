@@ -1,6 +1,5 @@
 """The published tables: against each other, and the command."""
 
-import contextlib
 import csv
 import io
 import json
@@ -12,7 +11,7 @@ import pytest
 from absl import app
 
 from lbcheck import published
-from lbcheck.published import published_command
+from tests.published import published_cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -23,14 +22,9 @@ def rows(name, key):
 
 def command(*arguments):
     """What `lbcheck published` prints."""
-    positional = published_command.FLAGS(["published", *arguments])[1:]
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed):
-            assert published_command.main(positional) == 0
-    finally:
-        published_command.FLAGS["format"].unparse()
-    return printed.getvalue()
+    code, printed = published_cli.run(*arguments)
+    assert code == 0
+    return printed
 
 
 def test_every_table_has_its_file_and_its_columns():
@@ -157,12 +151,14 @@ def test_command_prints_a_table_as_text():
     assert "Nado et al. 2021, Table 2 (right)" in lines[0]
     assert lines[2].split() == ["optimizer", "train_accuracy", "test_accuracy"]
     assert lines[4].split() == ["Nesterov", "78.97", "75.93"]
-    assert "75.92" in lines[-1]  # the doubt is told
+    assert "75.92" in printed  # the doubt is told
+    assert lines[-1].strip() == "nado2021_table2_right_lars"
     for name in published.index():
         assert published.load(name)["source"] in command(name)
 
 
 def test_command_prints_csv_and_json():
+    assert json.loads(command("--format=json")) == published.index()
     for name in published.index():
         table = json.loads(command(name, "--format=json"))
         assert table == published.load(name)
@@ -176,8 +172,8 @@ def test_command_refuses():
     for arguments, message in (
         (["table99"], "no published table"),
         (["nado_table5"], "expected one of nado2021_table5"),
-        (["table2_left", "table2_right"], "takes one table"),
-        (["--format=json"], "needs a table"),
+        (["table2_left", "table2_right"], "takes one table or row"),
+        (["--format=csv"], "needs a table"),
     ):
         with pytest.raises(app.UsageError, match=message):
             command(*arguments)
@@ -187,7 +183,7 @@ def test_nothing_needs_a_framework():
     code = """
 import sys
 from lbcheck import published
-from lbcheck.published import published_command
+from tests.published import published_cli
 from lbcheck.search import space
 space.Space.load(sys.argv[1]).volume()
 published.load("nado2021_table5")
