@@ -563,6 +563,20 @@ def test_table_6_is_as_printed():
         assert space.specs[name].get("one_minus", False) == one_minus
     assert set(space.searched) == seen
     assert space.specs["epsilon"] == {"value": 1e-11}
+    # The phases have their steps and warm-ups of Table 7.
+    runs = {"32k": (0, 1), "65k": (2, 4)}
+    rows = published.load("nado2021_table7")["rows"]
+    for run, numbers in runs.items():
+        for phase, number in enumerate(numbers, 1):
+            own = load(f"nado2021_table6_{run}_phase_{phase}")
+            row = rows[number]
+            assert own.facts["steps"] == row["steps"]
+            assert own.facts["batch_size"] == row["batch_size"]
+            [point] = own.points(0, 0, 1, row["steps"])
+            assert point["warmup_steps"] == row["warmup_steps"]
+            specs = {**own.specs}
+            del specs["warmup_steps"]
+            assert specs == space.specs
     # Every published best point is inside.
     for row in published.load("nado2021_table7")["rows"]:
         for name in ("learning_rate", "beta_1", "beta_2", "weight_decay"):
@@ -595,6 +609,49 @@ def test_the_spaces_of_lamb():
     assert len(points) == len(tried) == 9
 
 
+def test_figure_1_of_lamb():
+    nadam = load("you2019_figure1_nadam")
+    rates = [k * 10.0**a for a in (-4, -3) for k in range(1, 10)] + [0.01]
+    assert nadam.specs["learning_rate"]["values"] == pytest.approx(rates)
+    constants = {
+        name: parameter.choices
+        for name, parameter in nadam.parameters.items()
+        if name not in nadam.searched
+    }
+    assert constants == {
+        "beta_1": (0.975,),
+        "beta_2": (0.999,),
+        "epsilon": (1e-8,),
+        "weight_decay": (0.0,),
+    }
+
+
+@pytest.mark.parametrize("table", range(9, 26))
+def test_tuning_points_of_lamb(table):
+    """A grid has the points that were tried and no others."""
+    rows = [
+        row
+        for row in published.load("you2019_tables9_to_25")["rows"]
+        if row["table"] == table
+    ]
+    space = load(f"you2019_table{table}")
+    assert space.size == space.facts["trials"] == len(rows)
+    assert space.facts["batch_size"] == 16_384
+    assert space.facts["steps"] == 7038
+    tried = sorted(
+        (row["learning_rate"], row["weight_decay"], row["l2_regularization"])
+        for row in rows
+    )
+    points = space.points(0, 0, space.size, 7038)
+    found = sorted(
+        (p["learning_rate"], p.get("weight_decay"), p.get("l2")) for p in points
+    )
+    if rows[0]["optimizer"] == "adam":  # that has no decay
+        assert {point.pop("weight_decay") for point in points} == {0.0}
+        found = sorted((p["learning_rate"], None, None) for p in points)
+    assert found == tried
+
+
 def test_every_space_names_its_table():
     expected = {f"nado2021_table{n}" for n in [6, *range(9, 24)]}
     expected |= {f"nado2021_table12_warmup_{n}" for n in (250, 977)}
@@ -603,14 +660,22 @@ def test_every_space_names_its_table():
         for key in ROWS
         for stage in ("initial", "final")
     }
+    expected |= {
+        f"nado2021_table6_{run}_phase_{phase}"
+        for run in ("32k", "65k")
+        for phase in (1, 2)
+    }
     expected |= {f"you2019_table{n}" for n in ("6", "6_adamw", "7", "8")}
+    expected |= {f"you2019_table{n}" for n in range(9, 26)}
+    expected |= {"you2019_figure1_nadam"}
     assert {path.stem for path in FOLDER.glob("*.json")} == expected
     for name in expected:
         space = load(name)
         paper = "Nado" if name.startswith("nado") else "You"
-        number = re.search(r"table(\d+)", name).group(1)
+        kind, number = re.search(r"(table|figure)(\d+)", name).groups()
         assert re.match(
-            rf"{paper} et al. 20\d\d, Table {number}\b", space.facts["source"]
+            rf"{paper} et al. 20\d\d, {kind.title()} {number}\b",
+            space.facts["source"],
         )
         assert Space.from_dict(space.to_dict()) == space
 
