@@ -143,6 +143,11 @@ _CHOICES = {
     ),
 }
 _SWITCHES = {
+    "feasible": (
+        Settings.feasible,
+        "Count only trials that do not diverge: a further point replaces each "
+        "that does.",
+    ),
     "dry_run": (
         False,
         "Time a few updates, print how long the study would take, and stop.",

@@ -313,6 +313,8 @@ def _threads(backend, asked):
 def _besides(settings, workload):
     """What study.json says of further searches and of a control."""
     found = {}
+    if settings.feasible:
+        found["feasible"] = True
     if settings.searches > 1:
         found["searches"] = settings.searches
     if settings.control_batch_size is not None:
@@ -327,7 +329,7 @@ def _besides(settings, workload):
 
 
 def _challenge_trials(settings, arms):
-    if len(arms) == 1 or settings.searches > 1:
+    if len(arms) == 1 or settings.searches > 1 or settings.feasible:
         return 0  # there is no answer, or another search to compare with
     if settings.challenge_trials is not None:
         return settings.challenge_trials

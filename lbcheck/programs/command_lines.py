@@ -115,6 +115,16 @@ def argument(name: str, value) -> str:
     return f"--{name}={value}"
 
 
+def setting(argument: str) -> str | bool:
+    """What an argument sets its flag to, as text; of a switch, a bool.
+
+    >>> setting("--l2=0.0001"), setting("--noxla")
+    ('0.0001', False)
+    """
+    _, equals, text = argument.partition("=")
+    return text if equals else not argument.lstrip("-").startswith("no")
+
+
 def value(flags: Flags, name: str) -> str | None:
     """The text that a flag is set to; None where it is not set."""
     if name not in flags:

@@ -51,7 +51,7 @@ class ProgramArm(NamedTuple):
             "layer_wise": self.layer_wise,
             "fallback": None,
             "fixed": {
-                name: argument
+                name: command_lines.setting(argument)
                 for name, argument in sorted(self.flags.items())
                 if name not in searched
             },

@@ -106,6 +106,7 @@ class Study(TypedDict):
     searches: NotRequired[Annotated[int, Meta(ge=1, le=MOST_SEEDS)]]
     control_batch_size: NotRequired[Count | None]
     seeds: Annotated[int, Meta(ge=1, le=MOST_SEEDS)]
+    feasible: NotRequired[bool]
     arms: Annotated[
         dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)
     ]
@@ -169,7 +170,7 @@ class Record(TypedDict):
     """A line of trials.jsonl."""
 
     arm: str
-    stage: Literal["broad", "refined", "challenge", "confirm"]
+    stage: Literal["broad", "replacement", "refined", "challenge", "confirm"]
     index: Index
     trial: NotRequired[Index]
     seed: Whole
@@ -277,12 +278,19 @@ SIZES = {"broad": "trials", "refined": "refined_trials", "confirm": "seeds"}
 """{stage: the study's number of trials in it}."""
 
 
+def most_replacements(study: Mapping[str, Any]) -> int:
+    """Points of an arm that can replace trials that diverged."""
+    return 2 * study["trials"] if study.get("feasible") else 0
+
+
 def _check_place(record, study, where):
     """Indices count within a stage; a challenge goes on where broad ends."""
     stage, first = record["stage"], study["trials"]
     further = range(first, first + study.get("challenge_trials", 0))
     ranges = {"index": further}
-    if stage != "challenge":
+    if stage == "replacement":
+        ranges["index"] = range(most_replacements(study))
+    elif stage != "challenge":
         ranges["index"] = range(study[SIZES[stage]])
     if "trial" in record:
         ranges["trial"] = further if stage == "confirm" else range(0)

@@ -65,7 +65,11 @@ class Ledger:
         self.url = optuna_storage.readable(url)
         self.patience = optuna_storage.OUTAGE
         self._last_outage = -float("inf")
-        further = {"refined": "refined_trials", "challenge": "challenge_trials"}
+        further = {
+            "replacement": "feasible",
+            "refined": "refined_trials",
+            "challenge": "challenge_trials",
+        }
         try:
             with self.errors():
                 self.storage = optuna_storage.connect(url, heartbeat)

@@ -4,8 +4,9 @@ Every arm gets the same number of trials in its own broad space; if asked for,
 the same number of trials in a refined space around the best of them; and its
 best hyperparameters are run again with fresh seeds, the same seeds for every
 arm. All search trials have one seed, thus the same initial weights and order
-of the data. Nado et al. 2021, Appendix D. An answer that follows is then
-challenged with more trials, see `challenge`.
+of the data. Where trials count only if they do not diverge, each that does is
+replaced by the next point of the sequence. Nado et al. 2021, Appendix D. An
+answer that follows is then challenged with more trials, see `challenge`.
 
 Seeds are hashes of the study's seed and of what they are for: arms draw their
 hyperparameters independently of one another, and studies of neighbouring seeds
@@ -26,6 +27,9 @@ _REFINED_WIDTH = 0.3
 _EVALUATIONS = 20
 _DIAGNOSTICS = 50
 _MOST_TRIALS = 100_000
+_BROAD = ("broad", "replacement")
+"""Stages of the broad search; the second only where trials must be feasible."""
+_BEFORE_CHALLENGE = (*_BROAD, "refined", "confirm")
 
 
 class Cut(NamedTuple):
@@ -106,7 +110,7 @@ class Protocol:
         """Whether no task is left; `next_tasks` without their points."""
         first = before_challenge(records)
         return not any(
-            stage == "broad" or best(self._study, first, arm)
+            stage in _BROAD or best(self._study, first, arm)
             for arm, stage, _ in self._waiting(records)
         ) and not self._challenge(records)
 
@@ -139,7 +143,11 @@ class Protocol:
             for r in before_challenge(records)
         }
         for arm in self._study["arms"]:
-            for stage, size in self._sizes.items():
+            sizes = self._sizes | {
+                "replacement": replacements(self._study, records, arm)
+            }
+            for stage in _BEFORE_CHALLENGE:
+                size = sizes[stage]
                 missing = [
                     i for i in range(size) if (arm, stage, i) not in done
                 ]
@@ -176,12 +184,15 @@ class Protocol:
         """The stage's hyperparameters; [] if every trial before diverged."""
         steps = self._study["steps"]
         seed = derived_seed(self._study["seed"], "points", arm)
-        space, size = _space(self._study, arm), self._sizes[stage]
+        space, size = _space(self._study, arm), self._sizes.get(stage)
         if stage == "broad":
             return space.points(seed, 0, size, steps)
         records = before_challenge(records)
+        if stage == "replacement":
+            count = replacements(self._study, records, arm)
+            return space.points(seed, self._sizes["broad"], count, steps)
         if stage == "refined":
-            records = [r for r in records if r["stage"] == "broad"]
+            records = [r for r in records if r["stage"] in _BROAD]
         chosen = best(self._study, records, arm)
         if chosen is None:
             return []
@@ -220,6 +231,26 @@ def num_points(study: Mapping[str, Any], arm: str) -> int | None:
     """Points that an arm's space has; None without end."""
     space = _space(study, arm)
     return space.size if space.searched else 1
+
+
+def replacements(
+    study: Mapping[str, Any], records: list[dict], arm: str
+) -> int:
+    """Points that replace broad trials of an arm which diverged, so far.
+
+    Where the study counts only trials that do not diverge; at most twice the
+    trials, and what a grid has left. The same points whatever order the
+    trials end in: a trial diverges wherever it runs.
+    """
+    most = formats.most_replacements(study)
+    points = num_points(study, arm)
+    if points is not None:
+        most = min(most, points - study["trials"])
+    diverged = sum(
+        r["arm"] == arm and r["stage"] in _BROAD and r["status"] == "diverged"
+        for r in records
+    )
+    return min(diverged, most)
 
 
 def sides(study: Mapping[str, Any]) -> tuple[set[str], set[str]]:
@@ -286,7 +317,8 @@ def excluded(study: Mapping[str, Any], records: list[dict]) -> dict[str, str]:
     reasons = {}
     for arm in study["arms"]:
         search = _search(before_challenge(records), arm)
-        whole = sum(r["stage"] == "broad" for r in search) >= study["trials"]
+        size = study["trials"] + replacements(study, records, arm)
+        whole = sum(r["stage"] in _BROAD for r in search) >= size
         if whole and best(study, records, arm) is None:
             reasons[arm] = f"all {len(search)} search trials diverged"
     return reasons
@@ -328,11 +360,14 @@ def cut_to_common(study: Mapping[str, Any], records: list[dict]) -> Cut:
     """
     failed = excluded(study, records)
     arms = [arm for arm in study["arms"] if arm not in failed]
-    searches = {arm: _search(records, arm) for arm in arms}
+    planned = [r for r in records if r["stage"] != "replacement"]
+    searches = {arm: _search(planned, arm) for arm in arms}
     common = min(map(_unbroken(study), searches.values()), default=0)
     if all(len(search) == common for search in searches.values()):
         return Cut(records, None)
     kept = [r for arm in arms for r in searches[arm][:common]]
+    if common >= study["trials"]:
+        kept += [r for r in records if r["stage"] == "replacement"]
     points = {arm: best(study, kept, arm) for arm in arms}
     stale = set()
     for record in records:

@@ -20,6 +20,9 @@ class Settings:
             the best one.
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed, at least 1.
+        feasible: Whether `trials` counts those that do not diverge: each that
+            does is replaced by a further point, until an arm has tried three
+            times as many. There is no challenge then.
         challenge_trials: Further trials that an arm may get before an answer
             is given that goes against its side, in the challenge; None: 27
             times `trials`, which is all that it takes; 0: no challenge.
@@ -49,6 +52,7 @@ class Settings:
     trials: int = 20
     refined_trials: int = 0
     seeds: int = 10
+    feasible: bool = False
     challenge_trials: int | None = None
     searches: int = 1
     control_batch_size: int | None = None
@@ -104,6 +108,12 @@ class Settings:
                 f"several searches, {self.searches}, are compared with each "
                 "other instead of a challenge; leave out challenge_trials, or "
                 f"set it to 0, received {self.challenge_trials}."
+            )
+        if self.feasible and self.challenge_trials:
+            raise ValueError(
+                "feasible counts the trials of one search, which is not "
+                "challenged with more; leave out challenge_trials, received "
+                f"{self.challenge_trials}."
             )
         if self.selection not in formats.PARTS:
             raise ValueError(

@@ -26,7 +26,7 @@ STUDY = "study.json"
 TRIALS = "trials.jsonl"
 LEDGER = "ledger.db"
 LOCK = ".lock"
-STAGES = ("broad", "refined", "challenge", "confirm")
+STAGES = ("broad", "replacement", "refined", "challenge", "confirm")
 
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
 _LARGEST = ("seeds", "challenge_trials", "searches")

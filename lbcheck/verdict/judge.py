@@ -63,7 +63,7 @@ from lbcheck.verdict.results import PairVerdict
 from lbcheck.verdict.results import Verdict
 
 NO_VERDICT = "no verdict"
-_OF_THE_SPACE = ("broad", "challenge")
+_OF_THE_SPACE = ("broad", "replacement", "challenge")
 
 
 def decide(

@@ -399,3 +399,83 @@ def test_imports_no_framework():
         "'sqlalchemy'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Trials that count only if they do not diverge (Table 8 of Nado et al. 2021).
+
+
+def diverged(task):
+    return make_record(task, status="diverged", metrics=None, seconds=0)
+
+
+def above(limit):
+    """A score by which rates above the limit diverge."""
+
+    def score(task):
+        rate = task["hyperparameters"]["learning_rate"]
+        found = diverged(task) if rate > limit else score_by_rate(task)
+        return found | {"seconds": 0}
+
+    return score
+
+
+def feasible_study(**settings):
+    return make_study(trials=8, seeds=2, **settings) | {"feasible": True}
+
+
+def test_trials_that_diverge_are_replaced():
+    study = feasible_study()
+    records = run(study, above(0.2))
+    for arm in study["arms"]:
+        broad, further = (
+            of(records, arm, stage) for stage in ("broad", "replacement")
+        )
+        finished = [r for r in broad + further if r["status"] == "finished"]
+        assert len(broad) == len(finished) == 8 and further
+        # The sequence goes on, and ends with a trial that counts.
+        sequence = space.Space.from_dict(study["arms"][arm]["space"]).points(
+            protocol.derived_seed(7, "points", arm),
+            0,
+            8 + len(further),
+            study["steps"],
+        )
+        assert [point(r) for r in broad + further] == sequence
+        assert further[-1]["status"] == "finished"
+        best = protocol.best(study, records, arm)
+        assert best in finished
+        confirmed = of(records, arm, "confirm")
+        assert [point(r) for r in confirmed] == [point(best)] * 2
+    assert protocol.Protocol(study).is_done(records)
+    assert protocol.cut_to_common(study, records).note is None
+
+
+def test_replacements_in_any_order_are_the_same():
+    study, score = feasible_study(refined_trials=2), above(0.2)
+    plain = run(study, score)
+    for seed in range(3):
+        shuffled = run(study, score, random.Random(seed))
+        assert sorted(map(str, shuffled)) == sorted(map(str, plain))
+    without = {k: v for k, v in study.items() if k != "feasible"}
+    assert not any(r["stage"] == "replacement" for r in run(without, score))
+
+
+def test_an_arm_that_always_diverges_gets_three_times_the_trials():
+    study = feasible_study()
+    records = run(study, diverged)
+    for arm in study["arms"]:
+        assert len(of(records, arm, "replacement")) == 16
+    assert set(protocol.excluded(study, records)) == set(study["arms"])
+    assert protocol.Protocol(study).is_done(records)
+
+
+def test_replacements_of_an_interrupted_study_are_cut():
+    study = feasible_study()
+    arm, other = list(study["arms"])[:2]
+    records = [
+        r
+        for r in run(study, above(0.2))
+        if not (r["arm"] == other and (r["stage"], r["index"]) > ("broad", 4))
+    ]
+    left = protocol.cut_to_common(study, records).records
+    assert len(of(left, arm, "broad")) == len(of(left, other, "broad")) == 5
+    assert not of(left, arm, "replacement")

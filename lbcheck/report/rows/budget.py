@@ -12,7 +12,8 @@ def budget(folder) -> list[dict]:
     """What each arm and stage spent; feasible trials counted apart.
 
     Several searches are counted together, a control is a stage of its arm. A
-    challenge is not planned: it runs what the answers so far ask for.
+    challenge and replacements are not planned: they run what the answers and
+    the trials so far ask for.
     """
     study, records, beside = folder
     names = companions.searches(study)
@@ -20,6 +21,7 @@ def budget(folder) -> list[dict]:
         records = records + (beside[name].records if name in beside else [])
     planned = {
         "broad": study["trials"],
+        "replacement": 0,
         "refined": study["refined_trials"],
         "challenge": 0,
         "confirm": study["seeds"],

@@ -11,7 +11,7 @@ from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 
 _NUM_BINS = 3
-_MOST_VALUES = 4
+_MOST_VALUES = 10
 _NUM_TARGETS = 61
 
 
@@ -63,7 +63,9 @@ def best_so_far(study, records) -> list[dict]:
     for part in PARTS:
         for arm, values, worst in _broad(study, records, part):
             found = statistics.tuning_curve(values, mode, worst)
-            trial = np.mean([r["seconds"] for r in of(records, arm, "broad")])
+            trial = np.mean(
+                [r["seconds"] for r in of(records, arm, "broad", "replacement")]
+            )
             rows += [
                 {
                     "arm": arm,
@@ -88,7 +90,7 @@ def scores(study, records) -> dict[str, list[float]]:
     for arm in study["arms"]:
         selecting = [
             protocol.score(study, r)
-            for r in of(records, arm, "broad", "challenge")
+            for r in of(records, arm, "broad", "replacement", "challenge")
         ]
         found[arm] = [-np.inf if s is None else sign * s for s in selecting]
     return found
@@ -233,7 +235,13 @@ def targets(study, records) -> list[dict]:
 def _broad(study, records, part):
     """(arm, metric of each trial of its broad space, worst of all arms)."""
     found = [
-        (arm, [value(r, part, study) for r in of(records, arm, "broad")])
+        (
+            arm,
+            [
+                value(r, part, study)
+                for r in of(records, arm, "broad", "replacement")
+            ],
+        )
         for arm in study["arms"]
     ]
     numbers = [v for _, values in found for v in values if v is not None]
@@ -255,7 +263,9 @@ def rates(study, records) -> list[dict]:
     for arm in study["arms"]:
         found = [
             record
-            for record in of(records, arm, "broad", "refined", "challenge")
+            for record in of(
+                records, arm, "broad", "replacement", "refined", "challenge"
+            )
             if _is_positive(record["hyperparameters"].get("learning_rate"))
         ]
         decays = [decay_of(record["hyperparameters"])[1] for record in found]
