@@ -1,10 +1,14 @@
 """The image workloads: what they hold, and that a study can train them."""
 
 import gzip
+import io
+import json
+import pathlib
 import struct
 
 import numpy as np
 import pytest
+from absl import app
 
 from lbcheck.search import arm as arms
 from lbcheck.support import random_state
@@ -13,6 +17,16 @@ from lbcheck.trials import workload as workload_module
 from resnet import workloads
 
 KERASES = ("tf_keras", "keras3")
+FLAGS = pathlib.Path(__file__).parents[2] / "flags"
+ARMS = {
+    path.stem: path
+    for path in sorted((FLAGS / "resnet" / "arms").glob("*.json"))
+}
+OF_BERT = {
+    path.stem: path
+    for path in sorted((FLAGS / "bert" / "arms").glob("*20*.json"))
+}
+"""Arms of published searches."""
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +140,185 @@ def test_cifar10(tmp_path):
     )
     np.testing.assert_allclose(red, 1, atol=1e-6)
     assert workload.build_model().name == "resnet_small"
+
+
+@pytest.fixture(scope="module")
+def imagenet_folder(tmp_path_factory):
+    """Two files of 40 and 9 random images; the tenth for validation is bad."""
+    import tensorflow as tf
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("imagenet")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 40), ("validation", 9)):
+        path = str(folder / f"{split}-00000-of-00001")
+        with tf.io.TFRecordWriter(path) as writer:
+            for index in range(count):
+                encoded = io.BytesIO()
+                pixels = generator.integers(0, 256, (48, 40, 3), np.uint8)
+                Image.fromarray(pixels).save(encoded, "JPEG")
+                example = tf.train.Example()
+                feature = example.features.feature
+                image = feature["image/encoded"].bytes_list
+                image.value.append(encoded.getvalue())
+                label = feature["image/class/label"].int64_list
+                label.value.append(index + 1)
+                writer.write(example.SerializeToString())
+    return str(folder)
+
+
+def imagenet(folder, **arguments):
+    """The workload at 32 pixels as the command line has it."""
+    own = {"image_size": 32, "model": "resnet_small", "data_dir": folder}
+    return workload_module.load(
+        "resnet.workloads:imagenet",
+        [f"{name}={value}" for name, value in own.items()],
+        **arguments,
+    )
+
+
+def test_imagenet_by_seed(imagenet_folder):
+    workload = imagenet(imagenet_folder, batch_size=16, steps=3)
+    assert (workload.name, workload.steps) == ("imagenet", 3)
+
+    def taken(seed):
+        batches = workload.train(seed).as_numpy_iterator()
+        return [next(batches) for _ in range(5)]
+
+    one, again, other = map(taken, (1, 1, 2))
+    assert one[0][0].shape == (16, 32, 32, 3)
+    for (images, labels), (same, alike) in zip(one, again):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, alike)
+    assert any((a[1] != b[1]).any() for a, b in zip(one, other))
+    # Two and a half epochs, which do not end.
+    seen = np.bincount(np.concatenate([labels for _, labels in one]))
+    assert seen.shape == (40,) and set(seen) == {2}
+    found = list(workload.validation().as_numpy_iterator())
+    labels = np.concatenate([labels for _, labels in found])
+    assert sorted(labels) == list(range(9))  # none is filling
+
+
+@pytest.mark.parametrize(
+    "keras",
+    ["tf_keras", pytest.param("keras3", marks=pytest.mark.slow)],
+)
+def test_a_study_trains_what_table_21_searches(imagenet_folder, keras):
+    """One trace for all trials, each with the gamma of its own."""
+    arm = arms.load(str(ARMS["nado2021_table21"]))
+    workload = imagenet(imagenet_folder, keras=keras, batch_size=64, steps=2)
+    trainer = trainers.Trainer(workload, {arm.name: arm})
+    points = arm.space.points(0, 0, 2, steps=2)
+    gammas = []
+    for index, point in enumerate(points):
+        assert point["warmup_steps"] == 1  # 638 of 2,512, of two updates
+        record = trainer.run(
+            {
+                "arm": arm.name,
+                "stage": "broad",
+                "index": index,
+                "seed": 3,
+                "hyperparameters": point | {"learning_rate": 1e-9},
+            }
+        )
+        assert record["status"] == "finished"
+        model = trainer._runners[arm.name].model
+        norm = model.get_layer("stage2_block1_bn2")
+        # At rates of 1e-9 and of 0.12 at first: gamma moves a little.
+        gammas.append(np.asarray(norm.gamma).mean())
+        assert norm.virtual_batch_size == 64
+        assert float(norm.momentum) == pytest.approx(0.94)
+        assert float(norm.epsilon) == pytest.approx(4e-6)
+    assert trainer.traces == {arm.name: 1}
+    wanted = [point["final_gamma"] for point in points]
+    assert np.diff(gammas) == pytest.approx(np.diff(wanted), rel=0.1)
+    trainer.fingerprint(0)  # nine images are no multiple of a ghost batch
+
+
+def model_arguments(workload):
+    """What build_model of a workload's model takes, without its data."""
+    source = type("Source", (), {"image_shape": (32, 32, 3), "num_classes": 9})
+    build_model = workloads._named(workload, "tf_keras", source)
+    return workload_module.Workload(build_model, (), (), 1, 1).model_arguments
+
+
+def taken_points(arm, steps, seeds, arguments):
+    """Points of a space, all of which the arm must take."""
+    size = arm.space.size
+    for seed in seeds:
+        for point in arm.space.points(seed, 0, min(3, size or 3), steps):
+            arm.check(point, steps, arguments)
+            yield point
+
+
+@pytest.mark.parametrize("name", [*ARMS, *OF_BERT])
+def test_every_published_search_can_be_made(name):
+    """Every point at seeds 0 to 50, at the paper's length and in miniature."""
+    arm = arms.load(str((ARMS | OF_BERT)[name]))
+    arguments = () if name in OF_BERT else model_arguments("resnet50")
+    for steps in (arm.space.facts.get("steps", 2343), 96):
+        for point in taken_points(arm, steps, range(51), arguments):
+            split = arm.resolve(point, arguments)
+            assert set(split.model) <= set(arguments)
+        rate = arm.schedule_of(point, steps)
+        assert 0 <= rate(0) < np.inf and 0 <= rate(steps - 1) < np.inf
+        made = arm.make("tf_keras", point, steps)
+    assert made.learning_rate is not None
+
+
+def test_every_space_has_an_arm():
+    spaces = {
+        (path.parent / described["space"]).resolve()
+        for path in (*ARMS.values(), *OF_BERT.values())
+        for described in [json.loads(path.read_text())]
+    }
+    # Of Table 6 of Nado et al. each phase has one.
+    left = FLAGS / "spaces" / "nado2021_table6.json"
+    assert spaces == set((FLAGS / "spaces").glob("*.json")) - {left}
+
+
+def test_what_decays_in_the_chronology():
+    """All variables in Tables 9 and 10, then not biases and norms."""
+    paths = ["conv/kernel", "conv/bias", "bn/gamma"]
+    shapes = [(3, 3, 8, 8), (8,), (8,)]
+    for table in range(9, 24):
+        arm = arms.load(str(ARMS[f"nado2021_table{table}"]))
+        [point] = arm.space.points(0, 0, 1, 100)
+        plan = arm.make("tf_keras", point, 100).plan(paths, shapes)
+        decays = [assignment.decay for assignment in plan]
+        assert decays == [True, table < 11, table < 11], table
+        rules = {assignment.rule for assignment in plan}
+        by_l2 = {rule.l2 for rule in rules} != {0.0}
+        assert by_l2 == (table >= 20)
+        assert {bool(rule.weight_decay) for rule in rules} == {not by_l2}
+
+
+def test_decay_of_lambs_tables_is_not_times_the_rate():
+    for table in (*range(13, 26), 11):
+        arm = arms.load(str(ARMS[f"you2019_table{table}"]))
+        [point] = arm.space.points(0, 0, 1, 100)
+        rule = arm.make("tf_keras", point, 100).rule
+        assert rule.decay_times_rate == (table == 11)
+
+
+def test_bad_arguments_of_a_workload():
+    for text, message in (
+        ("image_size", "expected argument=value with one of keras, batch_size"),
+        ("size=32", "received 'size=32'"),
+    ):
+        with pytest.raises(app.UsageError, match=message):
+            workload_module.load("resnet.workloads:imagenet", [text])
+    with pytest.raises(ValueError, match="unknown `preprocessing` 'mine'"):
+        workload_module.load(
+            "resnet.workloads:imagenet", ["preprocessing=mine", "data_dir=x"]
+        )
+    lenet = workloads._named(
+        "lenet5",
+        "tf_keras",
+        type("Source", (), {"image_shape": (28, 28, 1), "num_classes": 10}),
+    )
+    with pytest.raises(ValueError, match="'lenet5' does not use `final_gamma`"):
+        lenet(final_gamma=0.5)
 
 
 def test_unknown_keras():
