@@ -55,7 +55,7 @@ def check() -> dict:
         "tables": len(tables),
         "printed_rows": sum(len(published.texts(name)) for name in tables),
         "runs": len(runs),
-        "files": len(flagged.names()),
+        "files": len(_files()),
         "problems": problems,
     }
 
@@ -75,12 +75,18 @@ def _uncovered(rows):
 
 
 def _unused(rows):
-    """Files under flags/ that no row is run by."""
+    """Files of runs and spaces that no row is run by."""
     used = {name for row in rows for name in (row.flagfile, row.space)}
     used |= {plans.SQUAD, *index.ours()}
-    for name in flagged.names():
+    for name in _files():
         if name not in used:
             yield f"{flagged.path(name)}: no published row has it"
+
+
+def _files():
+    """All of them; what else lies under flags/ is of comparisons."""
+    runs = (f"{folder}/*.flags" for folder in index.PROGRAMS)
+    return [n for p in (*runs, "spaces/*.json") for n in flagged.names(p)]
 
 
 def _of_run(row):
@@ -113,7 +119,7 @@ def _refused(name, row, settings, space):
         command.parse(defined, [name, *given])
         load_object.load(f"{module}:check")(defined)
     except _REFUSED as error:
-        yield f"{name}: {error}"
+        yield f"{name}: {' '.join(str(error).split())}"
 
 
 def _length(row):

@@ -26,13 +26,13 @@ class _Space(TypedDict):
     parameters: dict[schema.Name, dict[str, Any]]
 
 
-def names() -> list[str]:
-    """Flagfiles and spaces under flags/; arms and others are not among them.
+def names(pattern: str) -> list[str]:
+    """Files under flags/ of a pattern, such as "resnet/*.flags".
 
     Raises:
         ValueError: There is no such folder.
     """
-    found = [*_folder().rglob("*.flags"), *_folder().glob("spaces/*.json")]
+    found = _folder().glob(pattern)
     return sorted(str(file.relative_to(FOLDER)) for file in found)
 
 

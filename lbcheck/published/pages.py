@@ -12,7 +12,6 @@ from lbcheck.published import flagged
 from lbcheck.published import miniature
 from lbcheck.published import plans
 from lbcheck.published import rows as index
-from lbcheck.published import runs
 from lbcheck.support import text_table
 
 _EXAMPLE = "records/published"
@@ -213,8 +212,9 @@ def difference_text(found: dict) -> str:
     return text_table.text_table(heads, lines)
 
 
-def runs_text(found: list[dict], scale: str) -> str:
+def runs_text(found: dict) -> str:
     """Paper beside miniature."""
+    scale = found["scale"]
     heads = ["row", "paper", "unit", scale, "metric", "seconds", "run"]
     lines = [
         [
@@ -226,14 +226,15 @@ def runs_text(found: list[dict], scale: str) -> str:
             "" if line["seconds"] is None else f"{line['seconds']:.0f}",
             line["run"] or "",
         ]
-        for line in found
+        for line in found["rows"]
     ]
-    took = {n["run"]: n["seconds"] for n in found if n["seconds"] is not None}
-    table = text_table.text_table(heads, lines, [5])
-    parts = [table, f"{len(took)} runs, {sum(took.values()) / 60:.0f} minutes"]
-    return "\n\n".join(
-        ([runs.NOT_COMPARABLE] if scale == "mini" else []) + parts
-    )
+    took = {n["run"]: n["seconds"] or 0 for n in found["rows"] if n["run"]}
+    parts = [
+        *([found["note"]] if found["note"] else []),
+        text_table.text_table(heads, lines, [5]),
+        f"runs: {len(took)}, minutes: {sum(took.values()) / 60:.1f}",
+    ]
+    return "\n\n".join(parts)
 
 
 def check_text(found: dict) -> str:
@@ -244,5 +245,5 @@ def check_text(found: dict) -> str:
         f"{found['files']} files: "
     )
     problems = found["problems"]
-    end = f"{len(problems)} problems" if problems else "nothing is wrong"
+    end = f"problems: {len(problems)}" if problems else "nothing is wrong"
     return "\n".join([*problems, counts + end])

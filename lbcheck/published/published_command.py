@@ -129,12 +129,12 @@ def _run(names):
         _OUTPUT_DIR.value, _SCALE.value, _NUM_WORKERS.value, pages.say
     )
     try:
-        found = runs.table(wanted, runner.run(wanted))
+        found = runs.table(wanted, _SCALE.value, runner.run(wanted))
     except KeyboardInterrupt:
         return command.interrupted()
     as_text = _FORMAT.value == "text"
-    print(pages.runs_text(found, _SCALE.value) if as_text else _json(found))
-    failed = any(line["status"] == "failed" for line in found)
+    print(pages.runs_text(found) if as_text else _json(found))
+    failed = any(line["status"] == "failed" for line in found["rows"])
     return exit_codes.FINDING if failed else exit_codes.FINISHED
 
 

@@ -33,7 +33,7 @@ _STUDY = "results.json"
 _BREATH = 0.2
 """Seconds between two looks at whether to stop."""
 
-NOT_COMPARABLE = (
+_NOT_COMPARABLE = (
     "The two scores of a row are not comparable: the miniature has other "
     "data, another model, a smaller batch and fewer updates."
 )
@@ -203,32 +203,38 @@ def _score(record):
     return last["validation_accuracy"]
 
 
-def table(rows: Iterable[Row], results: dict[str, Result]) -> list[dict]:
+def table(rows: Iterable[Row], scale: str, results: dict[str, Result]) -> dict:
     """Paper beside miniature, a line for each row.
 
     Args:
         rows: The rows.
+        scale: "mini" or "paper".
         results: What `Runner.run` returned.
 
     Returns:
-        For each row "row", "paper" and "unit", the score as printed, "run",
+        "scale"; "note", that scores of a miniature are not comparable; and
+        "rows": "row", "paper" and "unit", the score as printed, "run",
         "status", "metric", "score" and "seconds" of its run; of a row without
         a run "status" says why.
     """
-    lines = []
-    for row in rows:
-        line = {
-            "row": row.name,
-            "paper": row.expected(),
-            "unit": row.about.get("unit", "") if row.expected() else "",
-            "run": row.run,
-            "status": f"no run: {row.no_run}",
-            "metric": "",
-            "score": None,
-            "seconds": None,
-        }
-        result = results.get(row.run)
-        if result is not None:
-            line |= {key: result[key] for key in line.keys() & result.keys()}
-        lines.append(line)
-    return lines
+    return {
+        "scale": scale,
+        "note": _NOT_COMPARABLE if scale == "mini" else "",
+        "rows": [_line(row, results.get(row.run)) for row in rows],
+    }
+
+
+def _line(row, result):
+    line = {
+        "row": row.name,
+        "paper": row.expected(),
+        "unit": row.about.get("unit", "") if row.expected() else "",
+        "run": row.run,
+        "status": f"no run: {row.no_run}",
+        "metric": "",
+        "score": None,
+        "seconds": None,
+    }
+    if result is None:
+        return line
+    return line | {key: result[key] for key in line.keys() & result.keys()}

@@ -272,6 +272,8 @@ def test_a_file_that_no_row_has_is_told(flag_files):
         flag_files / "spaces/you2019_table7.json",
         flag_files / "spaces/new.json",
     )
+    study = flag_files / "study.flags"
+    study.write_text("--arms=lars\n")  # of a comparison, not of a run
     found = [*check._unused(rows.load().values())]
     assert [re.search(r"new\.\w+", line)[0] for line in found] == [
         "new.flags",

@@ -72,7 +72,7 @@ def test_rows_share_a_run_and_a_finished_one_is_not_run_again(
     assert sorted(results) == ["resnet/lars", "resnet/table4_lars"]
     assert starts(tmp_path, "resnet/lars") == 1
     assert len(said) == 2
-    one, other, third, none = runs.table(wanted, results)
+    one, other, third, none = runs.table(wanted, "mini", results)["rows"]
     assert (one["paper"], one["score"]) == ("", 0.75)
     assert (other["paper"], other["unit"]) == ("75.97", "top-1, %")
     assert (third["paper"], third["score"]) == ("76.9", 0.5)
@@ -141,10 +141,12 @@ def test_the_command_prints_paper_beside_miniature(programs, tmp_path, capfd):
     assert first.startswith("The two scores of a row are not comparable")
     assert heads.split()[:2] == ["row", "paper"]
     assert line.split()[:2] == ["nado2021_target_hits_lars", "75.97"]
-    assert " 0.75 " in line and count.startswith("1 runs")
+    assert " 0.75 " in line and count.startswith("runs: 1, minutes: 0.")
     assert "resnet/lars: finished" in capfd.readouterr().err
     found = json.loads(published_cli.run(*words, "--format=json")[1])
-    assert found[0]["score"] == 0.75 and found[0]["paper"] == "75.97"
+    assert found["note"] == first
+    (line,) = found["rows"]
+    assert line["score"] == 0.75 and line["paper"] == "75.97"
     programs["resnet/table4_lars"] = (0.75, 2, 0)
     code, printed = published_cli.run("run", "table4_lars", words[-1])
     assert code == 1 and " failed " in printed
@@ -195,7 +197,8 @@ def test_a_killed_row_gives_the_same_score(tmp_path):
     assert not (killed / "resnet/lars/result.json").exists()
     out, err = start(killed).communicate()
     found = json.loads(out)
-    assert found[0]["score"] == expected[0]["score"], err
+    (one,), (other,) = found["rows"], expected["rows"]
+    assert one["score"] == other["score"], err
     after = [
         s["after_step"]
         for s in json.loads((run / "run.json").read_text())["starts"]
