@@ -6,6 +6,10 @@ import sys
 import lbcheck
 
 COMMANDS = {
+    "ablate": (
+        "lbcheck.instruments.ablate_command",
+        "which of the settings that differ between two runs matter",
+    ),
     "audit": (
         "lbcheck.optimizers.audit_command",
         "what an optimizer decays and adapts in your model",
@@ -17,6 +21,10 @@ COMMANDS = {
     "conform": (
         "lbcheck.conform.run",
         "every dialect against a float64 reference and its library",
+    ),
+    "figure": (
+        "lbcheck.figures.figure_command",
+        "every figure of the papers, from published data or from records",
     ),
     "judge": (
         "lbcheck.report.judge_command",

@@ -23,6 +23,7 @@ ROOMS = (
     "verdict",
     "report",
     "comparison",
+    "instruments",
     "cli",
 )
 PROGRAMS = ("bert", "resnet")

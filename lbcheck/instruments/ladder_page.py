@@ -1,0 +1,174 @@
+"""A ladder as JSON, as a table and as a box plot."""
+
+import pathlib
+from typing import Any
+
+from lbcheck.instruments.ladder import Ladder
+from lbcheck.schedules import figures
+from lbcheck.support.text_table import text_table
+from lbcheck.verdict import statistics
+
+FIGURE = "ladder"
+
+
+def result(
+    ladder: Ladder, names: list[str], metric: str, mode: str
+) -> dict[str, Any]:
+    """What was found, JSON-able.
+
+    Args:
+        ladder: Whose scores are greater where they are better.
+        names: Of A and B.
+        metric: What the scores are of.
+        mode: "max"; "min": a score is the metric's negative.
+    """
+    sign = 1 if mode == "max" else -1
+    confirmed = ladder.confirmations[-1]
+    rows = [
+        _row(ladder.best, sign),
+        *(
+            _row(d.rung, sign)
+            | {"factor": list(d.factor.names), "answer": d.answer}
+            | _loss(d)
+            for d in ladder.decisions
+        ),
+        _row(ladder.other, sign),
+        *(
+            _row(rung, sign) | more
+            for c in ladder.confirmations
+            for rung, more in ((c.best, {}), (c.rung, _confirmed(c)))
+            if c is ladder.confirmations[0] or rung is not c.best
+        ),
+    ]
+    return {
+        "A": names[0],
+        "B": names[1],
+        "metric": metric,
+        "mode": mode,
+        "margin": ladder.margin,
+        "needed": list(ladder.needed),
+        "undecided": list(ladder.undecided),
+        "minimal": ladder.minimal and list(ladder.minimal),
+        "kept": list(confirmed.kept),
+        "sentence": _sentence(ladder, metric),
+        "rungs": rows,
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """The sentence and a table with a line a rung."""
+    rows = [
+        [
+            row["rung"],
+            f"{len(row['values'])}",
+            f"{row['diverged']}",
+            _number(row["median"]),
+            _number(row.get("loss")),
+            _interval(row),
+            row.get("answer", ""),
+        ]
+        for row in found["rungs"]
+    ]
+    columns = ["rung", "runs", "diverged", found["metric"], "loss", "90 %", ""]
+    return "\n\n".join(
+        [
+            found["sentence"],
+            f"A is {found['A']}, B is {found['B']}.",
+            text_table(columns, rows, (1, 2, 3, 4)),
+        ]
+    )
+
+
+def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
+    """Writes ladder.png and ladder.svg: a box of the runs of each rung."""
+    rows = [row for row in found["rungs"] if _finite(row)]
+    figure, axes = figures.new_axes(
+        f"From {pathlib.Path(found['A']).stem}, one setting at a time taken "
+        "back",
+        f"validation {found['metric']}",
+    )
+    axes.boxplot([_finite(row) for row in rows], widths=0.6)
+    axes.set_xticks(
+        range(1, len(rows) + 1),
+        [row["rung"] for row in rows],
+        rotation=30,
+        ha="right",
+    )
+    axes.set_xlabel("")
+    sign = 1 if found["mode"] == "max" else -1
+    axes.axhline(
+        found["rungs"][0]["median"] - sign * found["margin"],
+        color="tab:red",
+        linestyle="--",
+        label="A's median less the margin",
+    )
+    axes.legend()
+    return figures.save_both(figure, folder, FIGURE)
+
+
+def _row(rung, sign):
+    values = [None if s is None else sign * s for s in rung.scores]
+    known = statistics.finite(values)
+    return {
+        "rung": rung.name,
+        "settings": rung.settings,
+        "values": values,
+        "diverged": len(values) - len(known),
+        "median": float(statistics.median(known)) if len(known) else None,
+    }
+
+
+def _loss(one):
+    return {
+        "loss": one.loss,
+        "low": one.interval.low,
+        "high": one.interval.high,
+    }
+
+
+def _confirmed(confirmation):
+    answer = "as good as A" if confirmation.holds else "not shown as good"
+    return {
+        "kept": list(confirmation.kept),
+        "answer": answer,
+        **_loss(confirmation),
+    }
+
+
+def _sentence(ladder, metric):
+    count = len(ladder.decisions)
+    named = ", ".join(ladder.needed) or "none"
+    parts = [
+        f"Needed of {count} settings, each worth more than {ladder.margin:g} "
+        f"of {metric}: {named}."
+    ]
+    if ladder.undecided:
+        parts.append(
+            f"Undecided, and kept: {', '.join(ladder.undecided)}; more --seeds "
+            "would decide."
+        )
+    kept = ", ".join(ladder.confirmations[-1].kept) or "nothing"
+    if len(ladder.confirmations) > 1:
+        parts.append(
+            "The needed settings alone are not shown to be as good as A: "
+            "others stand in for one another."
+        )
+    if ladder.confirmations[-1].rung is ladder.confirmations[-1].best:
+        parts.append("No smaller set than all of A is shown to be as good.")
+    else:
+        parts.append(f"B with A's {kept} is as good as A, with fresh seeds.")
+    return " ".join(parts)
+
+
+def _finite(row):
+    return [value for value in row["values"] if value is not None]
+
+
+def _number(value):
+    return "" if value is None else f"{value:.5g}"
+
+
+def _interval(row):
+    if "low" not in row:
+        return ""
+    return f"{row['low']:.4g} to {row['high']:.4g}"
