@@ -56,6 +56,7 @@ setuptools.setup(
         "lbcheck.published": ["*.csv", "*.json"],
         "lbcheck.report": ["*.css", "*.html"],
         "lbcheck.search": ["arms/*.json"],
+        "lbcheck.training.backends": ["tpu_operations.json"],
         "resnet": ["py.typed"],
     },
     python_requires=">=3.10,<3.14",

@@ -6,7 +6,8 @@ float32 variables without a norm the whole update is one XLA cluster that works
 in place; with one the direction is, norms are TensorFlow's l2_loss, and the
 weight moves by one fused kernel; AdamW is TensorFlow's own fused Adam kernel
 behind an in-place scaling by `keep`. ``benchmarks/optimizer_step.py`` measures
-it.
+it. On a TPU, where the whole step is one XLA program, every variable takes
+`Rule.update`: XLA fuses it there, and a program within one is not compiled.
 """
 
 import functools
@@ -116,6 +117,12 @@ def check_training_point(optimizer) -> None:
         )
 
 
+def _within_program() -> bool:
+    """Whether a TPU compiles the whole step."""
+    tpus = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+    return isinstance(tf.distribute.get_strategy(), tpus)
+
+
 def densify(gradient):
     """A dense tensor; rows that occur twice in IndexedSlices are summed."""
     if isinstance(gradient, tf.IndexedSlices):
@@ -180,15 +187,17 @@ class TensorFlowUpdate:
         gradient = tf.cast(gradient, dtype)
         rate = tf.cast(rate, dtype)
         count = tf.cast(step, dtype)
+        kernels = not _within_program()
         large = (
-            _CAN_COMPILE
+            kernels
+            and _CAN_COMPILE
             and self._rule.compiles
             and dtype == variable.dtype == tf.float32
             and variable.shape.num_elements() >= LARGE
         )
         arguments = (gradient, slots, rate, count, decay, adapt)
         due = None if record is None else (*record, step)
-        if self._fits_adam_kernel(variable):
+        if kernels and self._fits_adam_kernel(variable):
             self._adam(variable, *arguments, due, large)
         elif large and self._measures:
             self._compiled(variable, *arguments, due)

@@ -20,6 +20,7 @@ from lbcheck.training.loop import Workload
 from lbcheck.training.loop import evaluate
 from lbcheck.training.loop import plan
 from lbcheck.training.loop import run
+from lbcheck.training.loop import tpu_problems
 from lbcheck.training.options import Options
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "evaluate",
     "plan",
     "run",
+    "tpu_problems",
 ]

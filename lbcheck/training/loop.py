@@ -1,6 +1,7 @@
 """`run`: from options, a workload and data to a finished record."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -27,7 +28,7 @@ _UNNAMED = ("Could not parse example input", "Unsupported datatype")
 
 _WEIGHTS = "model.weights.h5"
 
-__all__ = ["Workload", "evaluate", "plan", "run"]
+__all__ = ["Workload", "evaluate", "plan", "run", "tpu_problems"]
 
 
 class Interruption:
@@ -91,6 +92,59 @@ def plan(options: Options, source, flagfile: str) -> dict:
     return found
 
 
+def tpu_problems(options: Options, build, source, cores: int = 2) -> list[str]:
+    """What a TPU would not compile of training and evaluation.
+
+    Nothing runs, and no TPU is needed: the programs that all its cores would
+    be given are traced, lowered and judged (`backends/tpu_programs.py`).
+
+    Args:
+        options: Settings of the run, in tf_keras; the batch divides among the
+            cores.
+        build: As `run` takes it.
+        source: As `run` takes it; of each part a first batch is read.
+        cores: Of the TPU, at least 1. The variables take memory as often.
+
+    Returns:
+        A line for each operation that a TPU does not have, dynamic shape,
+        float64 and exchange with the host; [] is best.
+
+    Raises:
+        ValueError: The batch does not divide.
+
+    Example:
+        >>> import numpy as np
+        >>> from lbcheck import training
+        >>> class Source:
+        ...     num_train, parts = 8, ()
+        ...     def train(self, size, start=0, shard=0, num_shards=1):
+        ...         while True:
+        ...             yield np.ones((size, 3)), np.ones((size, 1))
+        >>> def build(keras, optimizers):
+        ...     def loss(y, predicted):
+        ...         return keras.backend.print_tensor(predicted - y)
+        ...     model = keras.Sequential([keras.layers.Dense(1)])
+        ...     model.build((None, 3))
+        ...     return training.Workload(model, optimizers.LARS(0.1), loss, [])
+        >>> options = training.Options("unwritten", batch_size=8, total_steps=1)
+        >>> print(training.tpu_problems(options, build, Source())[0][:55])
+        train: program 1: StringFormat is no operation of a TPU
+
+    Source: TensorFlow's own TPUStrategy, tf2xla, and the kernels of
+    tensorflow-tpu; docs/tpu.md says what this proves and what not.
+    """
+    if options.keras != "tf_keras":
+        raise ValueError(
+            f"keras={options.keras!r}: only keras='tf_keras' trains on a TPU."
+        )
+    options = dataclasses.replace(
+        options, distribution="tpu", tpu=f"none:{cores}"
+    )
+    engine = engines.make(options)
+    engine.build(build)
+    return engine.tpu_problems(source)
+
+
 def evaluate(
     options: Options, build, source, flagfile: str
 ) -> dict[str, float]:
@@ -110,6 +164,7 @@ def evaluate(
         ValueError: If `options.output_dir` holds no whole checkpoint, or
             that of another run.
     """
+    options.check_runs()
     found = Record(options.output_dir, flagfile).checkpoints.newest()
     if found is None:
         raise ValueError(
@@ -154,6 +209,7 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
             the data cannot be read.
         errors.Unavailable: Another worker does not come.
     """
+    options.check_runs()
     engines.check_data(options, source)
     record = Record(options.output_dir, flagfile)
     if record.status().get("status") == "finished":

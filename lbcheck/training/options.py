@@ -1,12 +1,20 @@
 """Options of a run, apart from its model and data, and how it may end."""
 
 import dataclasses
+import re
 
 from lbcheck.training import cluster
 
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 KERASES = ("tf_keras", "keras3")
 PRECISIONS = ("bfloat16", "float16")
+_NOT_THERE = re.compile("none:([1-9][0-9]{0,3})")
+
+
+def cores_not_there(tpu: str | None) -> int:
+    """8 for "none:8", 0 for a TPU that there is and for None."""
+    found = _NOT_THERE.fullmatch(tpu or "")
+    return int(found[1]) if found else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Options:
             `tpu` names, several workers of TF_CONFIG, several GPUs, or the
             one device.
         tpu: Name or address of a TPU, "local" on its own machine, or None.
+            "none:8" are 8 cores that are not there: `plan` divides the batch
+            among them, and `run` refuses.
         steps_per_execution: Updates in one call of the compiled function;
             divides `log_every`.
         xla: Compile the step with XLA; None: only on a TPU and on jax, where
@@ -106,6 +116,18 @@ class Options:
         self._divides("steps_per_execution", "log_every")
         if self.keras == "keras3":
             self._check_keras3()
+
+    def check_runs(self) -> None:
+        """Refuses to train or evaluate on a TPU that is not there.
+
+        Raises:
+            ValueError: Names it.
+        """
+        if cores_not_there(self.tpu):
+            raise ValueError(
+                f"tpu={self.tpu!r} is a TPU that is not there, on which "
+                "nothing runs; name one that is, or see its plan by a dry run."
+            )
 
     def _divides(self, small, large):
         few, many = getattr(self, small), getattr(self, large)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from lbcheck.support import errors
 from lbcheck.training import cluster
+from lbcheck.training import options
 
 
 def make(distribution: str, tpu: str | None = None):
@@ -12,7 +13,9 @@ def make(distribution: str, tpu: str | None = None):
     Args:
         distribution: "auto" decides by `tpu`, TF_CONFIG and the GPUs;
             "mirrored" takes all GPUs, or all logical CPUs without GPU.
-        tpu: Name or address of a TPU; "local" (or None) on its machine.
+        tpu: Name or address of a TPU; "local" (or None) on its machine;
+            "none:8" for 8 cores that are not there, on which nothing runs
+            but all is traced (see `backends/tpu_programs.py`).
 
     Raises:
         ValueError: A TPU is named for another distribution or does not
@@ -78,6 +81,10 @@ def _multi_worker(workers):
 
 
 def _tpu(address):
+    if cores := options.cores_not_there(address):
+        from lbcheck.training.backends import tpu_programs
+
+        return tpu_programs.stand_in(cores)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address)
         if address != "local":

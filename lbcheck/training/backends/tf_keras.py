@@ -59,6 +59,28 @@ class TFKerasEngine(engines.Engine):
     def _evaluation_data(self, part, size):
         return self._distribute(part, size)
 
+    def functions(self, source) -> dict:
+        """{"train" or the part that is evaluated: concrete function}."""
+        data = iter(self._training_data(source, 0))
+        train = self.model.make_train_function()
+        found = {"train": train.get_concrete_function(data)}
+        size = engines.evaluation_size(self.options, self.layout)
+        evaluate = self.model.make_test_function()
+        for part in engines.parts(source):
+            data = iter(self._evaluation_data(getattr(source, part), size))
+            found[part] = evaluate.get_concrete_function(data)
+        return found
+
+    def tpu_problems(self, source) -> list[str]:
+        """See `lbcheck.training.tpu_problems`."""
+        from lbcheck.training.backends import tpu_programs
+
+        return [
+            f"{name}: {problem}"
+            for name, function in self.functions(source).items()
+            for problem in tpu_programs.problems(function)
+        ]
+
     def first_bad(self, step):
         """As the train function saw it."""
         return self._update.first_bad()
