@@ -5,8 +5,8 @@
     {'optimizer': 'LARS', 'train_accuracy': 78.07, 'test_accuracy': 75.97}
 
 A table is NAME.csv, with the numbers as printed, and an entry in tables.json:
-title, source, what the columns mean, notes on doubts and misprints. Search
-spaces that can be run are in flags/spaces.
+title, source, what the columns mean, notes on doubts and misprints. What runs
+a row is in rows.json; see `lbcheck.published.rows`.
 """
 
 import csv

@@ -104,10 +104,10 @@ def says(name: str, what: str) -> str:
         what: "Published", "Inferred", "In doubt", "Ours" or "Data".
 
     Returns:
-        The text up to the next such word; "" where there is none.
+        The texts up to the next such word; "" where there is none.
     """
     parts = re.split(rf"\b({'|'.join(_SAYS)}): ", comment(name))
-    return "".join(
+    return " ".join(
         part.strip()
         for word, part in zip(parts[1::2], parts[2::2])
         if word == what
