@@ -64,7 +64,7 @@ def test_every_command_has_a_manual(name):
     ("arguments", "message"),
     [
         (["raport"], "lbcheck: .*'raport'; did you mean `lbcheck report`?"),
-        (["x"], "lbcheck: unknown command 'x'; expected one of audit, comp"),
+        (["x"], "lbcheck: unknown command 'x'; expected one of ablate, au"),
         (["\x1b[2J"], r"lbcheck: unknown command '\\x1b\[2J'; expected"),
         (["report"], "lbcheck report: expected the folder of one study"),
         (["study", "state", "."], "expected `status` and the folder of a stu"),
