@@ -82,6 +82,27 @@ def smoothed(smoothing, y, logits):
     )
 
 
+class WholeOnly(keras.layers.Layer):
+    """Scales; trains on multiples of `multiple` examples, as ghost batches."""
+
+    def __init__(self, factor=1.0, multiple=16):
+        super().__init__()
+        self.factor = factor
+        self.multiple = multiple
+
+    def call(self, x, training=None):
+        if training and x.shape[0] % self.multiple:
+            raise ValueError(f"{x.shape[0]} examples are no whole batches")
+        return self.factor * x
+
+
+def whole_only_model(**settings):
+    layers = [keras.Input((5,)), WholeOnly(**settings), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True))
+    return model
+
+
 def penalized_model(penalty=0.0):
     model = Penalized(penalty)
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True))
@@ -131,6 +152,25 @@ def test_an_edited_model_is_noticed(kind, edit, expected):
     before = taken(lambda: dense_model(kind))
     after = taken(lambda: dense_model(kind, **edit))
     assert expected in between(before, after)
+
+
+@pytest.mark.parametrize("held_out", [(X[:9], Y[:9]), stream(count=9)])
+def test_a_model_that_trains_on_whole_batches_only(held_out):
+    """Nine held-out examples are repeated; an edit is noticed all the same."""
+
+    def seen(**settings):
+        build = functools.partial(whole_only_model, **settings)
+        return taken(build, validation=held_out)
+
+    one = seen()
+    values = [value for values in one["numbers"].values() for value in values]
+    assert values and None not in values
+    assert between(one, seen()) is None
+    assert "loss of the new model on one batch is" in between(
+        one, seen(factor=1.1)
+    )
+    with pytest.raises(ValueError, match="16 examples are no whole batches"):
+        seen(multiple=32)
 
 
 def test_an_edited_train_step_is_noticed():
