@@ -20,6 +20,7 @@ from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
 from lbcheck.report.figures import drawing
+from lbcheck.report.rows import budget
 from lbcheck.settings import schedule as families
 from lbcheck.study import study_folder
 from lbcheck.trials import learning_rates
@@ -222,6 +223,29 @@ def test_budget_failures_and_best_points(made, arm):
     }
     assert widths["warmup_steps"] == 0.5 and widths["epsilon"] == 0
     np.testing.assert_allclose(widths["learning_rate"], 3)
+
+
+def test_numbers_per_updates_are_shown_as_parts():
+    space = {
+        "points": "halton",
+        "parameters": {
+            "a": {
+                **{"min": 300, "max": 800, "scale": "linear"},
+                **{"per": 2512, "of": "steps"},
+            },
+            "b": {"value": 638, "per": 2512, "of": "steps"},
+            "c": {"values": [1, 3], "per": 4, "of": "steps"},
+        },
+    }
+    arms = {"mine": {"space": space, "fixed": {}}}
+    shown = {r["parameter"]: r for r in budget.spaces({"arms": arms})}
+    texts = {name: row["range"] for name, row in shown.items()}
+    assert texts == {
+        "a": "[300, 800] / 2512",
+        "b": "638 / 2512",
+        "c": "{1, 3} / 4",
+    }
+    assert shown["a"]["width"] == pytest.approx(500 / 2512)
 
 
 @pytest.mark.parametrize("arm", synthetic_study.ARMS)
