@@ -88,6 +88,14 @@ OURS = {
         "batch_size=1024 steps=40 trials=6 challenge_trials=12 seeds=6 "
         "margin=0.02 test_fraction=0.5 num_workers=2"
     ),
+    r"figure4_mini": (
+        "trials=1 challenge_trials=0 seeds=10 target=0.97 margin=0.01 "
+        "train_steps=100 batch_size=256 log_every=20 evaluate_every=20"
+    ),
+    r"grid_mini": (
+        "batch_size=512 steps=60 trials=100 challenge_trials=0 seeds=1 "
+        "margin=0.02"
+    ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (
         "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "
@@ -216,6 +224,26 @@ def figure_4(change):
         (row,) = (row for row in rows if row["name"] == name)
         found[parameter] = float(re.search(r"\d+\.?\d*$", row["change"])[0])
     return found
+
+
+def figure_4_mini():
+    """Configuration A, its rates by the batch, its warm-up by the length."""
+    whole = table_5("nesterov_a")
+    parts = {"batch_norm_momentum", "batch_norm_epsilon", "label_smoothing"}
+    parts |= {"momentum", "l2", "warmup_power", "decay_power"}
+    rates = {name for name in whole if name.endswith("learning_rate")}
+    small = parsed(OURS["figure4_mini"])
+    batch = small["batch_size"] / whole["batch_size"]
+    length = small["train_steps"] / whole["train_steps"]
+    found = {name: whole[name] for name in parts}
+    found |= {name: whole[name] * batch for name in rates}
+    return found | {"warmup_steps": round(whole["warmup_steps"] * length)}
+
+
+def figure_4_arm(change):
+    """What is different from arm to arm."""
+    whole = figure_4(change) if change != "base" else table_5("nesterov_a")
+    return {n: whole[n] for n in ("virtual_batch_size", "final_gamma")}
 
 
 TABLE_4 = {
@@ -514,6 +542,8 @@ ORIGINS = {
         | {"warmup_power": float(power)}  # Table 2, left
     ),
     r"resnet/figure4_(.*)": figure_4,
+    r"figure4_mini": figure_4_mini,
+    r"figure4_mini/(.*)": figure_4_arm,
     r"resnet/table4_(.*)": table_4,
     r"resnet/imagenet_sample": sample_of_b,
     r"resnet/cifar10_davidnet": davidnet,
