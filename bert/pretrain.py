@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import tempfile
+import types
 
 from absl import app
 from absl import flags
@@ -26,6 +27,7 @@ from bert import families
 from bert import handover
 from bert import settings
 from bert.pretraining_data import inputs
+from lbcheck import plan
 from lbcheck import schedules
 from lbcheck import training
 from lbcheck.settings import command_line
@@ -41,6 +43,9 @@ FLAGS = flags.FlagValues()
 settings.define(FLAGS)
 
 _RECORDS = "records"
+_PUBLISHED_LENGTHS = {1: (128, 20), 2: (512, 80)}
+"""{phase: (tokens, predictions) of a record}: Devlin et al. 2018, Appendix A.2,
+and google-research/bert's README for the predictions."""
 _METRICS = (
     "masked_lm_loss",
     "masked_lm_accuracy",
@@ -52,10 +57,8 @@ _METRICS = (
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
-    numbers = [1, 2][: settings.num_phases(FLAGS)]
-    if FLAGS.phase != "all":
-        numbers = [int(FLAGS.phase)]
-    elif len(numbers) > 1 and "TF_CONFIG" in os.environ:
+    numbers = _numbers()
+    if len(numbers) > 1 and "TF_CONFIG" in os.environ:
         raise app.UsageError(
             "With TF_CONFIG a process trains one phase: give --phase=1, and "
             "after that --phase=2."
@@ -286,6 +289,75 @@ class Phase:
         )
         steps = (steps_before, self.options.total_steps)
         return handover.table(first, self.flags, steps, rates)
+
+
+class _Planned(Phase):
+    """A phase of which only the lengths are known where data is missing."""
+
+    def _load(self, corpus):
+        return None if corpus else super()._load(corpus)
+
+    def lengths(self):
+        """(tokens, predictions) of a record, and where they are from."""
+        known = self.source or self.flags
+        found = (known.max_seq_length, known.max_predictions_per_seq)
+        if None not in found:
+            return found, ()
+        found = _PUBLISHED_LENGTHS[self.number]
+        return found, (
+            f"records of {found[0]} tokens and {found[1]} predictions, as "
+            f"published for phase {self.number}; --train_data is not here.",
+        )
+
+    def planned(self):
+        """What `lbcheck plan` needs of it."""
+        if self.options is None:
+            raise app.UsageError(
+                f"Phase {self.number}: the updates of --train_epochs depend "
+                "on data that is not here; give --train_steps."
+            )
+        (tokens, predictions), assumed = self.lengths()
+        return plan.Run(
+            title=f"{FLAGS.bert_config} BERT, phase {self.number}",
+            options=self.options,
+            build=functools.partial(self.build, begins=False),
+            example=functools.partial(_example, tokens, predictions),
+            assumed=assumed,
+        )
+
+
+def _example(tokens, predictions, size):
+    """Inputs and labels of `bert.pretrainer.Pretrainer`, for `plan.Run`."""
+    of_tokens = ((size, tokens), "int32")
+    of_predictions = ((size, predictions), "int32")
+    names = ("input_word_ids", "input_mask", "input_type_ids")
+    inputs = {name: of_tokens for name in names}
+    labels = {
+        "masked_lm_ids": of_predictions,
+        "masked_lm_weights": ((size, predictions), "float32"),
+        "next_sentence_labels": ((size, 1), "int32"),
+    }
+    return inputs | {"masked_lm_positions": of_predictions}, labels
+
+
+def planned() -> list[plan.Run]:
+    """The phases that the flags describe, for `lbcheck plan`."""
+    settings.check(FLAGS)
+    FLAGS.dry_run = True  # what is missing is told, not refused
+    embedded = FLAGS.train_data == [settings.EMBEDDED]
+    # The vocabulary that is learned is of --train_vocab tokens at most.
+    corpus = types.SimpleNamespace(tokens=FLAGS.train_vocab)
+    return [
+        _Planned(number, corpus if embedded else None).planned()
+        for number in _numbers()
+    ]
+
+
+def _numbers():
+    """The phases that the flags ask for."""
+    if FLAGS.phase != "all":
+        return [int(FLAGS.phase)]
+    return [1, 2][: settings.num_phases(FLAGS)]
 
 
 def summary(phases, corpus) -> str:

@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import sys
+import types
 
 from absl import app
 from absl import flags
@@ -33,6 +34,7 @@ from bert import squad_settings as settings
 from bert import squad_source
 from bert import squad_stability
 from bert import tokenization
+from lbcheck import plan
 from lbcheck import schedules
 from lbcheck import training
 from lbcheck.settings import command_line
@@ -52,6 +54,10 @@ NBEST = "nbest_predictions.json"
 NULL_ODDS = "null_odds.json"
 SCORES = "eval_results.json"
 DIAGNOSTICS = "diagnostics.json"
+
+_PUBLISHED_QUESTIONS = {False: 87_599, True: 130_319}
+"""{whether it is v2.0: questions of the training set}: Rajpurkar et al. 2016
+and 2018, as counted in the published files."""
 
 
 class _Counts(TypedDict):
@@ -245,6 +251,59 @@ def build(questions, rate, keras, optimizers):
     )
 
 
+def planned() -> list[plan.Run]:
+    """The fine-tuning that the flags describe, for `lbcheck plan`."""
+    settings.check(FLAGS)
+    if "train" not in FLAGS.mode:
+        raise app.UsageError(
+            f"--mode={','.join(FLAGS.mode)}: only --mode=train is planned."
+        )
+    questions = Questions()
+    num_train, assumed = _questions_to_train(questions)
+    options = training_flags.options(FLAGS, num_train)
+    encoder, also_assumed = _planned_encoder(questions)
+    FLAGS.init_checkpoint = None  # the values of weights play no part
+    known = types.SimpleNamespace(settings=encoder)
+    rate = settings.rate(FLAGS, options.total_steps)
+    return [
+        plan.Run(
+            title="SQuAD",
+            options=options,
+            build=functools.partial(build, known, rate),
+            example=_example,
+            assumed=(*assumed, *also_assumed),
+        )
+    ]
+
+
+def _questions_to_train(questions):
+    """How many there are, and what is assumed of that."""
+    version_2 = FLAGS.version_2_with_negative
+    path = settings.file(FLAGS.train_file, "train", version_2)
+    if os.path.exists(path):
+        return len(questions.train.questions), ()
+    number = _PUBLISHED_QUESTIONS[version_2]
+    text = f"{number:,} questions as published; {path} is not here."
+    return number, (text,)
+
+
+def _planned_encoder(questions):
+    """The configuration, and what is assumed of it."""
+    gone = [line for line in settings.missing(FLAGS) if "vocab_file" in line]
+    if not (gone and FLAGS.bert_config):
+        return questions.settings, ()
+    encoder = models.config(FLAGS.bert_config)
+    tokens = encoder["vocab_size"]
+    return encoder, (f"{tokens:,} tokens; the vocabulary is not here.",)
+
+
+def _example(size):
+    """Inputs and labels of the span labeler, for `plan.Run`."""
+    names = ("input_word_ids", "input_mask", "input_type_ids")
+    of_tokens = ((size, FLAGS.max_seq_length), "int32")
+    return {name: of_tokens for name in names}, ((size, 2), "int32")
+
+
 def _options(questions):
     # The protocol counts questions, not windows.
     counts = questions.train_features.diagnostics
@@ -276,9 +335,9 @@ def _description(questions) -> str:
     options = _options(questions)
     source = squad_source.Source(questions.train_features, FLAGS.seed)
     rate = settings.rate(FLAGS, options.total_steps)
-    plan = training.plan(options, source, _flagfile())
+    layout = training.plan(options, source, _flagfile())
     workload = functools.partial(build, questions, rate)
-    return dry_run.report(shown, options, plan, checks, workload, rate)
+    return dry_run.report(shown, options, layout, checks, workload, rate)
 
 
 def _train(questions) -> int:

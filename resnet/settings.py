@@ -1,6 +1,7 @@
 """Flags of the image programs, and what they resolve to."""
 
 import functools
+import inspect
 
 from absl import app
 from absl import flags
@@ -202,3 +203,12 @@ def model_settings(flag_values: flags.FlagValues) -> dict:
     if given.get("virtual_batch_size") == 0:
         given["virtual_batch_size"] = None
     return given
+
+
+def ghost_batch(flag_values: flags.FlagValues) -> int | None:
+    """Examples of a ghost batch; None: those of a replica, or no norm."""
+    if flag_values["model"].value not in _NORMED:
+        return None
+    default = inspect.signature(models.build).parameters["virtual_batch_size"]
+    given = model_settings(flag_values)
+    return given.get("virtual_batch_size", default.default)

@@ -12,6 +12,7 @@ import json
 
 from absl import flags
 
+from lbcheck import plan
 from lbcheck import schedules
 from lbcheck import training
 from lbcheck.settings import command_line
@@ -53,6 +54,27 @@ def build(source, rate, keras, optimizers):
     )
 
 
+def planned() -> list[plan.Run]:
+    """The run that the flags describe, for `lbcheck plan`."""
+    settings.check(FLAGS)
+    source = settings.load_or_published(FLAGS)
+    options = training_flags.options(FLAGS, source.num_train)
+    rate = schedule.make(FLAGS, options.total_steps)
+    return [
+        plan.Run(
+            title=f"{FLAGS.model} on {FLAGS.data}",
+            options=options,
+            build=functools.partial(build, source, rate),
+            example=lambda size: (
+                ((size, *source.image_shape), "float32"),
+                ((size,), "int32"),
+            ),
+            ghost_batch=settings.ghost_batch(FLAGS),
+            assumed=tuple(getattr(source, "assumed", ())),
+        )
+    ]
+
+
 def main():
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
@@ -65,9 +87,9 @@ def main():
     workload = functools.partial(build, source, rate)
     flagfile = command_line.flagfile(FLAGS)
     if FLAGS.dry_run:
-        plan = training.plan(options, source, flagfile)
+        layout = training.plan(options, source, flagfile)
         checks = source.check()
-        print(dry_run.report(flagfile, options, plan, checks, workload, rate))
+        print(dry_run.report(flagfile, options, layout, checks, workload, rate))
         return exit_codes.FINISHED
     if FLAGS.mode == "eval":
         metrics = training.evaluate(options, workload, source, flagfile)

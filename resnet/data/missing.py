@@ -22,12 +22,16 @@ class Published(NamedTuple):
     num_classes: int
     problem: str
 
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is taken instead."""
+        return (f"the {self.num_train:,} training images as published.",)
+
     def check(self) -> list[str]:
         """What is missing, and what is assumed instead."""
         return [
             f"missing: {self.problem}",
-            f"Assumed below: the {self.num_train:,} training images as "
-            "published.",
+            *(f"Assumed below: {text}" for text in self.assumed),
         ]
 
 

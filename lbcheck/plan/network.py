@@ -1,0 +1,150 @@
+"""A run's train step, traced at one microbatch.
+
+Only shapes are traced: variables are made without values, so that a network
+of any size takes the memory of its graph and no more.
+"""
+
+import importlib
+import math
+from typing import NamedTuple
+
+from lbcheck.optimizers import selection
+from lbcheck.plan.run import Run
+
+
+class Network(NamedTuple):
+    """What one replica computes and keeps.
+
+    Attributes:
+        examples: Of the microbatch that was traced.
+        parameters: Number of trainable weights.
+        trainable_bytes: Of the trainable weights, and so of their gradients.
+        weight_bytes: Of all weights, moving statistics included.
+        slot_bytes: Of the optimizer's state for them.
+        found: `lbcheck.plan.graph.Found` of the microbatch.
+    """
+
+    examples: int
+    parameters: int
+    trainable_bytes: int
+    weight_bytes: int
+    slot_bytes: int
+    found: NamedTuple
+
+
+def trace(run: Run, examples: int) -> Network:
+    """Traces a run's forward and backward pass.
+
+    Args:
+        run: What the program said.
+        examples: Microbatch, at least 1, a multiple of `run.ghost_batch`.
+
+    Raises:
+        ValueError: The network cannot be built so; its own message.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    from lbcheck.plan import graph
+
+    optimizers = importlib.import_module("lbcheck.tf_keras")
+    traced = {}
+
+    def step(inputs, labels):
+        with tf.variable_creator_scope(_unfilled):
+            workload = run.build(tf_keras, optimizers)
+            model = workload.model
+            model.compile(loss=workload.loss)
+            with tf.GradientTape() as tape:
+                predicted = model(inputs, training=True)
+                loss = model.compute_loss(inputs, labels, predicted, None)
+        operations = tf.compat.v1.get_default_graph().get_operations()
+        traced.update(workload=workload, forward=len(operations))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return [tf.convert_to_tensor(g) for g in gradients if g is not None]
+
+    policy = tf_keras.mixed_precision
+    before = policy.global_policy()
+    precision = run.options.mixed_precision
+    policy.set_global_policy(f"mixed_{precision}" if precision else "float32")
+    try:
+        function = tf.function(step, autograph=False).get_concrete_function(
+            *_specs(tf, run.example(examples))
+        )
+    finally:
+        policy.set_global_policy(before)
+    model = traced["workload"].model
+    trainable = model.trainable_variables
+    outputs = [t for t in function.graph.outputs if t.dtype.is_floating]
+    return Network(
+        examples=examples,
+        parameters=sum(math.prod(v.shape) for v in trainable),
+        trainable_bytes=_bytes(trainable),
+        weight_bytes=_bytes(model.weights),
+        slot_bytes=slot_bytes(traced["workload"].optimizer, trainable),
+        found=graph.examine(function.graph, outputs, traced["forward"]),
+    )
+
+
+def _unfilled(next_creator, **given):
+    """A variable of the shape that is asked for, without values.
+
+    Scalars are 0: some, such as a rate, are read while a network is built.
+    """
+    import tensorflow as tf
+
+    # It has no public name.
+    from tensorflow.python.ops import resource_variable_ops
+
+    shape, dtype = given.get("shape"), given.get("dtype")
+    value = given.get("initial_value")
+    if shape is None or tf.TensorShape(shape).rank is None or dtype is None:
+        value = tf.convert_to_tensor(
+            value() if callable(value) else value, dtype
+        )
+        shape, dtype = value.shape, value.dtype
+    with tf.init_scope():
+        if not tf.TensorShape(shape).rank:
+            return resource_variable_ops.ResourceVariable(0, dtype=dtype)
+        return resource_variable_ops.UninitializedVariable(
+            shape=shape,
+            dtype=dtype,
+            trainable=given.get("trainable") is not False,
+            name=given.get("name"),
+        )
+
+
+def _specs(tf, nested):
+    """(shape, dtype) in dicts and tuples as `tf.TensorSpec`s."""
+    if isinstance(nested, dict):
+        return {name: _specs(tf, value) for name, value in nested.items()}
+    shape, dtype = nested
+    if isinstance(dtype, str):
+        return tf.TensorSpec(shape, dtype)
+    return tuple(_specs(tf, value) for value in nested)
+
+
+def slot_bytes(optimizer, variables) -> int:
+    """Bytes of an lbcheck optimizer's state for these variables.
+
+    Args:
+        optimizer: It need not be built.
+        variables: Trainable variables of its Keras.
+    """
+    shapes = [tuple(v.shape) for v in variables]
+    paths = [selection.clean_path(v) for v in variables]
+    assignments = optimizer.plan(paths, shapes)
+    found = 0
+    for assignment, variable in zip(assignments, variables):
+        slots = assignment.rule.slots_of(assignment.shape)
+        numbers = sum(
+            math.prod(slot.shape_for(assignment.shape)) for slot in slots
+        )
+        found += numbers * variable.dtype.size
+    if any(a.rule.has_evaluation_point() for a in assignments):
+        found += _bytes(variables)
+    return found
+
+
+def _bytes(variables):
+    return sum(math.prod(v.shape) * v.dtype.size for v in variables)

@@ -1,0 +1,188 @@
+"""Arithmetic of `lbcheck plan` against numbers worked out by hand."""
+
+import json
+import math
+
+import pytest
+
+from lbcheck import training
+from lbcheck.plan import Run
+from lbcheck.plan import network
+from lbcheck.plan import page
+from lbcheck.plan import plan_command
+from lbcheck.plan import planning
+from lbcheck.plan import topologies
+
+GIB = 2**30
+
+
+class Found:
+    """Of 4 examples: 2 GiB between the passes, or 1; 100 FLOPs each."""
+
+    forward_flops, flops, kept, least, working = 120, 400, 2 * GIB, GIB, GIB
+
+
+def traced(run, examples):
+    """A network of 1 GiB whose passes grow with the microbatch."""
+    del run
+    part = examples / 4
+    found = Found()
+    for name in ("forward_flops", "flops", "kept", "least", "working"):
+        setattr(found, name, round(getattr(Found, name) * part))
+    return network.Network(
+        examples=examples,
+        parameters=7,
+        trainable_bytes=GIB,
+        weight_bytes=GIB + 8,
+        slot_bytes=2 * GIB,
+        found=found,
+    )
+
+
+def run(batch_size=64, microbatch_size=None, ghost_batch=None, **options):
+    chosen = training.Options(
+        output_dir="none",
+        batch_size=batch_size,
+        total_steps=10,
+        microbatch_size=microbatch_size,
+        **options,
+    )
+    return Run("a run", chosen, None, None, ghost_batch)
+
+
+def device(gib, replicas=4, compiled=False):
+    return topologies.Topology(
+        name="made-up",
+        title="a machine",
+        replicas=replicas,
+        chips=2,
+        hosts=1,
+        memory=gib * GIB,
+        peak={None: 1000.0},
+        compiled=compiled,
+        accelerator="gpu",
+    )
+
+
+def plan(run, topology, utilization=0.5, price=None):
+    return planning.plan(run, topology, utilization, price, traced)
+
+
+def test_batch_memory_time_and_money():
+    found = plan(run(microbatch_size=4), device(80), price=3.0)
+    assert (found.replica_batch, found.microbatches) == (16, 4)
+    assert found.memory == planning.Memory(
+        weights=GIB + 8,
+        optimizer_state=2 * GIB,
+        accumulators=GIB,
+        gradients=GIB,
+        activations=2 * GIB,
+        least_activations=GIB,
+        working_set=GIB,
+    )
+    assert found.memory.most == 8 * GIB + 8
+    assert found.memory.least == 7 * GIB + 8
+    assert (found.forward_flops, found.flops) == (30, 100)
+    # 10 updates of 64 examples of 100 FLOPs by 4 devices at half of 1000.
+    assert found.total_flops == 64_000
+    assert math.isclose(found.hours, 64_000 / (4 * 1000 * 0.5) / 3600)
+    assert math.isclose(found.dollars, 32 / 3600 * 2 * 3.0)
+
+
+def test_one_microbatch_has_no_accumulators_and_no_price_no_dollars():
+    found = plan(run(), device(80))
+    assert found.microbatches == 1 and found.memory.accumulators == 0
+    assert found.memory.activations == 8 * GIB  # of 16 examples
+    assert found.dollars is None and found.verdict == planning.FITS
+
+
+@pytest.mark.parametrize(
+    "ghost, gib, fitting",
+    [
+        (None, 17, None),  # fits: 4 + 8 + 4 GiB
+        (None, 16, 8),  # 8 at once: 5 + 4 + 2 GiB
+        (None, 10, 4),  # 5 + 2 + 1
+        (8, 10, None),  # 4 is no multiple of the ghost batch
+        (4, 10, 4),
+        (None, 5, None),  # not even 1
+    ],
+)
+def test_the_largest_microbatch_that_fits(ghost, gib, fitting):
+    found = plan(run(ghost_batch=ghost), device(gib))
+    assert found.fitting == fitting
+    assert (found.verdict == planning.FITS) == (gib == 17)
+
+
+def test_only_a_compiled_device_may_do_with_less():
+    # 16 at once: at most 16 GiB and a little, at least 12.
+    for gib, compiled, verdict in (
+        (13, True, planning.COMPILED),
+        (13, False, planning.TOO_LARGE),
+        (12, True, planning.TOO_LARGE),
+        (17, True, planning.FITS),
+    ):
+        found = plan(run(), device(gib, compiled=compiled))
+        assert found.verdict == verdict
+
+
+def test_ghost_batches():
+    found = plan(run(microbatch_size=8, ghost_batch=4), device(80))
+    assert found.ghost_batches == 2
+    text = page.text([found], device(80), "a.program")
+    assert "ghost batches of 4: 2 at once, 16 in an update" in text
+
+
+def test_what_cannot_be_divided_is_refused():
+    with pytest.raises(ValueError, match="batch_size=63 does not divide"):
+        plan(run(63), device(80))
+    with pytest.raises(ValueError, match="microbatch_size=5 does not divide"):
+        plan(run(microbatch_size=5), device(80))
+    said = "ghost batch of 32 does not divide the 16 examples of each of the 4"
+    with pytest.raises(ValueError, match=said) as refused:
+        plan(run(ghost_batch=32), device(80))
+    assert "has 2 ghost batches" in str(refused.value)
+    said = "ghost batch of 8 does not divide a microbatch of 4 examples"
+    with pytest.raises(ValueError, match=said):
+        plan(run(microbatch_size=4, ghost_batch=8), device(80))
+    with pytest.raises(ValueError, match="'float16': a machine computes in fl"):
+        plan(run(mixed_precision="float16"), device(80))
+
+
+def test_a_refusal_says_what_fits():
+    found = plan(run(), device(10))
+    said = page.refusal(found, device(10))
+    assert said == (
+        "a run: 16 examples at once need 16.00 GiB, a replica of made-up has "
+        "10.00 GiB; --microbatch_size=4 fits."
+    )
+    compiled = device(10, compiled=True)
+    said = page.refusal(plan(run(ghost_batch=8), compiled), compiled)
+    assert "need at least 12.00 GiB" in said
+    assert said.endswith(
+        "no microbatch that divides the 16 examples of a replica fits and is "
+        "a multiple of the ghost batch of 8."
+    )
+
+
+def test_the_formula_in_the_text_gives_the_hours():
+    found = plan(run(), device(80), price=3.0)
+    text = page.text([found, found], device(80), "a.program")
+    line = next(x for x in text.splitlines() if "updates x" in x)
+    assert (
+        line.split()
+        == (
+            "0.01 h = 10 updates x 64 examples x 100 FLOP / (4 replicas x 1000 "
+            "FLOP/s x utilisation 0.5) / 3600"
+        ).split()
+    )
+    assert "Together: 0.02 h, 0.11 dollars" in text
+
+
+def test_json_is_the_plan():
+    found = plan(run(microbatch_size=4), device(80))
+    read = json.loads(json.dumps(plan_command.as_json([found], device(80))))
+    (one,) = read["runs"]
+    assert one["memory"]["most"] == 8 * GIB + 8
+    assert one["verdict"] == "fits" and one["fitting"] is None
+    assert read["hours"] == found.hours == one["hours"]
+    assert read["topology"]["peak"] == {"float32": 1000.0}
