@@ -1,0 +1,152 @@
+"""Instruments on real models of both Kerases: transplant and noise scale."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import lbcheck
+from lbcheck.instruments import transplant
+
+KERASES = {"keras3": "keras", "tf_keras": "tf_keras"}
+STEPS = 25
+
+
+def rooms(name="keras3"):
+    """(Keras, lbcheck's optimizers for it)."""
+    return (
+        importlib.import_module(KERASES[name]),
+        importlib.import_module(f"lbcheck.{name}"),
+    )
+
+
+def model_of(keras, seed, optimizer):
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((6,)),
+            layers.Dense(16, activation="relu", name="first"),
+            layers.LayerNormalization(name="norm"),
+            layers.Dense(3, name="second"),
+        ]
+    )
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+def batches(seed=0):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(STEPS, 32, 6)).astype("float32")
+    target = generator.normal(size=(6, 3))
+    y = np.tanh(x @ target).astype("float32")
+    return [*zip(x, y)]
+
+
+def schedule():
+    return lbcheck.schedules.PolynomialWarmupDecay(
+        initial_rate=0.0,
+        peak_rate=0.05,
+        final_rate=0.001,
+        warmup_steps=5,
+        total_steps=STEPS,
+    )
+
+
+def lamb_of(room, **settings):
+    return room.LAMB(
+        schedule(), weight_decay=0.1, diagnostics_every=1, **settings
+    )
+
+
+def apart(model, other):
+    """Greatest relative distance of two models' variables."""
+    return max(
+        np.linalg.norm(w - v) / np.linalg.norm(v)
+        for w, v in zip(model.get_weights(), other.get_weights())
+    )
+
+
+def train(model, data):
+    for batch in data:
+        model.train_on_batch(*batch)
+    return model
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("tf_keras", {}),
+        (
+            "keras3",
+            {"bias_correction": False, "global_clipnorm": 0.5, "epsilon": 1e-3},
+        ),
+    ],
+)
+def test_replayed_ratios_give_lambs_weights(name, settings):
+    keras, room = rooms(name)
+    data = batches()
+    lamb = model_of(keras, 0, lamb_of(room, **settings))
+    recording = transplant.record(lamb, data)
+    assert recording.ratios.shape == (STEPS, 6)
+    assert np.ptp(recording.ratios[:, 0]) > 0.1  # kernels have ratios
+    assert (recording.ratios[:, 1:4] == 1).all()  # biases and gains none
+    rates = [schedule()(t) for t in range(STEPS)]
+    np.testing.assert_allclose(recording.learning_rates, rates, rtol=1e-6)
+
+    same = transplant.replay(recording, lamb.optimizer)
+    replayed = train(model_of(keras, 0, same), data)
+    assert apart(replayed, lamb) < 1e-5
+    # The medians alone are another run, so the ratios do matter.
+    medians = transplant.replay(recording.median(), lamb.optimizer)
+    other = train(model_of(keras, 0, medians), data)
+    assert 1e-3 < apart(other, lamb) < 1
+
+
+def test_transplanted_to_another_seed_it_trains(tmp_path):
+    keras, room = rooms()
+    lamb = model_of(keras, 0, lamb_of(room))
+    transplant.record(lamb, batches()).save(tmp_path / "lamb.npz")
+    recording = transplant.load(tmp_path / "lamb.npz")
+    assert recording.shapes == ((6, 16), (16,), (16,), (16,), (16, 3), (3,))
+    assert recording.paths[0].endswith("first/kernel")
+    optimizer = transplant.replay(recording.median(), lamb.optimizer)
+    other = model_of(keras, 1, optimizer)
+    losses = [other.evaluate(*b, verbose=0) for b in batches()[:1]]
+    train(other, batches() * 2)  # beyond the recording the last rate holds
+    assert other.evaluate(*batches()[0], verbose=0) < losses[0] / 2
+    # Its own rate takes the place of the recorded one.
+    still = transplant.replay(recording, lamb.optimizer, learning_rate=0.0)
+    unmoved = train(model_of(keras, 1, still), batches()[:2])
+    fresh = model_of(keras, 1, "sgd")
+    assert apart(unmoved, fresh) == 0
+
+
+def test_what_cannot_be_transplanted(tmp_path):
+    keras, room = rooms()
+    with pytest.raises(TypeError, match="records lbcheck.LAMB"):
+        transplant.Recorder(room.AdamW(diagnostics_every=1))
+    with pytest.raises(ValueError, match="must be 1, received 0"):
+        transplant.Recorder(room.LAMB())
+    for settings in (
+        {"dialect": "keras"},
+        {"nesterov": "first"},
+        {"fallback": room.AdamW()},
+    ):
+        lamb = room.LAMB(diagnostics_every=1, **settings)
+        with pytest.raises(ValueError, match="A transplant needs LAMB"):
+            transplant.Recorder(lamb)
+    lamb = model_of(keras, 0, lamb_of(room))
+    recording = transplant.record(lamb, batches()[:2])
+    with pytest.raises(ValueError, match="expected update 1, received 3"):
+        transplant.record(lamb, batches()[:1])
+    optimizer = transplant.replay(recording, lamb.optimizer)
+    with pytest.raises(TypeError, match="cannot be saved"):
+        optimizer.get_config()
+    wrong = recording._replace(shapes=recording.shapes[::-1])
+    optimizer = transplant.replay(wrong, lamb.optimizer)
+    with pytest.raises(ValueError, match="recorded shapes"):
+        train(model_of(keras, 0, optimizer), batches()[:1])
+    np.savez(tmp_path / "no.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="no.npz: expected a recording"):
+        transplant.load(tmp_path / "no.npz")
