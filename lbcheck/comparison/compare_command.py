@@ -68,6 +68,11 @@ _TEXTS = {
         "Metric that trials are judged by; unset: the workload's.",
     ),
     "name": (None, "Name of the study in the report; unset: the workload's."),
+    "parent": (
+        None,
+        "Folder of a finished study that this one follows; its digest and "
+        "what was best there are recorded.",
+    ),
     "join": (
         None,
         "Only run trials of a study that another process began and reports: "
@@ -88,6 +93,11 @@ _COUNTS = {
         Settings.seeds,
         1,
         "Runs of each arm's best hyperparameters, each with a fresh seed.",
+    ),
+    "search_seeds": (
+        Settings.search_seeds,
+        1,
+        "Runs of every search trial, whose median selects; for one arm only.",
     ),
     "challenge_trials": (
         None,
@@ -120,6 +130,8 @@ _COUNTS = {
     ),
 }
 _REALS = {
+    "refine": "With --parent: search around what was best there, in spaces "
+    "this many times as wide, between 0 and 1.",
     "margin": "Smallest difference of the metric that matters to you.",
     "target": "Value of the metric to reach; the report counts the hits.",
     "test_fraction": "Part of the validation examples that is held out: the "
@@ -309,6 +321,20 @@ def _settings():
     )
 
 
+def _following(arms):
+    """The arms, around what was best in the study before if asked for."""
+    if FLAGS.refine is None:
+        return arms
+    if FLAGS.parent is None:
+        raise app.UsageError("--refine needs --parent, the study to refine.")
+    from lbcheck.study import lineage
+
+    return [
+        arm.with_space(lineage.refined(FLAGS.parent, arm.name, FLAGS.refine))
+        for arm in arms
+    ]
+
+
 def _program(given):
     from lbcheck.comparison import session
     from lbcheck.programs import program
@@ -331,6 +357,7 @@ def _program(given):
         program_arm.load(text, given.base, given.explicit)
         for text in FLAGS.arms
     ]
+    arms = _following(arms)
     made = program.make(
         FLAGS.program, arms, **_given(("name", "metric", "mode"))
     )
@@ -345,7 +372,7 @@ def _session():
     from lbcheck.trials import workload as workloads
 
     settings = _settings()
-    arms = [arm.load(text) for text in FLAGS.arms]
+    arms = _following([arm.load(text) for text in FLAGS.arms])
     sizes = _given(("batch_size", "steps"))
     workload = workloads.load(
         FLAGS.workload, FLAGS.workload_arguments, **_given(("keras",)), **sizes
@@ -365,7 +392,12 @@ def _origin(name, workload, further=()):
     """Where the study comes from; `further` lines end its flagfile."""
     lines = command_line.flagfile(FLAGS, _OF_THE_CALL).splitlines()
     lines = optuna_storage.without_credentials(lines, FLAGS.storage)
-    return {
+    origin = {}
+    if FLAGS.parent is not None:
+        from lbcheck.study import lineage
+
+        origin["parent"] = lineage.parent(FLAGS.parent)
+    return origin | {
         "name": name,
         "workload": workload,
         "command": [

@@ -117,6 +117,11 @@ class Session:
             **_sides(self.arms, settings),
             **_besides(settings, workload),
         }
+        if len(self.arms) > 1 and settings.search_seeds > 1:
+            raise ValueError(
+                "several search_seeds are for a study of one arm, received "
+                f"{settings.search_seeds} for {len(self.arms)} arms."
+            )
         self.protocol = challenge.plan(self.study, verdict.answer)
         if backend is not None:  # of a program, the flags say all
             seen = self.trainer.fingerprint(settings.seed)
@@ -315,6 +320,8 @@ def _besides(settings, workload):
     found = {}
     if settings.feasible:
         found["feasible"] = True
+    if settings.search_seeds > 1:
+        found["search_seeds"] = settings.search_seeds
     if settings.searches > 1:
         found["searches"] = settings.searches
     if settings.control_batch_size is not None:

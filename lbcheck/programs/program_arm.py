@@ -57,6 +57,10 @@ class ProgramArm(NamedTuple):
             },
         }
 
+    def with_space(self, space: spaces.Space) -> "ProgramArm":
+        """The same arm, which searches another space."""
+        return self._replace(space=space)
+
     def arguments(self, point: dict[str, Any]) -> list[str]:
         """The program's arguments for a point of the space."""
         tuned = {n: command_lines.argument(n, v) for n, v in point.items()}

@@ -7,6 +7,7 @@ tables          a table in HTML, Markdown and LaTeX
 page_tables     which tables the report has
 study_tables    those of how the study was made
 page            the page, made of figures and tables
+chronology      the spaces of a chain of studies, as tables
 report_command  `lbcheck report`
 judge_command   `lbcheck judge`: runs of any origin, and a page of them
 """

@@ -3,6 +3,7 @@
 Importing this module imports no framework.
 """
 
+import copy
 import dataclasses
 import importlib
 import pathlib
@@ -355,6 +356,17 @@ class Arm:
                 f"{self}: the model is of {keras_name}, the optimizer "
                 f"{cls.__module__}.{cls.__name__} is not."
             )
+
+    def with_space(self, space: spaces.Space) -> "Arm":
+        """The same arm, which searches another space.
+
+        Raises:
+            ValueError: A hyperparameter that it cannot take.
+        """
+        other = copy.copy(self)
+        other.fixed, other.space = dict(self.fixed), space
+        other._check_names()
+        return other
 
     def sources(self) -> list[Callable[..., Any]]:
         """The user's own classes and functions that this arm runs."""

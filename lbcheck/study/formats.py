@@ -82,6 +82,15 @@ class Arm(TypedDict):
     audit: NotRequired[list[Assignment]]
 
 
+class Parent(TypedDict):
+    """The study that another one follows, see `lineage`."""
+
+    name: Name
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    steps: Count
+    best: dict[Name, dict[Name, Value]]
+
+
 class Study(TypedDict):
     """study.json."""
 
@@ -106,7 +115,9 @@ class Study(TypedDict):
     searches: NotRequired[Annotated[int, Meta(ge=1, le=MOST_SEEDS)]]
     control_batch_size: NotRequired[Count | None]
     seeds: Annotated[int, Meta(ge=1, le=MOST_SEEDS)]
+    search_seeds: NotRequired[Annotated[int, Meta(ge=1, le=MOST_SEEDS)]]
     feasible: NotRequired[bool]
+    parent: NotRequired[Parent]
     arms: Annotated[
         dict[Name, dict[str, Any]], Meta(min_length=1, max_length=MOST_ARMS)
     ]
@@ -291,7 +302,8 @@ def _check_place(record, study, where):
     if stage == "replacement":
         ranges["index"] = range(most_replacements(study))
     elif stage != "challenge":
-        ranges["index"] = range(study[SIZES[stage]])
+        repeats = study.get("search_seeds", 1) if stage == "broad" else 1
+        ranges["index"] = range(study[SIZES[stage]] * repeats)
     if "trial" in record:
         ranges["trial"] = further if stage == "confirm" else range(0)
     for name, numbers in ranges.items():

@@ -14,6 +14,7 @@ have no run in common.
 """
 
 import hashlib
+import statistics
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +66,7 @@ class Protocol:
         self._study = study
         self._challenge = challenge
         self._sizes = {
-            "broad": study["trials"],
+            "broad": study["trials"] * _repeats(study),
             "refined": study["refined_trials"],
             "confirm": study["seeds"],
         }
@@ -186,7 +187,9 @@ class Protocol:
         seed = derived_seed(self._study["seed"], "points", arm)
         space, size = _space(self._study, arm), self._sizes.get(stage)
         if stage == "broad":
-            return space.points(seed, 0, size, steps)
+            repeats = _repeats(self._study)
+            points = space.points(seed, 0, size // repeats, steps)
+            return [point for point in points for _ in range(repeats)]
         records = before_challenge(records)
         if stage == "replacement":
             count = replacements(self._study, records, arm)
@@ -203,7 +206,10 @@ class Protocol:
         return finer.points(seed, self._sizes["broad"], size, steps)
 
     def _task(self, arm, stage, index, point):
-        use = ("confirm", str(index)) if stage == "confirm" else ("search",)
+        repeat = index % _repeats(self._study) if stage == "broad" else 0
+        use = ("search", *([str(repeat)] if repeat else []))
+        if stage == "confirm":
+            use = ("confirm", str(index))
         return {
             "arm": arm,
             "stage": stage,
@@ -213,7 +219,7 @@ class Protocol:
         }
 
     def _check(self, arm):
-        trials, points = self._sizes["broad"], num_points(self._study, arm)
+        trials, points = self._study["trials"], num_points(self._study, arm)
         if points is not None and points < trials:
             raise ValueError(
                 f"arm {arm!r}: its space has {points} points, fewer than the "
@@ -296,8 +302,12 @@ def best(
 ) -> dict | None:
     """The arm's best search trial, None if none is finished.
 
-    Ties go to the trial with the lower loss, then to the earlier one.
+    Ties go to the trial with the lower loss, then to the earlier one. Of a
+    search trial with several seeds the median counts, and the first run is
+    given; one of which a run diverged is none.
     """
+    if _repeats(study) > 1:
+        return _best_median(study, records, arm)
     found = [
         record
         for record in _search(records, arm)
@@ -312,12 +322,35 @@ def best(
     return min(found, key=order, default=None)
 
 
+def _best_median(study, records, arm):
+    repeats, sign = (
+        _repeats(study),
+        {"max": -1, "min": 1}[study["metric"]["mode"]],
+    )
+    groups: dict[int, list[dict]] = {}
+    for record in _search(records, arm):
+        groups.setdefault(record["index"] // repeats, []).append(record)
+    found = [
+        (sign * statistics.median(score(study, r) for r in group), group[0])
+        for group in groups.values()
+        if len(group) == repeats
+        and all(score(study, r) is not None for r in group)
+    ]
+    return min(found, key=lambda pair: pair[0], default=(None, None))[1]
+
+
+def _repeats(study):
+    """Runs of a search trial."""
+    return study.get("search_seeds", 1)
+
+
 def excluded(study: Mapping[str, Any], records: list[dict]) -> dict[str, str]:
     """Arms that are not confirmed because every trial diverged: name -> why."""
     reasons = {}
     for arm in study["arms"]:
         search = _search(before_challenge(records), arm)
-        size = study["trials"] + replacements(study, records, arm)
+        size = study["trials"] * _repeats(study)
+        size += replacements(study, records, arm)
         whole = sum(r["stage"] in _BROAD for r in search) >= size
         if whole and best(study, records, arm) is None:
             reasons[arm] = f"all {len(search)} search trials diverged"
@@ -400,7 +433,7 @@ def _unbroken(study):
     order = [
         (stage, index)
         for stage, size in (
-            ("broad", study["trials"]),
+            ("broad", study["trials"] * _repeats(study)),
             ("refined", study["refined_trials"]),
         )
         for index in range(size)

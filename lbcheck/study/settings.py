@@ -20,6 +20,8 @@ class Settings:
             the best one.
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed, at least 1.
+        search_seeds: Runs of every search trial, each with a seed of its own,
+            whose median selects; more than 1 for a study of one arm only.
         feasible: Whether `trials` counts those that do not diverge: each that
             does is replaced by a further point, until an arm has tried three
             times as many. There is no challenge then.
@@ -52,6 +54,7 @@ class Settings:
     trials: int = 20
     refined_trials: int = 0
     seeds: int = 10
+    search_seeds: int = 1
     feasible: bool = False
     challenge_trials: int | None = None
     searches: int = 1
@@ -69,6 +72,7 @@ class Settings:
             ("trials", 1, formats.MOST_POINTS),
             ("refined_trials", 0, formats.MOST_POINTS),
             ("seeds", 1, formats.MOST_SEEDS),
+            ("search_seeds", 1, formats.MOST_SEEDS),
             ("seed", 0, 2**63 - 1),
             ("threads", 1, 1024),
             ("challenge_trials", 0, formats.MOST_POINTS),
@@ -108,6 +112,12 @@ class Settings:
                 f"several searches, {self.searches}, are compared with each "
                 "other instead of a challenge; leave out challenge_trials, or "
                 f"set it to 0, received {self.challenge_trials}."
+            )
+        if self.search_seeds > 1 and (self.feasible or self.refined_trials):
+            raise ValueError(
+                "several search_seeds are of one broad search of all trials, "
+                f"received search_seeds {self.search_seeds} with "
+                f"{'feasible' if self.feasible else 'refined_trials'}."
             )
         if self.feasible and self.challenge_trials:
             raise ValueError(

@@ -399,6 +399,90 @@ def test_dry_run_shows_the_commands(calm, tmp_path):
     assert "8 trials before a challenge" in done.stdout
 
 
+def test_a_chain_of_studies_and_its_chronology(tmp_path):
+    space = {
+        "learning_rate": {"min": 0.1, "max": 9, "scale": "log", "count": 3},
+        "l2": {"values": [0.001, 0.01]},
+    }
+    (tmp_path / "arm.json").write_text(
+        json.dumps({"space": {"points": "grid", "parameters": space}})
+    )
+    line = (
+        *study_of(tmp_path / "grid", [tmp_path / "arm.json"]),
+        *BASE,
+        "--train_steps=3",
+        "--seeds=2",
+    )
+    assert compare(*line, "--trials=6", "--name=grid").returncode == 0
+    fine = (*line, f"--output_dir={tmp_path}/fine", "--name=fine")
+    orphan = compare(*fine, "--refine=0.4")
+    assert orphan.returncode == 2 and "--refine needs --parent" in orphan.stderr
+    done = compare(
+        *fine, f"--parent={tmp_path}/grid", "--refine=0.4", "--trials=3"
+    )
+    assert done.returncode == 0, done.stderr
+    study = json.loads((tmp_path / "fine/study.json").read_text())
+    grid = json.loads((tmp_path / "grid/study.json").read_text())
+    best = study["parent"]["best"]["arm"]["learning_rate"]
+    assert best == pytest.approx((0.1 * 9) ** 0.5)  # the middle of three
+    searched = study["arms"]["arm"]["space"]["parameters"]["learning_rate"]
+    assert searched["max"] / searched["min"] == pytest.approx(90**0.4)
+    assert searched["max"] * searched["min"] == pytest.approx(best**2)
+    assert grid["arms"]["arm"]["space"]["parameters"] == space
+
+    def chronology(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "lbcheck.cli", "report", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    said = chronology("grid", "fine", "--chronology=markdown").stdout
+    assert "3 values of \\[0.1, 9\\] | log | 0.9487 |" in said
+    assert "6 trials, 6 of them feasible, of 3 steps at batch size 10" in said
+    assert said.count("It follows table 1.") == 1
+    latex = chronology("grid", "fine", "--chronology=latex").stdout
+    assert latex.count(r"\begin{table}") == 2 and r"learning\_rate" in latex
+    turned = chronology("fine", "grid", "--chronology=latex")
+    assert turned.returncode == 2 and "must stand before it" in turned.stderr
+
+
+def test_several_seeds_a_trial(tmp_path, calm):
+    _, arms, _ = calm
+    line = study_of(tmp_path / "s", arms[:1], "--trials=2", "--seeds=1")
+    done = compare(*line, "--search_seeds=3")
+    assert done.returncode == 0, done.stderr
+    broad = [r for r in records_of(tmp_path / "s") if r["stage"] == "broad"]
+    assert len(broad) == 6 and len({r["seed"] for r in broad}) == 3
+    assert len({str(r["hyperparameters"]) for r in broad}) == 2
+    both = compare(
+        *study_of(tmp_path / "t", arms, "--trials=1", "--search_seeds=2")
+    )
+    assert both.returncode == 2 and "study of one arm" in both.stderr
+
+
+def test_what_diverges_is_replaced(tmp_path):
+    space = {"learning_rate": {"min": 3, "max": 90, "scale": "log"}}
+    (tmp_path / "arm.json").write_text(json.dumps({"space": space}))
+    line = (
+        *study_of(tmp_path / "s", [tmp_path / "arm.json"]),
+        *BASE,
+        "--train_steps=3",
+        "--trials=3",
+        "--seeds=1",
+        "--feasible",
+    )
+    line = [a for a in line if not a.startswith("--challenge_trials")]
+    done = compare(*line)
+    assert done.returncode == 0, done.stderr
+    search = [r for r in records_of(tmp_path / "s") if r["stage"] != "confirm"]
+    assert sum(r["status"] == "finished" for r in search) == 3
+    assert {r["stage"] for r in search} == {"broad", "replacement"}
+    refused = compare(*line, "--challenge_trials=5")
+    assert refused.returncode == 2 and "not challenged" in refused.stderr
+
+
 # The real programs.
 
 

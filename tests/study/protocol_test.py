@@ -479,3 +479,49 @@ def test_replacements_of_an_interrupted_study_are_cut():
     left = protocol.cut_to_common(study, records).records
     assert len(of(left, arm, "broad")) == len(of(left, other, "broad")) == 5
     assert not of(left, arm, "replacement")
+
+
+# Several seeds a search trial (Table 16 of Nado et al. 2021).
+
+
+def test_the_median_of_the_seeds_selects():
+    whole = make_study(trials=5, refined_trials=0, seeds=2)
+    arm = list(whole["arms"])[0]
+    study = whole | {
+        "arms": {arm: whole["arms"][arm]},
+        "search_seeds": 3,
+    }
+    plan = protocol.Protocol(study)
+    seeds = [t["seed"] for t in plan.next_tasks([])][:3]
+    assert len(set(seeds)) == 3
+    assert seeds[0] == protocol.derived_seed(7, "search")
+
+    def score(task):
+        rate = task["hyperparameters"]["learning_rate"]
+        # The first run of a trial says little.
+        luck = math.log10(rate) if task["seed"] == seeds[0] else 0.0
+        accuracy = 1 - abs(math.log10(rate / 0.3)) / 9 + luck
+        part = {"accuracy": accuracy, "loss": 1.0}
+        metrics = {"validation": part, "training": part}
+        changes = {"status": "finished", "bad": None, "metrics": metrics}
+        return make_record(task, **changes)
+
+    records = run(study, score)
+    broad = of(records, arm, "broad")
+    rates = [point(r)["learning_rate"] for r in broad]
+    assert len(broad) == 15 and rates[0::3] == rates[1::3] == rates[2::3]
+    assert [r["seed"] for r in broad] == seeds * 5
+    nearest = min(rates, key=lambda rate: abs(math.log10(rate / 0.3)))
+    assert point(protocol.best(study, records, arm))["learning_rate"] == nearest
+    # By its first runs alone another one is best: the mutant is seen.
+    by_first = max(
+        broad[0::3], key=lambda r: r["metrics"]["validation"]["accuracy"]
+    )
+    assert point(by_first)["learning_rate"] != nearest
+    # A trial one of whose runs diverged is none.
+    for record in broad:
+        if point(record)["learning_rate"] == nearest:
+            record |= {"status": "diverged", "metrics": None}
+            break
+    other = protocol.best(study, records, arm)
+    assert point(other)["learning_rate"] != nearest

@@ -102,6 +102,8 @@ def _unit(spec):
 def _range(spec):
     if "min" in spec:
         text = f"[{_text(spec['min'])}, {_text(spec['max'])}]"
+        if "count" in spec:
+            text = f"{spec['count']} values of {text}"
     elif "values" in spec:
         text = "{" + ", ".join(_text(v) for v in spec["values"]) + "}"
     else:

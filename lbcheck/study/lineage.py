@@ -1,0 +1,71 @@
+"""A chain of studies: a grid, then a range around its best, then a finer one.
+
+study.json of a study that follows another says of which, by the digest of its
+study.json, and what was best there. Nado et al. 2021, Appendix D.4, is such a
+chain.
+"""
+
+import hashlib
+import pathlib
+from typing import Any
+
+from lbcheck.search.space import Space
+from lbcheck.study import protocol
+from lbcheck.study import study_folder
+
+
+def parent(folder: str | pathlib.Path) -> dict[str, Any]:
+    """What study.json of a study says of the one that it follows.
+
+    Args:
+        folder: Of the earlier study.
+
+    Returns:
+        {"name", "digest": SHA-256 of its study.json, "steps", "best": {arm:
+        hyperparameters of its best search trial; no arm without any}}.
+
+    Raises:
+        study_folder.StudyError: There is no study, or it is damaged.
+    """
+    read = study_folder.load(folder)
+    path = pathlib.Path(folder) / study_folder.STUDY
+    best = {
+        arm: protocol.best(read.study, read.records, arm)
+        for arm in read.study["arms"]
+    }
+    return {
+        "name": read.study["name"],
+        "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "steps": read.study["steps"],
+        "best": {
+            arm: record["hyperparameters"]
+            for arm, record in best.items()
+            if record is not None
+        },
+    }
+
+
+def refined(folder: str | pathlib.Path, arm: str, width: float) -> Space:
+    """The space around what was best for an arm of an earlier study.
+
+    Args:
+        folder: Of the earlier study.
+        arm: Name of an arm of it.
+        width: Width over that of the earlier space, in decades on a log
+            scale, in (0, 1).
+
+    Raises:
+        study_folder.StudyError: There is no study, or it is damaged.
+        ValueError: It has no such arm, or all trials of it diverged.
+    """
+    earlier = parent(folder)
+    study = study_folder.load(folder).study
+    if arm not in earlier["best"]:
+        raise ValueError(
+            f"{folder}: no best trial of an arm {arm!r} to refine; there are "
+            f"{', '.join(earlier['best']) or 'none'}."
+        )
+    described = study["arms"][arm]["space"]
+    return Space.from_dict(described, f"{folder}: arm {arm!r}").refined(
+        earlier["best"][arm], width, study["steps"]
+    )
