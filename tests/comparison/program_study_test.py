@@ -511,6 +511,7 @@ def digits(tmp_path):
         "--trials=1",
         "--seeds=1",
         "--noprogress",
+        "--deterministic",
     ]
 
 
