@@ -140,7 +140,7 @@ OURS = {
     r"resnet/cifar10_adamw": _CIFAR10 + "weight_decay=0.01 learning_rate=2e-3",
     r"resnet/cifar10_lamb": _CIFAR10 + "learning_rate=0.02",
     r"resnet/mnist_adagrad": _MNIST + "learning_rate=0.1",
-    r"resnet/mnist_adam": _MNIST + "learning_rate=0.01",
+    r"resnet/mnist_adam": _MNIST + "learning_rate=0.001",
     r"resnet/mnist_momentum": _MNIST + "momentum=0.9 l2=1e-3 learning_rate=0.1",
     r"resnet/mnist_adamw": _MNIST + "weight_decay=0.1 learning_rate=0.005",
     r"resnet/mnist_lamb": _MNIST + "learning_rate=0.01",
