@@ -22,6 +22,7 @@ ROOMS = (
     "study",
     "verdict",
     "report",
+    "figures",
     "comparison",
     "instruments",
     "cli",

@@ -1,6 +1,9 @@
-"""TensorBoard event files, written without TensorFlow."""
+"""TensorBoard event files, written without TensorFlow, and read."""
 
 import time
+from collections.abc import Iterator
+
+from lbcheck.support import errors
 
 
 class EventFile:
@@ -53,3 +56,26 @@ def open_if_installed(folder) -> EventFile | None:
         return EventFile(folder)
     except ModuleNotFoundError:
         return None
+
+
+def scalars(path) -> Iterator[tuple[int, str, float]]:
+    """Yields (step, name, value) of the scalars of one event file.
+
+    Raises:
+        ValueError: It is damaged, or tensorboard is not installed.
+    """
+    try:
+        from tensorboard.backend.event_processing import event_file_loader
+        from tensorboard.util import tensor_util
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: event files are read by the package tensorboard, which "
+            "is not installed; or download the scalar as CSV."
+        ) from error
+    with errors.named(f"{path}: reading TensorBoard's events"):
+        for event in event_file_loader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.HasField("tensor"):
+                    array = tensor_util.make_ndarray(value.tensor)
+                    if array.size == 1 and array.dtype.kind in "fiu":
+                        yield event.step, value.tag, float(array.reshape(()))

@@ -112,7 +112,7 @@ class Panel:
         file = io.BytesIO()
         for axis in (self.axes.xaxis, self.axes.yaxis):
             if axis.get_scale() == "log":
-                _label_decades(axis)
+                label_decades(axis)
         with warnings.catch_warnings():
             # The page's font draws the text, not the one measured here.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -124,7 +124,7 @@ class Panel:
         return _clean(file.getvalue(), self.name, self.alternative)
 
 
-def _label_decades(axis):
+def label_decades(axis):
     """Plain numbers at the decades, more of them where these are few."""
     from matplotlib import ticker
 

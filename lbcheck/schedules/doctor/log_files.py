@@ -23,6 +23,7 @@ import numpy as np
 
 from lbcheck.support import checks
 from lbcheck.support import errors
+from lbcheck.support import event_file
 from lbcheck.support import schema
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".log", ".gz")
@@ -614,7 +615,9 @@ def _of_events(path):
     scalars = []
     for file in files:
         run = f"{file.parent.relative_to(path)} - " if several else ""
-        scalars += [(step, run + tag, v) for step, tag, v in _scalars(file)]
+        scalars += [
+            (step, run + tag, v) for step, tag, v in event_file.scalars(file)
+        ]
     tags = list(dict.fromkeys(tag for _, tag, _ in scalars))
     at = {tag: index for index, tag in enumerate(tags)}
     rows, visits = {}, collections.Counter()
@@ -625,22 +628,3 @@ def _of_events(path):
         rows.setdefault(place, [step, *[None] * len(at)])[1 + at[tag]] = value
     rows = [(f"{path}, step {step}", row) for (step, _), row in rows.items()]
     return _Table(path, ["step", *tags], rows)
-
-
-def _scalars(file):
-    """(step, tag, value) of the scalars of one event file."""
-    try:
-        from tensorboard.backend.event_processing import event_file_loader
-        from tensorboard.util import tensor_util
-    except ImportError as error:
-        raise ValueError(
-            f"{file}: event files are read by the package tensorboard, which "
-            "is not installed; or download the scalar as CSV."
-        ) from error
-    with errors.named(f"{file}: reading TensorBoard's events"):
-        for event in event_file_loader.EventFileLoader(str(file)).Load():
-            for value in event.summary.value:
-                if value.HasField("tensor"):
-                    array = tensor_util.make_ndarray(value.tensor)
-                    if array.size == 1 and array.dtype.kind in "fiu":
-                        yield event.step, value.tag, float(array.reshape(()))

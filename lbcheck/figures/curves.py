@@ -1,0 +1,105 @@
+"""Figures of curves over the updates of runs."""
+
+from lbcheck.figures import sources
+from lbcheck.figures.content import Drawn
+from lbcheck.figures.content import Line
+from lbcheck.figures.content import Panel
+
+_STEP = "step (updates completed)"
+
+
+def accuracy(path) -> Drawn:
+    """Validation accuracy of every arm or run over its updates.
+
+    Source: You et al. 2019, Figures 1, 3 and 4.
+    """
+    found = sources.curves(path, "validation", "accuracy")
+    ends = sorted(
+        found, key=lambda label: found[label].values[-1], reverse=True
+    )
+    said = "At the end: " + ", ".join(
+        f"{label} {found[label].values[-1]:.4f}" for label in ends
+    )
+    return Drawn([_panel("", "validation accuracy", found)], [f"{said}."])
+
+
+def loss_against_accuracy(path) -> Drawn:
+    """Validation loss beside validation accuracy, over the updates.
+
+    Says of which pairs the one with the lower final loss has the lower
+    accuracy.
+
+    Source: You et al. 2019, Figure 5.
+    """
+    losses = sources.curves(path, "validation", "loss")
+    accuracies = sources.curves(path, "validation", "accuracy")
+    ends = {
+        label: (losses[label].values[-1], accuracies[label].values[-1])
+        for label in losses
+        if label in accuracies
+    }
+    reversed_pairs = [
+        f"{low} ({ends[low][0]:.4g}; {ends[low][1]:.4f}) against {high} "
+        f"({ends[high][0]:.4g}; {ends[high][1]:.4f})"
+        for low in ends
+        for high in ends
+        if ends[low][0] < ends[high][0] and ends[low][1] < ends[high][1]
+    ]
+    said = "No arm with a lower validation loss has a lower accuracy here."
+    if reversed_pairs:
+        said = (
+            "A lower validation loss with a lower accuracy, at the end: "
+            f"{'; '.join(reversed_pairs)}."
+        )
+    return Drawn(
+        [
+            _panel("Loss", "validation loss", losses, "y"),
+            _panel("Accuracy", "validation accuracy", accuracies),
+        ],
+        [said],
+    )
+
+
+def loss_by_batch_size(path) -> Drawn:
+    """Training loss over the part of each run that is done.
+
+    Runs of a fixed number of epochs have read as many examples at the same
+    part, whatever their batch.
+
+    Source: You et al. 2019, Figure 6.
+    """
+    found = sources.curves(path, "training", "loss", "masked_lm_loss")
+    lines = [
+        Line(
+            label,
+            [step / curve.steps[-1] for step in curve.steps],
+            list(curve.values),
+        )
+        for label, curve in found.items()
+    ]
+    ends = ", ".join(f"{k} {c.values[-1]:.4g}" for k, c in found.items())
+    return Drawn(
+        [Panel("", "part of the run", "training loss", lines)],
+        [f"Training loss at the end: {ends}."],
+    )
+
+
+def mixed_batch_loss(path) -> Drawn:
+    """Training loss over the updates, one phase after another.
+
+    Source: You et al. 2019, Figure 7.
+    """
+    found = sources.curves(path, "training", "loss", "masked_lm_loss")
+    ends = ", ".join(f"{k} {c.values[-1]:.4g}" for k, c in found.items())
+    return Drawn(
+        [_panel("", "training loss", found)],
+        [f"Training loss at the end: {ends}."],
+    )
+
+
+def _panel(title, vertical, found, logarithmic=""):
+    lines = [
+        Line(label, list(curve.steps), list(curve.values))
+        for label, curve in found.items()
+    ]
+    return Panel(title, _STEP, vertical, lines, logarithmic)

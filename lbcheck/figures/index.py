@@ -1,0 +1,304 @@
+"""Every figure of both papers: what it is, where its numbers come from.
+
+A figure is drawn from published data where the paper printed them, else from
+records, else from a shipped miniature of them, and says which.
+"""
+
+import difflib
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lbcheck.figures import boxes
+from lbcheck.figures import curves
+from lbcheck.figures import grid
+from lbcheck.figures import ratios
+from lbcheck.figures import scaling
+from lbcheck.figures import schedules
+from lbcheck.figures.content import MINIATURE
+from lbcheck.figures.content import PUBLISHED
+from lbcheck.figures.content import RECORDS
+from lbcheck.figures.content import Drawn
+from lbcheck.figures.content import Figure
+from lbcheck.study import study_folder
+
+MINIATURES = pathlib.Path(__file__).parent / "miniatures"
+
+
+class Entry(NamedTuple):
+    """How a figure is made.
+
+    Attributes:
+        title: What it shows.
+        source: Where the papers have it.
+        published: Draws it from published data; None where only drawn there.
+        records: Draws it from a folder of records; None where it takes none.
+        needs: What that folder is.
+        command: What makes such records.
+        miniature: Name of the shipped folder; None where there is none.
+    """
+
+    title: str
+    source: str
+    published: Callable[[], Drawn] | None = None
+    records: Callable[[pathlib.Path], Drawn] | None = None
+    needs: str = ""
+    command: str = ""
+    miniature: str | None = None
+
+    def numbers_from(self) -> str:
+        """Where the numbers come from when no records are given."""
+        if self.published:
+            return PUBLISHED
+        return MINIATURE if self.miniature else RECORDS
+
+
+_STUDY_RUN = "lbcheck compare --flagfile=flags/"
+_ROWS = "lbcheck published run {} --scale=paper --output_dir=records/{}"
+_BATCHES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+def _nado(title, number, iclr, **how):
+    source = f"Nado et al. 2021, Figure {number} (ICLR submission: {iclr})"
+    return Entry(title, source, **how)
+
+
+def _grid(title, number, draw, **arguments):
+    return Entry(
+        title,
+        f"Nado et al. 2021 (ICLR submission), Figure {number}",
+        records=functools.partial(draw, **arguments),
+        needs='a study with "points": "grid"',
+        command=f"{_STUDY_RUN}grid_mini.flags",
+        miniature="grid_mini",
+    )
+
+
+def _you(title, number, **how):
+    return Entry(title, f"You et al. 2019, Figure {number}", **how)
+
+
+def _rows(names, folder, needs="folders of runs"):
+    command = _ROWS.format(" ".join(names), folder)
+    return {"needs": needs, "command": command}
+
+
+def _trust_ratios(number):
+    return _you(
+        "LAMB's trust ratio by layer, at one of six iterations",
+        number,
+        records=functools.partial(ratios.at_iteration, number=number - 9),
+        needs="a study with LAMB, or runs with --diagnostics_every",
+        command=f"{_STUDY_RUN}challengers_mnist.flags",
+        miniature="challengers_mnist",
+    )
+
+
+ENTRIES: dict[str, Entry] = {
+    "nado2021_figure1": _nado(
+        "Learning rate schedules of LARS and of Nesterov, configuration B",
+        1,
+        2,
+        published=schedules.relative_to_peak,
+    ),
+    "nado2021_figure2": _nado(
+        "The sudden drop in BERT's original schedule",
+        2,
+        3,
+        published=schedules.sudden_drop,
+    ),
+    "nado2021_figure3": _nado(
+        "Fine-tuning runs from one checkpoint",
+        3,
+        4,
+        records=boxes.fine_tuning,
+        needs="folders of bert.squad --num_seeds=6, one for each setting",
+        command="python -m bert.squad --flagfile=flags/squad/large.flags "
+        "--num_seeds=6 --output_dir=records/figure3/32k, and so for 65k_32k "
+        "and 65k, each with its --init_checkpoint",
+    ),
+    "nado2021_figure4": _nado(
+        "Ablations of configuration A",
+        4,
+        5,
+        records=boxes.of_study,
+        needs="a study whose arms are flagfiles, with several seeds",
+        command=f"{_STUDY_RUN}figure4_mini.flags",
+    ),
+    "nado2021_iclr_figure6": _grid(
+        "Settings that reach a validation error",
+        6,
+        grid.fractions,
+        part="validation",
+    ),
+    "nado2021_iclr_figure7": _grid(
+        "Settings that reach a training error",
+        7,
+        grid.fractions,
+        part="training",
+    ),
+    "nado2021_iclr_figure8": _grid(
+        "Validation error by weight decay", 8, grid.by_decay
+    ),
+    "nado2021_iclr_figure9": _grid(
+        "The best learning rate for each weight decay", 9, grid.best_rates
+    ),
+    **{
+        f"nado2021_iclr_figure{number}": _grid(
+            f"Validation error against learning rate at decay {decay:g}",
+            number,
+            grid.at_decay,
+            decay=decay,
+        )
+        for number, decay in ((10, 1e-3), (11, 3e-4), (12, 1e-4))
+    },
+    "you2019_figure1": _you(
+        "N-LAMB and NN-LAMB against LAMB, momentum and Nadam",
+        1,
+        records=curves.accuracy,
+        **_rows(
+            [
+                f"you2019_figure1_{name}"
+                for name in ("lamb", "n_lamb", "nn_lamb", "momentum", "nadam")
+            ],
+            "figure1",
+        ),
+    ),
+    "you2019_figure2": _you(
+        "Bias correction acts as a warm-up",
+        2,
+        published=schedules.correction_as_warmup,
+    ),
+    "you2019_figure3": _you(
+        "LAMB with other norms",
+        3,
+        records=curves.accuracy,
+        **_rows(
+            [f"you2019_figure3_{name}" for name in ("l2", "l1", "linf")],
+            "figure3_norms",
+        ),
+    ),
+    "you2019_figure4": _you(
+        "CIFAR-10 with DavidNet",
+        4,
+        published=boxes.cifar10,
+        records=curves.accuracy,
+        **_rows(
+            [
+                f"you2019_table6_{name}"
+                for name in ("adagrad", "adam", "adamw", "momentum", "lamb")
+            ],
+            "cifar10",
+        ),
+    ),
+    "you2019_figure5": _you(
+        "Validation loss and validation accuracy",
+        5,
+        records=curves.loss_against_accuracy,
+        needs="a study with confirming runs",
+        command=f"{_STUDY_RUN}challengers_mnist.flags",
+        miniature="challengers_mnist",
+    ),
+    "you2019_figure6": _you(
+        "Training loss of BERT with LAMB, by batch size",
+        6,
+        records=curves.loss_by_batch_size,
+        **_rows([f"you2019_table1_lamb_{b}" for b in _BATCHES], "figure6"),
+    ),
+    "you2019_figure7": _you(
+        "Training loss of BERT with LAMB and a mixed batch",
+        7,
+        records=curves.mixed_batch_loss,
+        **_rows(["you2019_table1_lamb_65536_32768"], "figure7"),
+    ),
+    "you2019_figure8": _you(
+        "Scaling efficiency of BERT with LAMB",
+        8,
+        published=scaling.efficiency,
+    ),
+    **{f"you2019_figure{n}": _trust_ratios(n) for n in range(9, 15)},
+}
+"""{name: how it is made}, paper by paper."""
+
+
+def find(name: str) -> str:
+    """The full name of a figure, of which the paper can be left out.
+
+    >>> find("iclr_figure8")
+    'nado2021_iclr_figure8'
+
+    Raises:
+        ValueError: No figure or more than one has that name.
+    """
+    if name in ENTRIES:
+        return name
+    found = [full for full in ENTRIES if full.partition("_")[2] == name]
+    if len(found) == 1:
+        return found[0]
+    near = found or difflib.get_close_matches(name, ENTRIES, 3)
+    expected = f"expected {' or '.join(near)}; " if near else ""
+    raise ValueError(
+        f"{name!r} is {'more than one' if found else 'no'} figure; {expected}"
+        "`lbcheck figure` lists them."
+    )
+
+
+def make(name: str, records=None) -> Figure:
+    """A figure, as data.
+
+    Args:
+        name: As in `lbcheck figure`.
+        records: Folder of a study or of runs; None: published data, or the
+            shipped miniature.
+
+    Raises:
+        ValueError: There is no such figure, its numbers were not published
+            and no records are given, or the records do not fit; says which
+            command makes some that do.
+
+    Example:
+        >>> figure = make("you2019_figure8")
+        >>> figure.numbers_from, round(figure.panels[0].marks[0].up[-1], 1)
+        ('published data', 49.1)
+    """
+    name = find(name)
+    entry = ENTRIES[name]
+    if records is not None:
+        drawn, numbers_from, told = _of_records(name, entry, records)
+    elif entry.published:
+        drawn, numbers_from = entry.published(), PUBLISHED
+        told = "Drawn from published data."
+    elif entry.miniature:
+        drawn, numbers_from, told = _of_miniature(entry)
+    else:
+        raise ValueError(
+            f"{name}: its numbers were not published and no miniature is "
+            f"shipped; give --records={entry.needs}, made by "
+            f"`{entry.command}`."
+        )
+    caption = [told, *drawn.said]
+    return Figure(
+        name, entry.title, entry.source, numbers_from, caption, drawn.panels
+    )
+
+
+def _of_records(name, entry, records):
+    if entry.records is None:
+        raise ValueError(
+            f"{name} is drawn from published data; records do not apply "
+            f"(received {str(records)!r})."
+        )
+    told = f"Drawn from your records in {records}, not from the paper's runs."
+    return entry.records(pathlib.Path(records)), RECORDS, told
+
+
+def _of_miniature(entry):
+    folder = MINIATURES / entry.miniature
+    study = study_folder.read(folder)
+    commit = study["environment"]["commit"]
+    told = (
+        "Drawn from a shipped miniature, not comparable with the paper: "
+        f"`{entry.command}`, commit {commit[:7]}."
+    )
+    return entry.records(folder), MINIATURE, told
