@@ -166,14 +166,6 @@ class CommandTest(parameterized.TestCase, tf.test.TestCase):
         self.assertEqual(lines["fixed"][2], "0.0")
         self.check_figures(folder, "figure_2", "bias_correction")
 
-    def test_figure_1(self):
-        folder = self.make_folder()
-        done = self.run_module(
-            "lbcheck.schedules.figures", f"--output_dir={folder}"
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.check_figures(folder, "figure_1")
-
     def make_folder(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
