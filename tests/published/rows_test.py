@@ -107,6 +107,12 @@ def test_values_of_a_study_are_the_printed_steps_and_not_the_searched():
     assert not {*space, "l2", "l2_on"} & set(settings)
 
 
+def test_a_switch_is_true_or_false():
+    names = ("you2019_table8_warmup_5_rate_1e-4", "nado2021_table7_32k")
+    found = [rows.find(name).settings()["bias_correction"] for name in names]
+    assert found == ["false", "true"]
+
+
 # --- Differences -----------------------------------------------------------
 
 

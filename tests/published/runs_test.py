@@ -21,10 +21,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What a program does for the runner: counts its starts, waits where it is told
 # to, measures, and ends with a code.
 _PROGRAM = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 folder, score, code, seconds = sys.argv[1:]
 folder = pathlib.Path(folder)
 folder.mkdir(exist_ok=True)
+(folder / "pid").write_text(str(os.getpid()))
 starts = folder / "starts"
 starts.write_text((starts.read_text() if starts.exists() else "") + "x")
 time.sleep(float(seconds) if len(starts.read_text()) == 1 else 0)
@@ -127,6 +128,8 @@ def test_a_stopped_one_goes_on(programs, tmp_path):
     stopper.join()
     assert not (tmp_path / "resnet/lars/result.json").exists()
     assert not (tmp_path / "resnet/table4_lars").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((begun.parent / "pid").read_text()), 0)
     found = runs.Runner(tmp_path, "mini", say=lambda line: None).run(wanted)
     assert found["resnet/lars"]["score"] == 0.75
     assert starts(tmp_path, "resnet/lars") == 2
