@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lbcheck
+from lbcheck.instruments import noise_scale
 from lbcheck.instruments import transplant
 
 KERASES = {"keras3": "keras", "tf_keras": "tf_keras"}
@@ -150,3 +151,52 @@ def test_what_cannot_be_transplanted(tmp_path):
     np.savez(tmp_path / "no.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="no.npz: expected a recording"):
         transplant.load(tmp_path / "no.npz")
+
+
+# The noise scale.
+
+
+@pytest.mark.parametrize("name", KERASES)
+def test_noise_scale_of_a_linear_model(name):
+    """With x normal and y = x w exactly, g = x x^T (v - w) of one example has
+    tr(Sigma) / |G|^2 = d + 1, whatever the weights: 9 of 8 inputs."""
+    keras, _ = rooms(name)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((8,)),
+            layers.Dense(1, use_bias=False),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(1e-3), loss="mse")
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(2, 1024, 8)).astype("float32")
+    y = np.ones((2, 1024, 1), "float32") * x.sum(axis=-1, keepdims=True)
+    before = model.get_weights()[0]
+    found = noise_scale.measure(model, [*zip(x, y)], 32)
+    assert found.low <= 9 <= found.high and found.high / found.low < 2
+    assert found.value == pytest.approx(9, rel=0.2)
+    # In float64 by NumPy, of the first step.
+    first = noise_scale.gram(model, (x[0], y[0]), 32)
+    v = model.get_weights()[0].astype(float)
+    parts = x[0].reshape(32, 32, 8).astype(float)
+    residual = parts @ v - parts.sum(axis=-1, keepdims=True)
+    gradients = 2 * (parts * residual).mean(axis=1)
+    np.testing.assert_allclose(first, gradients @ gradients.T, rtol=1e-4)
+    assert not np.array_equal(before, model.get_weights()[0])  # it trains
+
+
+def test_a_gradient_leaves_the_model_as_it_was():
+    keras, _ = rooms()
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [layers.Input((6,)), layers.BatchNormalization(), layers.Dense(3)]
+    )
+    model.compile("sgd", loss="mse")
+    before = model.get_weights()
+    x, y = batches()[0]
+    assert noise_scale.gram(model, (x, y), 8).shape == (4, 4)
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)

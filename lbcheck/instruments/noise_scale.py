@@ -1,0 +1,244 @@
+r"""The gradient-noise scale: a batch size, from the gradients of microbatches.
+
+With G the gradient of the loss and \(\Sigma\) the covariance of the gradient
+of one example, a batch of
+
+$$ B_{simple} = \mathrm{tr}(\Sigma) / |G|^2 $$
+
+examples has as much noise as signal. A batch far below it is mostly noise, so
+twice the examples halve the steps; far above it more examples save nothing.
+"""
+
+import importlib
+import math
+import operator
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from lbcheck.support import kerases
+
+CONFIDENCE = 0.95
+_LEAST = 2
+
+
+class NoiseScale(NamedTuple):
+    """The noise scale of a few steps together.
+
+    Attributes:
+        value: B_simple, in examples; infinite where no gradient is seen.
+        low, high: Its interval, 95 %; `high` is infinite where the noise of
+            the microbatches hides the gradient.
+        squared_norm: Estimate of |G|^2, the mean of the steps.
+        trace: Estimate of tr(Sigma), of one example, likewise.
+        steps: How many steps there were.
+        microbatches: How many of each.
+        microbatch_size: Examples of each.
+    """
+
+    value: float
+    low: float
+    high: float
+    squared_norm: float
+    trace: float
+    steps: int
+    microbatches: int
+    microbatch_size: int
+
+
+def estimate(grams: Sequence[Any], microbatch_size: int) -> NoiseScale:
+    r"""The noise scale from inner products of microbatches' gradients.
+
+    With K_ij = <g_i, g_j> of the k microbatches of b examples of a step, the
+    mean D of the diagonal and the mean O of the rest,
+
+    $$ |G|^2 \approx O  \qquad  \mathrm{tr}(\Sigma) \approx b (D - O) $$
+
+    are unbiased; they are the estimators from the norms of small batches b
+    and large ones k b. Steps are averaged before the ratio is taken. The
+    interval holds every B for which tr(Sigma) - B |G|^2 is not told from 0
+    (Fieller), with the covariance of both by the jackknife over microbatches,
+    which errs on the wide side.
+
+    Args:
+        grams: For each step the symmetric matrix K, of shape (k, k), k at
+            least 2.
+        microbatch_size: b, at least 1.
+
+    Returns:
+        A `NoiseScale`.
+
+    Raises:
+        ValueError: There are no steps, or fewer than 2 microbatches.
+
+    Example:
+        >>> gradients = np.array([[3.0, 1.0], [3.0, -1.0], [3.0, 1.0],
+        ...     [3.0, -1.0]])
+        >>> found = estimate([gradients @ gradients.T], microbatch_size=8)
+        >>> round(found.squared_norm, 3), round(found.trace, 3)
+        (8.667, 10.667)
+        >>> round(found.value, 3)
+        1.231
+
+    Source: McCandlish et al. 2018, Appendix A.1; Fieller 1954;
+        Efron and Stein 1981.
+    """
+    matrices = [np.asarray(gram, float) for gram in grams]
+    if not matrices or min(len(m) for m in matrices) < _LEAST:
+        raise ValueError(
+            "a noise scale needs at least one step of at least "
+            f"{_LEAST} microbatches, received "
+            f"{[len(m) for m in matrices] or 'no steps'}."
+        )
+    pairs = np.array([_moments(m, microbatch_size) for m in matrices])
+    squared, trace = pairs.mean(axis=0)
+    covariance, freedom = _jackknife(matrices, microbatch_size)
+    low, high = _fieller(trace, squared, covariance, freedom)
+    return NoiseScale(
+        value=float(trace / squared) if squared > 0 else math.inf,
+        low=low,
+        high=high,
+        squared_norm=float(squared),
+        trace=float(trace),
+        steps=len(matrices),
+        microbatches=len(matrices[0]),
+        microbatch_size=microbatch_size,
+    )
+
+
+def measure(
+    model: Any, batches: Iterable[tuple], microbatch_size: int
+) -> NoiseScale:
+    """The noise scale of a model along a few steps of its training.
+
+    Before each step the gradients of the batch's microbatches are taken, as
+    in training, regularization included; then the step is made. The memory
+    is that of one gradient per microbatch.
+
+    Args:
+        model: A compiled model of either Keras on TensorFlow, which trains.
+        batches: (x, y) or (x, y, sample_weight) of equal arrays, one a step;
+            examples beyond whole microbatches take part in the step alone.
+        microbatch_size: Examples of a microbatch; at least 2 of them fit
+            into a batch.
+
+    Returns:
+        A `NoiseScale`.
+
+    Raises:
+        ValueError: As of `estimate`.
+
+    Example: `measure(model, [(x, y)] * 5, microbatch_size=32).value`
+    """
+    grams = []
+    for batch in batches:
+        grams.append(gram(model, batch, microbatch_size))
+        model.train_on_batch(*batch)
+    return estimate(grams, microbatch_size)
+
+
+def gram(model: Any, batch: tuple, microbatch_size: int) -> np.ndarray:
+    """Inner products of the gradients of a batch's microbatches.
+
+    The model is left as it was, moving averages included.
+
+    Args:
+        model: As of `measure`.
+        batch: Likewise.
+        microbatch_size: Likewise.
+
+    Returns:
+        Array of shape (k, k), float64, of k whole microbatches.
+    """
+    tensorflow = importlib.import_module("tensorflow")
+    batch = tensorflow.nest.map_structure(
+        tensorflow.convert_to_tensor, tuple(batch)
+    )
+    count = len(tensorflow.nest.flatten(batch)[0]) // microbatch_size
+    kept = [v.numpy() for v in model.non_trainable_variables]
+    rows = []
+    for first in range(0, count * microbatch_size, microbatch_size):
+        part = slice(first, first + microbatch_size)
+        micro = tensorflow.nest.map_structure(operator.itemgetter(part), batch)
+        rows.append(_gradient(tensorflow, model, micro))
+    for variable, value in zip(model.non_trainable_variables, kept):
+        variable.assign(value)
+    flat = np.stack(rows) if rows else np.zeros((0, 1))
+    return flat.astype(float) @ flat.T.astype(float)
+
+
+def _gradient(tensorflow, model, batch):
+    """One vector of all trainable variables' gradients."""
+    x, y, weight = (*batch, None, None)[:3]
+    names = {"x": x, "y": y, "sample_weight": weight}
+    if kerases.of(model) == "keras3":
+        names["training"] = True
+    with tensorflow.GradientTape() as tape:
+        predicted = model(x, training=True)
+        loss = model.compute_loss(y_pred=predicted, **names)
+    variables = model.trainable_variables
+    if kerases.of(model) == "keras3":
+        variables = [variable.value for variable in variables]
+    gradients = tape.gradient(
+        loss,
+        variables,
+        unconnected_gradients=tensorflow.UnconnectedGradients.ZERO,
+    )
+    return np.concatenate(
+        [
+            tensorflow.reshape(tensorflow.convert_to_tensor(g), [-1]).numpy()
+            for g in gradients
+        ]
+    )
+
+
+def _moments(matrix, size):
+    """(estimate of |G|^2, of tr(Sigma)) of one step."""
+    count = len(matrix)
+    diagonal = np.trace(matrix) / count
+    rest = (matrix.sum() - np.trace(matrix)) / (count * (count - 1))
+    return rest, size * (diagonal - rest)
+
+
+def _jackknife(matrices, size):
+    """Covariance of the two means over steps, and its degrees of freedom."""
+    covariance, freedom = np.zeros((2, 2)), 0
+    for matrix in matrices:
+        count = len(matrix)
+        if count <= _LEAST:  # one left has no pair
+            return np.full((2, 2), math.inf), 1
+        left = np.array(
+            [
+                _moments(np.delete(np.delete(matrix, i, 0), i, 1), size)
+                for i in range(count)
+            ]
+        )
+        spread = left - left.mean(axis=0)
+        covariance += (count - 1) / count * spread.T @ spread
+        freedom += count - 1
+    return covariance / len(matrices) ** 2, freedom
+
+
+def _fieller(trace, squared, covariance, freedom):
+    """Ends of the ratios trace / squared that the estimates do not exclude."""
+    from scipy import stats
+
+    if not np.isfinite(covariance).all():
+        return 0.0, math.inf
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2
+    # (trace - B squared)^2 <= t var(trace - B squared), a parabola in B.
+    a = squared**2 - t * covariance[0, 0]
+    b = -2 * (trace * squared - t * covariance[0, 1])
+    c = trace**2 - t * covariance[1, 1]
+    root = b**2 - 4 * a * c
+    if root < 0:
+        return 0.0, math.inf
+    ends = sorted((-b + sign * math.sqrt(root)) / (2 * a) for sign in (-1, 1))
+    if a > 0 and squared > 0:
+        return max(0.0, float(ends[0])), float(ends[1])
+    # |G|^2 is not told from 0: all above the end that is positive.
+    above = [end for end in ends if end > 0]
+    return float(max(above, default=0.0)), math.inf
