@@ -132,13 +132,19 @@ def _roots(tensors):
 
 
 def _beside(operation, kept):
-    """Bytes that an operation reads and writes and that are not kept."""
+    """Bytes that an operation reads and writes and that are not kept.
+
+    An elementwise one writes over what it reads, where that is not kept.
+    """
     if operation.type in VIEWS or operation.type in SOURCES:
         return 0
-    arrays = {tensor.ref() for tensor in _arrays(operation.inputs)} | {
-        tensor.ref() for tensor in _arrays(operation.outputs)
-    }
-    return sum(size(array.deref()) for array in arrays - kept)
+    inputs = {tensor.ref() for tensor in _arrays(operation.inputs)} - kept
+    outputs = {tensor.ref() for tensor in _arrays(operation.outputs)} - kept
+    read = [size(tensor.deref()) for tensor in inputs]
+    written = sum(size(tensor.deref()) for tensor in outputs - inputs)
+    if operation.type in FUSED and written in read:
+        written = 0
+    return sum(read) + written
 
 
 def size(tensor) -> int:
