@@ -232,7 +232,6 @@ def test_a_study_trains_what_table_21_searches(imagenet_folder, keras):
     assert trainer.traces == {arm.name: 1}
     wanted = [point["final_gamma"] for point in points]
     assert np.diff(gammas) == pytest.approx(np.diff(wanted), rel=0.1)
-    trainer.fingerprint(0)  # nine images are no multiple of a ghost batch
 
 
 def model_arguments(workload):
