@@ -14,7 +14,7 @@ Flags = Mapping[str, str]
 
 _SHARED = ("batch_size", "keras")
 """Flags of `lbcheck compare` that are the program's, where there is one."""
-_OF_THE_CALL = (
+OF_THE_STUDY = (
     "output_dir",
     "seed",
     "num_seeds",
@@ -116,13 +116,13 @@ def argument(name: str, value) -> str:
 
 
 def setting(argument: str) -> str | bool:
-    """What an argument sets its flag to, as text; of a switch, a bool.
+    """What an argument sets its flag to, as text; True of a switch.
 
     >>> setting("--l2=0.0001"), setting("--noxla")
-    ('0.0001', False)
+    ('0.0001', True)
     """
     _, equals, text = argument.partition("=")
-    return text if equals else not argument.lstrip("-").startswith("no")
+    return text if equals else True
 
 
 def value(flags: Flags, name: str) -> str | None:
@@ -170,12 +170,13 @@ def _set(flags, argument):
             f"{argument!r}."
         )
     name = _name(argument)
-    if "=" not in argument:
-        name = name.removeprefix("no")
+    # A switch and its opposite; what begins with "no" may be a name, too.
+    for other in {f"no{name}", name.removeprefix("no")} - {name}:
+        flags.pop(other, None)
     if name in _LENGTHS:
         for other in _LENGTHS:
             flags.pop(other, None)
-    if name not in _OF_THE_CALL:
+    if not {name, name.removeprefix("no")} & set(OF_THE_STUDY):
         flags[name] = argument
 
 

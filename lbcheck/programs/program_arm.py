@@ -14,6 +14,7 @@ from lbcheck.support import flagfiles
 from lbcheck.support import schema
 
 _KEYS = ("space", "flagfile", "layer_wise")
+_OF_ALL_ARMS = ("batch_size", "train_steps", "train_epochs")
 
 
 class ProgramArm(NamedTuple):
@@ -135,10 +136,17 @@ def _made(path, flags, described):
             f'{path}: "layer_wise" must be true or false for the optimizer '
             f"{schema.shown(optimizer)}, received {schema.shown(layer_wise)}."
         )
+    space = _space(path, described.get("space"), flags)
+    for name in (*command_lines.OF_THE_STUDY, *_OF_ALL_ARMS):
+        if name in space.parameters:
+            raise ValueError(
+                f"{path}: {name} cannot be searched: it is the study's, and "
+                "the same for all trials that are compared."
+            )
     return ProgramArm(
         path.stem,
         flags,
-        _space(path, described.get("space"), flags),
+        space,
         optimizer,
         command_lines.value(flags, "schedule"),
         layer_wise,

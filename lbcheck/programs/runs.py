@@ -5,7 +5,6 @@ import pathlib
 import shlex
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -57,13 +56,14 @@ class Runs:
 
     def facts(self) -> dict:
         """What study.json says of the program; JSON-able."""
+        only_validation = self._program.only_validation
         return {
             "program": self._program.module,
             "batch_sizes": list(self._program.batch_sizes),
             "phase_steps": list(self._program.phase_steps),
             "metric": self._program.metric,
             "mode": self._program.mode,
-            "only_validation": self._program.only_validation,
+            **({"only_validation": True} if only_validation else {}),
         }
 
     def audit(self, arm_name: str) -> list[dict]:
@@ -104,10 +104,10 @@ class Runs:
         place.parent.mkdir(parents=True, exist_ok=True)
         command = self.command(task)
         pod.announce(self._folder, command)
-        with tempfile.TemporaryFile() as output:
-            code = _execute(command, place.with_suffix(".lock"), output)
-            if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
-                raise _failure(code, output, command)
+        log = place.with_suffix(".log")
+        code = _execute(command, place.with_suffix(".lock"), log)
+        if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
+            raise _failure(code, log, command)
         outcome = run_folder.outcome(place, self._program.batch_sizes)
         self._check(outcome, place)
         for checkpoints in place.glob("**/checkpoints"):
@@ -131,9 +131,10 @@ class Runs:
         return self._folder / RUNS / task["arm"] / name
 
 
-def _execute(command, lock, output) -> int:
+def _execute(command, lock, log) -> int:
     """The exit code of the program; a signal to this process stops it too."""
-    process = child.start(command, lock, output)
+    with open(log, "ab") as output:
+        process = child.start(command, lock, output)
     try:
         while process.poll() is None:
             processes.check_interrupted()
@@ -147,13 +148,12 @@ def _execute(command, lock, output) -> int:
     return process.returncode
 
 
-def _failure(code, output, command):
+def _failure(code, log, command):
     """The error of a program that neither finished nor diverged."""
-    output.seek(0)
-    lines = output.read().decode(errors="replace").splitlines()
+    lines = log.read_bytes().decode(errors="replace").splitlines()
     words = collections.deque((line for line in lines if line.strip()), 1)
-    said = schema.printable(words[0]) if words else "it said nothing"
-    shown = shlex.join(["python", "-m", *command])
+    said = schema.printable(words[0]) if words else "it said nothing."
+    shown = f"{shlex.join(['python', '-m', *command])} (output in {log})"
     if code < 0:
         name = signal.Signals(-code).name
         return errors.Unavailable(

@@ -113,9 +113,18 @@ def test_a_flagfile_that_names_the_program_is_the_studys():
 def test_of_two_lengths_the_last_counts():
     merged = command_lines.merged(
         {"train_epochs": "--train_epochs=9", "xla": "--xla"},
-        {"train_steps": "--train_steps=5", "xla": "--noxla"},
+        {"train_steps": "--train_steps=5"},
     )
-    assert merged == {"train_steps": "--train_steps=5", "xla": "--noxla"}
+    assert merged == {"xla": "--xla", "train_steps": "--train_steps=5"}
+
+
+def test_a_switch_and_its_opposite():
+    flags = [("--xla", None), ("--normalize", None), ("--noxla", None)]
+    merged = command_lines.merged(
+        command_lines.of_run(flags), {"nonormalize": "--nonormalize"}
+    )
+    assert [*merged.values()] == ["--noxla", "--nonormalize"]
+    assert command_lines.of_run([("--noprogress", None)]) == {}
 
 
 def test_a_word_that_is_no_flag_is_refused():
@@ -153,6 +162,10 @@ def test_explicit_flags_win_over_the_arms(tmp_path):
         ('{"flagfile": "of_a_run.flags"}', 'expected "space"'),
         ('{"space": {"a": {"value": 1}}, "spaces": 1}', "spaces"),
         ('{"space": {"a": {"value": 1}}}', "no --optimizer"),
+        (
+            '{"space": {"seed": {"value": 1}}, "flagfile": "of_a_run.flags"}',
+            "seed cannot be searched",
+        ),
         ('{"space": {"a": {"value": 1}}, "flagfile": 3}', "name of a file"),
         (
             '{"space": {"a": {"value": 1}}, "flagfile": "of_a_run.flags", '
