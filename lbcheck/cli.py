@@ -50,6 +50,10 @@ COMMANDS = {
         "lbcheck.study.study_command",
         "how far a study is",
     ),
+    "sweep": (
+        "lbcheck.instruments.sweep_command",
+        "steps to a target against the batch size, and the critical one",
+    ),
 }
 """name -> (module with `main(arguments)` and its own FLAGS, what it does).
 

@@ -110,7 +110,7 @@ def estimate(grams: Sequence[Any], microbatch_size: int) -> NoiseScale:
 
 
 def measure(
-    model: Any, batches: Iterable[tuple], microbatch_size: int
+    model: Any, batches: Iterable[tuple], microbatch_size: int, every: int = 1
 ) -> NoiseScale:
     """The noise scale of a model along a few steps of its training.
 
@@ -124,6 +124,8 @@ def measure(
             examples beyond whole microbatches take part in the step alone.
         microbatch_size: Examples of a microbatch; at least 2 of them fit
             into a batch.
+        every: Steps from one that is measured to the next, the first
+            included.
 
     Returns:
         A `NoiseScale`.
@@ -134,8 +136,9 @@ def measure(
     Example: `measure(model, [(x, y)] * 5, microbatch_size=32).value`
     """
     grams = []
-    for batch in batches:
-        grams.append(gram(model, batch, microbatch_size))
+    for step, batch in enumerate(batches):
+        if step % every == 0:
+            grams.append(gram(model, batch, microbatch_size))
         model.train_on_batch(*batch)
     return estimate(grams, microbatch_size)
 
