@@ -79,7 +79,7 @@ def _you(title, number, **how):
     return Entry(title, f"You et al. 2019, Figure {number}", **how)
 
 
-def _rows(names, folder, needs="folders of runs"):
+def _rows(names, folder, needs="a study, or folders of runs"):
     command = _ROWS.format(" ".join(names), folder)
     return {"needs": needs, "command": command}
 

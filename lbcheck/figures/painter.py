@@ -235,9 +235,9 @@ def _paint_line(axes, line, known):
         )
         return
     up = [float("nan") if number is None else number for number in line.up]
-    axes.plot(
-        line.across, up, label=line.label, color=color, **_STYLES[line.style]
-    )
+    # A line of one point would not be seen.
+    style = _STYLES["dots" if len(up) == 1 else line.style]
+    axes.plot(line.across, up, label=line.label, color=color, **style)
 
 
 def _paint_boxes(axes, boxes, known):

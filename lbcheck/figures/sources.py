@@ -55,14 +55,14 @@ def below(path, name: str) -> list[pathlib.Path]:
 def labels(root, folders) -> list[str]:
     """What tells each folder's path from those of the others."""
     parts = [folder.relative_to(root).parts for folder in folders]
-    common = set.intersection(*map(set, parts)) if parts else set()
+    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
     short = [
         "/".join(part for part in own if part not in common)
         or folder.resolve().name
         for own, folder in zip(parts, folders)
     ]
     if len(set(short)) < len(short):
-        return [str(folder.relative_to(root)) for folder in folders]
+        return ["/".join(own) for own in parts]
     return short
 
 
@@ -116,10 +116,11 @@ def _run_curves(path, part, metric, beside):
         run = folder.parent if _PHASE.fullmatch(folder.name) else folder
         phases.setdefault(run, []).append(folder)
     found = {
-        label: _joined(folders, names)
-        for label, folders in zip(labels(path, phases), phases.values())
+        run: curve
+        for run, folders in phases.items()
+        if (curve := _joined(folders, names)).steps
     }
-    return {label: curve for label, curve in found.items() if curve.steps}
+    return dict(zip(labels(path, found), found.values()))
 
 
 def _joined(folders, names):
@@ -164,14 +165,9 @@ def trust_ratios(path) -> dict[str, Ratios]:
         ValueError: There are none, or event files are to be read without
             tensorboard.
     """
-    if is_study(path):
-        described, records, _ = study(path)
-        layers = [
-            (row["arm"], row["variable"], row["step"], row["trust_ratio"])
-            for row in rows.layers(described, records)
-        ]
-    else:
-        layers = _of_event_files(path)
+    layers = _of_study(path) if is_study(path) else []
+    # A study of a program leaves them in the event files of its runs.
+    layers = layers or _of_event_files(path)
     by_run: dict[str, list] = {}
     for run, *entry in layers:
         by_run.setdefault(run, []).append(entry)
@@ -199,6 +195,15 @@ def _adapted(entries):
     steps = sorted({step for ratios in kept.values() for step in ratios})
     values = [[r.get(step, np.nan) for r in kept.values()] for step in steps]
     return Ratios(list(kept), steps, np.array(values))
+
+
+def _of_study(path):
+    """(arm, variable, step, ratio) of the records of a study."""
+    described, records, _ = study(path)
+    return [
+        (row["arm"], row["variable"], row["step"], row["trust_ratio"])
+        for row in rows.layers(described, records)
+    ]
 
 
 def _of_event_files(path):

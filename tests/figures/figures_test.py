@@ -14,6 +14,7 @@ from absl import app
 from lbcheck import published
 from lbcheck import verdict
 from lbcheck.figures import figure_command
+from lbcheck.figures import grid as grids
 from lbcheck.figures import index
 from lbcheck.figures import painter
 from lbcheck.support import command
@@ -100,6 +101,13 @@ def test_without_records_it_is_drawn_or_says_what_makes_them(name):
     assert told[origin] in figure.caption[0]
     assert any(panel.marks for panel in figure.panels)
     json.dumps(figure.to_dict(), allow_nan=False)
+
+
+def test_the_manual_has_every_figure():
+    text = (index.MINIATURES.parents[2] / "docs" / "figures.md").read_text()
+    for name, entry in index.ENTRIES.items():
+        cells = name, entry.numbers_from(), entry.title, entry.needs or "–"
+        assert "| `{}` | {} | {} | {} |".format(*cells) in text, name
 
 
 def test_flagfiles_that_make_records_are_there():
@@ -277,6 +285,28 @@ def test_figures_10_to_12_are_a_slice_at_the_nearest_decay(
         np.testing.assert_allclose(across, synthetic_grid.RATES[arm])
         expected = [synthetic_grid.error(arm, r, decay) for r in across]
         np.testing.assert_allclose(up, expected, atol=1e-12)
+
+
+def test_refined_trials_are_no_settings_of_the_grid(tmp_path):
+    described = synthetic_study.make_study(
+        ("adamw", "lamb"), 4, seeds=1, refined_trials=1
+    )
+    records = synthetic_study.make_records(described)
+    records.append(records[0] | {"stage": "refined", "index": 0})
+    folder = synthetic_study.write(tmp_path / "study", described, records)
+    assert {a: len(s) for a, s in grids.settings(folder).items()} == {
+        "adamw": 4,
+        "lamb": 4,
+    }
+
+
+def test_the_nearest_decay_is_so_by_its_logarithm(grid):
+    # 2.15e-4 is nearer to it by 0.4e-4, 4.64e-4 by its ratio.
+    drawn = grids.at_decay(grid, 3.2e-4)
+    assert {m.label for m in drawn.panels[0].marks} == {
+        "nesterov, decay 0.000464",
+        "lars, decay 0.000464",
+    }
 
 
 # Boxes.
