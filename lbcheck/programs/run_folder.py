@@ -1,7 +1,7 @@
 """What the folder of a run says came out, for the record of a trial.
 
-A program of one phase writes into its folder, one of several into phase1,
-phase2, ..; the last phase counts. Metrics of the line of measurements are
+A program writes into its folder, one that has phases into phase1, phase2, ..
+there, be it one phase or more; the last phase counts. Metrics of the line of measurements are
 called validation_X and selection_X, the latter of a fixed set of training
 examples; X alone is of the interval's training batches. Scores of a task, such
 as SQuAD's, are in eval_results.json.
@@ -65,9 +65,7 @@ def outcome(folder: pathlib.Path, batch_sizes: Sequence[int]) -> dict:
 
 
 def _phases(folder, count):
-    """The folders of the phases that were begun; the one folder of one."""
-    if count == 1:
-        return [folder]
+    """The folders of the phases that were begun; else the one of the run."""
     found = [folder / f"phase{number}" for number in range(1, count + 1)]
     return [phase for phase in found if phase.exists()] or [folder]
 

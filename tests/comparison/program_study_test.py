@@ -260,6 +260,13 @@ def test_the_last_phase_counts_and_selection_is_training(tmp_path):
     assert [point["step"] for point in found["curve"]] == [5]
 
 
+def test_the_only_phase_of_a_program_that_has_phases(tmp_path):
+    write_run(tmp_path / "run" / "phase1", [{"step": 3, "validation_x": 0.1}])
+    found = run_folder.outcome(tmp_path / "run", (10,))
+    assert found["metrics"]["validation"] == {"x": 0.1}
+    assert found["steps"] == 3 and found["examples"] == 30
+
+
 def test_a_diverged_run(tmp_path):
     where = {"first_non_finite_step": 7, "first_non_finite_variable": "k"}
     write_run(tmp_path / "run", [{"step": 4}], "diverged", **where)
