@@ -1,10 +1,10 @@
 """What the folder of a run says came out, for the record of a trial.
 
 A program writes into its folder, one that has phases into phase1, phase2, ..
-there, be it one phase or more; the last phase counts. Metrics of the line of measurements are
-called validation_X and selection_X, the latter of a fixed set of training
-examples; X alone is of the interval's training batches. Scores of a task, such
-as SQuAD's, are in eval_results.json.
+there, be it one phase or more; the last phase counts. Metrics of the line of
+measurements are called validation_X and selection_X, the latter of a fixed set
+of training examples; X alone is of the interval's training batches. Scores of
+a task, such as SQuAD's, are in eval_results.json.
 """
 
 import pathlib
