@@ -59,7 +59,7 @@ def _draw(name):
     as_text = FLAGS.format == "text"
     output = FLAGS.output or (f"{name}.png" if as_text else None)
     if output is not None:
-        painter.check_ending(pathlib.Path(output))
+        painter.check_path(pathlib.Path(output))
     figure = index.make(name, FLAGS.records)
     if output is not None:
         painter.write(figure, output)

@@ -1,5 +1,6 @@
 """Paints the data of a figure: PNG, SVG or PDF, in the report's colours."""
 
+import collections
 import functools
 import pathlib
 import re
@@ -24,6 +25,8 @@ _LINE = 0.175
 """Inches of a line of the caption."""
 _LONG_LEGEND = 5
 _MOST_NAMES = 40
+_APART = 0.045
+"""Between dots of one number, in boxes."""
 _STYLES = {
     "line": {"linestyle": "-"},
     "dotted": {"linestyle": ":"},
@@ -41,11 +44,11 @@ def write(figure: Figure, path) -> None:
         path: File to write; its ending, one of `FORMATS`, gives the format.
 
     Raises:
-        ValueError: Another ending.
+        ValueError: Another ending, or there is no such folder.
         OSError: It cannot be written.
     """
     path = pathlib.Path(path)
-    kind = check_ending(path)
+    kind = check_path(path)
     with drawing.settings():
         painted = _painted(figure)
         with files.replacing(path) as file:
@@ -54,17 +57,19 @@ def write(figure: Figure, path) -> None:
             )
 
 
-def check_ending(path: pathlib.Path) -> str:
+def check_path(path: pathlib.Path) -> str:
     """The format that a file's ending names.
 
     Raises:
-        ValueError: None that is known.
+        ValueError: None that is known, or there is no such folder.
     """
     if path.suffix not in FORMATS:
         raise ValueError(
             f"{path}: expected a file that ends with one of "
             f"{', '.join(FORMATS)}."
         )
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}.")
     return path.suffix[1:]
 
 
@@ -257,7 +262,7 @@ def _paint_boxes(axes, boxes, known):
                 manage_ticks=False,
             )
         axes.plot(
-            [place] * len(box.values),
+            _beside(place, box.values),
             box.values,
             "o",
             color=color,
@@ -266,8 +271,20 @@ def _paint_boxes(axes, boxes, known):
             markeredgewidth=0,
         )
     axes.set_xticks(range(1, len(boxes) + 1), [_under(box) for box in boxes])
-    axes.set_xlim(0.4, len(boxes) + 0.6)
+    # To the right there is room for the name of a rule.
+    axes.set_xlim(0.4, len(boxes) + 0.95)
     axes.grid(visible=False, axis="x")
+
+
+def _beside(place, values):
+    """Where across the dots stand: equal values beside one another."""
+    seen = collections.Counter()
+    across = []
+    for value in values:
+        others = (values.count(value) - 1) / 2
+        across.append(place + _APART * (seen[value] - others))
+        seen[value] += 1
+    return across
 
 
 def _under(box):

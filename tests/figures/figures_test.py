@@ -13,6 +13,7 @@ from absl import app
 
 from lbcheck import published
 from lbcheck import verdict
+from lbcheck.figures import content
 from lbcheck.figures import figure_command
 from lbcheck.figures import grid as grids
 from lbcheck.figures import index
@@ -515,6 +516,26 @@ def test_a_failure_leaves_what_was_there(study, tmp_path, monkeypatch):
     assert path.read_text() == "before"
 
 
+def test_equal_runs_are_dots_beside_one_another(monkeypatch, tmp_path):
+    painted = []
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda self, *_, **__: painted.append(self),
+    )
+    box = content.Box("a", [0.5, 0.75, 0.5, 0.5])
+    panel = content.Panel("", "", "accuracy", [box])
+    painter.write(
+        content.Figure("a", "", "", "", [""], [panel]), tmp_path / "a.png"
+    )
+    (dots,) = (
+        line for line in painted[0].axes[0].lines if line.get_marker() == "o"
+    )
+    assert list(dots.get_ydata()) == box.values
+    first, alone, middle, last = dots.get_xdata()
+    assert first < middle < last and alone == middle == 1.0
+
+
 # The command.
 
 
@@ -544,6 +565,7 @@ def test_bad_input_is_refused(run_command, study, grid, tmp_path):
         (["figure4"], "more than one figure; expected nado2021_figure4 or"),
         (["you2019_figure8", "x"], "expected one figure, received"),
         (["you2019_figure8", "--output=a.gif"], r"a\.gif: expected .*\.pdf"),
+        (["you2019_figure8", "--output=/no/a.png"], "there is no folder /no"),
         (["you2019_figure8", f"--records={study}"], "do not apply"),
         (["--output=a.png"], "--output needs the name of a figure"),
         (["you2019_figure6"], "lbcheck published run you2019_table1_lamb_512"),
