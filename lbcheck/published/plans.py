@@ -19,6 +19,8 @@ SQUAD = "squad/large.flags"
 """What every score of BERT is fine-tuned by."""
 _VOCABULARY = "records/vocab-1000.txt"
 """Where a miniature of pretraining leaves its vocabulary."""
+_SEARCHED = ("trials", "search_seeds", "feasible", "seeds")
+"""Facts of a space that are flags of its search."""
 _MINI_STUDY = {"trials": 2, "seeds": 1}
 
 _METRICS = {
@@ -107,7 +109,7 @@ def _fine_tuning(row, scale, pretrained):
 def _study(row, scale, folder):
     """A study of the program, whose arm has the row's space."""
     settings, space = row.settings(), flagged.space(row.space)
-    wanted = {"trials": space["trials"]}
+    wanted = {name: space[name] for name in _SEARCHED if name in space}
     described = space
     if scale == "mini":
         described = miniature.space(space, settings)
@@ -123,7 +125,7 @@ def _study(row, scale, folder):
         *("-m", "lbcheck.cli", "compare"),
         f"--program={row.program}",
         f"--arms={folder / row.name}.json",
-        *(f"--{name}={count}" for name, count in wanted.items()),
+        *(f"--{name}={value}".lower() for name, value in wanted.items()),
         "--noprogress",
         f"--output_dir={folder / 'study'}",
     ]

@@ -28,7 +28,17 @@ from lbcheck.search.parameter import Parameter
 from lbcheck.support import schema
 
 SEQUENCES = ("halton", "sobol", "grid")
-_FACTS = ("source", "trials", "steps", "batch_size", "note", "parent")
+_FACTS = (
+    "source",
+    "trials",
+    "search_seeds",
+    "feasible",
+    "seeds",
+    "steps",
+    "batch_size",
+    "note",
+    "parent",
+)
 _LARGEST_GRID = 10**6
 
 
@@ -44,8 +54,8 @@ class Space:
     Args:
         parameters: name -> what is tried for it.
         sequence: "halton", "sobol" or "grid".
-        facts: What else the file says: source, trials, steps, batch_size,
-            note, parent.
+        facts: What else the file says: source, how it is searched (trials,
+            search_seeds, feasible, seeds), steps, batch_size, note, parent.
         specs: The parameters as the file has them.
         origin: File or owner, for messages.
 
