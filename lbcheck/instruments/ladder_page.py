@@ -33,11 +33,11 @@ def result(
             for d in ladder.decisions
         ),
         _row(ladder.other, sign),
+        _row(confirmed.best, sign),
         *(
-            _row(rung, sign) | more
+            _row(c.rung, sign) | _confirmed(c)
             for c in ladder.confirmations
-            for rung, more in ((c.best, {}), (c.rung, _confirmed(c)))
-            if c is ladder.confirmations[0] or rung is not c.best
+            if c.rung is not c.best
         ),
     ]
     return {
@@ -147,15 +147,16 @@ def _sentence(ladder, metric):
             f"Undecided, and kept: {', '.join(ladder.undecided)}; more --seeds "
             "would decide."
         )
-    kept = ", ".join(ladder.confirmations[-1].kept) or "nothing"
-    if len(ladder.confirmations) > 1:
+    *failed, last = ladder.confirmations
+    if failed:
         parts.append(
-            "The needed settings alone are not shown to be as good as A: "
-            "others stand in for one another."
+            "With these alone it is not shown to be as good as A: others may "
+            "stand in for one another."
         )
-    if ladder.confirmations[-1].rung is ladder.confirmations[-1].best:
-        parts.append("No smaller set than all of A is shown to be as good.")
+    if last.rung is last.best:
+        parts.append("So all of A's settings are kept.")
     else:
+        kept = ", ".join(last.kept) or "nothing"
         parts.append(f"B with A's {kept} is as good as A, with fresh seeds.")
     return " ".join(parts)
 

@@ -82,6 +82,7 @@ def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
     axes.set(xlabel="batch size", xscale="log", yscale="log")
     known = [p for p in found["points"] if p["steps"] is not None]
     sizes = [p["batch_size"] for p in known]
+    axes.set_xticks(sizes, [f"{size}" for size in sizes])
     axes.plot(sizes, [p["steps"] for p in known], "o", label="best of a search")
     across = np.geomspace(sizes[0], sizes[-1], 100)
     knee, noise = found["knee"], found["noise_scale"]
@@ -104,7 +105,11 @@ def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
                     alpha=0.1,
                 )
     axes.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
-    axes.set_ylim(min(p["steps"] for p in known) / 2)
+    steps = [p["steps"] for p in known]
+    axes.set_ylim(min(steps) / 2, max(steps) * 2)
+    rungs = np.geomspace(min(steps), max(steps), 5)
+    axes.set_yticks(rungs, [f"{rung:.3g}" for rung in rungs])
+    axes.minorticks_off()
     axes.legend()
     return figures.save_both(figure, folder, FIGURE)
 

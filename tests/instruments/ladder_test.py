@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lbcheck.instruments import ladder
+from lbcheck.instruments import ladder_page
 
 NAMES = tuple("abcdefgh")
 BEST = dict.fromkeys(NAMES, "new")
@@ -180,3 +181,19 @@ def test_refused(options, message):
     }
     with pytest.raises(ValueError, match=message):
         ladder.climb(**usual | options)
+
+
+def test_the_words_say_which_set_is_as_good():
+    def page(response, **options):
+        found = climb(response, **options)
+        return ladder_page.result(found, ["a.flags", "b.flags"], "f1", "max")
+
+    said = page(Response({"a": 0.03}, 0))
+    assert said["sentence"].endswith(
+        "of f1: a. B with A's a is as good as A, with fresh seeds."
+    )
+    nothing = page(Response({}, 0))
+    assert "none. B with A's nothing is as good" in nothing["sentence"]
+    few = page(Response({"a": 0.006}, 2, noise=0.02), seeds=3)
+    assert few["sentence"].endswith("So all of A's settings are kept.")
+    assert [row["rung"] for row in few["rungs"]][-2:] == ["B", "A again"]
