@@ -107,6 +107,15 @@ class Settings:
                 )
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"margin must be above 0, received {self.margin}.")
+        if self.selection not in formats.PARTS:
+            raise ValueError(
+                f"selection must be one of {formats.PARTS}, received "
+                f"{self.selection!r}."
+            )
+        self._check_together()
+
+    def _check_together(self):
+        """Refuses settings that exclude each other."""
         if self.searches > 1 and self.challenge_trials:
             raise ValueError(
                 f"several searches, {self.searches}, are compared with each "
@@ -124,9 +133,4 @@ class Settings:
                 "feasible counts the trials of one search, which is not "
                 "challenged with more; leave out challenge_trials, received "
                 f"{self.challenge_trials}."
-            )
-        if self.selection not in formats.PARTS:
-            raise ValueError(
-                f"selection must be one of {formats.PARTS}, received "
-                f"{self.selection!r}."
             )
