@@ -125,6 +125,7 @@ ENTRIES: dict[str, Entry] = {
         records=boxes.of_study,
         needs="a study whose arms are flagfiles, with several seeds",
         command=f"{_STUDY_RUN}figure4_mini.flags",
+        miniature="figure4_mini",
     ),
     "nado2021_iclr_figure6": _grid(
         "Settings that reach a validation error",

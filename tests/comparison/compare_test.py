@@ -510,7 +510,7 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
     ("arguments", "message"),
     [
         (["extra"], "takes flags only"),
-        ([], "--workload=module:function is needed"),
+        ([], "--workload=module:function or --program=module is needed"),
         (["--workload=small"], "must be module:function"),
         (["--workload=no_such_module:f"], "no module 'no_such_module'"),
         ([f"--workload={WORKLOAD}:f"], "has no 'f'"),
