@@ -104,6 +104,7 @@ def test_it_goes_on_where_it_was(done, arms):
     assert "another ladder: seeds is 6 there, 7 here" in other.stderr
 
 
+@pytest.mark.slow
 def test_low_can_be_good(done, arms):
     """--metric=loss, of which a low one is better."""
     folder = done[0] / "loss"

@@ -77,7 +77,7 @@ def train(model, data):
 @pytest.mark.parametrize(
     "name, settings",
     [
-        ("tf_keras", {}),
+        pytest.param("tf_keras", {}, marks=pytest.mark.slow),
         (
             "keras3",
             {"bias_correction": False, "global_clipnorm": 0.5, "epsilon": 1e-3},
@@ -156,7 +156,9 @@ def test_what_cannot_be_transplanted(tmp_path):
 # The noise scale.
 
 
-@pytest.mark.parametrize("name", KERASES)
+@pytest.mark.parametrize(
+    "name", ["tf_keras", pytest.param("keras3", marks=pytest.mark.slow)]
+)
 def test_noise_scale_of_a_linear_model(name):
     """With x normal and y = x w exactly, g = x x^T (v - w) of one example has
     tr(Sigma) / |G|^2 = d + 1, whatever the weights: 9 of 8 inputs."""
