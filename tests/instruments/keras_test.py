@@ -61,11 +61,12 @@ def lamb_of(room, **settings):
 
 
 def apart(model, other):
-    """Greatest relative distance of two models' variables."""
-    return max(
-        np.linalg.norm(w - v) / np.linalg.norm(v)
-        for w, v in zip(model.get_weights(), other.get_weights())
+    """Relative distance of two models' weights."""
+    w, v = (
+        np.concatenate([array.ravel() for array in one.get_weights()])
+        for one in (model, other)
     )
+    return np.linalg.norm(w - v) / np.linalg.norm(v)
 
 
 def train(model, data):

@@ -96,6 +96,14 @@ OURS = {
         "batch_size=512 steps=60 trials=100 challenge_trials=0 seeds=1 "
         "margin=0.02"
     ),
+    r"figure2/digits": (
+        "batch_size=512 steps=60 trials=12 challenge_trials=0 seeds=10 "
+        "margin=0.02"
+    ),
+    r"sweep_digits": (
+        "batch_sizes=16,32,64,128,256,512,1024 target=0.95 examples=5000 "
+        "least_steps=60 trials=6"
+    ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (
         "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "
@@ -175,9 +183,13 @@ def numbers(name):
 
 
 def parsed(flags):
-    """{flag: number} of "flag=number ..."."""
-    pairs = (pair.split("=") for pair in flags.split())
-    return {flag: float(number) for flag, number in pairs}
+    """{flag: number, or a list of them} of "flag=number flag=1,2 ..."."""
+    found = {}
+    for pair in flags.split():
+        flag, _, value = pair.partition("=")
+        given = [float(part) for part in value.split(",")]
+        found[flag] = given if len(given) > 1 else given[0]
+    return found
 
 
 def ours(name):
