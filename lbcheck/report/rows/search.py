@@ -11,7 +11,7 @@ from lbcheck.study import protocol
 from lbcheck.study.formats import PARTS
 
 _NUM_BINS = 3
-_MOST_VALUES = 10
+_MOST_VALUES = 4
 _NUM_TARGETS = 61
 
 
