@@ -40,10 +40,7 @@ _SWITCHES = {
 }
 _TEXTS = {
     "output_dir": "Folder of the run's record; the same command continues it.",
-    "tpu": (
-        "Name or address of a TPU; local on the TPU's own machine; none:8 for "
-        "a dry run as on 8 cores."
-    ),
+    "tpu": "Name of a TPU; local on its own machine; none:8 in a dry run.",
 }
 
 

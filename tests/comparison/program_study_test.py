@@ -468,6 +468,7 @@ def test_a_chain_of_studies_and_its_chronology(tmp_path):
     assert turned.returncode == 2 and "must stand before it" in turned.stderr
 
 
+@pytest.mark.slow  # the protocol's own tests have it, too
 def test_several_seeds_a_trial(tmp_path, calm):
     _, arms, _ = calm
     line = study_of(tmp_path / "s", arms[:1], "--trials=2", "--seeds=1")
@@ -482,6 +483,7 @@ def test_several_seeds_a_trial(tmp_path, calm):
     assert both.returncode == 2 and "study of one arm" in both.stderr
 
 
+@pytest.mark.slow
 def test_what_diverges_is_replaced(tmp_path):
     space = {"learning_rate": {"min": 3, "max": 90, "scale": "log"}}
     (tmp_path / "arm.json").write_text(json.dumps({"space": space}))

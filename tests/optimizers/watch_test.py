@@ -26,7 +26,10 @@ WATCHED = (
 )
 
 
-@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+@pytest.fixture(
+    scope="module",
+    params=["tensorflow", pytest.param("jax", marks=pytest.mark.slow)],
+)
 def found(request):
     """{(optimizer, condition): finding} of Keras 3, on a seed of its own."""
     seed = {"tensorflow": 11, "jax": 12}[request.param]

@@ -364,7 +364,7 @@ def test_broken_data_later_is_recorded(folder):
     ("backend", "microbatch"),
     [
         ("tensorflow", 64),
-        ("jax", 64),
+        pytest.param("jax", 64, marks=pytest.mark.slow),
         # Three more starts of each.
         pytest.param("tensorflow", 256, marks=pytest.mark.slow),
         pytest.param("jax", 256, marks=pytest.mark.slow),
