@@ -110,6 +110,7 @@ class Runs:
             raise _failure(code, log, command)
         outcome = run_folder.outcome(place, self._program.batch_sizes)
         self._check(outcome, place)
+        outcome["curve"] = self._measured(outcome["curve"])
         for checkpoints in place.glob("**/checkpoints"):
             shutil.rmtree(checkpoints, ignore_errors=True)
         return {**task, **outcome}
@@ -124,6 +125,16 @@ class Runs:
                 f"{place}: the run has no validation metric "
                 f"{self._program.metric!r}; it has {known}."
             )
+
+    def _measured(self, curve):
+        """The points with what trials are judged by, and nothing else."""
+        parts = ("validation", "training")
+        found = [
+            {"step": point["step"]}
+            | {p: point[p] for p in parts if self._program.metric in point[p]}
+            for point in curve
+        ]
+        return [point for point in found if "validation" in point]
 
     def _place(self, task):
         numbers = [task[key] for key in ("trial", "index") if key in task]

@@ -141,10 +141,11 @@ def _feasible(budget_rows):
 
 
 def _setting(rows):
+    """What was searched; of an arm of one point, that point."""
+    searched = [row for row in rows if row["searched"]]
     return ", ".join(
         f"{row['parameter']} {number(row['setting'])}"
-        for row in rows
-        if row["searched"]
+        for row in searched or rows
     )
 
 

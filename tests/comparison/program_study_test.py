@@ -468,6 +468,24 @@ def test_a_chain_of_studies_and_its_chronology(tmp_path):
     assert turned.returncode == 2 and "must stand before it" in turned.stderr
 
 
+def test_scores_of_answers_have_no_training_part(tmp_path, calm):
+    _, arms, _ = calm
+    line = study_of(tmp_path / "s", arms, "--trials=1", "--seeds=6")
+    done = compare(*line, "--metric=f1", "--answers=yes", "--format=json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "training" not in found["sentence"]
+    study = json.loads((tmp_path / "s/study.json").read_text())
+    assert study["metric"] == {"name": "f1", "mode": "max"}
+    for record in records_of(tmp_path / "s"):
+        rate = record["hyperparameters"]["learning_rate"]
+        score = 1 / (1 + abs(rate - 1)) - record["seed"] % 7 / 1e3
+        f1 = record["metrics"]["validation"]["f1"]
+        assert f1 == pytest.approx(100 * score)
+    refused = compare(*line, "--metric=f1", "--answers=yes", "--mode=min")
+    assert refused.returncode == 2
+
+
 @pytest.mark.slow  # the protocol's own tests have it, too
 def test_several_seeds_a_trial(tmp_path, calm):
     _, arms, _ = calm
