@@ -352,6 +352,11 @@ def _program(given):
                 f"--{name}={FLAGS[name].value}: the hosts of TF_CONFIG run "
                 "one trial at a time, of one search."
             )
+    if not FLAGS["arms"].present:
+        raise app.UsageError(
+            "--program needs --arms: flagfiles of the program, or JSON files "
+            "with a search space over its flags."
+        )
     settings = _settings()
     arms = [
         program_arm.load(text, given.base, given.explicit)

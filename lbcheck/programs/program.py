@@ -3,7 +3,10 @@
 Importing this module imports no framework, and no program.
 """
 
+import importlib.util
+import os
 import re
+import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -91,6 +94,7 @@ def make(
             "--program must be a module such as resnet.train, received "
             f"{module!r}."
         )
+    _check_there(module)
     sizes = {str(arm): _sizes(arm) for arm in arms}
     (first, expected), *others = sizes.items()
     for arm, found in others:
@@ -114,6 +118,22 @@ def make(
         metric,
         mode or workload.mode_of(metric),
     )
+
+
+def _check_there(module):
+    """Refuses a module that is not there; only its package is imported."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise app.UsageError(
+            f"--program={module}: no such module in {here} or in the "
+            "installed packages."
+        )
 
 
 def _sizes(arm) -> list[tuple[int, int]]:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from lbcheck.support import schema
 from lbcheck.training import record
 
+RUNS = "runs"
+"""Folder of a study's folder that its runs lie in."""
 SCORES = "eval_results.json"
 _PREFIXES = {"validation_": "validation", "selection_": "training"}
 _NOT_METRICS = ("step", "epoch", "learning_rate")

@@ -1,6 +1,7 @@
 """Runs the trials of a study of a program, each in a process of its own."""
 
 import collections
+import contextlib
 import pathlib
 import shlex
 import shutil
@@ -17,8 +18,6 @@ from lbcheck.support import exit_codes
 from lbcheck.support import processes
 from lbcheck.support import schema
 
-RUNS = "runs"
-"""Folder of the study's folder that the runs lie in."""
 _PAUSE = 0.1
 
 
@@ -105,15 +104,26 @@ class Runs:
         command = self.command(task)
         pod.announce(self._folder, command)
         log = place.with_suffix(".log")
-        code = _execute(command, place.with_suffix(".lock"), log)
+        lock = place.with_suffix(".lock")
+        code = _execute(command, lock, log)
         if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
-            raise _failure(code, log, command)
+            error = _failure(code, log, command)
+            if not place.exists():  # refused before anything was written
+                self._take_back(place.parent, lock, log)
+            raise error
         outcome = run_folder.outcome(place, self._program.batch_sizes)
         self._check(outcome, place)
         outcome["curve"] = self._measured(outcome["curve"])
         for checkpoints in place.glob("**/checkpoints"):
             shutil.rmtree(checkpoints, ignore_errors=True)
         return {**task, **outcome}
+
+    def _take_back(self, arm, *written):
+        for path in written:
+            path.unlink(missing_ok=True)
+        for folder in (arm, arm.parent):
+            with contextlib.suppress(OSError):  # there are other runs
+                folder.rmdir()
 
     def _check(self, outcome, place):
         if outcome["status"] == "diverged":
@@ -139,7 +149,7 @@ class Runs:
     def _place(self, task):
         numbers = [task[key] for key in ("trial", "index") if key in task]
         name = "-".join([task["stage"], *map(str, numbers)])
-        return self._folder / RUNS / task["arm"] / name
+        return self._folder / run_folder.RUNS / task["arm"] / name
 
 
 def _execute(command, lock, log) -> int:
@@ -164,7 +174,7 @@ def _failure(code, log, command):
     lines = log.read_bytes().decode(errors="replace").splitlines()
     words = collections.deque((line for line in lines if line.strip()), 1)
     said = schema.printable(words[0]) if words else "it said nothing."
-    shown = f"{shlex.join(['python', '-m', *command])} (output in {log})"
+    shown = shlex.join(["python", "-m", *command])
     if code < 0:
         name = signal.Signals(-code).name
         return errors.Unavailable(

@@ -41,6 +41,10 @@ def main(argv):
         form = {"markdown": tables.to_markdown, "latex": tables.to_latex}
         print(form[FLAGS.chronology](found), end="")
         return 0
+    if FLAGS.chronology:
+        raise app.UsageError(
+            "--chronology needs the folders of studies, the first one first."
+        )
     if len(argv) != 1:
         raise app.UsageError(
             f"expected the folder of one study, received {argv}."

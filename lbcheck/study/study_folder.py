@@ -15,6 +15,7 @@ import reprlib
 from typing import Any
 from typing import NamedTuple
 
+from lbcheck.programs import run_folder
 from lbcheck.study import companions
 from lbcheck.study import formats
 from lbcheck.support import errors
@@ -124,7 +125,9 @@ def _check_empty(folder):
     strange = sorted(
         path.name
         for path in folder.iterdir()
-        if path.suffix != files.PART and path.name not in (LOCK, STUDY)
+        if path.suffix != files.PART
+        # Runs of a study that was taken back, which check whose they are.
+        and path.name not in (LOCK, STUDY, run_folder.RUNS)
     )
     # In this order: another process may write it meanwhile, as its first file.
     if strange and not (folder / STUDY).exists():

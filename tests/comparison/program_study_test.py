@@ -192,7 +192,9 @@ def test_arms_of_unequal_length_are_refused(tmp_path):
     with pytest.raises(ValueError, match="fixed has 4 updates of 10, Arm tun"):
         program.make("resnet.train", arms)
     with pytest.raises(app.UsageError, match="--metric is needed"):
-        program.make("mine.train", arms[:1])
+        program.make(FAKE, arms[:1])
+    with pytest.raises(app.UsageError, match="resnet.trian: no such module"):
+        program.make("resnet.trian", arms[:1])
 
 
 def test_two_phases_are_one_trial(tmp_path):
@@ -409,6 +411,8 @@ def test_refused(calm, tmp_path, further, message):
     )
     assert done.returncode == 2
     assert re.search(message, done.stderr), done.stderr
+    if "f2" not in message:  # which only a run that ended shows
+        assert not (tmp_path / "s").exists()
 
 
 def test_dry_run_shows_the_commands(calm, tmp_path):
