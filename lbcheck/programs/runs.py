@@ -25,8 +25,8 @@ class Runs:
     """A study's trainer whose trials are runs of a program.
 
     A run that was stopped, or whose worker died, goes on in its folder after
-    its last checkpoint; one that is finished is only read. Checkpoints go
-    when the run has ended, weights and measurements stay.
+    its last checkpoint; one that is finished is only read. Its checkpoints go
+    then, weights and measurements stay.
 
     Args:
         program: A `Program`.
@@ -114,8 +114,11 @@ class Runs:
         outcome = run_folder.outcome(place, self._program.batch_sizes)
         self._check(outcome, place)
         outcome["curve"] = self._measured(outcome["curve"])
-        for checkpoints in place.glob("**/checkpoints"):
-            shutil.rmtree(checkpoints, ignore_errors=True)
+        if outcome["status"] == "finished":
+            # One that diverged may have to be run again from them, should
+            # this worker die before its record is counted.
+            for checkpoints in place.glob("**/checkpoints"):
+                shutil.rmtree(checkpoints, ignore_errors=True)
         return {**task, **outcome}
 
     def _take_back(self, arm, *written):
