@@ -24,7 +24,10 @@ _NOISY = 1_000
 
 
 def digits(
-    keras: str = "tf_keras", batch_size: int = 512, steps: int = 100
+    keras: str = "tf_keras",
+    batch_size: int = 512,
+    steps: int = 100,
+    model: str | None = None,
 ) -> Workload:
     """A small network with batch normalisation on scikit-learn's digits.
 
@@ -35,15 +38,20 @@ def digits(
         keras: "tf_keras" or "keras3".
         batch_size: Examples of one update, at least 1.
         steps: Updates of one trial, at least 1.
+        model: One of `resnet.models.NAMES`; None: three convolutions.
 
     Example: `lbcheck compare --workload=resnet.workloads:digits`
     """
     module = _module(keras)
     source = data.load("digits", augment="none")
 
-    def build_model(label_smoothing=0.0):
+    def convolutional(label_smoothing=0.0):
         model = _convolutional(module, source.image_shape, source.num_classes)
         return _compiled(module, model, label_smoothing)
+
+    build_model = (
+        convolutional if model is None else _named(model, keras, source)
+    )
 
     return _in_memory(source, build_model, batch_size, steps)
 

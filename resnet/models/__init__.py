@@ -28,6 +28,7 @@ _MODELS = {
     "resnet_small": (residual.build, _BASIC),
     "davidnet": (davidnet.build, _NORM),
     "lenet5": (lenet.build, ()),
+    "lenet_caffe": (lenet.build, ()),
     "lenet_wide": (lenet.build, ()),
 }
 """{name: (builder, the settings it uses in addition to those of all)}."""

@@ -1,12 +1,14 @@
-"""LeNet-5 with rectified linear units and max-pooling, and a wider form.
+"""LeNet-5 with rectified linear units and max-pooling, and two wider forms.
 
 Source: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning
-applied to document recognition" (61,706 parameters on MNIST); the wider form
-is that of the TensorFlow MNIST tutorials (3,274,634).
+applied to document recognition" (61,706 parameters on MNIST); the wider forms
+have the sizes of Caffe's example (431,080) and of the TensorFlow MNIST
+tutorials (3,274,634).
 """
 
 _FORMS = {
     "lenet5": ((6, "same"), (16, "valid"), (120, 84)),
+    "lenet_caffe": ((20, "valid"), (50, "valid"), (500,)),
     "lenet_wide": ((32, "same"), (64, "same"), (1024,)),
 }
 """Filters and padding of both convolutions, units of the dense layers."""
