@@ -42,6 +42,10 @@ COMMANDS = {
         "lbcheck.report.report_command",
         "the report of a study's folder, from its records",
     ),
+    "reproductions": (
+        "lbcheck.reproductions.reproductions_command",
+        "published claims that were run again, with their records",
+    ),
     "schedule": (
         "lbcheck.schedules.schedule_command",
         "the schedule doctor: jumps and other bugs of a learning rate",
@@ -63,7 +67,7 @@ which the command imports, can define flags of the same names."""
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:11}{what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:14}{what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
             f"lbcheck {lbcheck.__version__}: the large-batch optimizer "

@@ -24,7 +24,7 @@ ROOMS = (
     "report",
     "figures",
     "comparison",
-    "instruments",
+    "instruments reproductions",
     "cli",
 )
 PROGRAMS = ("bert", "resnet")

@@ -265,7 +265,7 @@ def _run(given):
     if FLAGS.program and pod.follows():
         pod.follow(folder)
         return exit_codes.FINISHED
-    session = _program(given) if FLAGS.program else _session()
+    session = _program(given) if FLAGS.program else in_process()
     processes.check_interrupted()
     if FLAGS.dry_run:
         from lbcheck.comparison import dry_run
@@ -371,7 +371,8 @@ def _program(given):
     return session.Session(made, arms, settings, origin)
 
 
-def _session():
+def in_process():
+    """The `Session` that the flags describe, of trials in this process."""
     from lbcheck.comparison import session
     from lbcheck.search import arm
     from lbcheck.trials import workload as workloads

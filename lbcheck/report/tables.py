@@ -75,14 +75,21 @@ def to_markdown(tables: list[Table]) -> str:
 
 
 def _markdown(table):
+    lines = [
+        f"## {table.title}",
+        "",
+        *([_escaped(table.caption, _MARKDOWN), ""] if table.caption else []),
+    ]
+    return "\n".join(lines) + "\n" + markdown_rows(table)
+
+
+def markdown_rows(table: Table) -> str:
+    """A table as GitHub Markdown without title and caption."""
     rules = [
         "---:" if column in table.numeric else "---"
         for column in range(len(table.columns))
     ]
     lines = [
-        f"## {table.title}",
-        "",
-        *([_escaped(table.caption, _MARKDOWN), ""] if table.caption else []),
         _markdown_row(_escaped(cell, _MARKDOWN) for cell in table.columns),
         _markdown_row(rules),
         *(

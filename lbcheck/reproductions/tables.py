@@ -1,0 +1,167 @@
+"""What a page says in numbers, from the records alone.
+
+A page holds the text of `block` for each of its studies, between
+`<!-- records: STUDY -->` and `<!-- end of records -->`; a test makes it anew.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from lbcheck.report import page_tables
+from lbcheck.report import results
+from lbcheck.report import tables
+from lbcheck.reproductions.index import Study
+
+BEGIN = "<!-- records: {} -->\n"
+END = "<!-- end of records -->\n"
+_BLOCK = re.compile(
+    re.escape(BEGIN).replace(r"\{\}", r"(\w+)") + "(.*?)" + re.escape(END),
+    re.DOTALL,
+)
+
+
+def blocks(page: str) -> dict[str, str]:
+    """{study: what stands in a page of its records}."""
+    return {m[1]: m[2] for m in _BLOCK.finditer(page)}
+
+
+def replaced(page: str, made: dict[str, str]) -> str:
+    """The page with these blocks, by study, in place of what stands there."""
+
+    def block(match):
+        text = made.get(match[1], match[2])
+        return f"{BEGIN.format(match[1])}{text}{END}"
+
+    return _BLOCK.sub(block, page)
+
+
+def block(study: Study) -> str:
+    """The answer and the tables of a study, as Markdown."""
+    folder = study.load()
+    found = results.collect(folder)
+    arms = tables.markdown_rows(_arms(study, found))
+    pairs = page_tables.pairs(found)
+    keep = ("pair", "on", "answer", "better by", "margin", "improvement")
+    places = [pairs.columns.index(name) for name in keep]
+    judged = [
+        [row[place] for place in places]
+        for row in pairs.rows
+        if row[1] == found["study"]["parts"][0]
+    ]
+    parts = [f"**{_answer(found)}**", _effort(folder, found), arms]
+    if judged:
+        short = tables.Table("pairs", "", "", list(keep), judged)
+        parts.append(tables.markdown_rows(short))
+    return "\n" + "\n\n".join(part.strip("\n") for part in parts) + "\n\n"
+
+
+def answer(study: Study) -> str:
+    """What a study answers, in a sentence."""
+    return _answer(results.collect(study.load()))
+
+
+def _answer(found):
+    if found["verdict"] is None:
+        return "Not finished."
+    return found["verdict"]["sentence"]
+
+
+def _effort(folder, found):
+    """Trials, hours, and what the records say of how they were made."""
+    facts = found["study"]
+    seconds = sum(record["seconds"] for record in folder.records)
+    seconds += sum(
+        record["seconds"]
+        for beside in folder.companions.values()
+        for record in beside.records
+    )
+    trials = len(folder.records) + sum(
+        len(beside.records) for beside in folder.companions.values()
+    )
+    environment = facts["environment"]
+    return (
+        f"{trials:,} trials of {facts['steps']:,} updates at batch "
+        f"{facts['batch_size']:,}, {seconds / 3600:.1f} hours of one core; "
+        f"commit {(environment['commit'] or 'unknown')[:12]}, Python "
+        f"{environment['python']}. Judged on {facts['parts'][0]} "
+        f"{facts['metric']['name']}, margin {facts['margin']:g}."
+    )
+
+
+def _arms(study, found) -> tables.Table:
+    part = found["study"]["parts"][0]
+    heads = ["arm", "mean of the seeds", "median", "quartiles"]
+    heads += ["best on the curve", "seeds", "best hyperparameters"]
+    if study.published:
+        heads.insert(1, "published")
+    rows = [_arm(study, found, arm, part) for arm in found["study"]["arms"]]
+    return tables.Table("arms", "", "", heads, rows)
+
+
+def _arm(study, found, arm, part) -> list[str]:
+    kept = found["tables"]
+    values = [
+        row["metric"]
+        for row in kept["seeds"]
+        if (row["arm"], row["part"]) == (arm, part)
+    ]
+    finished = [value for value in values if value is not None]
+    row: list[Any] = [arm]
+    if study.published:
+        row.append(study.expected(arm) or "–")
+    row += [mean(finished), *_middle(finished), _best(found, arm, part)]
+    points = [r for r in kept["best_points"] if r["arm"] == arm]
+    point = ", ".join(
+        f"{r['parameter']} {tables.number(r['setting'])}"
+        for r in points
+        if r["searched"]
+    )
+    return [*row, f"{len(finished)} of {len(values)}", point or "–"]
+
+
+def mean(values) -> str:
+    """Mean and Student's 95 % interval of it.
+
+    >>> mean([0.99, 0.992, 0.994])
+    '0.9920 [0.9870, 0.9970]'
+    """
+    if not values:
+        return "–"
+    center = float(np.mean(values))
+    if len(values) < 2:
+        return tables.metric(center)
+    error = stats.sem(values)
+    reach = float(stats.t.ppf(0.975, len(values) - 1) * error)
+    low, high = (tables.metric(center + s * reach) for s in (-1, 1))
+    return f"{tables.metric(center)} [{low}, {high}]"
+
+
+def _middle(values):
+    if not values:
+        return "–", "–"
+    low, median, high = np.percentile(values, [25, 50, 75])
+    return (
+        tables.metric(float(median)),
+        f"{tables.metric(float(low))} to {tables.metric(float(high))}",
+    )
+
+
+def _best(found, arm, part):
+    """The highest median of the evaluations along the runs."""
+    curve = [
+        row["median"]
+        for row in found["tables"]["curves"]
+        if row["arm"] == arm and row["part"] == _seen(part)
+    ]
+    if not curve:
+        return "–"
+    choose = max if found["study"]["metric"]["mode"] == "max" else min
+    return tables.metric(choose(curve))
+
+
+def _seen(part):
+    """Curves are of the data that may be looked at while it trains."""
+    return "validation" if part == "test" else part
