@@ -10,11 +10,16 @@ _VERSION = re.search(
     r'__version__ = "(.+)"', (_HERE / "lbcheck/__init__.py").read_text()
 ).group(1)
 
+# Each tf-keras asks itself for the TensorFlow of its own minor version, which
+# no requirement here can say.
 _TENSORFLOW = [
-    "tensorflow>=2.20,<2.21",
-    "tf-keras>=2.20,<2.21",
+    "tensorflow>=2.20,<2.22",
+    "tf-keras>=2.20,<2.22",
     "keras>=3.10",
 ]
+_JAX = ["jax>=0.4.30", "keras>=3.10"]
+_TORCH = ["keras>=3.10", "torch>=2.6"]
+# Model Garden's own requirement is TensorFlow 2.20.
 _BERT = [
     *_TENSORFLOW,
     "google-crc32c>=1.5",
@@ -23,6 +28,13 @@ _BERT = [
 ]
 # tensorflow-datasets imports importlib_resources without saying so.
 _DATASETS = ["tensorflow-datasets>=4.9", "importlib_resources"]
+
+# lbcheck/support/shipped.py finds them, here or installed.
+_SHIPPED = {
+    f"lbcheck.shipped.{folder.replace('/', '.')}": folder
+    for folder in ("docs/reproductions", "flags")
+}
+_ROOMS = ("bert", "lbcheck", "resnet")
 
 setuptools.setup(
     name="lbcheck",
@@ -40,16 +52,21 @@ setuptools.setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3 :: Only",
-        *(f"Programming Language :: Python :: 3.{n}" for n in range(10, 14)),
+        *(f"Programming Language :: Python :: 3.{n}" for n in range(10, 15)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
     long_description=(_HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    packages=setuptools.find_packages(
-        include=["bert", "bert.*", "lbcheck", "lbcheck.*", "resnet", "resnet.*"]
-    ),
+    packages=[
+        *setuptools.find_packages(
+            include=[f"{room}{n}" for room in _ROOMS for n in ("", ".*")]
+        ),
+        *_SHIPPED,
+    ],
+    package_dir=_SHIPPED,
     package_data={
+        **dict.fromkeys(_SHIPPED, ["**/*"]),
         "bert": ["py.typed", "squad_data/embedded/*.json"],
         "lbcheck": ["py.typed"],
         "lbcheck.conform": ["*.json"],
@@ -60,7 +77,7 @@ setuptools.setup(
         "lbcheck.training.backends": ["tpu_operations.json"],
         "resnet": ["py.typed"],
     },
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.10,<3.15",
     install_requires=[
         "absl-py>=1.4",
         "jinja2>=3.1",
@@ -76,16 +93,19 @@ setuptools.setup(
     ],
     extras_require={
         "tensorflow": _TENSORFLOW,
+        "jax": _JAX,
+        "torch": _TORCH,
         "bert": _BERT,
         "datasets": _DATASETS,
+        "all": [*_BERT, *_DATASETS, *_JAX, *_TORCH],
         # In an environment of its own, Python 3.10 or 3.11: does not import
         # beside TensorFlow 2.20.
         "oracles": ["tensorflow-cpu==2.15.1", "tensorflow-addons==0.23.0"],
         "test": [
             *_BERT,
             *_DATASETS,
+            *_JAX,
             "hypothesis>=6",
-            "jax>=0.4.30",
             "mypy>=2",
             "optax>=0.2.3",
             "optuna-dashboard>=0.21",

@@ -11,6 +11,7 @@ neither.
 import os
 import re
 
+from bert import model_garden
 from lbcheck.support import checks
 from lbcheck.support import schema
 
@@ -211,6 +212,7 @@ def encoder(settings: dict):
 
     Source: Devlin et al. 2018, Section 3.
     """
+    model_garden.check()
     import tf_keras
     from official.nlp.modeling import networks
 

@@ -25,6 +25,7 @@ from absl import flags
 
 from bert import families
 from bert import handover
+from bert import model_garden
 from bert import settings
 from bert.pretraining_data import inputs
 from lbcheck import plan
@@ -57,6 +58,7 @@ _METRICS = (
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
+    model_garden.check()
     numbers = _numbers()
     if len(numbers) > 1 and "TF_CONFIG" in os.environ:
         raise app.UsageError(

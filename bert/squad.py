@@ -27,6 +27,7 @@ from typing_extensions import NotRequired
 from typing_extensions import TypedDict
 
 from bert import checkpoints as bert_checkpoints
+from bert import model_garden
 from bert import models
 from bert import squad_data
 from bert import squad_diagnostics
@@ -186,6 +187,7 @@ def main() -> int:
     if FLAGS.dry_run:
         print(_description(Questions()))
         return exit_codes.FINISHED
+    model_garden.check()
     if FLAGS.format == "text":
         return _all(Questions())
     result = SCORES if FLAGS.num_seeds == 1 else squad_stability.RECORD

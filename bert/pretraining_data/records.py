@@ -12,7 +12,6 @@ import functools
 import struct
 from collections.abc import Iterator
 
-import google_crc32c
 import numpy as np
 
 _INTEGERS, _FLOATS = 3, 2  # fields of tf.train.Feature
@@ -45,6 +44,8 @@ def examples(features: dict[str, np.ndarray]) -> Iterator[bytes]:
 
 
 def _checksum(data: bytes) -> bytes:
+    import google_crc32c  # flags are checked without it
+
     crc = google_crc32c.value(data)
     rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)

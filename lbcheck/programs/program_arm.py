@@ -12,6 +12,7 @@ from lbcheck.programs import command_lines
 from lbcheck.search import space as spaces
 from lbcheck.support import flagfiles
 from lbcheck.support import schema
+from lbcheck.support import shipped
 
 _KEYS = ("space", "flagfile", "layer_wise")
 _OF_ALL_ARMS = ("batch_size", "train_steps", "train_epochs")
@@ -79,8 +80,8 @@ def load(
     Args:
         text: A flagfile, such as lars.flags: an arm without a search; or a
             JSON file with "space" (an object or the name of a file) and
-            optionally "flagfile" and "layer_wise". The arm is called as the
-            file.
+            optionally "flagfile" and "layer_wise"; or builtin:NAME for either
+            that comes with lbcheck. The arm is called as the file.
         base: Flags of an arm that has no flagfile of its own.
         explicit: Flags that win over those of every flagfile.
 
@@ -88,6 +89,7 @@ def load(
         ValueError, OSError, absl.app.UsageError: A file cannot be read or is
             no arm; names it.
     """
+    text = shipped.resolved(text)
     path = pathlib.Path(text)
     if path.suffix not in (".flags", ".json"):
         raise ValueError(
@@ -121,7 +123,7 @@ def _of_file(name, path):
             f'{path}: "flagfile" must be the name of a file, received '
             f"{schema.shown(name)}."
         )
-    found = pathlib.Path(name)
+    found = pathlib.Path(shipped.resolved(name))
     if not found.exists() and (path.parent / name).exists():
         found = path.parent / name
     return command_lines.of_run(flagfiles.expanded([f"--flagfile={found}"]))

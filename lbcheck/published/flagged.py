@@ -1,8 +1,4 @@
-"""Flagfiles and search spaces of published rows, read as data.
-
-They are in flags/ of a checkout, beside this package; an installed package has
-none.
-"""
+"""Flagfiles and search spaces of published rows, read as data."""
 
 import pathlib
 import re
@@ -12,8 +8,7 @@ from typing_extensions import TypedDict
 
 from lbcheck.support import flagfiles
 from lbcheck.support import schema
-
-FOLDER = pathlib.Path(__file__).parents[2] / "flags"
+from lbcheck.support import shipped
 
 Settings = dict[str, str]
 """{flag: the text of its value}."""
@@ -32,8 +27,9 @@ def names(pattern: str) -> list[str]:
     Raises:
         ValueError: There is no such folder.
     """
-    found = _folder().glob(pattern)
-    return sorted(str(file.relative_to(FOLDER)) for file in found)
+    folder = shipped.path("flags")
+    found = folder.glob(pattern)
+    return sorted(str(file.relative_to(folder)) for file in found)
 
 
 def path(name: str) -> pathlib.Path:
@@ -42,20 +38,10 @@ def path(name: str) -> pathlib.Path:
     Raises:
         ValueError: It is not there; says where it was looked for.
     """
-    found = _folder() / name
+    found = shipped.path("flags") / name
     if not found.is_file():
         raise ValueError(f"{found}: no such file, which a published row names.")
     return found
-
-
-def _folder():
-    if not FOLDER.is_dir():
-        raise ValueError(
-            f"{FOLDER}: no such folder. The flagfiles of the published rows "
-            "are in a checkout of lbcheck, not in an installed package: "
-            "install the checkout with `pip install --editable`."
-        )
-    return FOLDER
 
 
 def settings(name: str) -> Settings:

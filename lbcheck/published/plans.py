@@ -12,6 +12,7 @@ from typing import NamedTuple
 from lbcheck.published import flagged
 from lbcheck.published import miniature
 from lbcheck.published.rows import Row
+from lbcheck.support import shipped
 
 SCALES = ("mini", "paper")
 
@@ -78,7 +79,7 @@ def plan(row: Row, scale: str, folder: pathlib.Path) -> Plan:
     for record, program, flagfile, further in parts:
         further = {**further, "output_dir": str(folder / record)}
         if scale == "paper":
-            name, given = _beside_here(flagged.path(flagfile)), further
+            name, given = shipped.named(flagged.path(flagfile)), further
         else:
             small = miniature.settings(program, flagged.settings(flagfile))
             files[f"{record}.flags"] = flagged.text(small | further)
@@ -88,12 +89,6 @@ def plan(row: Row, scale: str, folder: pathlib.Path) -> Plan:
             + [f"--{flag}={value}" for flag, value in given.items()]
         )
     return Plan(files, commands, [record for record, *_ in parts])
-
-
-def _beside_here(path):
-    """The path from the working folder, where it is in it."""
-    here = pathlib.Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _fine_tuning(row, scale, pretrained):

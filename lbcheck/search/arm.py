@@ -22,7 +22,9 @@ from lbcheck.settings import schedule as families
 from lbcheck.support import errors
 from lbcheck.support import kerases
 from lbcheck.support import load_object
+from lbcheck.support import plugins
 from lbcheck.support import schema
+from lbcheck.support import shipped
 
 _FOLDER = pathlib.Path(__file__).parent / "arms"
 
@@ -154,7 +156,7 @@ class Arm:
                     '{"learning_rate": {"min": 1e-4, "max": 1.0, "scale": '
                     '"log"}}.'
                 )
-            return load(self.optimizer).space
+            return _built_in(self.optimizer).space
         if isinstance(space, spaces.Space):
             return space
         if isinstance(space, (str, pathlib.Path)):
@@ -280,7 +282,11 @@ class Arm:
             return families.family(self.schedule)(steps, **given)
 
     def make(
-        self, keras_name: str, hyperparameters: Mapping[str, Any], steps: int
+        self,
+        keras_name: str,
+        hyperparameters: Mapping[str, Any],
+        steps: int,
+        rate: Any = None,
     ) -> Any:
         """A new optimizer.
 
@@ -291,6 +297,8 @@ class Arm:
                 Keras instead, which may be assigned to between runs. Those
                 of the model are left out.
             steps: Updates of the run, at least 1.
+            rate: A learning rate schedule of that Keras in place of the
+                arm's; None: the arm's.
 
         Returns:
             An optimizer of that Keras.
@@ -303,7 +311,8 @@ class Arm:
             name: _native(value) for name, value in hyperparameters.items()
         }
         split = self.resolve(given)
-        rate = self.schedule_of(given, steps).as_keras(keras_name)
+        if rate is None:
+            rate = self.schedule_of(given, steps).as_keras(keras_name)
         if self._definition is None:
             return self._made_by_user(keras_name, rate, split.optimizer)
         room = importlib.import_module(f"lbcheck.{keras_name}")
@@ -423,29 +432,40 @@ def load(text: str) -> Arm:
     """The arm that a word of a command line names.
 
     Args:
-        text: A name of `BUILT_IN`; the JSON file of an arm, which is called
-            as the file and may name a file of a space, from its own folder;
-            or "module:attribute" of an `Arm`.
+        text: A name of `BUILT_IN`, or one that a distribution adds by an
+            entry point in `lbcheck.arms`; the JSON file of an arm, which is
+            called as the file and may name a file of a space, from its own
+            folder, or builtin:NAME for one under flags/; or
+            "module:attribute" of an `Arm`.
 
     Raises:
         ValueError, OSError: Nothing of that name, or it is no arm.
         absl.app.UsageError: The module or attribute is not there.
     """
+    text = shipped.resolved(text)
     if text.endswith(".json"):
         return _read(pathlib.Path(text))
     if ":" in text:
         found = load_object.load(text)
-        if not isinstance(found, Arm):
-            raise ValueError(
-                f"Arm {text!r}: expected an lbcheck.Arm, received {found!r}."
-            )
-        return found
-    if text not in BUILT_IN:
+    else:
+        found = plugins.load(plugins.ARMS, text, BUILT_IN)
+    if found is None:
+        return _built_in(text)
+    if not isinstance(found, Arm):
         raise ValueError(
-            f"Unknown arm {text!r}; there are {', '.join(BUILT_IN)}, JSON "
+            f"Arm {text!r}: expected an lbcheck.Arm, received {found!r}."
+        )
+    return found
+
+
+def _built_in(name):
+    if name not in BUILT_IN:
+        known = ", ".join([*BUILT_IN, *plugins.names(plugins.ARMS)])
+        raise ValueError(
+            f"Unknown arm {name!r}; there are {known}, JSON "
             "files such as my_arm.json, and module:attribute."
         )
-    return _read(_FOLDER / f"{text}.json")
+    return _read(_FOLDER / f"{name}.json")
 
 
 def _read(path):

@@ -9,6 +9,8 @@ import traceback
 from absl import app
 from absl import flags
 
+from lbcheck.support import extras
+
 _LBCHECK = pathlib.Path(__file__).parents[1]
 _OURS = tuple(
     f"{_LBCHECK.parent / room}/" for room in ("lbcheck", "bert", "resnet")
@@ -100,6 +102,10 @@ def sentence(error: Exception) -> str | None:
         and "__autograph" not in f.filename
     ]
     raised_here = bool(frames) and frames[-1].filename.startswith(_OURS)
+    if isinstance(error, ModuleNotFoundError) and not theirs:
+        missing = extras.missing(error)
+        if missing:
+            return missing
     if isinstance(error, SyntaxError) and error.filename:
         return (
             f"{error.filename}:{error.lineno}: {type(error).__name__}: "

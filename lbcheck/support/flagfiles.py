@@ -2,6 +2,7 @@
 
 A flagfile has one flag per line, empty lines, and comments that begin with # or
 //. What it names, another flagfile or an arm's JSON file, may lie next to it.
+`--flagfile=builtin:quick` is flags/quick.flags, which comes with lbcheck.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ from absl import app
 
 from lbcheck.support import errors
 from lbcheck.support import schema
+from lbcheck.support import shipped
 
 _LARGEST = 2**20
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -44,8 +46,16 @@ def expanded(arguments: Sequence[str]) -> Arguments:
         name = directive[1] or (rest.pop(0) if rest else "")
         if not name.strip():
             raise app.UsageError(f"{argument}: expected the name of a file.")
-        found += _read(pathlib.Path(name.strip()).expanduser(), ())
+        found += _read(_path(name), ())
     return found
+
+
+def _path(name):
+    """The file that the value of --flagfile means."""
+    try:
+        return pathlib.Path(shipped.resolved(name.strip())).expanduser()
+    except ValueError as error:
+        raise app.UsageError(f"--flagfile: {error}") from error
 
 
 def _read(path, including):
@@ -87,8 +97,7 @@ def _arguments(line, where, folder, inside):
     if directive:
         if not directive[1]:
             raise app.UsageError(f"{where}: expected --flagfile=FILE.")
-        name = pathlib.Path(_beside(directive[1], folder)).expanduser()
-        return _read(name, inside)
+        return _read(_path(_beside(directive[1], folder)), inside)
     name, equals, value = line.partition("=")
     items = [
         _beside(item, folder) if item.endswith(".json") else item

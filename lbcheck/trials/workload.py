@@ -18,6 +18,7 @@ from absl import app
 
 from lbcheck.support import checks
 from lbcheck.support import load_object
+from lbcheck.support import plugins
 
 _BETTER_HIGH = (
     r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice|exact_match"
@@ -202,7 +203,8 @@ def load(name: str, own: Sequence[str] = (), **arguments: Any) -> Workload:
 
     Args:
         name: Such as "resnet.workloads:digits"; it may also name a
-            `Workload`.
+            `Workload`. Or a name that a distribution adds by an entry point
+            in `lbcheck.workloads`.
         own: Arguments that only this function has, each as "name=value" with
             a value of JSON or else a text.
         **arguments: Passed on where the function has such a parameter, as
@@ -212,7 +214,7 @@ def load(name: str, own: Sequence[str] = (), **arguments: Any) -> Workload:
         app.UsageError: If there is none of that name, it is no workload, or
             it takes no argument of a name in `own`.
     """
-    found = load_object.load(name)
+    found = _named(name)
     known = inspect.signature(found).parameters if callable(found) else {}
     given = _parsed(name, own, known)
     if callable(found):
@@ -224,6 +226,24 @@ def load(name: str, own: Sequence[str] = (), **arguments: Any) -> Workload:
             f"it gives {found!r}."
         )
     return found
+
+
+def _named(name):
+    """The function or workload that a word of a command line names."""
+    found = None
+    if ":" not in name:
+        found = plugins.load(plugins.WORKLOADS, name)
+    if found is not None:
+        return found
+    try:
+        return load_object.load(name)
+    except app.UsageError as error:
+        added = plugins.names(plugins.WORKLOADS)
+        if ":" in name or not added:
+            raise
+        raise app.UsageError(
+            f"{error} Installed distributions add {', '.join(added)}."
+        ) from error
 
 
 def _parsed(name, own, known):

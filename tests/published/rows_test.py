@@ -15,6 +15,7 @@ from lbcheck.published import flagged
 from lbcheck.published import miniature
 from lbcheck.published import plans
 from lbcheck.published import rows
+from lbcheck.support import shipped
 from tests.published import published_cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def flag_files(tmp_path, monkeypatch):
     """A copy of flags/ that can be damaged."""
     copy = tmp_path / "flags"
     shutil.copytree(ROOT / "flags", copy)
-    monkeypatch.setattr(flagged, "FOLDER", copy)
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
     return copy
 
 
@@ -368,9 +369,7 @@ def test_a_missing_file_is_told(flag_files, monkeypatch):
         "lars.flags: no such file" in line for line in faults("table1_lars")
     )
     shutil.rmtree(flag_files)
-    with pytest.raises(
-        ValueError, match="in a checkout of lbcheck, not in an installed"
-    ):
+    with pytest.raises(ValueError, match="flags: no such file or folder. It"):
         rows.find("table1_lars").settings()
 
 
