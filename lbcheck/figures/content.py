@@ -4,6 +4,7 @@ A figure is data until it is painted, so what `--format=json` prints is what
 the picture shows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ class Line(NamedTuple):
     """
 
     label: str
-    across: list[float]
-    up: list[float | None]
+    across: Sequence[float]
+    up: Sequence[float | None]
     style: str = "line"
     shade: float | None = None
 
@@ -44,7 +45,7 @@ class Box(NamedTuple):
     """
 
     label: str
-    values: list[float]
+    values: Sequence[float]
     note: str = ""
     diverged: int = 0
 
@@ -73,7 +74,7 @@ class Panel(NamedTuple):
     title: str
     horizontal: str
     vertical: str
-    marks: list[Mark]
+    marks: Sequence[Mark]
     logarithmic: str = ""
     names: tuple[str, ...] = ()
 
@@ -81,7 +82,7 @@ class Panel(NamedTuple):
 class Drawn(NamedTuple):
     """Panels, and what they show, in sentences."""
 
-    panels: list[Panel]
+    panels: Sequence[Panel]
     said: list[str]
 
 
@@ -102,7 +103,7 @@ class Figure(NamedTuple):
     source: str
     numbers_from: str
     caption: list[str]
-    panels: list[Panel]
+    panels: Sequence[Panel]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it; a mark says what it is."""

@@ -1,5 +1,7 @@
 """Figures of schedules: exact formulas with the published settings."""
 
+from typing import Any
+
 import numpy as np
 
 from lbcheck import published
@@ -9,7 +11,11 @@ from lbcheck.figures.content import Line
 from lbcheck.figures.content import Panel
 
 _POINTS = 400
-_LENGTHS = {"warmup_steps": 706, "total_steps": 2512, "decay_power": 2.0}
+_LENGTHS: dict[str, Any] = {
+    "warmup_steps": 706,
+    "total_steps": 2512,
+    "decay_power": 2.0,
+}
 _TABLE_5 = {
     "LARS": schedules.PolynomialWarmupDecay(
         initial_rate=0.0,

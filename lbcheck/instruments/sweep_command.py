@@ -58,9 +58,9 @@ _COUNTS = {
 
 for _name, (_default, _text) in _TEXTS.items():
     flags.DEFINE_string(_name, _default, _text, flag_values=FLAGS)
-for _name, (_default, _least, _text) in _COUNTS.items():
+for _name, (_count, _least, _text) in _COUNTS.items():
     flags.DEFINE_integer(
-        _name, _default, _text, lower_bound=_least, flag_values=FLAGS
+        _name, _count, _text, lower_bound=_least, flag_values=FLAGS
     )
 flags.DEFINE_float(
     "target", None, "Value of the metric to reach.", flag_values=FLAGS

@@ -6,10 +6,14 @@ of any size takes the memory of its graph and no more.
 
 import importlib
 import math
+from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 from lbcheck.optimizers import selection
 from lbcheck.plan.run import Run
+
+if TYPE_CHECKING:
+    from lbcheck.plan.graph import Found
 
 
 class Network(NamedTuple):
@@ -29,7 +33,7 @@ class Network(NamedTuple):
     trainable_bytes: int
     weight_bytes: int
     slot_bytes: int
-    found: NamedTuple
+    found: "Found"
 
 
 def trace(run: Run, examples: int) -> Network:

@@ -190,11 +190,8 @@ def this_processor() -> str:
         text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return "a processor without /proc/cpuinfo"
-    lines = dict(
-        map(str.strip, line.split(":", 1))
-        for line in text.splitlines()
-        if ":" in line
-    )
+    parts = [line.partition(":") for line in text.splitlines()]
+    lines = {name.strip(): value.strip() for name, _, value in parts}
     flags = lines.get("flags", "").split()
     kinds = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in flags]
     model = lines.get("model name", "a processor without a name")
