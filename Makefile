@@ -8,7 +8,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
 PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile \
   --no-loadscope-reorder
 
-.PHONY: run test test-all oracles lint types clean
+.PHONY: run test test-all docs oracles lint types clean
 
 $(VENV)/ran: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ test: lint types
 test-all: lint types
 	$(BIN)/python -m pip install --quiet torch
 	$(PYTEST)
+
+# The site, into build/site; tests/docs/site_test.py builds it, too.
+docs: $(VENV)/tested
+	$(BIN)/mkdocs build --strict --config-file=docs/site/mkdocs.yml
 
 # Records the tensorflow-addons trajectories anew; needs Python 3.10 or 3.11.
 oracles: .venv-oracles/ready

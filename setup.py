@@ -29,6 +29,8 @@ _BERT = [
 # tensorflow-datasets imports importlib_resources without saying so.
 _DATASETS = ["tensorflow-datasets>=4.9", "importlib_resources"]
 
+_DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"]
+
 # lbcheck/support/shipped.py finds them, here or installed.
 _SHIPPED = {
     f"lbcheck.shipped.{folder.replace('/', '.')}": folder
@@ -97,6 +99,7 @@ setuptools.setup(
         "torch": _TORCH,
         "bert": _BERT,
         "datasets": _DATASETS,
+        "docs": _DOCS,
         "all": [*_BERT, *_DATASETS, *_JAX, *_TORCH],
         # In an environment of its own, Python 3.10 or 3.11: does not import
         # beside TensorFlow 2.20.
@@ -104,9 +107,12 @@ setuptools.setup(
         "test": [
             *_BERT,
             *_DATASETS,
+            *_DOCS,
             *_JAX,
             "hypothesis>=6",
+            "ipykernel>=6",
             "mypy>=2",
+            "nbclient>=0.10",
             "optax>=0.2.3",
             "optuna-dashboard>=0.21",
             "psycopg[binary]>=3.1",
