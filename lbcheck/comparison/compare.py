@@ -58,6 +58,12 @@ class Comparison:
         points = [f"  {row[0]}: {row[-1]}" for row in table.rows]
         return "\n".join([text, "", f"{last.capitalize()}:", *points])
 
+    def _compiled(self):
+        """That some arms' trials share no compiled step, and why."""
+        facts = self._folder.study.get("facts", {})
+        why = facts.get("compiled_for_each_trial")
+        return why and f"A step was compiled for every trial of {why}."
+
     def to_json(self) -> str:
         """The verdict, what each arm reached and where the report is."""
         from lbcheck.report import results
@@ -69,6 +75,7 @@ class Comparison:
         parts = (
             self.verdict.sentence,
             self.news,
+            self._compiled(),
             self.table(),
             str(self.report_path),
         )
@@ -100,6 +107,7 @@ def compare(
     output_dir: str = "lbcheck_study",
     storage: str | None = None,
     threads: int | None = None,
+    batched_trials: int = 1,
     loss: Any = None,
     metrics: Any = None,
     name: str | None = None,
@@ -166,6 +174,9 @@ def compare(
         threads: Threads per worker, at least 1; bit-identical results need
             the same number. None: as many as this process uses. TensorFlow
             accepts another number before its first operation only.
+        batched_trials: Trials of one arm that are trained at once, at least
+            1, where memory allows; more than 1 is for Keras 3 on JAX, and
+            pays on a GPU or TPU.
         loss: Loss for `compile`, if build_model returns an uncompiled model.
         metrics: Metrics for `compile`, likewise.
         name: Name of the study in the report.
@@ -209,6 +220,7 @@ def compare(
         selection=selection,
         seed=seed,
         threads=threads,
+        batched_trials=batched_trials,
         challengers=challengers,
         baselines=baselines,
     )

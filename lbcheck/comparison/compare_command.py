@@ -122,6 +122,12 @@ _COUNTS = {
         "Seed of the search, the initial weights and the order of the data.",
     ),
     "num_workers": (1, 1, "Worker processes on this machine."),
+    "batched_trials": (
+        Settings.batched_trials,
+        1,
+        "Trials of one arm that a worker trains at once, on Keras 3 with JAX; "
+        "fewer where memory is short.",
+    ),
     "threads": (
         None,
         1,
@@ -166,7 +172,14 @@ _SWITCHES = {
     ),
     "progress": (True, "Show a progress bar."),
 }
-_OF_THE_CALL = ("dry_run", "format", "join", "num_workers", "progress")
+_OF_THE_CALL = (
+    "batched_trials",
+    "dry_run",
+    "format",
+    "join",
+    "num_workers",
+    "progress",
+)
 
 command.define_format(FLAGS)
 for _name, (_default, _text) in _TEXTS.items():

@@ -92,6 +92,7 @@ class Session:
         self.trainer = trainer or workload.trainer(self.arms)
         facts = self.trainer.facts()
         backend = facts.get("backend")  # a program has it to itself
+        _check_batched_trials(settings.batched_trials, facts)
         self.study = {
             "format": 1,
             "lbcheck": lbcheck.__version__,
@@ -193,7 +194,13 @@ class Session:
 
         progress(self._ledger.counts())
         trainer = self.trainer.within(self.folder)
-        worker.work(self._ledger, self.protocol, trainer, after)
+        worker.work(
+            self._ledger,
+            self.protocol,
+            trainer,
+            after,
+            self._settings.batched_trials,
+        )
 
     def ends(self) -> "Ends":
         """When its trials ended, while it is open."""
@@ -306,6 +313,18 @@ class Session:
         if not (ended or is_beside):
             raise FloatingPointError(_all_diverged(done, path))
         return path
+
+
+def _check_batched_trials(count, facts):
+    if count > 1 and facts.get("backend") != "jax":
+        where = "a program"
+        if "backend" in facts:
+            where = f"{facts['keras']} on {facts['backend']}"
+        raise ValueError(
+            "batched_trials is for Keras 3 on JAX (--keras=keras3 with the "
+            f"environment variable KERAS_BACKEND=jax), received {count} for "
+            f"{where}."
+        )
 
 
 def _threads(backend, asked):

@@ -42,6 +42,22 @@ class Points:
         self.flag.assign(1.0)
         return True
 
+    def weights(self, read) -> list:
+        """The weights of evaluation; the model stays as it is.
+
+        Args:
+            read: As for `evaluate`.
+        """
+        found = []
+        for variable, assignment, slots, point in self._places:
+            new = assignment.rule.evaluation_point(
+                read(variable, point.dtype), [read(slot) for slot in slots]
+            )
+            found.append(
+                read(variable) if new is None else read(new, variable.dtype)
+            )
+        return found
+
     def train(self, read) -> None:
         """Gives the model its own weights back, if it has not got them.
 
@@ -97,6 +113,19 @@ def _evaluate(optimizer):
         for points, read in _points(optimizer)
         if points.evaluate(read)
     ]
+
+
+def weights(optimizer, variables, read) -> list:
+    """The weights to evaluate; nothing is changed.
+
+    Args:
+        optimizer: Any but Keras's of several.
+        variables: The trainable variables.
+        read: (variable or array, dtype) -> its value.
+    """
+    for points, _ in _points(optimizer):
+        return points.weights(read)
+    return [read(variable) for variable in variables]
 
 
 @contextlib.contextmanager

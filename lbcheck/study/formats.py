@@ -58,6 +58,7 @@ class Facts(TypedDict):
     num_test: NotRequired[Count | None]
     chance: NotRequired[Annotated[float, Meta(ge=0, le=1)] | None]
     only_validation: NotRequired[bool]
+    compiled_for_each_trial: NotRequired[str]
 
 
 class Assignment(TypedDict):

@@ -124,6 +124,20 @@ class Ledger:
                         return Claim(self, trial)
         return None
 
+    def claim_beside(self, claim: "Claim") -> "Claim | None":
+        """Takes a waiting task of the arm and stage of one in hand, if any."""
+        return self.patiently(self._claim_beside, claim.task)
+
+    def _claim_beside(self, task):
+        queue = self._queue.get(task["arm"], [])
+        with self.errors():
+            for trial in list(queue):
+                if trial.user_attrs["task"]["stage"] == task["stage"]:
+                    queue.remove(trial)
+                    if self._take(trial):
+                        return Claim(self, trial)
+        return None
+
     def records(self) -> list[dict]:
         """The records of all done trials in canonical order."""
         done = [optuna_trials.record(trial) for trial in self._done()]

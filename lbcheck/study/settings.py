@@ -46,6 +46,8 @@ class Settings:
             of neither side is searched and shown, and not judged.
         threads: Threads per worker, at least 1; None: as many as this process
             uses.
+        batched_trials: Trials of one arm that a worker trains at once, at
+            least 1, where memory allows; more than 1 on Keras 3 with JAX only.
 
     Raises:
         ValueError: A number out of range or an unknown choice.
@@ -64,6 +66,7 @@ class Settings:
     selection: str = "validation"
     seed: int = 0
     threads: int | None = None
+    batched_trials: int = 1
     challengers: Collection[str] | None = None
     baselines: Collection[str] | None = None
 
@@ -75,6 +78,7 @@ class Settings:
             ("search_seeds", 1, formats.MOST_SEEDS),
             ("seed", 0, 2**63 - 1),
             ("threads", 1, 1024),
+            ("batched_trials", 1, formats.MOST_POINTS),
             ("challenge_trials", 0, formats.MOST_POINTS),
             ("searches", 1, formats.MOST_SEEDS),
             ("control_batch_size", 1, schema.COUNT),

@@ -1,5 +1,7 @@
 """A worker: trains the waiting trials of a ledger until the study is done."""
 
+import contextlib
+import itertools
 import sys
 import time
 
@@ -16,7 +18,9 @@ _TIMES = 10
 longest one yet is waited for no more."""
 
 
-def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
+def work(
+    ledger, protocol, trainer, progress=lambda record: None, batched_trials=1
+) -> None:
     """Runs trials until none is left, here or at another worker.
 
     Args:
@@ -26,6 +30,8 @@ def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
         progress: Called with the record of each trial that this worker
             trained, and with None about once a second while it waits for
             others.
+        batched_trials: Trials of one arm and stage to train at once; for more
+            than 1 the trainer has `at_once` and `run_together` as well.
 
     Raises:
         Unavailable: The storage is gone, or another worker's trial does not
@@ -40,13 +46,17 @@ def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
         claim = ledger.claim(prefer_arm=arm)
         if claim:
             arm = claim.task["arm"]
-            with claim:
-                record = trainer.run(
-                    claim.task, **protocol.observation(claim.task)
-                )
-                counted = claim.finish(record)
-            if counted:
-                progress(record)
+            with contextlib.ExitStack() as held:
+                claims = [held.enter_context(claim)]
+                if batched_trials > 1:
+                    most = trainer.at_once(arm, batched_trials)
+                    while len(claims) < most and (
+                        beside := ledger.claim_beside(claim)
+                    ):
+                        claims.append(held.enter_context(beside))
+                for claim, record in _trained(protocol, trainer, claims):
+                    if claim.finish(record):
+                        progress(record)
             continue
         records = ledger.records()
         tasks = protocol.next_tasks(records)
@@ -56,6 +66,25 @@ def work(ledger, protocol, trainer, progress=lambda record: None) -> None:
             waiting.look(ledger.running(), records)
             progress(None)
             time.sleep(_PAUSE)
+
+
+def _trained(protocol, trainer, claims):
+    """Yields (claim, record); at once what is observed alike."""
+    if len(claims) == 1:
+        (claim,) = claims
+        yield claim, trainer.run(claim.task, **_observation(protocol, claim))
+        return
+    alike = itertools.groupby(
+        claims, lambda claim: _observation(protocol, claim)
+    )
+    for observation, group in alike:
+        group = list(group)
+        tasks = [claim.task for claim in group]
+        yield from zip(group, trainer.run_together(tasks, **observation))
+
+
+def _observation(protocol, claim):
+    return protocol.observation(claim.task)
 
 
 class _Waiting:

@@ -1,17 +1,15 @@
-"""Hyperparameters as scalar TensorFlow variables, and what a build asks them.
+"""Hyperparameters as scalar TensorFlow variables; see `guard`.
 
 An optimizer of this package computes with a variable and never looks at its
-value. A user's build_model, or a loss of Keras, may: `if label_smoothing:`
-decides what is traced. A guarded variable remembers every such question, and
-the trace holds for all values that give the same answers.
+value, so that only what build_model gets is guarded.
 """
 
 import functools
-import numbers
-import operator
 
 import numpy as np
 import tensorflow as tf
+
+from lbcheck.trials import guard
 
 
 def variable(name: str, value, guarded: bool):
@@ -23,20 +21,11 @@ def variable(name: str, value, guarded: bool):
 
 def fits(scalar, value) -> bool:
     """Whether `value` has the type of `scalar` and answers alike."""
-    questions = getattr(scalar, "questions", ())
-    return scalar.dtype == _dtype(value) and all(
-        ask(value) == answer for ask, answer in questions
-    )
+    return scalar.dtype == _dtype(value) and guard.agrees(scalar, value)
 
 
 def _dtype(value):
     return tf.int64 if isinstance(value, int) else tf.float32
-
-
-def release(scalar) -> None:
-    """Says that build_model is done with `scalar`, if it is guarded."""
-    if hasattr(scalar, "building"):
-        scalar.building = False
 
 
 @functools.cache
@@ -49,27 +38,8 @@ def _guarded():
     return Guarded
 
 
-class _Guard:
-    """What makes a variable remember what it was asked.
-
-    While `building`, to compute with it outside of a graph is to ask for
-    its value.
-    """
-
-    def __init__(self, value, **kwargs):
-        self.now = value
-        self.building = False
-        self.questions = []
-        super().__init__(value, **kwargs)
-        self.building = True
-
-    def _answer(self, function, *others):
-        def ask(value):
-            return function(value, *others)
-
-        answer = ask(self.now)
-        self.questions.append((ask, answer))
-        return answer
+class _Guard(guard.Guard):
+    """A guard of what TensorFlow calls."""
 
     def assign(self, value, *args, **kwargs):
         """As of any variable."""
@@ -79,38 +49,9 @@ class _Guard:
     def value(self):
         """As of any variable."""
         if self.building and tf.executing_eagerly():
-            self._answer(float)
+            self.answer(float)
         return super().value()
 
     def numpy(self):
         """The value, asked for."""
-        return np.asarray(self._answer(float), self.dtype.as_numpy_dtype)
-
-    def __bool__(self):
-        return self._answer(bool)
-
-    def __float__(self):
-        return self._answer(float)
-
-    def __int__(self):
-        return self._answer(int)
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self._answer(float), dtype)
-
-    __hash__ = object.__hash__
-
-
-def _comparison(name):
-    function = getattr(operator, name)
-
-    def compare(self, other):
-        if isinstance(other, numbers.Real):
-            return self._answer(function, other)
-        return NotImplemented
-
-    return compare
-
-
-for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
-    setattr(_Guard, _name, _comparison(_name))
+        return np.asarray(self.answer(float), self.dtype.as_numpy_dtype)

@@ -1,5 +1,6 @@
-"""Trials with a new model for each: of the jax and torch backends of Keras 3,
-and of models with `run_eagerly`, whose step cannot be traced.
+"""Trials with a new model for each: of the torch backend of Keras 3, of models
+with `run_eagerly`, whose step cannot be traced, and on JAX of those that
+`shared_step.why_not` names.
 
 There a number that is no argument of the compiled step is a constant of it,
 so that other numbers are another step in any case; Keras compiles it.
@@ -16,6 +17,8 @@ from lbcheck.trials import user_model as models
 
 class Rebuilt:
     """A model that is built anew for every trial; in use as a `Program`."""
+
+    together = False
 
     def __init__(self, workload, arm):
         self._workload = workload

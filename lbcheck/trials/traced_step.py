@@ -12,37 +12,20 @@ from tensorflow.python.eager import context
 
 from lbcheck.optimizers import evaluation
 from lbcheck.support import processes
+from lbcheck.trials import guard
 from lbcheck.trials import guarded_variable
+from lbcheck.trials import initial_values
 from lbcheck.trials import user_model as models
 
 _PROGRAMS = 2
 """Traces that an arm keeps; more than one where values cannot be variables."""
 
 
-class Initial:
-    """What a build decides for a seed, kept for the last one.
-
-    It comes from building the model anew, so that it is what the user would
-    have got with that seed; all arms share it.
-
-    Args:
-        workload: `Workload`.
-    """
-
-    def __init__(self, workload):
-        self._workload = workload
-        self._key = self._values = None
-
-    def of(self, arguments, feed, seed) -> list:
-        """Tensors in the order of `models.decided`."""
-        key = seed, tuple(arguments.items())
-        if key != self._key:
-            model = models.build(
-                self._workload, arguments, seed, feed.example()
-            )
-            self._values = _read(map(_native, models.decided(model)))
-            self._key = key
-        return self._values
+def initial(workload):
+    """`Initial` with tensors in the order of `models.decided`."""
+    return initial_values.Initial(
+        workload, lambda model: _read(map(_native, models.decided(model)))
+    )
 
 
 class Traced:
@@ -52,11 +35,13 @@ class Traced:
         workload: `Workload`.
         arm: `Arm`.
         validation: Validation data.
-        initial: `Initial`.
+        initial: What `initial` gives.
 
     Attributes:
         traces: How often the training step was traced.
     """
+
+    together = False
 
     def __init__(self, workload, arm, validation, initial):
         self._workload = workload
@@ -164,7 +149,7 @@ class Program:
         arguments = {n: given.get(n, v) for n, v in split.model.items()}
         self.model = models.create(workload, arguments, 0)
         for argument in arguments.values():
-            guarded_variable.release(argument)
+            guard.release(argument)
         models.ready(workload, self.model, feed.example())
         models.look(self.model, feed.example())  # makes metrics' variables
         self.optimizer = models.make_optimizer(

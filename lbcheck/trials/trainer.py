@@ -36,7 +36,8 @@ class Trainer:
     """Trains a workload by any of several arms.
 
     Trials of an arm that differ in numbers share one traced step, on the
-    TensorFlow backend of either Keras. A trial is what one would get by hand:
+    TensorFlow backend of either Keras and on JAX, where several can be run
+    at once. A trial is what one would get by hand:
     `set_random_seed(seed)`, build, compile with the arm's optimizer, and
     `train_on_batch` of the batches of that seed (in tf_keras after
     `enable_tf_random_generator()`, without which dropout cannot be repeated);
@@ -73,7 +74,7 @@ class Trainer:
         self._train = self._train_seed = None
         with random_state.kept():
             self._look()
-        self._runners = self._make_runners()
+            self._runners = self._make_runners()
 
     def _look(self):
         """Builds the model once, to see what it and the data are."""
@@ -104,6 +105,7 @@ class Trainer:
                 with errors.named(f"`{name}`"):
                     models.look(model, feed.example())
         self._is_traced = models.is_traced(model)
+        self._alone = self._why_alone(model, train)
         single = [n for n, v in logs.items() if np.shape(v) == ()]
         self.metric, self.mode = workload.judged_by(models.flat(logs), single)
         trained = model.trainable_variables
@@ -134,6 +136,15 @@ class Trainer:
         chance = (self.test or self._validation).chance
         if chance is not None and self.metric in _ACCURACIES:
             self._facts["chance"] = chance
+
+    def _why_alone(self, model, train):
+        """What keeps trials on JAX from sharing a step, if anything."""
+        if models.backend(model) != "jax":
+            return None
+        from lbcheck.trials import shared_step
+
+        feeds = [train, self._validation, *filter(None, [self.test])]
+        return shared_step.why_not(model, feeds)
 
     def _evaluation(self):
         """(validation data, test data or None)."""
@@ -205,20 +216,40 @@ class Trainer:
         return model, train, self._validation
 
     def _make_runners(self):
-        if not self._is_traced:
-            from lbcheck.trials.rebuilt_model import Rebuilt
+        if self._is_traced:
+            from lbcheck.trials import traced_step
 
+            initial = traced_step.initial(self._workload)
             return {
-                n: Rebuilt(self._workload, a) for n, a in self._arms.items()
+                name: traced_step.Traced(
+                    self._workload, arm, self._validation, initial
+                )
+                for name, arm in self._arms.items()
             }
-        from lbcheck.trials.traced_step import Initial
-        from lbcheck.trials.traced_step import Traced
+        from lbcheck.trials.rebuilt_model import Rebuilt
 
-        initial = Initial(self._workload)
-        return {
-            name: Traced(self._workload, arm, self._validation, initial)
-            for name, arm in self._arms.items()
-        }
+        runners = {n: Rebuilt(self._workload, a) for n, a in self._arms.items()}
+        if self._facts["backend"] == "jax":
+            runners |= self._sharing()
+        return runners
+
+    def _sharing(self):
+        """The runners of arms whose trials share a step on JAX.
+
+        Of the others the facts say why not.
+        """
+        from lbcheck.trials import shared_step
+
+        steps, reasons, found = self._workload.steps, [], {}
+        initial = shared_step.initial(self._workload)
+        for name, arm in self._arms.items():
+            if why := self._alone or shared_step.why_not_by(arm, steps):
+                reasons.append(f"{name} ({why})")
+            else:
+                found[name] = shared_step.Shared(self._workload, arm, initial)
+        if reasons:
+            self._facts["compiled_for_each_trial"] = ", ".join(reasons)
+        return found
 
     def _feed(self, function, by_seed, seed, name, kept=None):
         with errors.named(f"`{name}`"):
@@ -294,6 +325,13 @@ class Trainer:
             for assignment in optimizer.plan(paths, shapes)
         ]
 
+    def at_once(self, arm_name: str, most: int) -> int:
+        """How many trials of an arm gain from being run at once, up to `most`.
+
+        One, where each is trained by itself.
+        """
+        return most if self._runners[arm_name].together else 1
+
     def run(
         self,
         task: dict,
@@ -319,30 +357,81 @@ class Trainer:
         Raises:
             ValueError: An unknown arm, or hyperparameters that it refuses.
         """
-        arm = self._arm(task["arm"])
-        workload = self._workload
-        arm.check(
-            task["hyperparameters"], workload.steps, workload.model_arguments
+        (record,) = self.run_together(
+            [task], evaluate_at, diagnostics_every, test
         )
-        schedule = None
-        if diagnostics_every:
-            schedule = self._schedule(arm, task["hyperparameters"])
-        if not self.audit(task["arm"]):
-            diagnostics_every = 0
+        return record
+
+    def run_together(
+        self,
+        tasks: list[dict],
+        evaluate_at=(),
+        diagnostics_every: int = 0,
+        test: bool = False,
+    ) -> list[dict]:
+        """Trains trials of one arm, at once where they share a step.
+
+        Args:
+            tasks: As for `run`, at least one.
+            evaluate_at: As for `run`, and so are the others.
+            diagnostics_every: Ditto.
+            test: Ditto.
+
+        Returns:
+            Their records, each with its part of the seconds.
+        """
+        (name,) = {task["arm"] for task in tasks}
+        arm, workload = self._arm(name), self._workload
+        for task in tasks:
+            arm.check(
+                task["hyperparameters"],
+                workload.steps,
+                workload.model_arguments,
+            )
+        settings = set(evaluate_at), diagnostics_every, test
+        records, left = {}, list(range(len(tasks)))
         with random_state.kept(), errors.named(f"A trial of {arm}"):
-            feed = self._training_data(task["seed"])
-            runner = self._runners[task["arm"]]
-            runner.begin(
-                task["hyperparameters"], feed, task["seed"], diagnostics_every
-            )
-            begun = time.perf_counter()
-            outcome = self._trial(
-                runner, feed, task["seed"], set(evaluate_at), diagnostics_every
-            )
-            if test and outcome["status"] == "finished":
-                outcome = self._tested(runner, outcome)
-            seconds = time.perf_counter() - begun
-        return {**task, **outcome, "schedule": schedule, "seconds": seconds}
+            while left:
+                places = [i for i in left if self._same_data(tasks, left[0], i)]
+                found = self._part([tasks[i] for i in places], *settings)
+                records |= {places[i]: record for i, record in found.items()}
+                left = [i for i in left if i not in records]
+        return [records[i] for i in range(len(tasks))]
+
+    def _same_data(self, tasks, one, other):
+        return not self._by_seed or tasks[one]["seed"] == tasks[other]["seed"]
+
+    def _part(self, tasks, evaluate_at, diagnostics_every, test):
+        """{place: record} of those tasks that go together with the first."""
+        arm, every = self._arm(tasks[0]["arm"]), diagnostics_every
+        if not self.audit(arm.name):
+            every = 0
+        runner = self._runners[arm.name]
+        together = runner if runner.together else _Alone(runner)
+        feed = self._training_data(tasks[0]["seed"])
+        points = [task["hyperparameters"] for task in tasks]
+        seeds = [task["seed"] for task in tasks]
+        places = together.begin(points, feed, seeds, every)
+        begun = time.perf_counter()
+        outcomes = self._trials(
+            together, feed, [seeds[i] for i in places], evaluate_at, every
+        )
+        if test and any(o["status"] == "finished" for o in outcomes):
+            outcomes = self._tested(together, outcomes)
+        seconds = (time.perf_counter() - begun) / len(places)
+        return {
+            place: {
+                **tasks[place],
+                **outcome,
+                "schedule": (
+                    self._schedule(arm, points[place])
+                    if diagnostics_every
+                    else None
+                ),
+                "seconds": seconds,
+            }
+            for place, outcome in zip(places, outcomes)
+        }
 
     def _schedule(self, arm, point):
         steps = self._workload.steps
@@ -357,71 +446,83 @@ class Trainer:
             )
         return self._arms[name]
 
-    def _trial(self, runner, feed, seed, evaluate_at, diagnostics_every):
-        steps, every = self._workload.steps, diagnostics_every
-        looks = range(every, steps, every) if every else ()
+    def _trials(self, together, feed, seeds, evaluate_at, every):
+        """What came of each trial."""
+        steps = self._workload.steps
+        looks = {*range(every, steps, every), steps} if every else set()
         stops = {*evaluate_at, *looks, *range(0, steps, feed.longest), steps}
-        curve, diagnostics, metrics, bad, done = [], [], None, None, 0
+        courses, done = [_Course() for _ in seeds], 0
         for stop in sorted(stop for stop in stops if 0 < stop <= steps):
             processes.check_interrupted()
-            taken, bad = runner.train(feed, seed, done, stop - done)
-            done += taken
-            if bad is not None:
+            found = together.train(feed, done, stop - done)
+            going = [c.goes_on(*f) for c, f in zip(courses, found)]
+            if not any(going):
                 break
-            if stop in looks or (every and stop == steps):
+            done = stop
+            if stop in looks:
                 recorded = (stop - 1) // every * every
-                diagnostics.append((recorded, runner.optimizer.diagnostics()))
-            if stop == steps and getattr(runner.optimizer, "use_ema", False):
-                runner.optimizer.finalize_variable_values(
-                    runner.model.trainable_variables
-                )
+                for course, values in zip(courses, together.diagnostics()):
+                    course.diagnostics.append((recorded, values))
+            if stop == steps:
+                together.finish()
             if stop in evaluate_at or stop == steps:
-                metrics = self._evaluate(runner, feed, seed)
-            if stop in evaluate_at:
-                curve.append({"step": stop, **metrics})
-        finished = bad is None and all(
-            found[self.metric] is not None for found in metrics.values()
+                judged = self._evaluate(together, feed, seeds[0])
+                for course, metrics in zip(courses, judged):
+                    course.judge(stop, metrics, stop in evaluate_at)
+        return [self._outcome(c, together.optimizer, every) for c in courses]
+
+    def _outcome(self, course, optimizer, every):
+        finished = course.bad is None and all(
+            found[self.metric] is not None for found in course.metrics.values()
         )
         return {
             "status": "finished" if finished else "diverged",
             "bad": (
                 None
                 if finished
-                else {"step": done - 1, "variable": bad or None}
+                else {"step": course.done - 1, "variable": course.bad or None}
             ),
-            "steps": done,
-            "examples": done * self._workload.batch_size,
-            "metrics": metrics if finished else None,
-            "curve": curve,
+            "steps": course.done,
+            "examples": course.done * self._workload.batch_size,
+            "metrics": course.metrics if finished else None,
+            "curve": course.curve,
             "diagnostics": (
-                _table(diagnostics, runner.optimizer.assignments)
+                _table(course.diagnostics, optimizer.assignments)
                 if finished and every
                 else None
             ),
         }
 
-    def _evaluate(self, runner, feed, seed):
-        """Metrics on the validation examples and on as many others."""
+    def _evaluate(self, together, feed, seed):
+        """Metrics of each trial, of validation and of as many others."""
         count = min(self._num_validation, _TRAINING_EXAMPLES)
-        return {
-            part: self._judged(runner.evaluate(batches))
-            for part, batches in (
-                ("validation", self._validation.batches()),
-                ("training", feed.sample(count, seed)),
-            )
-        }
-
-    def _tested(self, runner, outcome):
-        """What came out, with the metrics on the test data."""
-        found = self._judged(runner.evaluate(self.test.batches()))
-        groups = [
-            self._judged(runner.evaluate(batches))[self.metric]
-            for batches in self.test.groups(_GROUPS)
+        validation = together.evaluate(self._validation.batches())
+        training = together.evaluate(feed.sample(count, seed))
+        return [
+            {"validation": self._judged(v), "training": self._judged(t)}
+            for v, t in zip(validation, training)
         ]
+
+    def _tested(self, together, outcomes):
+        """What came out, with the metrics on the test data."""
+        found = together.evaluate(self.test.batches())
+        groups = [
+            together.evaluate(batches) for batches in self.test.groups(_GROUPS)
+        ]
+        return [
+            self._with_test(outcome, found[i], [group[i] for group in groups])
+            if outcome["status"] == "finished"
+            else outcome
+            for i, outcome in enumerate(outcomes)
+        ]
+
+    def _with_test(self, outcome, found, groups):
+        found = self._judged(found)
         if found[self.metric] is None:
             bad = {"step": outcome["steps"] - 1, "variable": None}
             return outcome | {"status": "diverged", "metrics": None, "bad": bad}
         metrics = outcome["metrics"] | {"test": found}
+        groups = [self._judged(group)[self.metric] for group in groups]
         return outcome | {"metrics": metrics, "test_groups": groups}
 
     def _judged(self, found):
@@ -433,6 +534,72 @@ class Trainer:
         if math.isnan(found.get("loss", 0.0)):
             found = found | {self.metric: math.nan}
         return {name: _finite(value) for name, value in found.items()}
+
+
+class _Course:
+    """What is seen of a trial while it runs.
+
+    Attributes:
+        done: Updates taken.
+        bad: What is not finite, as `Program.train` says it.
+        metrics: Of the last evaluation.
+        curve: [{"step", part: metrics}].
+        diagnostics: [(step, of every variable)].
+    """
+
+    def __init__(self):
+        self.done, self.bad, self.metrics = 0, None, None
+        self.curve, self.diagnostics = [], []
+
+    def goes_on(self, taken, bad) -> bool:
+        """Whether all is finite after so many updates more."""
+        if self.bad is None:
+            self.done, self.bad = self.done + taken, bad
+        return self.bad is None
+
+    def judge(self, step, metrics, is_point):
+        """Takes an evaluation, as a point of the curve or not."""
+        if self.bad is None:
+            self.metrics = metrics
+            if is_point:
+                self.curve.append({"step": step, **metrics})
+
+
+class _Alone:
+    """A runner of one trial in the place of one of several."""
+
+    def __init__(self, runner):
+        self._runner = runner
+
+    def begin(self, points, feed, seeds, diagnostics_every):
+        """Begins the first."""
+        self._seed = seeds[0]
+        self._runner.begin(points[0], feed, seeds[0], diagnostics_every)
+        return [0]
+
+    def train(self, feed, first, count):
+        """As of the runner."""
+        return [self._runner.train(feed, self._seed, first, count)]
+
+    def evaluate(self, batches):
+        """As of the runner."""
+        return [self._runner.evaluate(batches)]
+
+    def diagnostics(self):
+        """What the optimizer recorded last."""
+        return [self.optimizer.diagnostics()]
+
+    @property
+    def optimizer(self):
+        """The runner's, now."""
+        return self._runner.optimizer
+
+    def finish(self):
+        """Takes the averages of an optimizer that has some, as `fit` does."""
+        if getattr(self.optimizer, "use_ema", False):
+            self.optimizer.finalize_variable_values(
+                self._runner.model.trainable_variables
+            )
 
 
 def _table(recorded, assignments) -> dict:

@@ -220,6 +220,7 @@ class Arrays:
         self._batch_size = batch_size
         self._name = name
         self._look = 2
+        self._placed = None
         lengths = content.sizes(data)
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(
@@ -337,6 +338,20 @@ class Arrays:
 
     def _part(self, chosen):
         return content.tree_map(lambda array: array[chosen], self._data)
+
+    def leaves(self) -> list:
+        """All arrays."""
+        return content.leaves(self._data)
+
+    def placed(self, place):
+        """The arrays where a framework wants them, which are put there once.
+
+        Args:
+            place: Function of an array.
+        """
+        if self._placed is None:
+            self._placed = content.tree_map(place, self._data)
+        return self._placed
 
     def describe(self) -> list:
         """Shape, dtype and a digest of every array."""

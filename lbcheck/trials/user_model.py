@@ -149,16 +149,26 @@ def backend(model) -> str:
     return keras_of(model).backend.backend()
 
 
-def make_optimizer(model, arm, hyperparameters, steps, diagnostics_every):
+def make_optimizer(
+    model, arm, hyperparameters, steps, diagnostics_every, rate=None
+):
     """Compiles the model with an arm's optimizer instead of its own.
 
     Where mixed precision made Keras scale the loss, the optimizer is wrapped
     in the same way.
 
+    Args:
+        model: Built and compiled.
+        arm: `Arm`.
+        hyperparameters: As for `Arm.make`.
+        steps: Updates of the run.
+        diagnostics_every: As in the optimizers of this package.
+        rate: As for `Arm.make`.
+
     Returns:
         The optimizer, without what wraps it.
     """
-    optimizer = arm.make(kerases.of(model), hyperparameters, steps)
+    optimizer = arm.make(kerases.of(model), hyperparameters, steps, rate)
     if diagnostics_every:
         optimizer.diagnostics_every = diagnostics_every
     wrapped = optimizer
