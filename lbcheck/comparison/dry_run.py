@@ -155,11 +155,8 @@ def _plan(session, name):
 def _measure(session, name, task):
     """Seconds of the first run, of an update and of an evaluation."""
     count = min(_UPDATES, session.workload.steps)
-    # A warm-up that is a part of the run must fit into these updates.
-    (point,) = session.arms[name].space.points(task["seed"], 0, 1, count)
-    task = task | {"hyperparameters": point}
     trainer = trainers.Trainer(
-        session.workload._replace(steps=count), {name: session.arms[name]}
+        session.workload, {name: session.arms[name]}, updates=count
     )
 
     def seconds(**observation):

@@ -48,6 +48,8 @@ class Trainer:
     Args:
         workload: `lbcheck.trials.workload.Workload`.
         arms: {name: `lbcheck.search.arm.Arm`}.
+        updates: Where trials break off, to see what they take; None: at
+            their end.
 
     Raises:
         TypeError, ValueError: A workload that no trial could run; names what
@@ -67,9 +69,10 @@ class Trainer:
         )
     """
 
-    def __init__(self, workload, arms):
+    def __init__(self, workload, arms, updates: int | None = None):
         workload.check()
         self._workload = workload
+        self._updates = updates or workload.steps
         self._arms = dict(arms)
         self._train = self._train_seed = None
         with random_state.kept():
@@ -448,7 +451,7 @@ class Trainer:
 
     def _trials(self, together, feed, seeds, evaluate_at, every):
         """What came of each trial."""
-        steps = self._workload.steps
+        steps = self._updates
         looks = {*range(every, steps, every), steps} if every else set()
         stops = {*evaluate_at, *looks, *range(0, steps, feed.longest), steps}
         courses, done = [_Course() for _ in seeds], 0

@@ -579,6 +579,20 @@ def test_folder_of_other_settings(here):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+def test_dry_run_times_an_arm_whose_warm_up_is_fixed(here, capsys):
+    values = {"learning_rate": {"values": [0.1, 0.2]}}
+    arm = {
+        "optimizer": "lamb",
+        "space": {"points": "grid", "parameters": values},
+        "fixed": {"warmup_steps": 50},
+    }
+    (here / "mine.json").write_text(json.dumps(arm))
+    arguments = [f"--workload={WORKLOAD}:small", "--steps=60", "--dry_run"]
+    arguments += ["--arms=mine.json", "--trials=2", "--seeds=2"]
+    assert command(*arguments) == 0
+    assert "60 updates" in capsys.readouterr().out
+
+
 def test_dry_run_writes_nothing(here, capsys):
     arguments = [*SHORT, f"--workload={WORKLOAD}:small", "--dry_run"]
     assert command(*arguments) == 0
