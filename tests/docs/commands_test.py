@@ -19,7 +19,6 @@ from absl import flags
 
 from lbcheck import cli
 from lbcheck.support import flagfiles
-from tests import programs
 from tests.docs import commands
 
 ROOT = commands.ROOT
@@ -27,7 +26,8 @@ ALL = commands.collected()
 INLINE = commands.collected(commands.inline)
 
 QUICK = re.compile(
-    r"lbcheck (figure|judge|published(?! run)|report|schedule)\b"
+    r"lbcheck (--help|figure|judge|published(?! run)|report|schedule|"
+    r"reproductions (list|tables))"
     r"|python -m bert\.schedule\b"
 )
 SLOW = re.compile(r"lbcheck |python -m (resnet|bert)\.")
@@ -282,45 +282,45 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", runnable(QUICK))
-def test_quick_commands_run(command, folder):
-    words = shlex.split(command.text)
-    start = {"lbcheck": ["-m", "lbcheck.cli"], "python": []}[words[0]]
-    done = subprocess.run(
-        [sys.executable, *start, *words[1:]],
+def run(command, folder, *more):
+    """What a command does there, with its environment and exit code."""
+    bare = commands.bare(command.text)
+    given = command.text.removesuffix(bare).split()
+    program, *words = shlex.split(bare)
+    start = {"lbcheck": ["-m", "lbcheck.cli"], "python": []}[program]
+    return subprocess.run(
+        [sys.executable, *start, *words, *more],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{folder}"},
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT}:{folder}", "LBCHECK_DATA": "nowhere"}
+        | dict(pair.split("=", 1) for pair in given),
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.parametrize("command", runnable(QUICK))
+def test_quick_commands_run(command, folder):
+    done = run(command, folder)
     assert done.returncode == command.code, done.stderr[-2000:]
 
 
 def test_the_walk_through_prints_what_its_page_says(folder):
-    page = (ROOT / "docs/did_my_change_help.md").read_text("utf-8")
-    judged = [c for c in ALL if c.page.endswith("help.md") and not c.reason]
+    name = "docs/did_my_change_help.md"
+    page = (ROOT / name).read_text("utf-8")
+    judged = [c for c in ALL if c.page == name and not c.reason]
     printed = re.findall(r"```text\n(.+?)```", page, re.DOTALL)
     assert len(judged) == len(printed) == 3
     for command, expected in zip(judged, printed):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "lbcheck.cli",
-                *shlex.split(command.text)[1:],
-            ],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = run(command, folder)
         assert done.stdout.startswith(expected.rstrip()), done.stdout
 
 
 def slow():
-    quick = {param.values[0].text for param in runnable(QUICK)}
     return [
-        param for param in runnable(SLOW) if param.values[0].text not in quick
+        param
+        for param in runnable(SLOW)
+        if not QUICK.match(commands.bare(param.values[0].text))
     ]
 
 
@@ -328,16 +328,10 @@ def slow():
 @pytest.mark.parametrize("command", slow())
 def test_slow_commands_run(command, folder):
     """As they are, or with --dry_run where they would train."""
-    words = shlex.split(commands.bare(command.text))
-    if words[0] == "lbcheck":
-        module, rest = "lbcheck.cli", words[1:]
-        known = program_flags(cli.COMMANDS[rest[0]][0])
-    else:
-        module, rest = words[2], words[3:]
-        known = program_flags(module)
-    if "dry_run" in known and "--dry_run" not in rest:
-        rest.append("--dry_run")
-    data = {"LBCHECK_DATA": str(folder / "nowhere")}
-    started = programs.Program(module, rest, folder, data)
-    said = "".join(started.communicate(timeout=600))
-    assert started.returncode == command.code, said[-3000:]
+    words = commands.bare(command.text).split()
+    known = program_flags(
+        cli.COMMANDS[words[1]][0] if words[0] == "lbcheck" else words[2]
+    )
+    trains = "dry_run" in known and "--dry_run" not in words
+    done = run(command, folder, *(["--dry_run"] if trains else []))
+    assert done.returncode == command.code, done.stderr[-3000:]
