@@ -14,9 +14,17 @@ COMMANDS = {
         "lbcheck.optimizers.audit_command",
         "what an optimizer decays and adapts in your model",
     ),
+    "bundle": (
+        "lbcheck.report.bundle_command",
+        "a study in one file, for somebody else to verify",
+    ),
     "compare": (
         "lbcheck.comparison.compare_command",
         "whether your model needs LARS or LAMB at its batch size",
+    ),
+    "completion": (
+        "lbcheck.completion",
+        "the completion of these commands for bash, zsh or fish",
     ),
     "conform": (
         "lbcheck.conform.run",
@@ -57,6 +65,10 @@ COMMANDS = {
     "sweep": (
         "lbcheck.instruments.sweep_command",
         "steps to a target against the batch size, and the critical one",
+    ),
+    "verify": (
+        "lbcheck.report.verify_command",
+        "whether a bundle of a study holds what it says",
     ),
 }
 """name -> (module with `main(arguments)` and its own FLAGS, what it does).

@@ -26,6 +26,7 @@ ROOMS = (
     "comparison",
     "instruments reproductions",
     "cli",
+    "completion",
 )
 PROGRAMS = ("bert", "resnet")
 LEVEL = {name: i for i, names in enumerate(ROOMS) for name in names.split()}

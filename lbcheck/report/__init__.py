@@ -9,6 +9,9 @@ study_tables    those of how the study was made
 page            the page, made of figures and tables
 chronology      the spaces of a chain of studies, as tables
 report_command  `lbcheck report`
+bundle          a study in one file, and whether such a file is whole
+bundle_command  `lbcheck bundle`
+verify_command  `lbcheck verify`
 judge_command   `lbcheck judge`: runs of any origin, and a page of them
 """
 
