@@ -263,10 +263,12 @@ def to_csv(results: dict[str, Any]) -> str:
     writer.writerow([*_KEYS, "name", "value"])
     for table, rows in results["tables"].items():
         for row in rows:
-            keys = [table, *(row.get(key, "") for key in _KEYS[1:])]
-            for name, value in row.items():
-                if name not in _KEYS and value is not None:
-                    writer.writerow(map(_cell, [*keys, name, value]))
+            keys = [table, *(_cell(row.get(key, "")) for key in _KEYS[1:])]
+            writer.writerows(
+                [*keys, _cell(name), _cell(value)]
+                for name, value in row.items()
+                if name not in _KEYS and value is not None
+            )
     return file.getvalue()
 
 

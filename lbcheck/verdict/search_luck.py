@@ -109,19 +109,18 @@ def shares(
         >>> shares([[1.0, 2.0]], [(0.5, [1.0, 1.0])])
         [0.5, 1.0]
     """
-    values = np.unique(np.concatenate(challengers))
-    values = values[np.isfinite(values)]
-    apart = [values - margin * (1 - 1e-9) for margin, _ in baselines]
-    fewest = min(map(len, (*challengers, *(arm for _, arm in baselines))))
-    found = []
-    for k in range(1, fewest + 1):
-        ahead = np.prod([_below(a, values, k) for a in challengers], axis=0)
-        others = np.prod(
-            [_below(a, v, k) for v, (_, a) in zip(apart, baselines)], axis=0
+    values = np.unique(np.concatenate([[-np.inf], *challengers]))
+    own = [_below(arm, values) for arm in challengers]
+    others = [
+        _below(arm, values[1:] - margin * (1 - 1e-9))
+        for margin, arm in baselines
+    ]
+    return [
+        float(
+            np.sum(np.diff(np.prod(ahead, axis=0)) * np.prod(behind, axis=0))
         )
-        none = np.prod([_below(a, [-np.inf], k) for a in challengers])
-        found.append(float(np.sum(np.diff(ahead, prepend=none) * others)))
-    return found
+        for ahead, behind in zip(zip(*own), zip(*others))
+    ]
 
 
 def spread(
@@ -153,7 +152,9 @@ def spread(
             statistics.log_choose(np.arange(1, len(arm) + 1), k)
             - statistics.log_choose(len(arm), k)
         )
-        bests.append((np.maximum(arm, known.min()), np.diff(below, prepend=0)))
+        chances = np.diff(below, prepend=0)
+        likely = chances > 1e-15  # a few dozen, however many trials there are
+        bests.append((np.maximum(arm, known.min())[likely], chances[likely]))
     (x, of_x), (y, of_y) = bests
     leads = (x[:, None] - y).ravel()
     order = np.argsort(leads, kind="stable")
@@ -164,9 +165,11 @@ def spread(
     return float(low), float(high)
 
 
-def _below(trials, values, k):
-    """P(best of k drawn trials <= v) for each v."""
+def _below(trials, values):
+    """P(best of k drawn trials <= v) for each v; yields those of k = 1, 2, .."""
     ordered = np.sort(np.asarray(trials, float))
     ranks = np.searchsorted(ordered, values, side="right")
-    total = statistics.log_choose(len(ordered), k)
-    return np.exp(statistics.log_choose(ranks, k) - total)
+    found = np.ones(len(values))
+    for drawn in range(len(ordered)):
+        found = found * np.maximum(ranks - drawn, 0) / (len(ordered) - drawn)
+        yield found

@@ -215,12 +215,7 @@ def tuning_curve(
         return None
     n = len(ordered)
     trials = np.arange(1, n + 1)
-    # P(best of k is at most the value of rank i), a row a k.
-    below = np.exp(
-        log_choose(trials[None, :], trials[:, None])
-        - log_choose(n, trials[:, None])
-    )
-    median = ordered[np.argmax(below >= 0.5 - 1e-12, axis=1)]
+    median = ordered[_median_ranks(n) - 1]
     reach = stats.kstwo.ppf(confidence, n)
     parts = 0.5 ** (1 / trials)
     known = np.concatenate([[-math.inf], ordered, [math.inf]])
@@ -231,6 +226,19 @@ def tuning_curve(
     sign = _sign(mode)
     low, high = (low, high) if sign > 0 else (high, low)
     return TuningCurve(trials, sign * median, sign * low, sign * high)
+
+
+def _median_ranks(n):
+    """Least ranks i with C(i, k) / C(n, k) >= 1/2, for k = 1 .. n."""
+    k = np.arange(1, n + 1)
+    low, high = np.zeros(n, int), np.full(n, n)
+    for _ in range(n.bit_length()):  # halved until one rank is left
+        middle = (low + high) // 2
+        part = np.exp(log_choose(middle, k) - log_choose(n, k))
+        reached = part >= 0.5 - 1e-12
+        low = np.where(reached, low, middle)
+        high = np.where(reached, middle, high)
+    return high
 
 
 def fraction_reaching(
