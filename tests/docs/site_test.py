@@ -71,7 +71,8 @@ def test_manuals_are_whole_and_examples_are_code(site):
     for definition in optimizers.ALL:
         first = definition.__doc__.splitlines()[0].replace("`", "")
         assert first in text
-        assert f"lbcheck.rules.{definition.__name__}(" in text
+        for line in re.findall("^>>> .+$", definition.__doc__, re.MULTILINE):
+            assert line in text
     assert text.count("exclude_from_weight_decay") >= len(optimizers.ALL)
     # An example outside of code would be three quotations within another.
     assert "<blockquote>" not in page
