@@ -8,7 +8,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
 PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile \
   --no-loadscope-reorder
 
-.PHONY: run test test-all docs oracles lint types clean
+.PHONY: run test test-all docs bench oracles lint types clean
 
 $(VENV)/ran: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,16 @@ test-all: lint types
 # The site, into build/site; tests/docs/site_test.py builds it, too.
 docs: $(VENV)/tested
 	$(BIN)/mkdocs build --strict --config-file=docs/site/mkdocs.yml
+
+# Every script of benchmarks/ beside its peers, under an hour: a line a measure in
+# benchmarks/results.jsonl, and docs/benchmarks.md of them.
+bench: $(VENV)/benched
+	$(QUIET) $(BIN)/python benchmarks/run.py
+
+# The peers that nothing else here needs.
+$(VENV)/benched: $(VENV)/tested
+	$(BIN)/python -m pip install --quiet keras-tuner optax
+	touch $@
 
 # Records the tensorflow-addons trajectories anew; needs Python 3.10 or 3.11.
 oracles: .venv-oracles/ready

@@ -14,10 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
+import common
 import numpy as np
-from absl import app
 from absl import flags
 
 _BATCHES = flags.DEFINE_list("batch_sizes", ["512", "8192"], "Batch sizes.")
@@ -88,10 +86,12 @@ def main(argv):
     if _ONE.value:
         print(json.dumps(measure(_ONE.value)))
         return
+    if common.SMOKE.value:
+        _BATCHES.value, _MICROBATCH.value = ["2", "4"], 2
     peaks = {}
     for batch_size in _BATCHES.value:
         output = subprocess.run(
-            [sys.executable, *argv[:1], f"--one={batch_size}"]
+            [sys.executable, argv[0], f"--one={batch_size}"]
             + [f"--microbatch_size={_MICROBATCH.value}"],
             check=True,
             capture_output=True,
@@ -102,7 +102,15 @@ def main(argv):
         print(
             f"batch {batch_size:>6}: {peaks[batch_size]:6.0f} MB  {ratio:.3f}"
         )
+    first, *_, last = peaks
+    common.tell(
+        f"peak memory with microbatches of {_MICROBATCH.value}, batch {last}",
+        peaks[last],
+        "MB",
+        peaks[first],
+        f"batch {first}",
+    )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -17,15 +17,13 @@ median over rounds, and of the least processor seconds, which other programs
 disturb least. --xla compiles both steps whole.
 """
 
-import os
+import functools
 import statistics
 import sys
 import time
 import types
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from absl import app
+import common
 from absl import flags
 
 _CONFIG = flags.DEFINE_string("bert_config", "mini", "As bert.pretrain has it.")
@@ -180,11 +178,15 @@ def garden(settings, data):
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    del argv
+    common.need("official", "pip install '.[bert]'")
     import tf_keras
 
     from bert import models
+
+    if common.SMOKE.value:
+        _CONFIG.value, _BATCH.value = "tiny", 2
+        _LENGTH.value, _STEPS.value, _ROUNDS.value = 16, 1, 2
 
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
@@ -195,14 +197,15 @@ def main(argv):
         start = time.perf_counter()
         run(2)
         print(f"{name:10}first 2 steps {time.perf_counter() - start:6.1f} s")
-    seconds = {name: [] for name in runs}
-    processor = {name: [] for name in runs}
-    for _ in range(_ROUNDS.value):
-        for name, run in runs.items():
-            start, start_processor = time.perf_counter(), time.process_time()
-            run(_STEPS.value)
-            seconds[name].append(time.perf_counter() - start)
-            processor[name].append(time.process_time() - start_processor)
+    times = common.in_turn(
+        {
+            name: functools.partial(run, _STEPS.value)
+            for name, run in runs.items()
+        },
+        _ROUNDS.value,
+    )
+    seconds = {name: found.wall for name, found in times.items()}
+    processor = {name: found.processor for name, found in times.items()}
     sequences = _BATCH.value * _STEPS.value
     for name, rounds in seconds.items():
         print(
@@ -216,7 +219,19 @@ def main(argv):
         f"training is x{min(theirs) / min(mine):.3f} best, "
         f"x{statistics.median(pairs):.3f} median, x{cpu:.3f} processor"
     )
+    compiled = ", XLA" if _XLA.value else ""
+    precision = f", {_PRECISION.value}" if _PRECISION.value else ""
+    common.tell(
+        f"training, BERT {_CONFIG.value}, {_OPTIMIZER.value}, batch "
+        f"{_BATCH.value}, {_LENGTH.value} tokens{precision}{compiled}",
+        [sequences / x for x in mine],
+        "sequences/s",
+        [sequences / x for x in theirs],
+        "Model Garden",
+        better="more",
+        processor_ratio=cpu,
+    )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

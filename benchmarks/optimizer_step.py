@@ -15,13 +15,9 @@ Keras, whose choice of matrices optax is given too.
 
 import gc
 import json
-import os
 import statistics
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from absl import app
+import common
 from absl import flags
 
 _MODEL = flags.DEFINE_enum("model", "bert", ["bert", "resnet"], "Shapes.")
@@ -32,6 +28,9 @@ _RULES = flags.DEFINE_list(
     "Rules.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Write the rows as JSON here.")
+
+
+_OURS = "lbcheck (Keras 3)"
 
 
 def bert_base_shapes():
@@ -265,18 +264,36 @@ def optax_ways(shapes, rule):
 
 def measure(ways, repeats):
     """{name: list of seconds}, the ways in turn."""
-    times = {name: [] for name in ways}
-    for run, _ in ways.values():
-        run()
-        run()
+    runs = {name: run for name, (run, _) in ways.items()}
     gc.disable()
-    for _ in range(repeats):
-        for name, (run, _) in ways.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
+    found = common.in_turn(runs, repeats, warm_up=2)
     gc.enable()
-    return times
+    return {name: times.wall for name, times in found.items()}
+
+
+def tell(rule, times, sizes):
+    """Ours beside every other implementation, each in its faster mode."""
+    faster = {}
+    for name in sorted(times, key=lambda name: statistics.median(times[name])):
+        faster.setdefault(name.partition(f" {rule}")[0], name)
+    ours = faster.pop(_OURS)
+    for peer, name in sorted(faster.items()):
+        common.tell(
+            f"an update of {rule}, shapes of {_MODEL.value}",
+            [1e3 * seconds for seconds in times[ours]],
+            "ms",
+            [1e3 * seconds for seconds in times[name]],
+            peer,
+            mode=name.rpartition(" ")[2],
+        )
+    optax = sizes[faster["optax"]]
+    common.tell(
+        f"state of {rule}, shapes of {_MODEL.value}",
+        sizes[ours],
+        "bytes a parameter",
+        optax or None,
+        "optax" if optax else None,
+    )
 
 
 def report(rule, times, sizes):
@@ -314,15 +331,21 @@ def report(rule, times, sizes):
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    del argv
+    common.need("official", "pip install '.[bert]'")
+    common.need("optax", "pip install optax")
     shapes = bert_base_shapes() if _MODEL.value == "bert" else resnet50_shapes()
-    print(f"{_MODEL.value}: {len(shapes)} tensors, {_REPEATS.value} rounds")
+    if common.SMOKE.value:
+        shapes = shapes[4:8]
+    repeats = common.sized(_REPEATS.value, 2)
+    print(f"{_MODEL.value}: {len(shapes)} tensors, {repeats} rounds")
     rows = {}
-    for rule in _RULES.value:
+    for rule in common.sized(_RULES.value, ["LAMB"]):
         ways = tensorflow_ways(shapes, rule) | optax_ways(shapes, rule)
         sizes = {name: size for name, (_, size) in ways.items()}
-        rows[rule] = report(rule, measure(ways, _REPEATS.value), sizes)
+        times = measure(ways, repeats)
+        rows[rule] = report(rule, times, sizes)
+        tell(rule, times, sizes)
         del ways
         gc.collect()
     if _OUTPUT.value:
@@ -331,4 +354,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -1,7 +1,7 @@
 """Compares `lbcheck plan` with what is measured on this machine.
 
     python benchmarks/plan_measured.py
-    python benchmarks/plan_measured.py 'BERT mini, 128 tokens, 32'
+    python benchmarks/plan_measured.py --case='BERT mini, 128 tokens, 32'
 
 Each case, or the one that is named, is planned and then run, in processes of
 its own:
@@ -27,13 +27,24 @@ import subprocess
 import sys
 import tempfile
 
+import common
 import tensorflow as tf
+from absl import app
+from absl import flags
 
 import lbcheck
 from lbcheck.plan import plan_command
 from lbcheck.plan import planning
 from lbcheck.plan import topologies
 from lbcheck.support import text_table
+
+_CASE = flags.DEFINE_string("case", None, "The only one; unset: all.")
+_MEASURE = flags.DEFINE_enum(
+    "measure",
+    None,
+    ["measure_memory", "measure_flops", "measure_xla"],
+    "Print this of the case and no table.",
+)
 
 CASES = {
     "ResNet-50, 224 pixels, 8": (
@@ -180,18 +191,16 @@ def measure_xla(case):
 
 
 def _flags():
-
     return os.environ["XLA_FLAGS"]
 
 
 def apart(name, case):
     """What a measurement gives in a process of its own."""
-
     with tempfile.TemporaryDirectory() as folder:
         dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
         extra = {"XLA_FLAGS": dump} if name == "measure_xla" else {}
         done = subprocess.run(
-            [sys.executable, __file__, name, case],
+            [sys.executable, __file__, f"--measure={name}", f"--case={case}"],
             env=os.environ | extra | {"TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.PIPE,
             check=True,
@@ -222,15 +231,29 @@ def rows_of(case):
         compared.append(("MiB of a pass, by XLA", passed, found, 2**20))
     for what, expected, found, unit in compared:
         numbers = [f"{n / unit:,.2f}" for n in (expected, found)]
+        common.tell(
+            f"planned {what}: {case}",
+            expected / unit,
+            what.partition(" ")[0].rstrip(","),
+            found / unit,
+            "measured",
+        )
         yield case, what, *numbers, f"{100 * (expected / found - 1):+.1f} %"
 
 
-def main():
+def main(argv):
     """Prints the table, or one measurement for it."""
-    if len(sys.argv) > 2:
-        print(json.dumps(globals()[sys.argv[1]](sys.argv[2])))
+    del argv
+    if _CASE.value not in (None, *CASES):
+        raise app.UsageError(
+            f"--case={_CASE.value!r}; expected one of {[*CASES]}."
+        )
+    chosen = [_CASE.value] if _CASE.value else [*CASES]
+    if common.SMOKE.value:
+        chosen = ["BERT mini, 128 tokens, 32"]
+    if _MEASURE.value:
+        print(json.dumps(globals()[_MEASURE.value](chosen[0])))
         return
-    chosen = [c for c in CASES if sys.argv[1:] in ([], [c])]
     heads = ["case", "what", "planned", "measured", "difference"]
     for case in chosen:
         rows = list(rows_of(case))
@@ -238,4 +261,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    common.start(main)

@@ -11,6 +11,8 @@ import csv
 import functools
 import pathlib
 
+import common
+
 from lbcheck import published
 from lbcheck.plan import network
 from lbcheck.plan import plan_command
@@ -62,6 +64,14 @@ def line(row):
     """A row of the table."""
     hours = sum(plan.hours for plan in planned(row))
     time = float(row["time"][:-1]) * HOURS[row["time"][-1]]
+    common.tell(
+        f"planned time of {row['solver']}, batch {row['batch_size']}, "
+        f"{row['tpus']} chips, at a utilisation of {UTILIZATION:g}",
+        hours,
+        "h",
+        time,
+        "published",
+    )
     return [
         row["solver"],
         row["batch_size"],
@@ -72,8 +82,9 @@ def line(row):
     ]
 
 
-def main():
+def main(argv):
     """Prints the table."""
+    del argv
     heads = [
         "solver",
         "batch_size",
@@ -83,9 +94,9 @@ def main():
         "implied utilisation",
     ]
     with published.path("you2019_table1").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))[: common.sized(None, 1)]
     print(text_table.text_table(heads, [*map(line, rows)], (2, 3, 4, 5)))
 
 
 if __name__ == "__main__":
-    main()
+    common.start(main)

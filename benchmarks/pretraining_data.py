@@ -27,9 +27,7 @@ import tempfile
 import threading
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from absl import app
+import common
 from absl import flags
 
 _TEXT = flags.DEFINE_list("text", None, "Text files; unset: LBCHECK_DATA's.")
@@ -140,6 +138,15 @@ def speed(text, vocabulary, folder):
         for name, rows in found.items()
     }
     garden = medians.pop("Model Garden")
+    for name in medians:
+        common.tell(
+            f"pretraining data, {name}",
+            [size / wall for wall, _ in found[name]],
+            "MB/s",
+            [size / wall for wall, _ in found["Model Garden"]],
+            "Model Garden",
+            better="more",
+        )
     for name, (wall, used) in medians.items():
         print(
             f"{name}: {garden[0] / wall:.1f}x the MB/s of Model Garden, "
@@ -177,22 +184,39 @@ def memory(text, vocabulary, folder):
                 "{} MB, num_workers {}: {:.0f} MB".format(*peaks[-1]),
                 flush=True,
             )
+    for workers in (1, 2):
+        (least, _, small), *_, (most, _, large) = (
+            peak for peak in peaks if peak[1] == workers
+        )
+        common.tell(
+            f"peak memory of any process, {most} MB of text, {workers} workers",
+            large,
+            "MB",
+            small,
+            f"{least} MB of text",
+        )
 
 
-def main(_):
+def main(argv):
+    del argv
+    common.need("official", "pip install '.[bert]'")
+    if common.SMOKE.value:
+        _DUPLICATIONS.value, _ROUNDS.value = 1, 1
     with tempfile.TemporaryDirectory() as folder:
         text, vocabulary = _TEXT.value, _VOCABULARY.value
         if text is None:
-            data = pathlib.Path(os.environ["LBCHECK_DATA"])
-            vocabulary = vocabulary or str(data / "bert" / "vocab.txt")
+            vocabulary = vocabulary or str(common.data("bert", "vocab.txt"))
             text = []
             for name in ("wiki.txt", "books.txt"):
-                content = gzip.open(data / "text" / f"{name}.gz").read()
+                content = gzip.open(common.data("text", f"{name}.gz")).read()
+                if common.SMOKE.value:
+                    content = content[:20_000].rpartition(b"\n")[0]
                 text.append(f"{folder}/{name}")
                 pathlib.Path(text[-1]).write_bytes(content)
         speed(text, vocabulary, folder)
-        memory(text, vocabulary, folder)
+        if not common.SMOKE.value:
+            memory(text, vocabulary, folder)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -15,13 +15,10 @@ ours to each peer: of the best rounds, as the median over rounds, and of the
 least processor seconds, which other programs disturb least.
 """
 
-import os
+import functools
 import statistics
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from absl import app
+import common
 from absl import flags
 
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Images a step.", 1)
@@ -45,6 +42,10 @@ _PEERS = flags.DEFINE_list(
 )
 _OURS = "lbcheck"
 _ROOM = "training"
+_PEER_NAMES = {
+    "applications": "tf_keras.applications",
+    "garden": "Model Garden",
+}
 
 
 def ours():
@@ -84,14 +85,18 @@ def garden():
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    del argv
+    if "garden" in _PEERS.value:
+        common.need("official", "pip install '.[bert]', or --peers")
     import tensorflow as tf
     import tf_keras
 
     from lbcheck.data import pipeline
     from lbcheck.training.backends import tf_keras_updates
 
+    if common.SMOKE.value:
+        _BATCH.value, _IMAGE.value, _STEPS.value, _ROUNDS.value = 2, 32, 1, 2
+        _PEERS.value = ["applications"]
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
     makers = {_OURS: ours, _ROOM: ours}
@@ -114,15 +119,12 @@ def main(argv):
             model.optimizer.build(model.trainable_variables)
             tf_keras_updates.Update(model, 1, seed=0).install(steps=1)
         model.fit(data, steps_per_epoch=2, verbose=0)
-        fits[name] = model.fit
-    seconds = {name: [] for name in fits}
-    processor = {name: [] for name in fits}
-    for _ in range(_ROUNDS.value):
-        for name, fit in fits.items():
-            start, start_processor = time.perf_counter(), time.process_time()
-            fit(data, steps_per_epoch=_STEPS.value, verbose=0)
-            seconds[name].append(time.perf_counter() - start)
-            processor[name].append(time.process_time() - start_processor)
+        fits[name] = functools.partial(
+            model.fit, data, steps_per_epoch=_STEPS.value, verbose=0
+        )
+    times = common.in_turn(fits, _ROUNDS.value)
+    seconds = {name: found.wall for name, found in times.items()}
+    processor = {name: found.processor for name, found in times.items()}
     images = _BATCH.value * _STEPS.value
     for name, rounds in seconds.items():
         line = (
@@ -138,7 +140,17 @@ def main(argv):
                 f"x{statistics.median(pairs):.3f} median, x{cpu:.3f} processor"
             )
         print(line, flush=True)
+    for peer in _PEERS.value:
+        common.tell(
+            f"training, ResNet-50 v{_VERSION.value}, batch {_BATCH.value}, "
+            f"{_IMAGE.value} pixels",
+            [images / x for x in seconds[_ROOM]],
+            "images/s",
+            [images / x for x in seconds[peer]],
+            _PEER_NAMES[peer],
+            better="more",
+        )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -21,19 +21,14 @@ import concurrent.futures
 import gzip
 import json
 import multiprocessing
-import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
+import common
 import numpy as np
-from absl import app
 from absl import flags
 from absl import logging
 
@@ -46,16 +41,16 @@ _COPIES = flags.DEFINE_list(
 )
 
 
-def data(*parts):
-    return pathlib.Path(os.environ["LBCHECK_DATA"], *parts)
-
-
 def dev():
-    return str(data("squad", "dev-v1.1.json.gz"))
+    return str(common.data("squad", "dev-v1.1.json.gz"))
 
 
 def predictions():
-    return sorted(data("squad", "predictions").glob("*.json.gz"))
+    return sorted(common.data("squad", "predictions").glob("*.json.gz"))
+
+
+def tokenizer():
+    return tokenization.Tokenizer(str(common.data("bert", "vocab.txt")))
 
 
 class Garden:
@@ -68,7 +63,7 @@ class Garden:
 
         self._lib, self._metric = squad_lib, squad_evaluate_v1_1
         self._tokenizer = garden_tokenization.FullTokenizer(
-            str(data("bert", "vocab.txt"))
+            str(common.data("bert", "vocab.txt"))
         )
         self._articles = json.load(gzip.open(dev()))["data"]
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -116,7 +111,7 @@ class Ours:
 
     def __init__(self):
         self._dataset = squad_data.read(dev())
-        self._tokenizer = tokenization.Tokenizer(str(data("bert", "vocab.txt")))
+        self._tokenizer = tokenizer()
         self._predictions = [
             squad_data.read_predictions(str(p)) for p in predictions()
         ]
@@ -139,16 +134,8 @@ class Ours:
 
 def seconds(call):
     """(wall, processor) seconds of a call, ended processes included."""
-    before = [resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN)]
-    begin = time.perf_counter()
-    call()
-    wall = time.perf_counter() - begin
-    after = [resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN)]
-    used = [
-        b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime
-        for a, b in zip(before, after)
-    ]
-    return wall, sum(used)
+    (times,) = common.in_turn({"call": call}, 1).values()
+    return times.wall[0], times.processor[0]
 
 
 def speed():
@@ -187,6 +174,16 @@ def speed():
             f"{name}: {base[0] / wall:.1f}x, by processor time "
             f"{base[1] / used:.1f}x"
         )
+    for name, rows in found.items():
+        task, _, who = name.partition(", ")
+        if who != "Model Garden":
+            common.tell(
+                f"SQuAD {task}" + (f", {who}" if who != "ours" else ""),
+                [wall for wall, _ in rows],
+                "s",
+                [wall for wall, _ in found[f"{task}, Model Garden"]],
+                "Model Garden",
+            )
 
 
 def memory(copies):
@@ -201,9 +198,9 @@ def memory(copies):
             for q in dataset.questions
         ],
     )
-    tokenizer = tokenization.Tokenizer(str(data("bert", "vocab.txt")))
+    words = tokenizer()
     before = resident("RssAnon")
-    features = squad_data.features(dataset, tokenizer)
+    features = squad_data.features(dataset, words)
     for first in range(0, len(features), 64):
         features.inputs(slice(first, first + 64))
     added = resident("RssAnon") - before
@@ -217,7 +214,11 @@ def resident(kind):
     return int(lines[kind].split()[0]) / 1000
 
 
-def main(_):
+def main(argv):
+    del argv
+    common.need("official", "pip install '.[bert]'")
+    if common.SMOKE.value:
+        _ROUNDS.value, _COPIES.value = 1, ["1"]
     speed()
     for copies in map(int, _COPIES.value):
         context = multiprocessing.get_context("spawn")
@@ -227,6 +228,11 @@ def main(_):
             f"{count} windows: {before:.0f} MB and {added:.1f} MB for the "
             f"windows, {added / count * 1000:.2f} KB each; {mapped:.0f} MB of "
             "mapped files"
+        )
+        common.tell(
+            f"memory of a window of SQuAD, {count} windows",
+            1000 * added / count,
+            "KB",
         )
     code = (
         "import sys; from bert import squad_data as squad;"
@@ -240,4 +246,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -31,12 +31,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
+import common
 from absl import app
 from absl import flags
 
 _PARTS = ("trials", "memory", "workers", "start", "report")
+_BARE = "its updates in one traced function"
 _PEERS = ("bare", "ours", "rebuild", "kerastuner")
 
 _SELECTED = flags.DEFINE_list("parts", list(_PARTS), "What to measure.")
@@ -52,7 +53,7 @@ def _measured(name, trials):
     script = pathlib.Path(__file__).with_name("study_trials.py")
     done = subprocess.run(
         [sys.executable, script, name, str(trials)],
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        env=os.environ | {"PYTHONPATH": str(common.ROOT)},
         capture_output=True,
         text=True,
     )
@@ -72,9 +73,6 @@ def trials():
             result = _measured(name, _TRIALS.value)
             if result:
                 found.setdefault(name, []).append(result)
-
-    def least(name, key):
-        return min(result[key] for result in found[name])
 
     def ratio(name, other, key="seconds"):
         rounds = sorted(
@@ -98,34 +96,36 @@ def trials():
         for name in found:
             if name != "ours":
                 print(f"{title}: {name} / ours = {ratio(name, 'ours', key)}")
-    extra = least("ours", "later") - least("bare", "later")
-    print(f"time: ours / bare = {ratio('ours', 'bare')} (bar: at most 1.15)")
-    print(f"overhead of a later trial: {extra:.3f} s (bar: at most 0.08)")
+    ours = found.pop("ours")
+    for name, rounds in found.items():
+        common.tell(
+            "a trial of 100 updates, digits, batch 512",
+            [result["seconds"] for result in ours],
+            "s",
+            [result["seconds"] for result in rounds],
+            {"bare": _BARE}.get(name, name),
+        )
+    common.tell(
+        f"a later trial, above {_BARE}",
+        [a["later"] - b["later"] for a, b in zip(ours, found["bare"])],
+        "s",
+    )
 
 
 def memory():
     """Growth of ours over 60 trials."""
-    result = _measured("ours", 60)
-    print(
-        f"growth over 60 trials: {result['growth']:.2f} MB a trial (bar: "
-        f"0.3); traces {result['traces']}"
+    trials = common.sized(60, 3)
+    result = _measured("ours", trials)
+    common.tell("growth of memory a trial", result["growth"], "MB")
+    common.tell(
+        f"traces of the training step in {trials} trials of one arm",
+        result["traces"],
+        "traces",
     )
-
-
-def _command(*arguments):
-    """Seconds of an `lbcheck` command, from start to end."""
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    return time.perf_counter() - began
 
 
 def _compare(folder, workers):
-    return _command(
+    return common.lbcheck(
         "compare",
         f"--flagfile={_STUDY.value}",
         f"--trials={_TRIALS.value}",
@@ -167,10 +167,13 @@ def workers(folder):
         f"arm, start and report included: {walls[0]:.0f} s by one worker, "
         f"{walls[1]:.0f} s by two"
     )
-    print(
-        f"trials per hour: {3600 * rates[0]:.0f} by one worker, "
-        f"{3600 * rates[1]:.0f} by two: {rates[1] / rates[0]:.2f} times "
-        "(bar: 1.6)"
+    common.tell(
+        "trials of `lbcheck compare` by two workers",
+        3600 * rates[1],
+        "an hour",
+        3600 * rates[0],
+        "one worker",
+        better="more",
     )
 
 
@@ -179,7 +182,7 @@ def _study(folder):
     for made in (folder / "workers2", folder / "small"):
         if made.exists():
             return made
-    _command(
+    common.lbcheck(
         "compare",
         f"--flagfile={_STUDY.value}",
         "--trials=3",
@@ -200,9 +203,11 @@ def start(folder):
         ["study", "status", study],
         ["report", "--help"],
     ):
-        least = min(_command(*arguments) for _ in range(3))
+        least = min(
+            common.lbcheck(*arguments) for _ in range(common.sized(3, 1))
+        )
         words = " ".join(map(str, arguments)).replace(str(study), "FOLDER")
-        print(f"lbcheck {words}: {least:.2f} s (bar: 1)")
+        common.tell(f"`lbcheck {words}`", least, "s")
 
 
 def report(folder):
@@ -237,17 +242,18 @@ def report(folder):
                 lines.append(json.dumps(record, sort_keys=True))
     (target / "study.json").write_text(json.dumps(study))
     (target / "trials.jsonl").write_text("\n".join(lines) + "\n")
-    seconds = min(_command("report", target) for _ in range(2))
+    seconds = min(common.lbcheck("report", target) for _ in range(2))
     size = (target / "report.html").stat().st_size / 1e6
-    print(
-        f"report of {len(lines)} trials: {seconds:.1f} s (bar: 5), "
-        f"{size:.2f} MB (bar: 3)"
-    )
+    common.tell(f"`lbcheck report` of {len(lines)} trials", seconds, "s")
+    common.tell(f"report.html of {len(lines)} trials", size, "MB")
 
 
 def main(argv):
     """Runs the parts asked for."""
     del argv
+    if common.SMOKE.value:
+        _TRIALS.value, _ROUNDS.value, _SEEDS.value = 2, 1, 2
+        _SELECTED.value = ["trials", "memory"]
     unknown = sorted(set(_SELECTED.value) - set(_PARTS))
     if unknown:
         raise app.UsageError(f"--parts: unknown {unknown}; there are {_PARTS}.")
@@ -261,4 +267,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -3,7 +3,8 @@
     python benchmarks/study_trials.py bare|ours|rebuild|kerastuner TRIALS
 
 Prints a line of JSON: seconds a trial, of the later trials (median), of the
-processors, growth of resident memory in MB a trial, best accuracy.
+processors, growth of resident memory in MB a trial, best accuracy, and the
+resident memory after each trial.
 """
 
 import json
@@ -252,6 +253,7 @@ def main(name, trials):
                 "processor": spent / len(durations),
                 "growth": (sizes[-1] - sizes[0]) / (len(sizes) - 1),
                 "best": max(scores),
+                "resident": sizes,
                 **more,
             }
         )

@@ -7,13 +7,8 @@ differ, with b = T as in the theorems: `anywhere` is the largest left side that
 the problem has at any x at all; a bound above it says nothing.
 """
 
-import os
-import sys
-
-from absl import app
+import common
 from absl import flags
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lbcheck import theory
 from lbcheck.support import text_table
@@ -42,7 +37,7 @@ _COLUMNS = ("measured", "error", "bound", "ratio", "anywhere")
 
 
 def _row(problem, algorithm, constants, factor=1.0):
-    """Numbers of a row, as text."""
+    """(numbers of a row as text, what they are of)."""
     rate = factor * theory.ALGORITHMS[algorithm](constants).learning_rate
     found = theory.measure(
         problem, algorithm, constants, _RUNS.value, _SEED.value, rate
@@ -56,7 +51,7 @@ def _row(problem, algorithm, constants, factor=1.0):
         found.ratio,
         anywhere,
     )
-    return [f"{number:.3g}" for number in numbers]
+    return [f"{number:.3g}" for number in numbers], found
 
 
 def _worst():
@@ -66,7 +61,8 @@ def _worst():
             # A square number of steps would reach the minimum itself.
             problem, constants = theory.worst_case(case, steps - 1)
             algorithm, _, _ = case.partition("_")
-            row = _row(problem, algorithm, constants)
+            row, found = _row(problem, algorithm, constants)
+            _tell(f"{case}, T = {steps - 1}", [found])
             yield [case, str(steps - 1), *row]
 
 
@@ -75,13 +71,28 @@ def _usual(shape):
     problem = theory.Problem.random(
         shape, _LAYERS, _LAYER_SIZE, seed=_SEED.value
     )
+    measured = []
     for name, (algorithm, beta_2, factor) in _CASES.items():
         for steps in _STEPS.value:
             constants = problem.constants(
                 steps, steps, alpha_l=0.5, alpha_u=2.0, beta_2=beta_2
             )
-            row = _row(problem, algorithm, constants, factor)
+            row, found = _row(problem, algorithm, constants, factor)
+            measured.append(found)
             yield [name, str(steps), *row]
+    _tell(f"nearest case of {shape}", measured)
+
+
+def _tell(name, measured):
+    """The measure that comes nearest to its bound."""
+    nearest = max(measured, key=lambda found: found.ratio)
+    common.tell(
+        f"left side of the theorem: {name}",
+        nearest.left_side,
+        "of its unit",
+        nearest.bound.value,
+        "the bound",
+    )
 
 
 def _print(title, rows):
@@ -93,10 +104,12 @@ def _print(title, rows):
 def main(argv):
     """Prints a table of the worst cases and one for each shape."""
     del argv
+    if common.SMOKE.value:
+        _STEPS.value, _RUNS.value = [16], 2
     _print("worst case", [*_worst()])
     for shape in theory.SHAPES:
         _print(shape, [*_usual(shape)])
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -13,15 +13,11 @@ contradict each other, and the trials spent.
 import collections
 import importlib
 import json
-import os
-import sys
 import time
 
+import common
 import numpy as np
-from absl import app
 from absl import flags
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lbcheck import verdict
 from lbcheck.search import arm as arms
@@ -195,9 +191,16 @@ def _records(study, surface, noise):
     return records
 
 
+def _is_right(word):
+    """Whether a study should say so."""
+    return (word == "needed") == (_AHEAD.value > 1)
+
+
 def main(argv):
     """Simulates the studies and prints what they answer."""
     del argv
+    if common.SMOKE.value:
+        _DRAWS.value, _TRIALS.value, _SEEDS.value = 2, 4, 6
     surface, noise = _function(_SURFACE.value), _function(_NOISE.value)
     begun, answers, trials = time.perf_counter(), collections.Counter(), 0
     for draw in range(_DRAWS.value):
@@ -221,6 +224,18 @@ def main(argv):
     if _FORMAT.value == "json":
         print(json.dumps(result))
         return
+    where = f"{_SURFACE.value}, {_NOISE.value}, {_AHEAD.value:g} margins ahead"
+    for word in ("needed", "not needed"):
+        common.tell(
+            f'"{word}" of {where}',
+            fractions.get(word, 0.0),
+            "of the studies",
+            better="more" if _is_right(word) else "less",
+            draws=draws,
+        )
+    common.tell(
+        f"one simulated study of {where}", result["seconds"] / draws, "s"
+    )
     for key, fraction in fractions.items():
         print(f"{key:24} {fraction:.4f}")
     print(f"{'contradictions':24} {result['contradictions']:.4f}")
@@ -228,4 +243,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)
