@@ -86,8 +86,6 @@ def main(argv):
     if _ONE.value:
         print(json.dumps(measure(_ONE.value)))
         return
-    if common.SMOKE.value:
-        _BATCHES.value, _MICROBATCH.value = ["2", "4"], 2
     peaks = {}
     for batch_size in _BATCHES.value:
         output = subprocess.run(
@@ -113,4 +111,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, batch_sizes=["2", "4"], microbatch_size=2)

@@ -184,10 +184,6 @@ def main(argv):
 
     from bert import models
 
-    if common.SMOKE.value:
-        _CONFIG.value, _BATCH.value = "tiny", 2
-        _LENGTH.value, _STEPS.value, _ROUNDS.value = 16, 1, 2
-
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
     settings = models.config(_CONFIG.value)
@@ -234,4 +230,11 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(
+        main,
+        bert_config="tiny",
+        batch_size=2,
+        max_seq_length=16,
+        steps=1,
+        rounds=2,
+    )

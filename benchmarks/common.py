@@ -52,22 +52,34 @@ class Times(NamedTuple):
     processor: list
 
 
-def start(main):
-    """Runs `main(argv)`; a script that cannot measure says why, exit code 0."""
+def start(main, **smoke):
+    """Runs `main(argv)`; a script that cannot measure says why, exit code 0.
+
+    Args:
+        main: Returns the exit code or None.
+        **smoke: Values that flags have under --smoke.
+    """
 
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         if SMOKE.value:
             os.environ[_VARIABLE] = "1"  # of its processes, too
-        try:
-            return main(argv)
-        except Skipped as reason:
-            print(f"not measured: {reason}")
-            _print_line({"skipped": str(reason)})
-            return 0
+            for name, value in smoke.items():
+                setattr(flags.FLAGS, name, value)
+        return or_say_why_not(functools.partial(main, argv))
 
     app.run(run)
+
+
+def or_say_why_not(function):
+    """Calls it; `Skipped` becomes a sentence and a line, and exit code 0."""
+    try:
+        return function()
+    except Skipped as reason:
+        print(f"not measured: {reason}")
+        _print_line({"skipped": str(reason)})
+        return 0
 
 
 def run_parts(selected, parts):

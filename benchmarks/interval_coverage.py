@@ -48,8 +48,6 @@ LAWS = {
 def main(argv):
     """Prints a line for each law and number of seeds."""
     del argv
-    if common.SMOKE.value:
-        _DRAWS.value, _SEEDS.value = 5, [6]
     found = {name: [] for name in _CLAIMS}
     print(f"{'law':12} {'seeds':>5} {'pair':>7} {'median':>7} improvement")
     for law, draw in LAWS.items():
@@ -115,4 +113,4 @@ def _with_examples(seeds):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, draws=5, seeds=[6])

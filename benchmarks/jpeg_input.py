@@ -117,8 +117,6 @@ def window(dataset):
 
 def main(argv):
     del argv
-    if common.SMOKE.value:
-        _ROUNDS.value, _BATCHES.value, _BATCH_SIZE.value = 2, 2, 4
     folder = _DATA.value or str(common.data("imagenet-sample"))
     from lbcheck.training import streams
     from resnet import data
@@ -167,4 +165,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, rounds=2, batches=2, batch_size=4)

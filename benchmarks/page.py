@@ -26,8 +26,8 @@ Every measure of `benchmarks/`, by one command:
     make bench
 
 It installs the peers, runs every script and appends a line a measure to
-`benchmarks/results.jsonl`, of which `python benchmarks/page.py` makes this page;
-of each measure it shows the newest. Ours and the peer run in turn in one
+`benchmarks/results.jsonl`, of which `python benchmarks/page.py` makes this
+page; of each measure it shows the newest. Ours and the peer run in turn in one
 process or one script, round after round: the ratio is ours by the peer's of
 the same round, the median over the rounds, and its range. Sizes are those that
 fit into an hour; the scripts' flags ask for others.

@@ -249,8 +249,6 @@ def main(argv):
             f"--case={_CASE.value!r}; expected one of {[*CASES]}."
         )
     chosen = [_CASE.value] if _CASE.value else [*CASES]
-    if common.SMOKE.value:
-        chosen = ["BERT mini, 128 tokens, 32"]
     if _MEASURE.value:
         print(json.dumps(globals()[_MEASURE.value](chosen[0])))
         return
@@ -261,4 +259,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, case="BERT mini, 128 tokens, 32")

@@ -200,8 +200,6 @@ def memory(text, vocabulary, folder):
 def main(argv):
     del argv
     common.need("official", "pip install '.[bert]'")
-    if common.SMOKE.value:
-        _DUPLICATIONS.value, _ROUNDS.value = 1, 1
     with tempfile.TemporaryDirectory() as folder:
         text, vocabulary = _TEXT.value, _VOCABULARY.value
         if text is None:
@@ -219,4 +217,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, dupe_factor=1, rounds=1)

@@ -94,9 +94,6 @@ def main(argv):
     from lbcheck.data import pipeline
     from lbcheck.training.backends import tf_keras_updates
 
-    if common.SMOKE.value:
-        _BATCH.value, _IMAGE.value, _STEPS.value, _ROUNDS.value = 2, 32, 1, 2
-        _PEERS.value = ["applications"]
     if _PRECISION.value:
         tf_keras.mixed_precision.set_global_policy(f"mixed_{_PRECISION.value}")
     makers = {_OURS: ours, _ROOM: ours}
@@ -153,4 +150,11 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(
+        main,
+        batch_size=2,
+        image_size=32,
+        steps=1,
+        rounds=2,
+        peers=["applications"],
+    )

@@ -6,9 +6,9 @@
 
 One after another, each with its arguments and its budget in `SCRIPTS`, that all
 of them take less than an hour on two idle cores. Their lines of JSON are
-appended to benchmarks/results.jsonl, of which docs/benchmarks.md is made. A script
-that cannot measure here gives the reason, and so does one that its budget did
-not suffice for. Exit code 1: a script failed.
+appended to benchmarks/results.jsonl, of which docs/benchmarks.md is made. A
+script that cannot measure here gives the reason, and so does one that its
+budget did not suffice for. Exit code 1: a script failed.
 """
 
 import datetime

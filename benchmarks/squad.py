@@ -217,8 +217,6 @@ def resident(kind):
 def main(argv):
     del argv
     common.need("official", "pip install '.[bert]'")
-    if common.SMOKE.value:
-        _ROUNDS.value, _COPIES.value = 1, ["1"]
     speed()
     for copies in map(int, _COPIES.value):
         context = multiprocessing.get_context("spawn")
@@ -246,4 +244,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, rounds=1, copies=["1"])

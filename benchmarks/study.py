@@ -251,9 +251,6 @@ def report(folder):
 def main(argv):
     """Runs the parts asked for."""
     del argv
-    if common.SMOKE.value:
-        _TRIALS.value, _ROUNDS.value, _SEEDS.value = 2, 1, 2
-        _SELECTED.value = ["trials", "memory"]
     unknown = sorted(set(_SELECTED.value) - set(_PARTS))
     if unknown:
         raise app.UsageError(f"--parts: unknown {unknown}; there are {_PARTS}.")
@@ -267,4 +264,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, parts=["trials", "memory"], trials=2, rounds=1, seeds=2)

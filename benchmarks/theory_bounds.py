@@ -104,12 +104,10 @@ def _print(title, rows):
 def main(argv):
     """Prints a table of the worst cases and one for each shape."""
     del argv
-    if common.SMOKE.value:
-        _STEPS.value, _RUNS.value = [16], 2
     _print("worst case", [*_worst()])
     for shape in theory.SHAPES:
         _print(shape, [*_usual(shape)])
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, steps=[16], runs=2)

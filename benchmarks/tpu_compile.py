@@ -18,6 +18,7 @@ import os
 import sys
 import time
 
+import common
 import tensorflow as tf
 from absl import app
 from absl import flags
@@ -155,6 +156,11 @@ def main(arguments):
             f"in {time.monotonic() - begin:.0f} s",
             flush=True,
         )
+        common.tell(
+            f"program {number} of {_OWN.program} on {_OWN.chip}, temporary",
+            found.temp_size_in_bytes / _MIB,
+            "MiB",
+        )
 
 
 def _start():
@@ -163,8 +169,10 @@ def _start():
     rest = _OWN(sys.argv, known_only=True)
     if _OWN.program is None:
         raise app.UsageError("--program is needed.")
+    common.need("libtpu", "pip install 'jax[tpu]'")
     main(rest)
 
 
 if __name__ == "__main__":
-    _start()
+    flags.FLAGS(sys.argv[:1])  # those of common; all others are a program's
+    common.or_say_why_not(_start)

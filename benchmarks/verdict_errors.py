@@ -199,8 +199,6 @@ def _is_right(word):
 def main(argv):
     """Simulates the studies and prints what they answer."""
     del argv
-    if common.SMOKE.value:
-        _DRAWS.value, _TRIALS.value, _SEEDS.value = 2, 4, 6
     surface, noise = _function(_SURFACE.value), _function(_NOISE.value)
     begun, answers, trials = time.perf_counter(), collections.Counter(), 0
     for draw in range(_DRAWS.value):
@@ -243,4 +241,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main)
+    common.start(main, draws=2, trials=4, seeds=6)
