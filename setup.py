@@ -91,7 +91,7 @@ setuptools.setup(
         "scikit-learn>=1.3",
         "scipy>=1.15",
         "tqdm>=4.60",
-        "typing_extensions>=4.7",
+        "typing_extensions>=4.12",
     ],
     extras_require={
         "tensorflow": _TENSORFLOW,
