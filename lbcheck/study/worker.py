@@ -39,7 +39,7 @@ def work(
             back.
         StudyError: The storage cannot be used.
     """
-    arm, waiting = None, _Waiting()
+    arm, waiting = None, _Waiting(batched_trials)
     while True:
         processes.check_interrupted()
         # The same arm as before, whose training step is already traced.
@@ -88,10 +88,16 @@ def _observation(protocol, claim):
 
 
 class _Waiting:
-    """For whom a worker waits, and since when."""
+    """For whom a worker waits, and since when.
 
-    def __init__(self):
+    Args:
+        batched_trials: Trials at once, whose records have a part each of the
+            seconds that all of them take.
+    """
+
+    def __init__(self, batched_trials):
         self._trials = None
+        self._times = _TIMES * batched_trials
 
     def look(self, running, records):
         """Says after a while what is waited for, and gives up at last.
@@ -105,7 +111,7 @@ class _Waiting:
             self._trials, self._since, self._told = running, now, False
         waited = now - self._since
         longest = max((record["seconds"] for record in records), default=0)
-        limit = max(_LONGEST, _TIMES * longest)
+        limit = max(_LONGEST, self._times * longest)
         if waited > limit:
             raise errors.Unavailable(
                 f"Waited {waited / 60:.0f} minutes for {self._names()}, which "

@@ -285,6 +285,57 @@ def test_worker_runs_the_whole_study(tmp_path):
     assert len(seen) == plan.total
 
 
+class Together(ledger_worker.Trainer):
+    """Of lars four trials at once, of nesterov one."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.batches, self._fails = [], fails
+
+    def at_once(self, arm, most):
+        return most if arm == "lars" else 1
+
+    def run_together(self, tasks, **observation):
+        if self._fails:
+            raise KeyboardInterrupt
+        self.batches.append((tasks, observation))
+        return [self.run(task, **observation) for task in tasks]
+
+
+def test_trials_at_once_are_of_one_arm_stage_and_observation(tmp_path):
+    study = make_study()
+    shared = open_ledger(tmp_path, study)
+    plan, seen, trainer = protocol.Protocol(study), [], Together()
+    worker.work(shared, plan, trainer, seen.append, batched_trials=4)
+    assert study_folder.canonical(study, seen) == shared.records()
+    assert len(seen) == plan.total  # each of them once
+    places = [
+        [(t["arm"], t["stage"], t["index"]) for t in tasks]
+        for tasks, _ in trainer.batches
+    ]
+    # Of four and two, four, and of three those that are observed alike.
+    assert places == [
+        [("lars", "broad", i) for i in range(4)],
+        [("lars", "broad", i) for i in (4, 5)],
+        [("lars", "refined", i) for i in range(4)],
+        [("lars", "confirm", 0)],
+        [("lars", "confirm", i) for i in (1, 2)],
+    ]
+    for tasks, observation in trainer.batches:
+        assert all(plan.observation(task) == observation for task in tasks)
+
+
+def test_failure_gives_all_tasks_of_a_batch_back(tmp_path):
+    study = make_study(("lars",))
+    shared = open_ledger(tmp_path, study)
+    plan = protocol.Protocol(study)
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(shared, plan, Together(fails=True), batched_trials=4)
+    running = [counts["running"] for counts in shared.counts().values()]
+    assert sum(running) == 0
+    assert shared.add(first_tasks(study)) == 4
+
+
 def test_long_records(tmp_path):
     study = make_study()
     shared = open_ledger(tmp_path, study)
