@@ -192,11 +192,19 @@ def tensorflow_ways(shapes, rule):
                 len(v.shape) != 2 or "embedding" in v.name
             )
         found = both(f"{name} {rule}", optimizer)
-        state = [v for v in optimizer.variables if v.shape]
+        state = [v for v in _state(optimizer, variables) if v.shape]
         known = {id(v) for v in variables}
         size = sum(4.0 * np.prod(v.shape) for v in state if id(v) not in known)
         ways |= {way: (run, size / parameters) for way, run in found.items()}
     return ways
+
+
+def _state(optimizer, variables):
+    """All that an optimizer keeps, whose slots are there."""
+    if hasattr(optimizer, "_create_all_weights"):  # Model Garden's, legacy
+        optimizer._create_all_weights(variables)
+        return optimizer.variables()
+    return optimizer.variables
 
 
 def _last_name(shape):

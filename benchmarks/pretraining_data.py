@@ -208,7 +208,7 @@ def main(argv):
             for name in ("wiki.txt", "books.txt"):
                 content = gzip.open(common.data("text", f"{name}.gz")).read()
                 if common.SMOKE.value:
-                    content = content[:20_000].rpartition(b"\n")[0]
+                    content = content[:400_000].rpartition(b"\n")[0]
                 text.append(f"{folder}/{name}")
                 pathlib.Path(text[-1]).write_bytes(content)
         speed(text, vocabulary, folder)

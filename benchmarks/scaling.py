@@ -65,7 +65,7 @@ def measure(what, ways, unit="", warm_up=1):
     times = common.in_turn(ways, rounds, warm_up)
     seconds = {size: found.wall for size, found in times.items()}
     for size, row in seconds.items():
-        print(f"{what}: {size:,} {unit}: {min(row):.4f} s")
+        print(f"{what}, {f'{size:,} {unit}'.rstrip()}: {min(row):.4f} s")
     slope, low, high = fit({size: size for size in ways}, seconds)
     least, *_, most = ways
     common.tell(
@@ -121,7 +121,7 @@ def trials():
 
     def run(count):
         study = ledger_worker.make_study(
-            arms=("nesterov",), trials=count, refined_trials=0, seeds=0
+            arms=("nesterov",), trials=count, refined_trials=0, seeds=1
         )
         with tempfile.TemporaryDirectory() as folder:
             ledger_worker.run_study(folder, study, 60, ledger_worker.Trainer())
@@ -156,7 +156,7 @@ def corpus():
     from bert.pretraining_data import shards
     from bert.pretraining_data import text_sources
 
-    content = gzip.open(common.data("text", "wiki.txt.gz")).read()
+    content = gzip.open(common.data("text", "books.txt.gz")).read()
     settings = shards.Settings(
         vocab_file=str(common.data("bert", "vocab.txt")),
         lower_case=True,
@@ -169,7 +169,7 @@ def corpus():
         seed=0,
     )
     sizes = common.sized(
-        (250_000, 500_000, 1_000_000, 2_000_000), (9_000, 18_000)
+        (250_000, 500_000, 1_000_000, 2_000_000), (50_000, 100_000, 200_000)
     )
 
     def run(path):

@@ -87,7 +87,7 @@ def workers():
         from tests.study import ledger_worker
 
         study = ledger_worker.make_study(
-            trials=common.sized(20 * count, 2), refined_trials=0
+            trials=common.sized(20 * count, 2), refined_trials=0, seeds=1
         )
         total = protocol.Protocol(study).total
         processes = multiprocessing.get_context("forkserver")
