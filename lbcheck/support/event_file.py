@@ -1,9 +1,21 @@
 """TensorBoard event files, written without TensorFlow, and read."""
 
+import sys
 import time
 from collections.abc import Iterator
 
 from lbcheck.support import errors
+
+
+def _use_no_tensorflow(folder):
+    """Lets TensorBoard write to a disk without importing TensorFlow.
+
+    It imports what is installed, unless its module has `notf`.
+    """
+    from tensorboard import compat
+
+    if "tensorflow" not in sys.modules and "://" not in folder:
+        compat.notf = True
 
 
 class EventFile:
@@ -17,6 +29,7 @@ class EventFile:
     """
 
     def __init__(self, folder):
+        _use_no_tensorflow(str(folder))
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.histogram import summary_v2 as histogram
         from tensorboard.plugins.scalar import summary_v2 as scalar

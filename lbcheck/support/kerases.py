@@ -5,6 +5,7 @@ registered. So lbcheck's classes register as soon as both lbcheck and that
 Keras are imported, in either order, and no Keras is imported for it.
 """
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -19,6 +20,26 @@ def of(thing) -> str:
     cls = thing if isinstance(thing, type) else type(thing)
     roots = {c.__module__.partition(".")[0] for c in cls.__mro__}
     return "tf_keras" if "tf_keras" in roots else "keras3"
+
+
+@contextlib.contextmanager
+def no_tensorflow():
+    """Within, Keras 3 does not import TensorFlow if nobody has.
+
+    To write down a configuration it looks whether there is one, which takes
+    seconds that a study on another backend has no use for.
+    """
+    if "tensorflow" in sys.modules or "keras" not in sys.modules:
+        yield
+        return
+    from keras.src.utils import module_utils
+
+    lazy = module_utils.tensorflow
+    before, lazy._available = lazy._available, False
+    try:
+        yield
+    finally:
+        lazy._available = before
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

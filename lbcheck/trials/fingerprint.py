@@ -25,6 +25,7 @@ import types
 import numpy as np
 
 from lbcheck.search.arm import Arm
+from lbcheck.support import kerases
 from lbcheck.support import random_state
 from lbcheck.trials import code
 from lbcheck.trials import content
@@ -49,7 +50,8 @@ def of(trainer, seed: int) -> dict:
     """
     with random_state.kept():
         model, train, validation = trainer.fresh(seed)
-        layers = _layers(model)
+        with kerases.no_tensorflow():
+            layers = _layers(model)
         try:
             numbers = _numbers(model, _first(validation))
             size = None

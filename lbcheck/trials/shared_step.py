@@ -75,7 +75,7 @@ def why_not_by(arm, steps: int) -> str | None:
     kept = [
         name
         for name in arm.space.searched
-        if name not in free and parameters[name].choices is None
+        if name not in free and not parameters[name].choices
     ]
     if kept:
         return f"its optimizer takes {', '.join(kept)} as a constant"
