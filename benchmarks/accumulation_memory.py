@@ -111,4 +111,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.start(main, batch_sizes=["2", "4"], microbatch_size=2)
+    common.start(main, batch_sizes=["64", "128"])

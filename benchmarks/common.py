@@ -28,9 +28,9 @@ from absl import app
 from absl import flags
 
 _VARIABLE = "LBCHECK_SMOKE"
-SMOKE = flags.DEFINE_bool(
+_SMOKE = flags.DEFINE_bool(
     "smoke",
-    _VARIABLE in os.environ,
+    False,
     "Sizes that take seconds: shows that the script runs, measures nothing.",
 )
 
@@ -63,8 +63,9 @@ def start(main, **smoke):
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-        if SMOKE.value:
+        if _SMOKE.value:
             os.environ[_VARIABLE] = "1"  # of its processes, too
+        if is_smoke():
             for name, value in smoke.items():
                 setattr(flags.FLAGS, name, value)
         return or_say_why_not(functools.partial(main, argv))
@@ -126,9 +127,14 @@ def need(module, how):
         raise Skipped(f"{top} is not installed: {how}.")
 
 
+def is_smoke():
+    """Whether this run only shows that the script runs."""
+    return _VARIABLE in os.environ
+
+
 def sized(usual, smoke):
     """`usual`, or under --smoke `smoke`."""
-    return smoke if SMOKE.value else usual
+    return smoke if is_smoke() else usual
 
 
 def lbcheck(*arguments):
@@ -246,7 +252,7 @@ def _about():
         "arguments": sys.argv[1:],
         "machine": machine(),
         "date": now.date().isoformat(),
-    } | ({"smoke": True} if SMOKE.value else {})
+    } | ({"smoke": True} if is_smoke() else {})
 
 
 @functools.cache

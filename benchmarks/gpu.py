@@ -379,7 +379,7 @@ def main(argv):
     common.need("jax", "pip install '.[jax]' with JAX's CUDA wheels")
     import jax
 
-    if jax.default_backend() != "gpu" and not common.SMOKE.value:
+    if jax.default_backend() != "gpu" and not common.is_smoke():
         raise common.Skipped(
             f"JAX finds no GPU here, but {jax.devices()}; benchmarks/gpu.py "
             "runs by the same command where one is lent."

@@ -343,7 +343,7 @@ def main(argv):
     common.need("official", "pip install '.[bert]'")
     common.need("optax", "pip install optax")
     shapes = bert_base_shapes() if _MODEL.value == "bert" else resnet50_shapes()
-    if common.SMOKE.value:
+    if common.is_smoke():
         shapes = shapes[4:8]
     repeats = common.sized(_REPEATS.value, 2)
     print(f"{_MODEL.value}: {len(shapes)} tensors, {repeats} rounds")

@@ -207,12 +207,12 @@ def main(argv):
             text = []
             for name in ("wiki.txt", "books.txt"):
                 content = gzip.open(common.data("text", f"{name}.gz")).read()
-                if common.SMOKE.value:
+                if common.is_smoke():
                     content = content[:400_000].rpartition(b"\n")[0]
                 text.append(f"{folder}/{name}")
                 pathlib.Path(text[-1]).write_bytes(content)
         speed(text, vocabulary, folder)
-        if not common.SMOKE.value:
+        if not common.is_smoke():
             memory(text, vocabulary, folder)
 
 

@@ -117,8 +117,6 @@ def run(name, arguments, budget):
     """Runs a script: (its lines, why it failed or None)."""
     command = [sys.executable, str(_FOLDER / f"{name}.py"), *arguments]
     environment = {"PYTHONPATH": str(common.ROOT)}
-    if common.SMOKE.value:
-        environment["LBCHECK_SMOKE"] = "1"
     process = subprocess.Popen(
         command,
         cwd=common.ROOT,
@@ -155,7 +153,7 @@ def failure(name, arguments, reason):
         "date": datetime.date.today().isoformat(),
         "skipped": reason,
     }
-    return json.dumps(line | ({"smoke": True} if common.SMOKE.value else {}))
+    return json.dumps(line | ({"smoke": True} if common.is_smoke() else {}))
 
 
 def main(argv):

@@ -143,7 +143,6 @@ def test_the_runner_ends_what_takes_too_long(monkeypatch, tmp_path):
     )
     (tmp_path / "long.py").write_text(script)
     (tmp_path / "wrong.py").write_text("raise ValueError('no vocabulary')")
-    common.flags.FLAGS(["run"])
     lines, reason = run.run("long", [], 3)
     assert lines == ['{"benchmark": 1}']
     assert reason == "did not end within its budget of 3 s"
