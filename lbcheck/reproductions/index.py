@@ -1,6 +1,6 @@
 """Which reproductions there are, and where their files lie.
 
->>> index.load()["table7"].studies["table7"].published["lamb"]
+>>> load()["table7"].studies["table7"].published["lamb"]
 'you2019_table7_lamb'
 """
 

@@ -104,6 +104,54 @@ OURS = {
         "batch_sizes=16,32,64,128,256,512,1024 target=0.95 examples=5000 "
         "least_steps=60 trials=6"
     ),
+    r"reproductions/bert_bugs": (
+        "batch_size=256 steps=60 trials=8 challenge_trials=16 seeds=10 "
+        "margin=0.01 num_workers=2"
+    ),
+    r"reproductions/collapse_lenet": (
+        "batch_size=1024 steps=116 margin=0.003 trials=8 "
+        "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/collapse_residual_0": (
+        "batch_size=256 steps=100 margin=0.02 trials=8 "
+        "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/collapse_residual_0_mnist": (
+        "batch_size=256 steps=60 margin=0.005 trials=8 "
+        "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/collapse_residual_1": (
+        "batch_size=256 steps=100 margin=0.02 trials=8 "
+        "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/small_batch_16": (
+        "batch_size=16 steps=2400 trials=6 challenge_trials=12 seeds=8 "
+        "margin=0.05 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/small_batch_256": (
+        "batch_size=256 steps=150 trials=6 challenge_trials=12 seeds=8 "
+        "margin=0.05 test_fraction=0.5 num_workers=2"
+    ),
+    r"reproductions/squad_bias_correction": (
+        "batch_size=20 steps=100 trials=8 challenge_trials=16 seeds=10 "
+        "margin=0.02 num_workers=2"
+    ),
+    r"reproductions/table6": (
+        "trials=8 challenge_trials=0 seeds=5 margin=0.003 train_steps=2344"
+    ),
+    r"reproductions/table7": (
+        "batch_size=1024 steps=1757 trials=4 challenge_trials=0 seeds=5 "
+        "margin=0.0005 target=0.9933 num_workers=2"
+    ),
+    r"reproductions/table7_caffe": (
+        "batch_size=1024 steps=1757 trials=1 challenge_trials=0 seeds=3 "
+        "margin=0.0005 target=0.9933 num_workers=2"
+    ),
+    r"reproductions/table7_check": (
+        "batch_size=1024 steps=174 trials=8 challenge_trials=16 seeds=10 "
+        "margin=0.001 test_fraction=0.5 control_batch_size=128 "
+        "num_workers=2"
+    ),
     r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
     r"bert/mini": (
         "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "
