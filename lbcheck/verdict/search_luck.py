@@ -116,9 +116,7 @@ def shares(
         for margin, arm in baselines
     ]
     return [
-        float(
-            np.sum(np.diff(np.prod(ahead, axis=0)) * np.prod(behind, axis=0))
-        )
+        float(np.sum(np.diff(np.prod(ahead, axis=0)) * np.prod(behind, axis=0)))
         for ahead, behind in zip(zip(*own), zip(*others))
     ]
 
@@ -166,7 +164,7 @@ def spread(
 
 
 def _below(trials, values):
-    """P(best of k drawn trials <= v) for each v; yields those of k = 1, 2, .."""
+    """P(best of k drawn trials <= v) for each v; yields k = 1, 2, .."""
     ordered = np.sort(np.asarray(trials, float))
     ranks = np.searchsorted(ordered, values, side="right")
     found = np.ones(len(values))
