@@ -2,7 +2,7 @@
 
     python benchmarks/run.py
     python benchmarks/run.py --only=squad,study
-    python benchmarks/run.py --smoke --output=/tmp/lines.jsonl
+    python benchmarks/run.py --smoke --results=/tmp/lines.jsonl
 
 One after another, each with its arguments and its budget in `SCRIPTS`, that all
 of them take less than an hour on two idle cores. Their lines of JSON are
@@ -27,7 +27,7 @@ from absl import app
 from absl import flags
 
 _OUTPUT = flags.DEFINE_string(
-    "output", str(page.LINES), "File that the lines are appended to."
+    "results", str(page.LINES), "File that the lines are appended to."
 )
 _ONLY = flags.DEFINE_list("only", None, "Scripts by name; unset: all.")
 _MINUTES = flags.DEFINE_integer(
