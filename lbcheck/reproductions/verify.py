@@ -37,7 +37,7 @@ class Verified(NamedTuple):
         found: The metric now; None if the run diverged.
         low: Of the interval for one more seed of the arm.
         high: Of it.
-        same_bits: Whether everything that was recorded is the same.
+        changed: What of the record is not the same, to the last bit.
         differs: How this machine differs from that of the record; "" if it
             does not.
     """
@@ -49,8 +49,13 @@ class Verified(NamedTuple):
     found: float | None
     low: float
     high: float
-    same_bits: bool
+    changed: tuple[str, ...]
     differs: str
+
+    @property
+    def same_bits(self) -> bool:
+        """Whether everything that was recorded is the same."""
+        return not self.changed
 
     @property
     def holds(self) -> bool:
@@ -68,8 +73,8 @@ class Verified(NamedTuple):
             return f"{what}: the same, bit for bit, as is all of the record."
         if not self.differs:
             return (
-                f"{what}: not the same, on a machine and with versions like "
-                "those of the record."
+                f"{what}: {', '.join(self.changed)} of the record not the "
+                "same, on a machine and with versions like its own."
             )
         inside = "within" if self.holds else "NOT within"
         return (
@@ -141,7 +146,7 @@ def compared(there, recorded: dict, now: dict, processor: str) -> Verified:
         found,
         low,
         high,
-        _lasting(recorded) == _lasting(now),
+        _changed(recorded, now),
         differs(there.study["environment"], processor),
     )
 
@@ -163,8 +168,9 @@ def one_more(values: list[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def _lasting(record):
-    return {k: v for k, v in record.items() if k not in _INCIDENTAL}
+def _changed(recorded, now):
+    names = sorted((recorded.keys() | now.keys()) - {*_INCIDENTAL})
+    return tuple(n for n in names if recorded.get(n) != now.get(n))
 
 
 def differs(environment: dict, processor: str) -> str:
@@ -206,6 +212,11 @@ def _session(study: Study, recorded: dict):
     """
     flagfile = shipped.path(study.flagfile)
     compare_command.parse(["lbcheck compare", f"--flagfile={flagfile}"])
+    compare_command.FLAGS.arms = [
+        # Files in it are from the top of a checkout, which may be elsewhere.
+        str(shipped.path(arm)) if arm.endswith(".json") else arm
+        for arm in compare_command.FLAGS.arms
+    ]
     threads.limit(recorded["threads"])
     session = compare_command.in_process()
     if session.study["facts"] != recorded["facts"]:
