@@ -30,7 +30,7 @@ import numpy as np
 import study_trials
 from absl import flags
 
-_BATCH, _STEPS = 512, 100
+_BATCH, _STEPS = study_trials._BATCH, study_trials._STEPS
 _AT_ONCE = 4
 
 
@@ -49,41 +49,9 @@ def _build_model():
 
 def _study(trials, after, at_once, changed=lambda runs: None):
     """A study in a ledger, by its worker."""
-    from lbcheck.study import ledger
-    from lbcheck.study import protocol
-    from lbcheck.study import study_folder
-    from lbcheck.study import worker
-    from lbcheck.trials import trainer
-    from lbcheck.trials import workload
+    import keras
 
-    arm = study_trials._arm()
-    made = workload.Workload(
-        _build_model, *study_trials._data(), _BATCH, _STEPS
-    )
-    runs = trainer.Trainer(made, {arm.name: arm})
-    changed(runs)
-    study = {
-        "name": "benchmark",
-        "seed": 0,
-        "steps": _STEPS,
-        "metric": {"name": runs.metric, "mode": runs.mode},
-        "selection": "validation",
-        "target": None,
-        "trials": trials,
-        "refined_trials": 0,
-        "seeds": 0,
-        "arms": {arm.name: arm.describe()},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        book = ledger.Ledger(study_folder.storage_url(folder), study)
-        worker.work(
-            book,
-            protocol.Protocol(study),
-            runs,
-            lambda r: after(r["metrics"]["validation"]["accuracy"]),
-            at_once,
-        )
-        book.close()
+    study_trials.in_ledger(keras, trials, after, at_once, changed)
 
 
 def shared(trials, after):

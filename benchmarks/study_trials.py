@@ -118,6 +118,14 @@ def ours(trials, after):
     """A study in a ledger, by its worker."""
     import tf_keras
 
+    return {"traces": in_ledger(tf_keras, trials, after).traces}
+
+
+def in_ledger(keras, trials, after, at_once=1, changed=lambda runs: None):
+    """The trainer of a study that a worker has done, `at_once` trials a time.
+
+    `changed` may alter the trainer before.
+    """
     from lbcheck.study import ledger
     from lbcheck.study import protocol
     from lbcheck.study import study_folder
@@ -126,16 +134,16 @@ def ours(trials, after):
     from lbcheck.trials import workload
 
     def build_model():
-        model = _network(tf_keras)
-        model.compile(loss=_loss(tf_keras), metrics=["accuracy"])
+        model = _network(keras)
+        model.compile(loss=_loss(keras), metrics=["accuracy"])
         return model
 
     arm = _arm()
-    train, validation = _data()
     runs = trainer.Trainer(
-        workload.Workload(build_model, train, validation, _BATCH, _STEPS),
+        workload.Workload(build_model, *_data(), _BATCH, _STEPS),
         {arm.name: arm},
     )
+    changed(runs)
     study = {
         "name": "benchmark",
         "seed": 0,
@@ -155,9 +163,10 @@ def ours(trials, after):
             protocol.Protocol(study),
             runs,
             lambda record: after(record["metrics"]["validation"]["accuracy"]),
+            at_once,
         )
         book.close()
-    return {"traces": runs.traces}
+    return runs
 
 
 def rebuild(trials, after):
