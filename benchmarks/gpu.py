@@ -1,7 +1,7 @@
 """Everything that a GPU is for, on JAX and Keras alone, in under 12 minutes.
 
     LBCHECK_DATA=... python benchmarks/gpu.py
-    python benchmarks/gpu.py --parts=davidnet,table6 --minutes=14
+    python benchmarks/gpu.py --parts=davidnet --minutes=3
     python benchmarks/gpu.py --smoke
 
 Needs `pip install '.[jax]' optax` with JAX's CUDA wheels, and no TensorFlow.
@@ -15,8 +15,6 @@ study       Trials a minute of `lbcheck compare` on digits, one after the other
             and batched.
 davidnet    An epoch of CIFAR-10 through Keras `fit`, lbcheck's Nesterov beside
             Keras's SGD.
-table6      You et al. 2019, Table 6: its five optimizers for 24 epochs, as far
-            as --minutes allow. Only where --parts names it.
 
 What is not begun when the minutes are over is said to be left out.
 """
@@ -32,17 +30,14 @@ import time
 os.environ["KERAS_BACKEND"] = "jax"
 
 import common
-import numpy as np
 from absl import flags
 
-_PARTS = ("optimizers", "study", "davidnet", "table6")
-_SELECTED = flags.DEFINE_list("parts", list(_PARTS[:3]), "What to measure.")
+_PARTS = ("optimizers", "study", "davidnet")
+_SELECTED = flags.DEFINE_list("parts", list(_PARTS), "What to measure.")
 _MINUTES = flags.DEFINE_float("minutes", 11.0, "After them nothing begins.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds.", 1)
 _AT_ONCE = flags.DEFINE_integer("batched_trials", 8, "As for compare.", 2)
 _RULES = ("LAMB", "LARS", "AdamW", "Muon")
-_TABLE6 = ("adagrad", "adam", "adamw", "davidnet", "lamb")
-"""Flagfiles flags/resnet/cifar10_*; davidnet is Table 6's momentum."""
 _STEPS = 5
 """Steps of a timed round."""
 _BEGUN = time.monotonic()
@@ -330,47 +325,6 @@ def davidnet():
         times["keras"].wall,
         "keras.optimizers.SGD",
     )
-
-
-def table6():
-    """Test accuracy after 24 epochs beside the published one."""
-    from lbcheck import published
-
-    rows = np.genfromtxt(
-        published.path("you2019_table6"),
-        delimiter=",",
-        names=True,
-        dtype=None,
-        encoding="utf-8",
-    )
-    accuracies = {row["optimizer"]: row["test_accuracy"] for row in rows}
-    cifar10()
-    for flagfile in _TABLE6:
-        name = "momentum" if flagfile == "davidnet" else flagfile
-        in_time(f"24 epochs of {name}")
-        made, source, steps = program(f"cifar10_{flagfile}")
-        made.model.compile(
-            made.optimizer, made.loss, weighted_metrics=made.weighted_metrics
-        )
-        begun = time.perf_counter()
-        made.model.fit(
-            source.train(common.sized(512, 8)),
-            steps_per_epoch=common.sized(steps, 1),
-            verbose=0,
-        )
-        seconds = time.perf_counter() - begun
-        size = common.sized(source.num_validation, 8)
-        x, y, _ = next(source.validation(size))
-        accuracy = made.model.evaluate(x, y, verbose=0, return_dict=True)
-        tell(
-            f"test accuracy of {name}, DavidNet, 24 epochs, one seed",
-            accuracy["accuracy"],
-            "of the test images",
-            float(accuracies[name]),
-            "You et al. 2019, Table 6",
-            better="more",
-            training_seconds=seconds,
-        )
 
 
 def main(argv):

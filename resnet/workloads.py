@@ -4,7 +4,8 @@
 
 What a search space may have of the model: `label_smoothing`, and of the models
 of `resnet.models` also `virtual_batch_size`, `final_gamma`,
-`batch_norm_momentum` and `batch_norm_epsilon`, where they use them.
+`batch_norm_momentum` and `batch_norm_epsilon`, where they use them, `l2` and
+`l2_on`.
 """
 
 import importlib
@@ -15,9 +16,11 @@ import numpy as np
 from lbcheck.support import kerases
 from lbcheck.trials.workload import Workload
 from lbcheck.trials.workload import at_build
+from resnet import augmentation_layer
 from resnet import data
 from resnet import losses
 from resnet import models
+from resnet.data import augmentation
 
 _NOISY = 1_000
 """Training examples of `noisy_digits`."""
@@ -121,8 +124,9 @@ def cifar10(
     steps: int = 2344,
     model: str = "davidnet",
     data_dir: str | None = None,
+    augment: str = "none",
 ) -> Workload:
-    """DavidNet on CIFAR-10 for 24 epochs, without augmentation.
+    """DavidNet on CIFAR-10 for 24 epochs.
 
     Args:
         keras: "tf_keras" or "keras3".
@@ -131,13 +135,20 @@ def cifar10(
         steps: Updates of one trial, at least 1.
         model: One of `resnet.models.NAMES`.
         data_dir: As for `resnet.data.load`.
+        augment: "none", or with keras3 "davidnet": crops, flips and cutouts
+            in the model, where the data are.
 
     Example: `lbcheck compare --workload=resnet.workloads:cifar10`
 
     Source: You et al. 2019, Table 6, there with augmentation.
     """
+    if augment not in augmentation.NAMES:
+        raise ValueError(
+            f"`augment` must be one of {', '.join(augmentation.NAMES)}, "
+            f"received {augment!r}."
+        )
     source = data.load("cifar10", data_dir=data_dir, augment="none")
-    build_model = _named(model, keras, source)
+    build_model = _named(model, keras, source, augment == "davidnet")
     return _in_memory(source, build_model, batch_size, steps)
 
 
@@ -252,9 +263,10 @@ def _convolutional(keras, image_shape, num_classes):
     return keras.Model(images, layers.Dense(num_classes, name="logits")(x))
 
 
-def _named(name, keras, source):
+def _named(name, keras, source, augmented=False):
     """build_model of a model of `resnet.models` for a source's images."""
     module = _module(keras)
+    augment = augmentation_layer.of(module) if augmented else None
 
     def build_model(
         label_smoothing=0.0,
@@ -262,20 +274,26 @@ def _named(name, keras, source):
         final_gamma=0.0,
         batch_norm_momentum=0.9,
         batch_norm_epsilon=1e-5,
+        l2=0.0,
+        l2_on="kernels",
     ):
+        # These models draw from a seed of their own: let set_random_seed
+        # decide, as for other models.
+        seed = random.getrandbits(31)
         model = models.build(
             name,
             module,
             image_shape=source.image_shape,
             num_classes=source.num_classes,
-            # These models draw from a seed of their own: let set_random_seed
-            # decide, as for other models.
-            seed=random.getrandbits(31),
+            seed=seed,
             # Of which a trace holds for one value only.
             virtual_batch_size=int(virtual_batch_size),
             batch_norm_epsilon=float(batch_norm_epsilon),
             batch_norm_momentum=batch_norm_momentum,
             final_gamma=at_build(final_gamma),
+            l2=float(l2),
+            l2_on=l2_on,
+            augment=augment and augment(seed, name="augment"),
         )
         return _compiled(module, model, label_smoothing)
 

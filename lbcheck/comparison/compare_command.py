@@ -256,8 +256,9 @@ def main(argv):
     if FLAGS.threads is not None:
         threads.limit(FLAGS.threads)
     if FLAGS.num_workers > 1:
-        # TensorFlow takes all of a GPU's memory otherwise.
+        # TensorFlow takes all of a GPU's memory otherwise, JAX most of it.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         with processes.interruptible(), errors.explained():
             return _run(given)

@@ -58,6 +58,7 @@ def build(
     running_variance="within",
     version="1.5",
     padding="paper",
+    augment=None,
 ):
     """An uncompiled model: float images (batch, height, width, channels) to
     float32 logits (batch, num_classes).
@@ -84,6 +85,7 @@ def build(
         padding: "paper": 3 on each side before the 7x7 stem, SAME elsewhere.
             "same": SAME everywhere, as Model Garden. "symmetric": equal on
             both sides everywhere, as tf_keras.applications and torchvision.
+        augment: A layer that the images pass first, or None.
 
     Returns:
         A functional model of `keras`.
@@ -139,7 +141,8 @@ def build(
         )
     parts = Parts(keras, seed, l2, l2_on, settings)
     images = keras.Input(tuple(image_shape), name="images")
-    logits = builder(parts, images, name, num_classes)
+    first = images if augment is None else augment(images)
+    logits = builder(parts, first, name, num_classes)
     return keras.Model(images, logits, name=name)
 
 
