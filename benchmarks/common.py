@@ -137,12 +137,18 @@ def sized(usual, smoke):
     return smoke if is_smoke() else usual
 
 
+def environment():
+    """That of a process that finds this checkout, and what this one finds."""
+    found = [str(ROOT), os.environ.get("PYTHONPATH")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, found))}
+
+
 def lbcheck(*arguments):
     """Seconds of an `lbcheck` command, from start to end."""
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "lbcheck.cli", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         check=True,

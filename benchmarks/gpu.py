@@ -241,7 +241,7 @@ def compared(folder, *arguments):
     begun = time.perf_counter()
     done = subprocess.run(
         command,
-        env=os.environ | {"PYTHONPATH": str(common.ROOT)},
+        env=common.environment(),
         cwd=common.ROOT,
         capture_output=True,
         text=True,

@@ -116,11 +116,10 @@ def scripts():
 def run(name, arguments, budget):
     """Runs a script: (its lines, why it failed or None)."""
     command = [sys.executable, str(_FOLDER / f"{name}.py"), *arguments]
-    environment = {"PYTHONPATH": str(common.ROOT)}
     process = subprocess.Popen(
         command,
         cwd=common.ROOT,
-        env=os.environ | environment,
+        env=common.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,7 +16,6 @@ report   `lbcheck report` of four arms and of two, 10,000 records each.
 import concurrent.futures
 import json
 import multiprocessing
-import os
 import pathlib
 import subprocess
 import sys
@@ -49,7 +48,7 @@ def trials():
             "ours",
             str(count),
         ],
-        env=os.environ | {"PYTHONPATH": str(common.ROOT)},
+        env=common.environment(),
         stdout=subprocess.PIPE,
         check=True,
         text=True,

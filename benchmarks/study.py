@@ -25,7 +25,6 @@ the seconds.
 """
 
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -53,7 +52,7 @@ def _measured(name, trials):
     script = pathlib.Path(__file__).with_name("study_trials.py")
     done = subprocess.run(
         [sys.executable, script, name, str(trials)],
-        env=os.environ | {"PYTHONPATH": str(common.ROOT)},
+        env=common.environment(),
         capture_output=True,
         text=True,
     )

@@ -8,10 +8,13 @@ name only.
 
 import functools
 import hashlib
+import pathlib
 import sys
 import types
 
 _LIBRARIES = ("site-packages", "dist-packages", "<frozen")
+"""Parts of the paths of what is not the user's. So is what lies in any other
+folder that packages were installed in, such as by `pip install --target`."""
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 
 
@@ -145,4 +148,16 @@ def _in_library(module, filename):
         root in sys.stdlib_module_names - {"__main__"}
         or root == "lbcheck"
         or any(part in filename for part in _LIBRARIES)
+        or _is_installed(root)
     )
+
+
+@functools.cache
+def _is_installed(root):
+    """Whether a package or module lies beside what pip says of packages."""
+    path = getattr(sys.modules.get(root), "__file__", None)
+    if not path:
+        return False
+    path = pathlib.Path(path)
+    folder = path.parents[1] if path.stem == "__init__" else path.parent
+    return any(folder.glob("*.dist-info"))

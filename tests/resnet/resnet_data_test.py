@@ -9,15 +9,18 @@ import struct
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 from PIL import Image
+from scipy import stats
 
 from lbcheck.data import tfrecords
 from lbcheck.training import streams
 from lbcheck.trials import trial_data
+from resnet import augmentation_layer
 from resnet import data
 from resnet.data import arrays
 from resnet.data import augmentation
@@ -215,6 +218,38 @@ def test_davidnet_is_crop_flip_cutout():
         assert not all(explain(*pair, mode) for pair in pairs)
     # Nothing is written into what came in.
     assert (images != 0).all()
+
+
+def test_the_layer_does_what_the_stream_does_with_the_same_draws():
+    images = np.random.default_rng(0).normal(size=(64, 32, 24, 3))
+    images = images.astype("float32")
+    limits = (9, 9, 2, 25, 17)
+    draws = augmentation._uniform(3, 7, 64, limits).T.astype("int32")
+    there = augmentation.davidnet(images, seed=3, position=7)
+    here = augmentation_layer.crops(np, images, *draws)
+    np.testing.assert_array_equal(here, there)
+    layer = augmentation_layer.of(keras)(0)
+    np.testing.assert_array_equal(layer(images), images)
+    seen = [np.array(layer(images, training=True)) for _ in range(2)]
+    again = augmentation_layer.of(keras)(0)(images, training=True)
+    np.testing.assert_array_equal(seen[0], again)
+    assert (seen[0] != seen[1]).any(axis=(1, 2, 3)).all()
+    cut = (seen[0] == 0).all(axis=-1)
+    assert (cut.sum(axis=(1, 2)) == 64).all()
+    # Every position of the cutout's corner is drawn as often.
+    tops = np.concatenate(
+        [
+            np.array(layer(images, training=True) == 0)
+            .all(axis=-1)
+            .any(axis=2)
+            .argmax(axis=1)
+            for _ in range(40)
+        ]
+    )
+    counts = np.bincount(tops, minlength=25)
+    assert len(counts) == 25 and stats.chisquare(counts).pvalue > 1e-3
+    with pytest.raises(ValueError, match="keras3"):
+        augmentation_layer.of(tf_keras)
 
 
 def test_davidnet_draws_evenly():

@@ -1,6 +1,7 @@
 """The fingerprint: an edited study is noticed, the same one is not refused."""
 
 import functools
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -327,6 +328,30 @@ def test_code_has_one_digest_in_every_process():
         for seed in range(3)
     }
     assert len(found) == 1, found
+
+
+def test_a_library_counts_by_name_wherever_it_was_installed(
+    tmp_path, monkeypatch
+):
+    # As `pip install --target` does.
+    (tmp_path / "aside_library.py").write_text(
+        "SEEN = []\nclass Model:\n    def call(self): return SEEN\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    library = importlib.import_module("aside_library")
+
+    def seen():
+        code._is_installed.cache_clear()
+        before = code.digest(library.Model)
+        library.SEEN.append(1)
+        return before, code.digest(library.Model)
+
+    before, after = seen()
+    assert before != after  # a module of the user's
+    (tmp_path / "aside_library-1.0.dist-info").mkdir()
+    before, after = seen()
+    assert before == after
+    code._is_installed.cache_clear()
 
 
 def test_code_of_another_python_cannot_be_compared():

@@ -140,6 +140,23 @@ def test_cifar10(tmp_path):
     )
     np.testing.assert_allclose(red, 1, atol=1e-6)
     assert workload.build_model().name == "resnet_small"
+    for settings, error in (
+        ({"augment": "mix"}, "none, davidnet, received 'mix'"),
+        ({"augment": "davidnet"}, "keras3"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            workloads.cifar10(data_dir=str(tmp_path), **settings)
+    augmented = workloads.cifar10(
+        "keras3",
+        model="resnet_small",
+        data_dir=str(tmp_path),
+        augment="davidnet",
+    )
+    model = augmented.build_model(l2=0.5, l2_on="all")
+    assert model.layers[1].name == "augment"
+    weights = [np.array(v, "float64") for v in model.trainable_variables]
+    expected = sum(0.25 * np.sum(w**2) for w in weights)
+    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
