@@ -42,7 +42,9 @@ def block(study: Study) -> str:
     """The answer and the tables of a study, as Markdown."""
     folder = study.load()
     found = results.collect(folder)
-    arms = tables.markdown_rows(_arms(study, found))
+    ended = any(row["stage"] == "confirm" for row in found["tables"]["trials"])
+    made = _arms(study, found) if ended else _trials(study, found)
+    arms = tables.markdown_rows(made)
     pairs = page_tables.pairs(found)
     keep = ("pair", "on", "answer", "better by", "margin", "improvement")
     places = [pairs.columns.index(name) for name in keep]
@@ -84,11 +86,17 @@ def _effort(folder, found):
     environment = facts["environment"]
     return (
         f"{trials:,} trials of {facts['steps']:,} updates at batch "
-        f"{facts['batch_size']:,}, {seconds / 3600:.1f} hours of one core; "
+        f"{facts['batch_size']:,}, {_time(seconds, environment)}; "
         f"commit {(environment['commit'] or 'unknown')[:12]}, Python "
         f"{environment['python']}. Judged on {facts['parts'][0]} "
         f"{facts['metric']['name']}, margin {facts['margin']:g}."
     )
+
+
+def _time(seconds, environment):
+    if any("cpu" not in device.lower() for device in environment["devices"]):
+        return f"{seconds / 60:.1f} minutes of {environment['devices'][0]}"
+    return f"{seconds / 3600:.1f} hours of one core"
 
 
 def _arms(study, found) -> tables.Table:
@@ -99,6 +107,30 @@ def _arms(study, found) -> tables.Table:
         heads.insert(1, "published")
     rows = [_arm(study, found, arm, part) for arm in found["study"]["arms"]]
     return tables.Table("arms", "", "", heads, rows)
+
+
+def _trials(study, found) -> tables.Table:
+    """The trials of the search, of a study that no run has confirmed yet."""
+    part = found["study"]["parts"][0]
+    searched = [
+        row["parameter"]
+        for row in found["tables"]["best_points"]
+        if row["searched"]
+    ]
+    names = list(dict.fromkeys(searched))
+    heads = ["arm", "published", *names, part, "training"]
+    rows = []
+    for row in found["tables"]["trials"]:
+        point = [row.get(f"hyperparameters/{name}") for name in names]
+        rows.append(
+            [
+                row["arm"],
+                study.expected(row["arm"]) or "–",
+                *("–" if x is None else tables.number(x) for x in point),
+                *(tables.metric(row[name]) for name in (part, "training")),
+            ]
+        )
+    return tables.Table("trials", "", "", heads, rows)
 
 
 def _arm(study, found, arm, part) -> list[str]:

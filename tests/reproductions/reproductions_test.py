@@ -79,7 +79,8 @@ def test_a_record_is_of_its_flagfile_and_of_a_commit(name):
         and not line.startswith(("--num_workers", "--output_dir"))
     }
     assert not given - set(there["flagfile"].splitlines())
-    commit = there["environment"]["commit"]
+    # "+" says that the files were changed since; the page says to what.
+    commit = there["environment"]["commit"].rstrip("+")
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout, which alone knows of commits")
     shallow = git("rev-parse", "--is-shallow-repository").stdout.strip()
@@ -210,8 +211,14 @@ def test_the_command_lists_and_refuses():
     assert command("table7").returncode == 2
 
 
+def test_what_no_seed_has_confirmed_is_not_verified():
+    found = command("verify", "table6")
+    assert found.returncode == 2
+    assert "no confirming run is finished yet" in found.stderr
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "table6"])
 def test_a_recorded_seed_runs_again_from_any_folder(name):
     found = command("verify", name)
     assert found.returncode == 0, found.stdout + found.stderr
