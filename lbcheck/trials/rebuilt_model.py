@@ -7,6 +7,7 @@ so that other numbers are another step in any case; Keras compiles it.
 """
 
 import math
+import warnings
 
 from lbcheck.optimizers import evaluation
 from lbcheck.support import checks
@@ -60,7 +61,13 @@ class Rebuilt:
         """As `Program.evaluate`."""
         state = self.model.non_trainable_variables
         before = [variable.numpy() for variable in state]
-        with random_state.kept(), evaluation.evaluation_point(self.optimizer):
+        with (
+            random_state.kept(),
+            evaluation.evaluation_point(self.optimizer),
+            warnings.catch_warnings(),
+        ):
+            # Keras warns at the end of any stream of unknown length.
+            warnings.filterwarnings("ignore", "Your input ran out of data")
             logs = self.model.evaluate(
                 (batch for batch in batches), return_dict=True, verbose=0
             )

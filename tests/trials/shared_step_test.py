@@ -155,5 +155,9 @@ def test_a_study_at_once_says_what_could_not_be(found):
     assert "A step was compiled for every trial of sgd (why)." in said
 
 
+def test_keras_has_nothing_to_warn_of(found):
+    assert "ran out of data" not in found["stderr"]
+
+
 def test_no_other_framework_is_imported(found):
     assert found["modules"] == []
