@@ -208,10 +208,10 @@ def _difference(row):
     if row["difference"] is None:
         return "–"
     ends = [
-        "unbounded" if end is None else f"{end:+.4f}"
+        "unbounded" if end is None else metric(end, "+")
         for end in (row["low"], row["high"])
     ]
-    return f"{row['difference']:+.4f} [{', '.join(ends)}]"
+    return f"{metric(row['difference'], '+')} [{', '.join(ends)}]"
 
 
 def _probability(row):
@@ -243,7 +243,7 @@ def differences(results) -> Table:
         [
             [
                 f"{row['arm']} – {row['other_arm']}",
-                f"{row['difference']:+.4f}",
+                metric(row["difference"], "+"),
                 number(row["margin"], 2),
                 number(row["half"], 2),
                 number(row["half_with_seeds"], 2),
@@ -275,7 +275,7 @@ def optimism(results) -> Table:
                 row["arm"],
                 metric(row["searched"]),
                 metric(row["confirmed"]),
-                f"{row['optimism']:+.4f}",
+                metric(row["optimism"], "+"),
             ]
             for row in results["tables"]["optimism"]
         ],

@@ -55,11 +55,16 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def metric(value: float | None) -> str:
-    """A metric: four decimals below 10, else four significant digits."""
+def metric(value: float | None, sign: str = "") -> str:
+    """A metric: four decimals below 10, else four significant digits.
+
+    Args:
+        value: None where there is none.
+        sign: "+": of a difference, which always has its sign.
+    """
     if value is None:
         return "–"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
+    return format(value, f"{sign}.4f" if abs(value) < 10 else f"{sign}.4g")
 
 
 def interval(low, high) -> str:

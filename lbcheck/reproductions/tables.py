@@ -74,19 +74,19 @@ def _answer(found):
 def _effort(folder, found):
     """Trials, hours, and what the records say of how they were made."""
     facts = found["study"]
-    seconds = sum(record["seconds"] for record in folder.records)
-    seconds += sum(
-        record["seconds"]
-        for beside in folder.companions.values()
-        for record in beside.records
-    )
-    trials = len(folder.records) + sum(
-        len(beside.records) for beside in folder.companions.values()
+    counts: dict[tuple[int, int], int] = {}
+    seconds = 0.0
+    for part in (folder, *folder.companions.values()):
+        size = part.study["steps"], part.study["batch_size"]
+        counts[size] = counts.get(size, 0) + len(part.records)
+        seconds += sum(record["seconds"] for record in part.records)
+    trials = " and ".join(
+        f"{count:,} trials of {steps:,} updates at batch {batch:,}"
+        for (steps, batch), count in counts.items()
     )
     environment = facts["environment"]
     return (
-        f"{trials:,} trials of {facts['steps']:,} updates at batch "
-        f"{facts['batch_size']:,}, {_time(seconds, environment)}; "
+        f"{trials}, {_time(seconds, environment)}; "
         f"commit {(environment['commit'] or 'unknown')[:12]}, Python "
         f"{environment['python']}. Judged on {facts['parts'][0]} "
         f"{facts['metric']['name']}, margin {facts['margin']:g}."
@@ -102,7 +102,9 @@ def _time(seconds, environment):
 def _arms(study, found) -> tables.Table:
     part = found["study"]["parts"][0]
     heads = ["arm", "mean of the seeds", "median", "quartiles"]
-    heads += ["best on the curve", "seeds", "best hyperparameters"]
+    # Curves are of the data that may be looked at while it trains.
+    curve = "best on the curve" + (" (validation)" if part == "test" else "")
+    heads += [curve, "seeds", "best hyperparameters"]
     if study.published:
         heads.insert(1, "published")
     rows = [_arm(study, found, arm, part) for arm in found["study"]["arms"]]
@@ -183,17 +185,13 @@ def _middle(values):
 
 def _best(found, arm, part):
     """The highest median of the evaluations along the runs."""
+    seen = "validation" if part == "test" else part
     curve = [
         row["median"]
         for row in found["tables"]["curves"]
-        if row["arm"] == arm and row["part"] == _seen(part)
+        if row["arm"] == arm and row["part"] == seen
     ]
     if not curve:
         return "–"
     choose = max if found["study"]["metric"]["mode"] == "max" else min
     return tables.metric(choose(curve))
-
-
-def _seen(part):
-    """Curves are of the data that may be looked at while it trains."""
-    return "validation" if part == "test" else part
