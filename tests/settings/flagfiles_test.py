@@ -108,6 +108,10 @@ OURS = {
         "batch_size=256 steps=60 trials=8 challenge_trials=16 seeds=10 "
         "margin=0.01 num_workers=2"
     ),
+    r"reproductions/bert_bugs_long": (
+        "batch_size=256 steps=150 trials=8 challenge_trials=16 seeds=10 "
+        "margin=0.05 test_fraction=0.5 num_workers=2"
+    ),
     r"reproductions/collapse_lenet": (
         "batch_size=1024 steps=116 margin=0.003 trials=8 "
         "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
