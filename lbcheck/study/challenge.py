@@ -4,12 +4,16 @@ Twenty trials an arm find a good setting by luck, or miss it. So an answer that
 the confirming runs give is put to the test before it is given. "Needed" says
 that no setting of the baselines is as good: their arms get up to 28 times the
 trials, in rounds that double, and what is then best is confirmed with the
-same seeds and judged again. Where it falls, the challengers get up to 6 times
+same seeds and judged again. A search trial is one run, so what it finds best may
+be luck: of all that an arm has confirmed, the best by the median of its seeds is
+judged, and more trials make no arm worse. Where it falls, the challengers get up to 6 times
 the trials to restore it, so that luck of theirs decides as little. "Not needed"
 takes one good setting of a baseline, so the challengers get half as many
 trials again. The sizes are the least found by `benchmarks/verdict_errors.py`.
 """
 
+import math
+import statistics
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -124,15 +128,31 @@ def at(study, records: list[dict], trials: Trials) -> list[dict]:
     kept = []
     for arm in study["arms"]:
         own = [r for r in records if r["arm"] == arm]
-        search = _search(study, own, arm, trials)
-        best = protocol.best(study, search, arm)
-        number = None if best is None else _number(best)
-        kept += search + [
-            r
-            for r in own
-            if r["stage"] == "confirm" and r.get("trial") == number
-        ]
+        kept += _search(study, own, arm, trials)
+        kept += _judged(study, own, _trials(study, arm, trials))
     return kept
+
+
+def _judged(study, own, most):
+    """The confirming runs that count, of an arm with so many points.
+
+    Of the trials that a step so far has confirmed, those of the best one by the
+    metric that selects, the median over its seeds; of equals the earliest.
+    """
+    runs: dict[int, list[dict]] = {}
+    for record in own:
+        # A trial of a later step comes after these points.
+        if record["stage"] == "confirm" and record.get("trial", 0) < most:
+            runs.setdefault(record.get("trial", -1), []).append(record)
+    sign = {"max": -1, "min": 1}[study["metric"]["mode"]]
+
+    def order(number):
+        scores = [protocol.score(study, record) for record in runs[number]]
+        costs = [math.inf if s is None else sign * s for s in scores]
+        return statistics.median(costs), number
+
+    whole = [n for n in runs if len(runs[n]) >= study["seeds"]]
+    return runs[min(whole or runs, key=order)] if runs else []
 
 
 def _further(study):

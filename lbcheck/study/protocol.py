@@ -297,6 +297,30 @@ def score(study: Mapping[str, Any], record: dict) -> float | None:
     return metrics and metrics[study["selection"]][study["metric"]["name"]]
 
 
+def confirmed(
+    study: Mapping[str, Any], records: list[dict], arm: str
+) -> dict | None:
+    """The arm's search trial whose confirming runs are among the records.
+
+    Without such runs its best one.
+
+    Args:
+        study: As in study.json.
+        records: Those that are judged, with the runs of one trial of an arm.
+        arm: Its name.
+    """
+    numbers = {
+        record.get("trial")
+        for record in records
+        if record["arm"] == arm and record["stage"] == "confirm"
+    }
+    for record in _search(records, arm):
+        if record["stage"] == "challenge" and record["index"] in numbers:
+            return record
+    first = before_challenge(records) if numbers else records
+    return best(study, first, arm)
+
+
 def best(
     study: Mapping[str, Any], records: list[dict], arm: str
 ) -> dict | None:

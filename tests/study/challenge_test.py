@@ -26,12 +26,15 @@ def study_of(**changes):
     return make_study(**{**usual, **changes})
 
 
-def scored(good, seed=0):
+def scored(good, seed=0, confirmed=()):
     """A trainer: accuracy by arm and index of the trial, with noise.
 
     Args:
         good: {arm: {index of a trial: accuracy}}; others have 0.8.
+        seed: Of the noise.
+        confirmed: {(arm, index): accuracy} of confirming runs that have another.
     """
+    confirmed = dict(confirmed)
 
     def run(task, numbers):
         number = task.get("trial", task["index"])
@@ -40,6 +43,7 @@ def scored(good, seed=0):
         noise = random.Random(f"{seed}{task['arm']}{number}{task['seed']}")
         accuracy = good[task["arm"]].get(number, 0.8)
         if task["stage"] == "confirm":
+            accuracy = confirmed.get((task["arm"], number), accuracy)
             accuracy += NOISE * noise.gauss(0, 1)
         found = {"accuracy": accuracy, "loss": 1 - accuracy}
         return make_record(
@@ -146,6 +150,34 @@ def test_the_sentence_names_what_the_answer_survived():
         "search trials for lars against 16 for nesterov."
     )
     assert told in found.sentence
+
+
+@pytest.mark.parametrize(
+    "second, third, kept",
+    [
+        (0.70, 0.82, 0),  # Both are luck of one run each.
+        (0.87, 0.82, 5),  # The second is luck, but better than the first.
+        (0.70, 0.88, 20),
+        (0.87, 0.88, 20),
+    ],
+)
+def test_more_trials_make_no_arm_worse(second, third, kept):
+    study = study_of()
+    good = {"lars": ALL_GOOD, "nesterov": {0: 0.85, 5: 0.94, 20: 0.95}}
+    luck = {("nesterov", 5): second, ("nesterov", 20): third}
+    truth = {0: 0.85, 5: second, 20: third}[kept]
+    records = run(study, scored(good, confirmed=luck))
+    for order in (records, records[::-1]):
+        judged = verdict.judged(study, order).records
+        values = [
+            r["metrics"]["validation"]["accuracy"]
+            for r in judged
+            if (r["arm"], r["stage"]) == ("nesterov", "confirm")
+        ]
+        assert len(values) == study["seeds"]
+        assert abs(sorted(values)[4] - truth) < 3 * NOISE
+        best = protocol.confirmed(study, judged, "nesterov")
+        assert best["index"] == kept
 
 
 def test_a_shorter_challenge_and_none():

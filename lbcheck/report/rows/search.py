@@ -168,7 +168,7 @@ def optimism(study, records) -> list[dict]:
     sign = 1 if study["metric"]["mode"] == "max" else -1
     rows = []
     for arm in study["arms"]:
-        best = protocol.best(study, records, arm)
+        best = protocol.confirmed(study, records, arm)
         runs = [
             r["metrics"][part][name]
             for r in of(records, arm, "confirm")
