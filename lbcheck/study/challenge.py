@@ -4,12 +4,12 @@ Twenty trials an arm find a good setting by luck, or miss it. So an answer that
 the confirming runs give is put to the test before it is given. "Needed" says
 that no setting of the baselines is as good: their arms get up to 28 times the
 trials, in rounds that double, and what is then best is confirmed with the
-same seeds and judged again. A search trial is one run, so what it finds best may
-be luck: of all that an arm has confirmed, the best by the median of its seeds is
-judged, and more trials make no arm worse. Where it falls, the challengers get up to 6 times
+same seeds and judged again. Where it falls, the challengers get up to 6 times
 the trials to restore it, so that luck of theirs decides as little. "Not needed"
 takes one good setting of a baseline, so the challengers get half as many
-trials again. The sizes are the least found by `benchmarks/verdict_errors.py`.
+trials again. What a search finds best may be luck of one run: of all trials that
+an arm has confirmed the best one by the median of its seeds is judged, so that
+more trials make no arm worse. The sizes are the least found by `benchmarks/verdict_errors.py`.
 """
 
 import math

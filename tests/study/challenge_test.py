@@ -32,7 +32,7 @@ def scored(good, seed=0, confirmed=()):
     Args:
         good: {arm: {index of a trial: accuracy}}; others have 0.8.
         seed: Of the noise.
-        confirmed: {(arm, index): accuracy} of confirming runs that have another.
+        confirmed: {(arm, index): accuracy} of confirming runs, if another.
     """
     confirmed = dict(confirmed)
 
