@@ -162,7 +162,8 @@ def pairs(results) -> Table:
         "Three one-sided p-values, each to be compared with 5 %: better than "
         "0 and than the margin, better by less than the margin, equivalent "
         "within the margin. Last, the probability that a seed of the "
-        "challenger beats one of the baseline, with its 95 % interval.",
+        "challenger beats one of the baseline, with its 95 % interval."
+        + _unchallenged(results["verdict"]),
         [
             "pair",
             "on",
@@ -191,6 +192,13 @@ def pairs(results) -> Table:
             for row in results["tables"]["pairs"]
         ],
     )
+
+
+def _unchallenged(verdict):
+    """What answers of pairs lack where the study has not been challenged."""
+    if verdict is None or len(verdict["challenge"] or ()) > 1:
+        return ""
+    return " None of these answers was challenged with further trials."
 
 
 def _doubt(row):

@@ -337,7 +337,7 @@ def test_a_library_counts_by_name_wherever_it_was_installed(
     (tmp_path / "aside_library.py").write_text(
         "SEEN = []\nclass Model:\n    def call(self): return SEEN\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     library = importlib.import_module("aside_library")
 
     def seen():
