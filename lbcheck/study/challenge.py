@@ -7,9 +7,10 @@ trials, in rounds that double, and what is then best is confirmed with the
 same seeds and judged again. Where it falls, the challengers get up to 6 times
 the trials to restore it, so that luck of theirs decides as little. "Not needed"
 takes one good setting of a baseline, so the challengers get half as many
-trials again. What a search finds best may be luck of one run: of all trials that
-an arm has confirmed the best one by the median of its seeds is judged, so that
-more trials make no arm worse. The sizes are the least found by `benchmarks/verdict_errors.py`.
+trials again. What a search finds best may be luck of one run: of all trials
+that an arm has confirmed the best one by the median of its seeds is judged, so
+that more trials make no arm worse. The sizes are the least found by
+`benchmarks/verdict_errors.py`, before that last rule.
 """
 
 import math
