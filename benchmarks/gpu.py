@@ -95,9 +95,12 @@ def stepping(step, weights, state, gradients):
     held = [weights, state]
 
     def steps(weights, state, gradients):
-        return jax.lax.fori_loop(
-            0, _STEPS, lambda _, held: step(*held, gradients), (weights, state)
-        )
+        def body(_, held):
+            # What depends on gradients alone is computed in every step.
+            given = jax.lax.optimization_barrier((*held, gradients))
+            return step(*given)
+
+        return jax.lax.fori_loop(0, _STEPS, body, (weights, state))
 
     jitted = jax.jit(steps, donate_argnums=(0, 1))
 

@@ -277,6 +277,12 @@ def _named(name, keras, source, augmented=False):
         l2=0.0,
         l2_on="kernels",
     ):
+        if l2_on != "kernels" and not l2:
+            raise ValueError(
+                f"`l2_on` {l2_on!r} has nothing to say where build_model has "
+                "no `l2`; an arm whose optimizer takes `l2` gives it that, and "
+                "`exclude_from_weight_decay` says of which variables."
+            )
         # These models draw from a seed of their own: let set_random_seed
         # decide, as for other models.
         seed = random.getrandbits(31)

@@ -341,7 +341,7 @@ def _following(arms):
         return arms
     if FLAGS.parent is None:
         raise app.UsageError("--refine needs --parent, the study to refine.")
-    from lbcheck.study import lineage
+    from lbcheck.comparison import lineage
 
     return [
         arm.with_space(lineage.refined(FLAGS.parent, arm.name, FLAGS.refine))
@@ -414,7 +414,7 @@ def _origin(name, workload, further=()):
     lines = optuna_storage.without_credentials(lines, FLAGS.storage)
     origin = {}
     if FLAGS.parent is not None:
-        from lbcheck.study import lineage
+        from lbcheck.comparison import lineage
 
         origin["parent"] = lineage.parent(FLAGS.parent)
     return origin | {

@@ -8,6 +8,7 @@ import hashlib
 import pathlib
 from collections.abc import Sequence
 
+from lbcheck import verdict
 from lbcheck.report import tables
 from lbcheck.report.rows import budget
 from lbcheck.study import protocol
@@ -55,7 +56,8 @@ def _plural(word, first, last):
 
 def _table(number, read, arm, numbers):
     study, records, _ = read
-    best = protocol.best(study, records, arm)
+    judged = verdict.judged(study, records).records
+    best = protocol.confirmed(study, judged, arm)
     point = best["hyperparameters"] if best else {}
     rows = [
         [

@@ -276,7 +276,8 @@ def optimism(results) -> Table:
         f"The best {study['selection']} {study['metric']['name']} that the "
         f"{'first ' if _of_first(results) else ''}search saw, and the median "
         "over fresh seeds of the same hyperparameters. What is lost was luck, "
-        "and may be more for one arm than for another.",
+        "and may be more for one arm than for another. Where a challenge has "
+        "confirmed several trials, another may be judged.",
         ["arm", "search", "fresh seeds", "lost"],
         [
             [
@@ -299,7 +300,8 @@ def challenge(results) -> Table:
         "Challenge",
         "An answer is given only if it holds while the side that it goes "
         "against gets more search trials. What the confirming runs of each "
-        "arm's then best trial say:",
+        "arm say, of those of its trials that were confirmed by then the best "
+        "one by the median of its seeds:",
         ["trials per challenger", "trials per baseline", "answer"],
         [
             [
@@ -373,7 +375,8 @@ def best_points(results) -> Table:
         "best-points",
         "Best hyperparameters",
         f"Each arm's search trial of best {results['study']['selection']} "
-        f"{results['study']['metric']['name']}{_of_first(results)}.",
+        f"{results['study']['metric']['name']}{_of_first(results)}, after a "
+        "challenge by the median of its seeds.",
         ["hyperparameter", *arms],
         [
             [name, *(number(found.get((arm, name))) for arm in arms)]

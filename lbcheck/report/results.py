@@ -133,7 +133,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             "differences": search.differences(
                 pairs, facts["parts"][0], search.scores(study, judged)
             ),
-            "optimism": search.optimism(study, judged),
+            "optimism": search.optimism(study, judged, records),
             "control": [control] if control else [],
             "searches": searched,
             "best_points": runs.best_points(study, judged),

@@ -94,8 +94,9 @@ def _effort(folder, found):
 
 
 def _time(seconds, environment):
-    if any("cpu" not in device.lower() for device in environment["devices"]):
-        return f"{seconds / 60:.1f} minutes of {environment['devices'][0]}"
+    for device in environment["devices"]:
+        if "cpu" not in device.lower():
+            return f"{seconds / 60:.1f} minutes of {device}, summed over trials"
     return f"{seconds / 3600:.1f} hours of one core"
 
 
@@ -113,23 +114,25 @@ def _arms(study, found) -> tables.Table:
 
 def _trials(study, found) -> tables.Table:
     """The trials of the search, of a study that no run has confirmed yet."""
-    part = found["study"]["parts"][0]
     searched = [
         row["parameter"]
         for row in found["tables"]["best_points"]
         if row["searched"]
     ]
     names = list(dict.fromkeys(searched))
-    heads = ["arm", "published", *names, part, "training"]
+    heads = ["arm", *names, "validation", "training"]
+    if study.published:
+        heads.insert(1, "published")
     rows = []
     for row in found["tables"]["trials"]:
         point = [row.get(f"hyperparameters/{name}") for name in names]
+        expected = study.expected(row["arm"]) or "–"
         rows.append(
             [
                 row["arm"],
-                study.expected(row["arm"]) or "–",
-                *("–" if x is None else tables.number(x) for x in point),
-                *(tables.metric(row[name]) for name in (part, "training")),
+                *([expected] if study.published else []),
+                *(tables.number(value) for value in point),
+                *(tables.metric(row[n]) for n in ("validation", "training")),
             ]
         )
     return tables.Table("trials", "", "", heads, rows)

@@ -2,7 +2,6 @@
 
 settings        budgets, margin, target, seeds
 protocol        which trials a study consists of, from settings and records
-lineage         a chain of studies, each around what was best before
 study_folder    study.json, ledger.db and trials.jsonl: their only writer
 formats         the schema of these files
 ledger          which trials are done, running or waiting

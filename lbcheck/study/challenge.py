@@ -17,6 +17,7 @@ import math
 import statistics
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -112,8 +113,9 @@ def course(
     while trials is not None:
         missing = _missing(study, records, trials)
         found = None
+        path = [*(step.trials for step in steps), trials]
         if not missing:
-            found = answer(study, at(study, records, trials))
+            found = answer(study, at(study, records, path))
         steps.append(Step(trials, found, missing))
         trials = _next(steps, first, _further(study))
     return steps
@@ -124,36 +126,46 @@ def survived(steps: list[Step]) -> bool:
     return steps[-1].answer == steps[0].answer
 
 
-def at(study, records: list[dict], trials: Trials) -> list[dict]:
-    """The records of a study in which each side has so many trials."""
+def at(study, records: list[dict], path: Sequence[Trials]) -> list[dict]:
+    """The records of a study at the last of these steps.
+
+    Args:
+        study: As in study.json.
+        records: All of its records.
+        path: Trials of the steps up to it, each with all of its runs.
+    """
     kept = []
     for arm in study["arms"]:
         own = [r for r in records if r["arm"] == arm]
-        kept += _search(study, own, arm, trials)
-        kept += _judged(study, own, _trials(study, arm, trials))
+        numbers = set()
+        for trials in path:
+            search = _search(study, own, arm, trials)
+            best = protocol.best(study, search, arm)
+            numbers |= {None if best is None else protocol.number(best)}
+        kept += search + _judged(study, own, numbers)
     return kept
 
 
-def _judged(study, own, most):
-    """The confirming runs that count, of an arm with so many points.
+def _judged(study, own, numbers):
+    """The confirming runs that count, of those of several trials of an arm.
 
-    Of the trials that a step so far has confirmed, those of the best one by the
-    metric that selects, the median over its seeds; of equals the earliest.
+    Those of the best trial by the metric that selects, the median over its
+    seeds; of equals the one of lower loss, then the earlier.
     """
-    runs: dict[int, list[dict]] = {}
-    for record in own:
-        # A trial of a later step comes after these points.
-        if record["stage"] == "confirm" and record.get("trial", 0) < most:
-            runs.setdefault(record.get("trial", -1), []).append(record)
     sign = {"max": -1, "min": 1}[study["metric"]["mode"]]
 
     def order(number):
         scores = [protocol.score(study, record) for record in runs[number]]
         costs = [math.inf if s is None else sign * s for s in scores]
-        return statistics.median(costs), number
+        losses = [protocol.loss(study, record) for record in runs[number]]
+        earlier = -1 if number is None else number
+        return statistics.median(costs), statistics.median(losses), earlier
 
-    whole = [n for n in runs if len(runs[n]) >= study["seeds"]]
-    return runs[min(whole or runs, key=order)] if runs else []
+    runs: dict[int | None, list[dict]] = {}
+    for record in own:
+        if record["stage"] == "confirm" and record.get("trial") in numbers:
+            runs.setdefault(record.get("trial"), []).append(record)
+    return runs[min(runs, key=order)] if runs else []
 
 
 def _further(study):
@@ -195,7 +207,7 @@ def _missing(study, records, trials):
         search = _search(study, own, arm, trials)
         best = protocol.best(study, search, arm)
         if not lacking and best is not None:
-            number = _number(best)
+            number = protocol.number(best)
             done = {
                 r["index"]
                 for r in own
@@ -231,8 +243,3 @@ def _trials(study, arm, trials):
         count = trials.baselines
     points = protocol.num_points(study, arm)
     return count if points is None else min(count, points)
-
-
-def _number(best):
-    """What confirming runs of a trial have as "trial"; None of the first."""
-    return best["index"] if best["stage"] == "challenge" else None

@@ -14,6 +14,7 @@ have no run in common.
 """
 
 import hashlib
+import math
 import statistics
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -293,8 +294,28 @@ def derived_seed(seed: int, *use: str) -> int:
 
 def score(study: Mapping[str, Any], record: dict) -> float | None:
     """The number that selects: the study's metric, None if diverged."""
-    metrics = record["metrics"]
-    return metrics and metrics[study["selection"]][study["metric"]["name"]]
+    if record["status"] != "finished":
+        return None
+    return record["metrics"][study["selection"]][study["metric"]["name"]]
+
+
+def loss(study: Mapping[str, Any], record: dict) -> float:
+    """The loss of the data that select; 0.0 of a model that reports none.
+
+    Of a run that diverged it is infinite.
+    """
+    if record["status"] != "finished":
+        return math.inf
+    found = record["metrics"][study["selection"]].get("loss")
+    return 0.0 if found is None else found
+
+
+def number(best: dict) -> int | None:
+    """What confirming runs of a search trial have as "trial".
+
+    None where there was no challenge yet.
+    """
+    return best["index"] if best["stage"] == "challenge" else None
 
 
 def confirmed(
@@ -340,8 +361,7 @@ def best(
     sign = {"max": -1, "min": 1}[study["metric"]["mode"]]
 
     def order(record):
-        loss = record["metrics"][study["selection"]].get("loss")
-        return sign * score(study, record), 0.0 if loss is None else loss
+        return sign * score(study, record), loss(study, record)
 
     return min(found, key=order, default=None)
 

@@ -8,6 +8,7 @@ name only.
 
 import functools
 import hashlib
+import importlib.metadata
 import pathlib
 import sys
 import types
@@ -154,10 +155,14 @@ def _in_library(module, filename):
 
 @functools.cache
 def _is_installed(root):
-    """Whether a package or module lies beside what pip says of packages."""
-    path = getattr(sys.modules.get(root), "__file__", None)
-    if not path:
-        return False
-    path = pathlib.Path(path)
-    folder = path.parents[1] if path.stem == "__init__" else path.parent
-    return any(folder.glob("*.dist-info"))
+    """Whether pip says of a package or module that it put it where it is."""
+    module = sys.modules.get(root)
+    places = list(getattr(module, "__path__", None) or ())
+    if not places and getattr(module, "__file__", None):
+        places = [module.__file__]
+    for place in map(pathlib.Path, places):
+        for about in place.parent.glob("*.dist-info"):
+            files = importlib.metadata.Distribution.at(about).files or ()
+            if place.name in {file.parts[0] for file in files}:
+                return True
+    return False

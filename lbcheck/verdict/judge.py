@@ -307,7 +307,8 @@ def judged(study: Mapping[str, Any], records: list[dict]) -> Judged:
     if not whole:
         return Judged(*cut, [])
     steps = [ChallengeStep(*step.trials, step.answer) for step in course]
-    return Judged(challenge.at(study, records, whole[-1].trials), None, steps)
+    path = [step.trials for step in whole]
+    return Judged(challenge.at(study, records, path), None, steps)
 
 
 def _confirmed(study, records):

@@ -57,9 +57,9 @@ def scored(good, seed=0, confirmed=()):
     return run
 
 
-def run(study, trainer, order=None):
-    """All records; tasks one at a time, in any order."""
-    plan, records = challenge.plan(study, verdict.answer), []
+def run(study, trainer, order=None, records=()):
+    """All records; tasks one at a time, in any order, after those given."""
+    plan, records = challenge.plan(study, verdict.answer), [*records]
     while tasks := plan.next_tasks(records):
         task = order.choice(tasks) if order else tasks[0]
         first = protocol.before_challenge(records)
@@ -178,6 +178,38 @@ def test_more_trials_make_no_arm_worse(second, third, kept):
         assert abs(sorted(values)[4] - truth) < 3 * NOISE
         best = protocol.confirmed(study, judged, "nesterov")
         assert best["index"] == kept
+
+
+def test_only_trials_on_the_way_count():
+    # Up to 10 trials of a baseline, trial 9 is the best and confirmed; on the
+    # way of 4, 8, 16, 30 trial 15 is, and 9 is not, however it began.
+    good = {"lars": ALL_GOOD, "nesterov": {0: 0.85, 9: 0.94, 15: 0.95}}
+    luck = {("nesterov", 9): 0.88, ("nesterov", 15): 0.86}
+    trainer = scored(good, confirmed=luck)
+    longer = study_of(challenge_trials=26)
+    first = run(study_of(challenge_trials=6), trainer)
+    assert any(r.get("trial") == 9 for r in first)
+    records = run(longer, trainer, records=first)
+    direct = run(longer, trainer)
+    for found in (records, direct):
+        judged = verdict.judged(longer, found).records
+        assert protocol.confirmed(longer, judged, "nesterov")["index"] == 15
+
+
+def test_of_equal_medians_the_lower_loss_is_judged():
+    study = study_of()
+    plain = scored({"lars": ALL_GOOD, "nesterov": {0: 0.85, 5: 0.94}})
+
+    def trainer(task, numbers):
+        record = plain(task, numbers)
+        if task["arm"] == "nesterov" and task["stage"] == "confirm":
+            loss = 0.1 if "trial" in task else 0.2
+            found = {"accuracy": 0.85, "loss": loss}
+            record["metrics"] = {"validation": found, "training": found}
+        return record
+
+    judged = verdict.judged(study, run(study, trainer)).records
+    assert protocol.confirmed(study, judged, "nesterov")["index"] == 5
 
 
 def test_a_shorter_challenge_and_none():

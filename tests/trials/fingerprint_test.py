@@ -348,9 +348,19 @@ def test_a_library_counts_by_name_wherever_it_was_installed(
 
     before, after = seen()
     assert before != after  # a module of the user's
-    (tmp_path / "aside_library-1.0.dist-info").mkdir()
-    before, after = seen()
-    assert before == after
+    for name, files in (
+        ("another", "another.py,,\n"),
+        (
+            "aside_library",
+            "aside_library.py,,\naside_library-1.0.dist-info/X,,\n",
+        ),
+    ):
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        (tmp_path / f"{name}-1.0.dist-info/RECORD").write_text(files)
+        before, after = seen()
+        # Beside another's it is the user's, as in a project with its
+        # requirements in it.
+        assert (before == after) == (name == "aside_library")
     code._is_installed.cache_clear()
 
 

@@ -159,22 +159,30 @@ def _with_more(pair):
     )
 
 
-def optimism(study, records) -> list[dict]:
+def optimism(study, judged, records) -> list[dict]:
     """How much better an arm's search saw its best trial than its seeds do.
 
     Both by the metric that selects; positive: the search saw it better.
+
+    Args:
+        study: As in study.json.
+        judged: The records that are judged, whose search it is.
+        records: All records, which have the runs of every confirmed trial.
     """
     name, part = study["metric"]["name"], study["selection"]
     sign = 1 if study["metric"]["mode"] == "max" else -1
     rows = []
     for arm in study["arms"]:
-        best = protocol.confirmed(study, records, arm)
+        best = protocol.best(study, judged, arm)
+        if best is None:
+            continue
         runs = [
             r["metrics"][part][name]
             for r in of(records, arm, "confirm")
             if r["status"] == "finished"
+            and r.get("trial") == protocol.number(best)
         ]
-        if best is not None and runs:
+        if runs:
             found, confirmed = protocol.score(study, best), np.median(runs)
             rows.append(
                 {

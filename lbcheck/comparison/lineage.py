@@ -9,6 +9,7 @@ import hashlib
 import pathlib
 from typing import Any
 
+from lbcheck import verdict
 from lbcheck.search.space import Space
 from lbcheck.study import protocol
 from lbcheck.study import study_folder
@@ -22,15 +23,17 @@ def parent(folder: str | pathlib.Path) -> dict[str, Any]:
 
     Returns:
         {"name", "digest": SHA-256 of its study.json, "steps", "best": {arm:
-        hyperparameters of its best search trial; no arm without any}}.
+        hyperparameters of the search trial that it is judged by, until there
+        is one of its best; no arm without any}}.
 
     Raises:
         study_folder.StudyError: There is no study, or it is damaged.
     """
     read = study_folder.load(folder)
     path = pathlib.Path(folder) / study_folder.STUDY
+    judged = verdict.judged(read.study, read.records).records
     best = {
-        arm: protocol.best(read.study, read.records, arm)
+        arm: protocol.confirmed(read.study, judged, arm)
         for arm in read.study["arms"]
     }
     return {
