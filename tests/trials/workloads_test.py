@@ -152,6 +152,8 @@ def test_cifar10(tmp_path):
         data_dir=str(tmp_path),
         augment="davidnet",
     )
+    with pytest.raises(ValueError, match="`l2_on` 'all' has nothing to say"):
+        augmented.build_model(l2_on="all")
     model = augmented.build_model(l2=0.5, l2_on="all")
     assert model.layers[1].name == "augment"
     weights = [np.array(v, "float64") for v in model.trainable_variables]
