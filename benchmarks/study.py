@@ -118,7 +118,7 @@ def memory():
     common.tell("growth of memory a trial", result["growth"], "MB")
     common.tell(
         f"traces of the training step in {trials} trials of one arm",
-        result["traces"],
+        sum(result["traces"].values()),
         "traces",
     )
 
