@@ -62,8 +62,9 @@ SCRIPTS = {
     "plan_measured": Script((("--case=BERT mini, 128 tokens, 32",),), 180),
     "optimizer_step": Script(
         (
-            ("--model=resnet", "--repeats=7"),
-            ("--model=bert", "--repeats=5", "--rules=AdamW,LAMB,LARS,Lion"),
+            ("--model=resnet", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
+            ("--model=bert", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
+            ("--model=resnet", "--repeats=3", "--rules=Lion,NAdamW,Muon"),
         ),
         480,
     ),
@@ -85,7 +86,7 @@ SCRIPTS = {
     "accumulation_memory": Script((("--batch_sizes=512,2048",),), 240),
     "pretraining_data": Script((("--rounds=2", "--memory=10,40"),), 300),
     "squad": Script((("--rounds=2", "--copies=1,4"),), 240),
-    "batched_trials": Script(budget=300),
+    "batched_trials": Script((("--trials=20",),), 480),
     "scaling": Script(budget=300),
     "soak": Script(budget=420),
     "gpu": Script(budget=720),
