@@ -86,7 +86,7 @@ SCRIPTS = {
     "accumulation_memory": Script((("--batch_sizes=512,2048",),), 240),
     "pretraining_data": Script((("--rounds=2", "--memory=10,40"),), 300),
     "squad": Script((("--rounds=2", "--copies=1,4"),), 240),
-    "batched_trials": Script((("--trials=20",),), 480),
+    "batched_trials": Script((("--rounds=1",),), 600),
     "scaling": Script(budget=300),
     "soak": Script(budget=420),
     "gpu": Script(budget=720),
