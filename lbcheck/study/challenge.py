@@ -10,7 +10,7 @@ takes one good setting of a baseline, so the challengers get half as many
 trials again. What a search finds best may be luck of one run: of all trials
 that an arm has confirmed the best one by the median of its seeds is judged, so
 that more trials make no arm worse. The sizes are the least found by
-`benchmarks/verdict_errors.py`, before that last rule.
+`benchmarks/verdict_errors.py`, where that last rule changes next to nothing.
 """
 
 import math
