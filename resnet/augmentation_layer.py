@@ -5,20 +5,21 @@
 
 import functools
 
+from resnet.data import augmentation
 
-def crops(xp, images, tops, lefts, flips, cut_tops, cut_lefts, pad=4, size=8):
+
+def crops(xp, images, tops, lefts, flips, cut_tops, cut_lefts):
     """What `resnet.data.augmentation.davidnet` does, for draws that are given.
 
     Args:
         xp: numpy or keras.ops.
         images: (batch, height, width, channels), standardised.
-        tops: int32 (batch,), 0 to 2 pad: first row of the padded image.
-        lefts: The same for columns.
-        flips: int32 (batch,), 0 or 1.
-        cut_tops: int32 (batch,): first row of the cutout.
-        cut_lefts: The same for columns.
-        pad: Pixels that are reflected on each side.
-        size: Height and width of the cutout.
+        tops: int32 (batch,), below the first of `augmentation.limits`, as
+            the others are below theirs: first row of the padded image.
+        lefts: First column of it.
+        flips: 1 where the image is flipped.
+        cut_tops: First row of the cutout.
+        cut_lefts: First column of it.
 
     Returns:
         Images of the same shape.
@@ -26,13 +27,14 @@ def crops(xp, images, tops, lefts, flips, cut_tops, cut_lefts, pad=4, size=8):
     height, width = images.shape[1:3]
     y, x = xp.arange(height)[None], xp.arange(width)[None]
     flipped = xp.where(flips[:, None] > 0, width - 1 - x, x)
-    rows = _reflected(xp, tops[:, None] + y - pad, height)
-    columns = _reflected(xp, lefts[:, None] + flipped - pad, width)
+    rows = _reflected(xp, tops[:, None] + y - augmentation.PAD, height)
+    columns = lefts[:, None] + flipped - augmentation.PAD
+    columns = _reflected(xp, columns, width)
     images = xp.take_along_axis(images, rows[:, :, None, None], 1)
     images = xp.take_along_axis(images, columns[:, None, :, None], 2)
     from_top, from_left = y - cut_tops[:, None], x - cut_lefts[:, None]
-    high = (from_top >= 0) & (from_top < size)
-    wide = (from_left >= 0) & (from_left < size)
+    high = (from_top >= 0) & (from_top < augmentation.CUTOUT)
+    wide = (from_left >= 0) & (from_left < augmentation.CUTOUT)
     cut = (high[:, :, None] & wide[:, None, :])[..., None]
     return xp.where(cut, xp.zeros_like(images), images)
 
@@ -76,7 +78,7 @@ def of(keras):
             count, height, width = ops.shape(images)[:3]
             draws = [
                 random.randint((count,), 0, limit, seed=self._generator)
-                for limit in (9, 9, 2, height - 7, width - 7)
+                for limit in augmentation.limits(height, width)
             ]
             return crops(ops, images, *draws)
 

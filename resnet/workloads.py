@@ -4,8 +4,7 @@
 
 What a search space may have of the model: `label_smoothing`, and of the models
 of `resnet.models` also `virtual_batch_size`, `final_gamma`,
-`batch_norm_momentum` and `batch_norm_epsilon`, where they use them, `l2` and
-`l2_on`.
+`batch_norm_momentum` and `batch_norm_epsilon`, where they use them.
 """
 
 import importlib
@@ -274,15 +273,7 @@ def _named(name, keras, source, augmented=False):
         final_gamma=0.0,
         batch_norm_momentum=0.9,
         batch_norm_epsilon=1e-5,
-        l2=0.0,
-        l2_on="kernels",
     ):
-        if l2_on != "kernels" and not l2:
-            raise ValueError(
-                f"`l2_on` {l2_on!r} has nothing to say where build_model has "
-                "no `l2`; an arm whose optimizer takes `l2` gives it that, and "
-                "`exclude_from_weight_decay` says of which variables."
-            )
         # These models draw from a seed of their own: let set_random_seed
         # decide, as for other models.
         seed = random.getrandbits(31)
@@ -297,8 +288,6 @@ def _named(name, keras, source, augmented=False):
             batch_norm_epsilon=float(batch_norm_epsilon),
             batch_norm_momentum=batch_norm_momentum,
             final_gamma=at_build(final_gamma),
-            l2=float(l2),
-            l2_on=l2_on,
             augment=augment and augment(seed, name="augment"),
         )
         return _compiled(module, model, label_smoothing)

@@ -39,8 +39,10 @@ def printed(folders: Sequence[str]) -> list[tables.Table]:
                     f"{folder} follows {earlier}, which must stand before it."
                 )
         first = len(found) + 1
+        judged = verdict.judged(read.study, read.records).records
         for arm in read.study["arms"]:
-            found.append(_table(len(found) + 1, read, arm, numbers))
+            best = protocol.confirmed(read.study, judged, arm)
+            found.append(_table(len(found) + 1, read, arm, best, numbers))
         numbers[_digest(folder)] = _plural("table", first, len(found))
     return found
 
@@ -54,10 +56,8 @@ def _plural(word, first, last):
     return f"{word} {first}" if first == last else f"{word}s {first} to {last}"
 
 
-def _table(number, read, arm, numbers):
+def _table(number, read, arm, best, numbers):
     study, records, _ = read
-    judged = verdict.judged(study, records).records
-    best = protocol.confirmed(study, judged, arm)
     point = best["hyperparameters"] if best else {}
     rows = [
         [

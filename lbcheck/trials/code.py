@@ -14,8 +14,8 @@ import sys
 import types
 
 _LIBRARIES = ("site-packages", "dist-packages", "<frozen")
-"""Parts of the paths of what is not the user's. So is what lies in any other
-folder that packages were installed in, such as by `pip install --target`."""
+"""Parts of the paths of what is not the user's; see also `_is_installed`, for
+other folders, such as of `pip install --target`."""
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 
 

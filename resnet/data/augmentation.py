@@ -7,8 +7,8 @@ stream position p from (seed, p) alone.
 
 import numpy as np
 
-_PAD = 4
-_CUTOUT = 8
+PAD = 4
+CUTOUT = 8
 SMALLEST = 16  # Side of an image of which the cutout leaves enough.
 _STREAM = 1  # Keeps these draws apart from others of the same seed.
 
@@ -27,6 +27,15 @@ def _uniform(seed, position, count, limits):
     return ((draws.astype(np.uint64) * np.uint64(limits)) >> 32).astype(int)
 
 
+def limits(height, width):
+    """What the five draws of an image of `davidnet` are below.
+
+    Top and left of the crop, whether it is flipped, top and left of the cutout.
+    """
+    crop = 2 * PAD + 1
+    return crop, crop, 2, height - CUTOUT + 1, width - CUTOUT + 1
+
+
 def davidnet(images, seed, position):
     """Pad 4 by reflection, random crop, horizontal flip, 8x8 cutout to 0.
 
@@ -42,17 +51,10 @@ def davidnet(images, seed, position):
     Source: David Page, "How to train your ResNet" (Myrtle, 2018), DAWNBench.
     """
     count, height, width = images.shape[:3]
-    limits = (
-        2 * _PAD + 1,
-        2 * _PAD + 1,
-        2,
-        height - _CUTOUT + 1,
-        width - _CUTOUT + 1,
-    )
     tops, lefts, flips, cut_tops, cut_lefts = _uniform(
-        seed, position, count, limits
+        seed, position, count, limits(height, width)
     ).T
-    padding = ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0))
+    padding = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
     padded = np.pad(images, padding, "reflect")
     result = np.empty_like(images)
     for index, (top, left, flip, cut_top, cut_left) in enumerate(
@@ -62,8 +64,8 @@ def davidnet(images, seed, position):
         result[index] = crop[:, ::-1] if flip else crop
         result[
             index,
-            cut_top : cut_top + _CUTOUT,
-            cut_left : cut_left + _CUTOUT,
+            cut_top : cut_top + CUTOUT,
+            cut_left : cut_left + CUTOUT,
         ] = 0
     return result
 
