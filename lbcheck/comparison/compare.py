@@ -175,8 +175,7 @@ def compare(
             the same number. None: as many as this process uses. TensorFlow
             accepts another number before its first operation only.
         batched_trials: Trials of one arm that are trained at once, at least
-            1, where memory allows; more than 1 is for Keras 3 on JAX, and
-            pays on a GPU or TPU.
+            1, where memory allows; more than 1 is for Keras 3 on JAX.
         loss: Loss for `compile`, if build_model returns an uncompiled model.
         metrics: Metrics for `compile`, likewise.
         name: Name of the study in the report.

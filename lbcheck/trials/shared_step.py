@@ -6,12 +6,14 @@ whole stretch of updates is one loop on the device, which every trial leaves
 when something is not finite; `vmap` makes it one of several trials.
 
 XLA's compiler for CPUs writes plain loops for convolutions inside of a loop,
-20 times slower than those outside: there a model that has some takes its
-updates one call at a time, through the same compiled step.
+20 times slower than those outside, and `vmap` makes grouped ones of them: there
+a model that has some takes its updates one call at a time, and each of several
+trials has a thread that calls the same compiled step.
 """
 
 import os
 import sys
+from concurrent import futures
 from typing import Any
 from typing import NamedTuple
 
@@ -294,7 +296,7 @@ class Program:
         self.width, free = self._count, _free_memory()
         while True:
             self._run = self._compiled(one, rest)
-            needed = _needed(self._run)
+            needed = _needed(self._run) * self.width // self._breadth
             if needed <= free or self.width == 1:
                 break
             self.width = max(1, int(self.width * free / needed))
@@ -307,27 +309,24 @@ class Program:
 
     def _compiled(self, one, rest):
         """The compiled stretch, or the compiled update; see the top."""
-        arguments = *(_wide(part, self.width) for part in one), *rest
-        self._whole = True
+        self._whole, self._breadth = True, self.width
         if jax.default_backend() == "cpu":
-            self._whole = False
-            lowered = self._lowered(self._next, arguments)
-            self._whole = "stablehlo.convolution" not in lowered.as_text()
-        if self._whole:
-            lowered = self._lowered(self._stretch, arguments)
-        return lowered.compile()
-
-    def _lowered(self, function, arguments):
-        return jax.jit(self._together(function, 3, 3)).lower(*arguments)
+            lowered = jax.jit(self._next).lower(*one, *rest)
+            if "stablehlo.convolution" in lowered.as_text():
+                self._whole, self._breadth = False, 1
+                return lowered.compile()
+        arguments = *(_wide(part, self._breadth) for part in one), *rest
+        together = self._together(self._stretch, 3, 3)
+        return jax.jit(together).lower(*arguments).compile()
 
     def _together(self, function, own, common):
-        """The function of several trials, if there are several.
+        """The function of several trials, if a call is of several.
 
         Args:
             function: Of `own` arguments that are a trial's own and of
                 `common` ones.
         """
-        if self.width == 1:
+        if self._breadth == 1:
             return function
         return jax.vmap(function, (0,) * own + (None,) * common)
 
@@ -340,14 +339,9 @@ class Program:
         )
 
     def _next(self, state, given, indices, data, base, stop):
-        """State after one update; where it stood if all is over."""
+        """State after one update."""
         del stop
-        new = self._update(state, given, indices, data, base)
-        if self.width == 1:
-            return new
-        return jax.tree.map(
-            lambda a, b: jnp.where(state.healthy, a, b), new, state
-        )
+        return self._update(state, given, indices, data, base)
 
     def _update(self, state, given, indices, data, base):
         chosen = indices[state.taken - base]
@@ -439,20 +433,21 @@ class Program:
         """
         self._trials = len(points)
         # A place that is left over trains the last trial again.
-        more = self.width - len(points)
+        more = self._breadth - len(points)
         points = [*points, *points[-1:] * more]
         self._seeds = [*seeds, *seeds[-1:] * more]
         initial = [*initial, *initial[-1:] * more]
         self._data, self._base = feed.placed(jnp.asarray), None
-        self._state = self._stacked(
+        self._states = self._by_call(
             [_begun(*values, self._slots) for values in initial]
         )
-        self._points = self._stacked([self._given(point) for point in points])
+        self._points = self._by_call([self._given(point) for point in points])
 
-    def _stacked(self, parts):
-        if self.width == 1:
-            return parts[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+    def _by_call(self, parts):
+        """Parts of all trials as the parts of each call, stacked."""
+        if self._breadth == 1:
+            return parts
+        return [jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)]
 
     def train(self, feed, first: int, count: int):
         """Takes updates; of a trial until one is not finite.
@@ -469,27 +464,45 @@ class Program:
         """
         base = first // self._chunk * self._chunk
         if base != self._base:
-            self._indices = self._stacked(
+            self._indices = self._by_call(
                 [
                     jnp.asarray(feed.indices(seed, base, self._chunk))
                     for seed in self._seeds
                 ]
             )
             self._base = base
-        before = np.atleast_1d(self._state.taken)
-        settings = self._points, self._indices, self._data
         bounds = jnp.int32(base), jnp.int32(first + count)
-        for _ in range(1 if self._whole else count):
-            processes.check_interrupted()
-            self._state = self._run(self._state, *settings, *bounds)
-            if not np.any(self._state.healthy):
-                break
-        taken = np.atleast_1d(self._state.taken) - before
+
+        def trained(state, point, indices):
+            for _ in range(1 if self._whole else count):
+                processes.check_interrupted()
+                state = self._run(state, point, indices, self._data, *bounds)
+                if not np.any(state.healthy):
+                    break
+            return state
+
+        before = self._of_each("taken")
+        with futures.ThreadPoolExecutor(len(self._states)) as threads:
+            self._states = list(
+                threads.map(trained, self._states, self._points, self._indices)
+            )
+        taken = self._of_each("taken") - before
         return [(int(taken[i]), self._bad(i)) for i in range(self._trials)]
+
+    def _of_each(self, name):
+        """A number of the state of each trial."""
+        return np.hstack([getattr(state, name) for state in self._states])
+
+    def _of(self, calls, place):
+        """What a trial has of the parts of each call."""
+        call, place = divmod(place, self._breadth)
+        if self._breadth == 1:
+            return calls[call]
+        return jax.tree.map(lambda leaf: leaf[place], calls[call])
 
     def _bad(self, place):
         """What is not finite; see `train`."""
-        if np.atleast_1d(self._state.healthy)[place]:
+        if self._of_each("healthy")[place]:
             return None
         self.show(place)
         bad = checks.first_not_finite(
@@ -499,9 +512,7 @@ class Program:
 
     def show(self, place: int) -> None:
         """Gives the model and the optimizer the values of a trial."""
-        state = self._state
-        if self.width > 1:
-            state = jax.tree.map(lambda leaf: leaf[place], state)
+        state = self._of(self._states, place)
         others = self.model.non_trainable_variables
         for variables, values in (
             (self.model.trainable_variables, state.weights),
@@ -521,20 +532,22 @@ class Program:
 
     def evaluate(self, batches) -> list[dict[str, float]]:
         """What test_step reports on these batches, at least one, by trial."""
-        state, others = self._state, self._state.others
-        metrics = self._stacked([self._metrics] * self.width)
+        calls = range(len(self._states))
+        others = [state.others for state in self._states]
+        metrics = self._by_call([self._metrics] * self._breadth) * len(calls)
+        logs = [None for _ in calls]
         for batch in batches:
             processes.check_interrupted()
-            logs, others, metrics = self._test(
-                state, self._points, others, metrics, batch
-            )
+            for i in calls:
+                logs[i], others[i], metrics[i] = self._test(
+                    self._states[i],
+                    self._points[i],
+                    others[i],
+                    metrics[i],
+                    batch,
+                )
         logs = jax.tree.map(np.asarray, logs)
-        if self.width == 1:
-            return [models.flat(logs)]
-        return [
-            models.flat(jax.tree.map(lambda leaf, at=i: leaf[at], logs))
-            for i in range(self._trials)
-        ]
+        return [models.flat(self._of(logs, i)) for i in range(self._trials)]
 
 
 def _begun(weights, others, slots):

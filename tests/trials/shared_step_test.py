@@ -108,14 +108,25 @@ def test_diagnostics_take_a_step_of_their_own(found):
 
 
 def test_numbers_of_the_model_are_arguments_where_it_does_not_ask(found):
-    for one, other in zip(
-        found["smoothed"], found["smoothed together"], strict=True
-    ):
-        same(one, other)
-    same(found["smoothed rebuilt"], found["smoothed"][2])
-    losses = {r["metrics"]["training"]["loss"] for r in found["smoothed"]}
+    same(found["smoothed rebuilt"], found["smoothed"][3])
+    losses = {
+        r["metrics"]["training"]["loss"]
+        for r in found["smoothed"]
+        if r["metrics"]
+    }
     assert len(losses) == 3
     assert found["smoothed traces"] == {"nesterov": 2}
+
+
+def test_convolutions_at_once_are_the_same_to_the_bit(found):
+    # On a CPU each has a thread, and all call one compiled update.
+    one, other = (
+        [{k: v for k, v in r.items() if k != "seconds"} for r in found[way]]
+        for way in ("smoothed", "smoothed together")
+    )
+    assert one == other
+    status = [record["status"] for record in other]
+    assert status == ["finished", "diverged", "finished", "finished"]
 
 
 def test_weights_of_evaluation_are_those_that_are_judged(found):

@@ -207,11 +207,14 @@ def _convolutions(found):
         task("nesterov", i, label_smoothing=tau)
         for i, tau in enumerate((0.1, 0.0, 0.3))
     ]
+    tasks.insert(
+        1, task("nesterov", 3, learning_rate=1e38, label_smoothing=0.1)
+    )
     trainer = trainer_of(arm, convolutional)
     found["smoothed"] = [trainer.run(t) for t in tasks]
     found["smoothed together"] = trainer.run_together(tasks)
     found["smoothed rebuilt"] = rebuilt(trainer_of(arm, convolutional)).run(
-        tasks[2]
+        tasks[3]
     )
     found["smoothed traces"] = trainer.traces
     average = arm_of("schedulefreeadamw")
