@@ -161,8 +161,9 @@ def compare(
             first one that the model is compiled with, or "loss".
         mode: "max" or "min"; None to infer it from the metric's name.
         margin: Smallest difference of the metric that matters to you, above
-            0. None: 0.005 of a fraction, 0.5 of a percentage, else 1 % of
-            the baseline's median.
+            0. None: 0.005 of a fraction and 0.5 of a percentage, but at most
+            a quarter of what the baseline's median leaves to gain; else 1 %
+            of that median.
         target: Value of the metric to reach, or None.
         selection: "validation" or "training": the data whose metric selects
             an arm's best trial.

@@ -16,12 +16,12 @@ from lbcheck.figures import grid
 from lbcheck.figures import ratios
 from lbcheck.figures import scaling
 from lbcheck.figures import schedules
+from lbcheck.figures import sources
 from lbcheck.figures.content import MINIATURE
 from lbcheck.figures.content import PUBLISHED
 from lbcheck.figures.content import RECORDS
 from lbcheck.figures.content import Drawn
 from lbcheck.figures.content import Figure
-from lbcheck.study import study_folder
 
 MINIATURES = pathlib.Path(__file__).parent / "miniatures"
 
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
         records: Draws it from a folder of records; None where it takes none.
         needs: What that folder is.
         command: What makes such records.
-        miniature: Name of the shipped folder; None where there is none.
+        miniature: Name of a shipped folder, of `MADE_BY`.
     """
 
     title: str
@@ -54,7 +54,24 @@ class Entry(NamedTuple):
         return MINIATURE if self.miniature else RECORDS
 
 
-_STUDY_RUN = "lbcheck compare --flagfile=flags/"
+MADE_BY = {
+    name: f"lbcheck compare --flagfile=flags/{name}.flags"
+    for name in (
+        "challengers_mnist",
+        "figure1_mini",
+        "figure3_mini",
+        "figure4_mini",
+        "grid_mini",
+    )
+} | {
+    "figure6_mini": "for batch in 32 64 128 256 512 1024 2048; do python -m "
+    "bert.pretrain --flagfile=flags/figure6_mini/$batch.flags; done",
+    "figure7_mini": "python -m bert.pretrain "
+    "--flagfile=flags/figure7_mini.flags",
+    "fine_tuning_mini": "for run in 512 2048 512_256; do python -m bert.squad "
+    "--flagfile=flags/fine_tuning_mini/$run.flags; done",
+}
+"""{shipped miniature: the command that made it}."""
 _ROWS = "lbcheck published run {} --scale=paper --output_dir=records/{}"
 _BATCHES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
@@ -70,7 +87,7 @@ def _grid(title, number, draw, **arguments):
         f"Nado et al. 2021 (ICLR submission), Figure {number}",
         records=functools.partial(draw, **arguments),
         needs='a study with "points": "grid"',
-        command=f"{_STUDY_RUN}grid_mini.flags",
+        command=MADE_BY["grid_mini"],
         miniature="grid_mini",
     )
 
@@ -90,7 +107,7 @@ def _trust_ratios(number):
         number,
         records=functools.partial(ratios.at_iteration, number=number - 9),
         needs="a study with LAMB, or runs with --diagnostics_every",
-        command=f"{_STUDY_RUN}challengers_mnist.flags",
+        command=MADE_BY["challengers_mnist"],
         miniature="challengers_mnist",
     )
 
@@ -117,6 +134,7 @@ ENTRIES: dict[str, Entry] = {
         command="python -m bert.squad --flagfile=flags/squad/large.flags "
         "--num_seeds=6 --output_dir=records/figure3/32k, and so for 65k_32k "
         "and 65k, each with its --init_checkpoint",
+        miniature="fine_tuning_mini",
     ),
     "nado2021_figure4": _nado(
         "Ablations of configuration A",
@@ -124,7 +142,7 @@ ENTRIES: dict[str, Entry] = {
         5,
         records=boxes.of_study,
         needs="a study whose arms are flagfiles, with several seeds",
-        command=f"{_STUDY_RUN}figure4_mini.flags",
+        command=MADE_BY["figure4_mini"],
         miniature="figure4_mini",
     ),
     "nado2021_iclr_figure6": _grid(
@@ -165,6 +183,7 @@ ENTRIES: dict[str, Entry] = {
             ],
             "figure1",
         ),
+        miniature="figure1_mini",
     ),
     "you2019_figure2": _you(
         "Bias correction acts as a warm-up",
@@ -179,6 +198,7 @@ ENTRIES: dict[str, Entry] = {
             [f"you2019_figure3_{name}" for name in ("l2", "l1", "linf")],
             "figure3_norms",
         ),
+        miniature="figure3_mini",
     ),
     "you2019_figure4": _you(
         "CIFAR-10 with DavidNet",
@@ -198,7 +218,7 @@ ENTRIES: dict[str, Entry] = {
         5,
         records=curves.loss_against_accuracy,
         needs="a study with confirming runs",
-        command=f"{_STUDY_RUN}challengers_mnist.flags",
+        command=MADE_BY["challengers_mnist"],
         miniature="challengers_mnist",
     ),
     "you2019_figure6": _you(
@@ -206,12 +226,14 @@ ENTRIES: dict[str, Entry] = {
         6,
         records=curves.loss_by_batch_size,
         **_rows([f"you2019_table1_lamb_{b}" for b in _BATCHES], "figure6"),
+        miniature="figure6_mini",
     ),
     "you2019_figure7": _you(
         "Training loss of BERT with LAMB and a mixed batch",
         7,
         records=curves.mixed_batch_loss,
         **_rows(["you2019_table1_lamb_65536_32768"], "figure7"),
+        miniature="figure7_mini",
     ),
     "you2019_figure8": _you(
         "Scaling efficiency of BERT with LAMB",
@@ -296,10 +318,8 @@ def _of_records(name, entry, records):
 
 def _of_miniature(entry):
     folder = MINIATURES / entry.miniature
-    study = study_folder.read(folder)
-    commit = study["environment"]["commit"]
     told = (
         "Drawn from a shipped miniature, not comparable with the paper: "
-        f"`{entry.command}`, commit {commit[:7]}."
+        f"`{MADE_BY[entry.miniature]}`, commit {sources.commit(folder)[:7]}."
     )
     return entry.records(folder), MINIATURE, told

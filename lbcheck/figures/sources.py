@@ -5,13 +5,17 @@ Files are data: nothing that they name is imported, called or made.
 
 import pathlib
 import re
+from typing import Annotated
 from typing import NamedTuple
+from typing import TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from lbcheck.report.rows import runs as rows
 from lbcheck.study import study_folder
 from lbcheck.support import event_file
+from lbcheck.support import schema
 from lbcheck.training import record
 
 _PHASE = re.compile(r"phase\d+")
@@ -38,6 +42,22 @@ def study(path) -> study_folder.Folder:
 def is_study(path) -> bool:
     """Whether a folder is a study's."""
     return (pathlib.Path(path) / study_folder.STUDY).exists()
+
+
+class _Start(TypedDict):
+    commit: str
+
+
+class _Run(TypedDict):
+    starts: Annotated[list[_Start], Meta(min_length=1)]
+
+
+def commit(path) -> str:
+    """The commit that a study, or the first of the runs below, was made at."""
+    if is_study(path):
+        return study_folder.read(path)["environment"]["commit"]
+    first = below(path, record.RUN)[0]
+    return schema.read(first / record.RUN, _Run)["starts"][0]["commit"]
 
 
 def below(path, name: str) -> list[pathlib.Path]:

@@ -37,7 +37,7 @@ from lbcheck.training import checkpoints
 
 FLAGS = "flags.txt"
 STATUS = "status.json"
-_RUN = "run.json"
+RUN = "run.json"
 _MEASUREMENTS = "measurements.jsonl"
 _TIMING = "timing.jsonl"
 _LOCK = "lock"
@@ -129,7 +129,7 @@ class Record:
             ) from error
         self._write(FLAGS, self._flagfile)
         starts = [*self._starts(), start]
-        self._write(_RUN, _json({**settings, "starts": starts}))
+        self._write(RUN, _json({**settings, "starts": starts}))
         self._write("selection.txt", selection + "\n")
         self.set_status("running")
 
@@ -225,7 +225,7 @@ class Record:
         self._write("measurements.csv", table.getvalue())
 
     def _starts(self):
-        path = self.folder / _RUN
+        path = self.folder / RUN
         return schema.read(path, _Run)["starts"] if path.exists() else []
 
     def _check_owner(self):

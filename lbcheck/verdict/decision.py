@@ -27,7 +27,7 @@ from lbcheck.verdict.results import Verdict
 
 LEAST_SEEDS = 6
 ARMS_A_SIDE = 5
-ACCURACY_MARGIN = 0.005
+ACCURACY_MARGIN, PART_LEFT = 0.005, 0.25
 RELATIVE_MARGIN = 0.01
 HITS_ERROR = 0.05
 MOST_FAILURES = 0.1
@@ -35,6 +35,11 @@ MOST_FAILURES = 0.1
 _TIE = 1e-6
 """Part of a margin below which a difference is rounding, as of float32."""
 _RATE = re.compile("acc|auc|f1|precision|recall|exact_match|iou", re.IGNORECASE)
+_AT_MOST_1 = re.compile(
+    "r2|r_squared|explained_variance|matthews|mcc|kappa|correlation|cosine",
+    re.IGNORECASE,
+)
+"""Metrics that can be negative, and at most 1."""
 
 Runs = Mapping[str, Sequence[float | None]]
 Groups = Mapping[str, Sequence[Sequence[float]]]
@@ -324,16 +329,19 @@ def _lead(pair):
 def ceiling(parts: Iterable[Runs], metric: str, mode: str) -> float | None:
     """What no run can exceed: 1 of fractions, 100 of per cent, else None.
 
-    Fractions are values between 0 and 1; per cent are values up to 100 of a
-    metric that its name says to be a rate, such as an accuracy.
+    Fractions are values between 0 and 1, and of a metric like R squared below
+    0 as well; per cent are values up to 100 of a metric that its name says to
+    be a rate, such as an accuracy.
     """
     values = statistics.finite(
         [v for runs in parts for a in runs.values() for v in a]
     )
-    if mode != "max" or not len(values) or values.min() < 0:
+    if mode != "max" or not len(values):
         return None
-    if values.max() <= 1:
+    if values.max() <= 1 and (values.min() >= 0 or _AT_MOST_1.search(metric)):
         return 1.0
+    if values.min() < 0:
+        return None
     return 100.0 if values.max() <= 100 and _RATE.search(metric) else None
 
 
@@ -344,12 +352,18 @@ def default_margin(
     mode: str,
     top: float | None,
 ) -> float:
-    """The margin given, else one that suits the metric's values."""
+    """The margin given, else one that suits the metric's values.
+
+    Where the metric has a top, a quarter of what the baseline leaves to gain
+    at most: 0.005 of 0.76, and 0.0025 of 0.99.
+    """
     if margin is not None:
         return margin
     values = np.asarray(values, float)
     if top is not None or not len(values):
-        return ACCURACY_MARGIN * (top or 1.0)
+        usual = ACCURACY_MARGIN * (top or 1.0)
+        part = PART_LEFT * ((top or 1.0) - baseline_median)
+        return min(usual, part) if part > 0 else usual
     if not math.isfinite(baseline_median) or baseline_median == 0:
         baseline_median = np.abs(values).max()
     return RELATIVE_MARGIN * abs(float(baseline_median)) or ACCURACY_MARGIN

@@ -390,8 +390,9 @@ def compare_arms(
         metric: Its name, for the sentences.
         mode: "max" or "min": which values are better.
         margin: Differences below it do not matter, in the metric's unit.
-            Default: 0.005 for a metric to be maximized that stays in [0, 1],
-            else 1 % of the baseline's median.
+            Default: 0.005 of a fraction to be maximized and 0.5 of a
+            percentage, but at most a quarter of what the baseline's median
+            leaves to gain; else 1 % of that median.
         target: Value to reach, for hit rates.
         baselines: What they are compared with; None: all other arms. An arm
             of neither side is only summarized.

@@ -573,6 +573,14 @@ def test_margins_by_default():
     assert margin([70.0, 80.0, 90.0], "max") == 0.5
     assert margin([0.7, 0.8, 0.9], "min") == pytest.approx(0.008)
     assert margin([-2.0, -2.0], "max") == pytest.approx(0.02)
+    # At most a quarter of what is left to gain.
+    assert margin([0.989, 0.99, 0.991], "max") == pytest.approx(0.0025)
+    assert margin([98.9, 99.0, 99.1], "max") == pytest.approx(0.25)
+    assert margin([0.99, 1.0, 1.0], "max") == 0.005  # nothing is left
+    assert margin([-0.1, 0.0, 0.2], "max") != 0.005
+    values = {"lars": [-0.1, 0.0, 0.2], "sgd": [-0.1, 0.0, 0.2]}
+    found = verdict.compare_arms(values, ["lars"], metric="r2_score")
+    assert found.pairs[0].margin == 0.005
     decided = verdict.compare_arms(steady(lars=0, sgd=0), ["lars"])
     assert any("0.005" in note and "margin" in note for note in decided.notes)
 
