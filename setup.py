@@ -72,7 +72,7 @@ setuptools.setup(
         "bert": ["py.typed", "squad_data/embedded/*.json"],
         "lbcheck": ["py.typed"],
         "lbcheck.conform": ["*.json"],
-        "lbcheck.figures": ["miniatures/*/*"],
+        "lbcheck.figures": ["miniatures/*/*", "miniatures/*/*/*"],
         "lbcheck.published": ["*.csv", "*.json"],
         "lbcheck.report": ["*.css", "*.html"],
         "lbcheck.search": ["arms/*.json"],

@@ -36,7 +36,8 @@ class Entry(NamedTuple):
         records: Draws it from a folder of records; None where it takes none.
         needs: What that folder is.
         command: What makes such records.
-        miniature: Name of a shipped folder, of `MADE_BY`.
+        miniature: Name of a shipped folder, of `MADE_BY`; of all that are not
+            drawn from published data.
     """
 
     title: str
@@ -45,13 +46,11 @@ class Entry(NamedTuple):
     records: Callable[[pathlib.Path], Drawn] | None = None
     needs: str = ""
     command: str = ""
-    miniature: str | None = None
+    miniature: str = ""
 
     def numbers_from(self) -> str:
         """Where the numbers come from when no records are given."""
-        if self.published:
-            return PUBLISHED
-        return MINIATURE if self.miniature else RECORDS
+        return PUBLISHED if self.published else MINIATURE
 
 
 MADE_BY = {
@@ -276,9 +275,7 @@ def make(name: str, records=None) -> Figure:
             shipped miniature.
 
     Raises:
-        ValueError: There is no such figure, its numbers were not published
-            and no records are given, or the records do not fit; says which
-            command makes some that do.
+        ValueError: There is no such figure, or the records do not fit.
 
     Example:
         >>> figure = make("you2019_figure8")
@@ -292,14 +289,8 @@ def make(name: str, records=None) -> Figure:
     elif entry.published:
         drawn, numbers_from = entry.published(), PUBLISHED
         told = "Drawn from published data."
-    elif entry.miniature:
-        drawn, numbers_from, told = _of_miniature(entry)
     else:
-        raise ValueError(
-            f"{name}: its numbers were not published and no miniature is "
-            f"shipped; give --records={entry.needs}, made by "
-            f"`{entry.command}`."
-        )
+        drawn, numbers_from, told = _of_miniature(entry)
     caption = [told, *drawn.said]
     return Figure(
         name, entry.title, entry.source, numbers_from, caption, drawn.panels

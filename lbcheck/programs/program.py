@@ -16,7 +16,7 @@ from absl import app
 from lbcheck.programs import command_lines
 from lbcheck.programs import runs
 from lbcheck.programs.program_arm import ProgramArm
-from lbcheck.trials import workload
+from lbcheck.support import metric_names
 
 _METRICS = {
     "resnet.train": "accuracy",
@@ -116,7 +116,7 @@ def make(
         batch_sizes,
         steps,
         metric,
-        mode or workload.mode_of(metric),
+        mode or metric_names.mode_of(metric),
     )
 
 

@@ -22,6 +22,7 @@ stop at the first answer, with no more error than one look has.
 Exit codes: 0 decided, 1 undecided, 2 refused.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -33,8 +34,8 @@ from lbcheck.study import formats
 from lbcheck.support import command
 from lbcheck.support import exit_codes
 from lbcheck.support import files
+from lbcheck.support import metric_names
 from lbcheck.support.text_table import text_table
-from lbcheck.trials import workload
 from lbcheck.verdict import judge
 from lbcheck.verdict import run_files
 from lbcheck.verdict import run_tables
@@ -110,6 +111,8 @@ def main(argv):
         )
     if not FLAGS.challengers:
         raise app.UsageError("--challengers=ARM,.. is needed.")
+    if FLAGS.report is not None:
+        _check_report(argv)
     if len(argv) == 1 and ("=" not in argv[0] or os.path.exists(argv[0])):
         found = run_tables.read(argv[0], FLAGS.metric)
     else:
@@ -123,7 +126,7 @@ def main(argv):
             "--challengers must leave an arm to compare with, received all "
             f"of {', '.join(sorted(arms))}."
         )
-    mode = FLAGS.mode or workload.mode_of(found.metric)
+    mode = FLAGS.mode or metric_names.mode_of(found.metric)
     verdict = judge.compare_arms(
         validation,
         FLAGS.challengers,
@@ -138,6 +141,7 @@ def main(argv):
         test,
         found.searched,
     )
+    verdict = dataclasses.replace(verdict, notes=(*found.notes, *verdict.notes))
     if FLAGS.format == "json":
         print(json.dumps(verdict.to_dict(), indent=2))
     else:
@@ -146,6 +150,20 @@ def main(argv):
         _report(verdict, found, mode)
     decided = verdict.answer in ("needed", "not needed")
     return exit_codes.FINISHED if decided else exit_codes.FINDING
+
+
+def _check_report(argv):
+    """Refuses a page without a name, or in the place of what is read."""
+    if not FLAGS.report:
+        raise app.UsageError("--report=FILE.html has no name of a file.")
+    page = os.path.realpath(FLAGS.report)
+    for argument in argv:
+        read = (argument, argument.partition("=")[2].partition(":")[0])
+        if page in map(os.path.realpath, filter(None, read)):
+            raise app.UsageError(
+                f"--report={FLAGS.report} is a file of runs, which it would "
+                "replace."
+            )
 
 
 def _report(verdict, found, mode):

@@ -6,7 +6,6 @@ Importing this module imports no framework.
 import inspect
 import json
 import numbers
-import re
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -18,12 +17,8 @@ from absl import app
 
 from lbcheck.support import checks
 from lbcheck.support import load_object
+from lbcheck.support import metric_names
 from lbcheck.support import plugins
-
-_BETTER_HIGH = (
-    r"acc|auc|precision|recall|f1|f_?beta|io_?u|top_?k|r2|dice|exact_match"
-)
-_BETTER_LOW = r"loss|error|mse|mae|mape|msle|perplexity|entropy|divergence"
 
 _LISTED = 20
 """Most names of metrics in a message."""
@@ -158,7 +153,7 @@ class Workload(NamedTuple):
                 f"Workload: the model reports {listed}{more}, but no "
                 f"{metric!r}; set `metric` to one of them."
             )
-        return metric, self.mode or mode_of(metric)
+        return metric, self.mode or metric_names.mode_of(metric)
 
 
 def at_build(value: Any) -> Any:
@@ -178,24 +173,6 @@ def at_build(value: Any) -> Any:
     0.4138
     """
     return getattr(value, "now", value)
-
-
-def mode_of(metric: str) -> str:
-    """Whether a metric is best "max" or "min", by its name.
-
-    >>> mode_of("sparse_categorical_accuracy"), mode_of("val_loss")
-    ('max', 'min')
-
-    Raises:
-        ValueError: If the name tells neither.
-    """
-    name = metric.lower()
-    low, high = re.search(_BETTER_LOW, name), re.search(_BETTER_HIGH, name)
-    if bool(low) == bool(high):
-        raise ValueError(
-            f"Is a high or a low {metric!r} good? Set `mode` to 'max' or 'min'."
-        )
-    return "min" if low else "max"
 
 
 def load(name: str, own: Sequence[str] = (), **arguments: Any) -> Workload:

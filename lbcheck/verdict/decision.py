@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import re
 import types
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.support import metric_names
 from lbcheck.verdict import difference
 from lbcheck.verdict import parts
 from lbcheck.verdict import search_luck
@@ -34,12 +34,6 @@ MOST_FAILURES = 0.1
 """An arm that may fail in so many more runs than another is not as good."""
 _TIE = 1e-6
 """Part of a margin below which a difference is rounding, as of float32."""
-_RATE = re.compile("acc|auc|f1|precision|recall|exact_match|iou", re.IGNORECASE)
-_AT_MOST_1 = re.compile(
-    "r2|r_squared|explained_variance|matthews|mcc|kappa|correlation|cosine",
-    re.IGNORECASE,
-)
-"""Metrics that can be negative, and at most 1."""
 
 Runs = Mapping[str, Sequence[float | None]]
 Groups = Mapping[str, Sequence[Sequence[float]]]
@@ -56,6 +50,7 @@ def judge(
     steps: Runs | None = None,
     searched: Runs | None = None,
     error: float = 1.0,
+    looks: tuple[int, int] | None = None,
     groups: Groups = types.MappingProxyType({}),
     **known: Any,
 ) -> Verdict:
@@ -64,8 +59,9 @@ def judge(
     The first part is judged. Without `baselines`, those that do not challenge
     are. `searched` are the metrics of each arm's search trials, for the share
     of sub-searches that agree; `error` is the part of the usual errors to
-    spend; `groups` are the metrics of each arm's runs on groups of the test
-    examples; what else is `known` is for `conclude`.
+    spend, at one of the `looks`, (every so many seeds, until so many);
+    `groups` are the metrics of each arm's runs on groups of the test examples;
+    what else is `known` is for `conclude`.
     """
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
@@ -80,7 +76,9 @@ def judge(
     ]
     top = ceiling(values.values(), metric, mode)
     scale = error * min(1.0, ARMS_A_SIDE / max(1, *map(len, sides)))
-    question = _Question(mode, margin, target, top, scale, *sides)
+    question = _Question(
+        mode, margin, target, top, scale, sides[0], sides[1], looks
+    )
     arms, pairs, plans = [], [], {}
     for part, arm_values in values.items():
         ranked = {a: _ranked(v, question.sign) for a, v in arm_values.items()}
@@ -119,6 +117,7 @@ class _Question(NamedTuple):
     scale: float
     challengers: list[str]
     baselines: list[str]
+    looks: tuple[int, int] | None = None
 
     @property
     def sign(self) -> float:
@@ -157,6 +156,7 @@ def _pair(question, pair, ranked, groups):
         question.top,
     )
     left = 0.0 if question.top is None else question.top - sign * _middle(y)
+    left = left if math.isfinite(left) else 0.0  # diverged throughout
     pair = dataclasses.replace(
         pair,
         runs=len(x),
@@ -169,7 +169,7 @@ def _pair(question, pair, ranked, groups):
     examples = difference.NO_EXAMPLES
     if arm in groups and other in groups:
         examples = difference.example_error(groups[arm], groups[other])
-    pair, plan = _compare(pair, x, y, known.min(), question.scale, examples)
+    pair, plan = _compare(question, pair, x, y, known.min(), examples)
     return _doubted(pair, question.top, statistics.median(y)), plan
 
 
@@ -329,20 +329,21 @@ def _lead(pair):
 def ceiling(parts: Iterable[Runs], metric: str, mode: str) -> float | None:
     """What no run can exceed: 1 of fractions, 100 of per cent, else None.
 
-    Fractions are values between 0 and 1, and of a metric like R squared below
-    0 as well; per cent are values up to 100 of a metric that its name says to
-    be a rate, such as an accuracy.
+    Fractions are values between 0 and 1 and per cent those up to 100, both of a
+    metric whose name says that it is a part of a whole, such as an accuracy,
+    or nothing. R squared and the like are at most 1 and can be negative.
     """
     values = statistics.finite(
         [v for runs in parts for a in runs.values() for v in a]
     )
     if mode != "max" or not len(values):
         return None
-    if values.max() <= 1 and (values.min() >= 0 or _AT_MOST_1.search(metric)):
+    least, most = values.min(), values.max() * (1 - _TIE)
+    if most <= 1 and metric_names.is_at_most_1(metric):
         return 1.0
-    if values.min() < 0:
+    if least < 0 or most > 100 or not metric_names.is_part(metric):
         return None
-    return 100.0 if values.max() <= 100 and _RATE.search(metric) else None
+    return 1.0 if most <= 1 else 100.0
 
 
 def default_margin(
@@ -419,9 +420,9 @@ def _steps_to_target(steps):
     return fields
 
 
-def _compare(pair, x, y, worst, scale, examples):
+def _compare(question, pair, x, y, worst, examples):
     """The pair with its numbers, and what more seeds would show."""
-    margin = pair.margin
+    margin, scale = pair.margin, question.scale
     medians = statistics.median(x), statistics.median(y)
     median_difference = None
     if np.isfinite(medians).all():
@@ -432,7 +433,7 @@ def _compare(pair, x, y, worst, scale, examples):
     shift = Shift(x, y, margin, scale, examples)
     chance, (chance_low, chance_high) = statistics.improvement(x, y)
     runs = min(len(x), len(y))
-    plan = Plan(shift, runs, margin, scale) if runs > 1 else None
+    plan = Plan(shift, runs, margin, scale, LEAST_SEEDS) if runs > 1 else None
     without = shift
     if examples.error > 0:
         without = Shift(x, y, margin, scale)
@@ -445,7 +446,9 @@ def _compare(pair, x, y, worst, scale, examples):
         improvement=chance,
         improvement_low=chance_low,
         improvement_high=chance_high,
-        detectable=plan.detectable if plan else None,
+        detectable=(
+            plan.detectable if plan and math.isfinite(plan.detectable) else None
+        ),
         failures=failures,
         other_failures=other_failures,
         seeds_low=shift.seeds_interval.low,
@@ -463,7 +466,8 @@ def _compare(pair, x, y, worst, scale, examples):
     if answer == "undecided":
         doubt = "seeds" if pair.seeds_answer == answer else "examples"
         if plan:
-            more = _first(plan.runs, plan.needed + plan.not_needed, runs)
+            chance = plan.needed + plan.not_needed
+            more = _first(plan.runs, chance, runs, question.looks)
     pair = dataclasses.replace(
         pair, answer=answer, more_seeds=more, doubt=doubt
     )
@@ -571,11 +575,20 @@ def _relation(low, high, estimate, margin, runs):
     return "baseline not worse" if high < margin else "unclear"
 
 
-def _first(runs, chance, now):
-    """Seeds to add until an answer can be expected, as many as any needs."""
-    expected = chance >= difference.ASSURANCE
-    enough = runs[expected & (runs > now) & (runs >= LEAST_SEEDS)]
-    return int(enough[0]) - now if len(enough) else None
+def _first(runs, chance, now, looks):
+    """Seeds to add until an answer can be expected, as many as any needs.
+
+    With repeated looks those to the next look that can be expected to give
+    one, or to the last; 0 after it.
+    """
+    expected = (chance >= difference.ASSURANCE) & (runs > now)
+    if looks is not None:
+        every, last = looks
+        expected &= ((runs % every == 0) | (runs == last)) & (runs <= last)
+    enough = runs[expected]
+    if len(enough):
+        return int(enough[0]) - now
+    return None if looks is None else last - now
 
 
 def _more_seeds(question, pairs, plans):
@@ -605,4 +618,4 @@ def _more_seeds(question, pairs, plans):
         axis=0,
     )
     runs = plans[part, challengers[0], baselines[0]].runs
-    return _first(runs, needed + not_needed, now)
+    return _first(runs, needed + not_needed, now, question.looks)

@@ -149,6 +149,18 @@ class Shift:
         )
         return math.sqrt(a + b), max(freedom, 1.0)
 
+    def ranks_can_tell(self, runs, num_runs: int):
+        """Whether arms of so many runs can differ enough for the test of ranks.
+
+        Args:
+            runs: Array of numbers of runs an arm.
+            num_runs: Runs an arm that there are, at least 2.
+        """
+        error = self._rank_error * np.sqrt(num_runs / runs)
+        freedom = self._rank_freedom * (runs - 1) / (num_runs - 1)
+        level = 1 - RANK_ERROR * self._scale
+        return error * special.stdtrit(np.maximum(freedom, 1), level) < 0.5
+
     def _by_ranks(self):
         """Ends of the shifts that ranks do not rule out."""
         count = len(self._differences)
@@ -276,18 +288,25 @@ class Plan:
         num_runs: Runs an arm that it rests on.
         margin: Differences below it do not matter.
         scale: As in `Shift`.
+        least_runs: Runs an arm below which there is no answer.
 
     Attributes:
         runs: 2 .. 1,000 runs per arm.
         needed: For each of them, the probability that "needed" is found;
-            0 up to `num_runs`.
+            0 up to `num_runs`, and where not even arms of which every run beats
+            every other would pass the test of ranks.
         not_needed: The same of "not needed".
 
     Source: O'Hagan, Stevens and Campbell 2005, for assurance.
     """
 
     def __init__(
-        self, shift: Shift, num_runs: int, margin: float, scale: float = 1.0
+        self,
+        shift: Shift,
+        num_runs: int,
+        margin: float,
+        scale: float = 1.0,
+        least_runs: int = 2,
     ):
         low, high = shift.seeds_interval
         half = max(shift.estimate - low, high - shift.estimate)
@@ -305,14 +324,23 @@ class Plan:
         errors = np.hypot(self._error * np.sqrt(share), self._example_error)
         spread = self._error * np.sqrt(1 - share)
         enough = np.maximum(quantiles * errors, margin + reached * errors)
-        self.needed = _above(shift.estimate - enough, spread)
-        self.not_needed = _above(
+        possible = (self.runs >= least_runs) & shift.ranks_can_tell(
+            self.runs, num_runs
+        )
+        self._possible = bool(possible[num_runs - 2])
+        self.needed = possible * _above(shift.estimate - enough, spread)
+        self.not_needed = possible * _above(
             margin - quantiles * errors - shift.estimate, spread
         )
 
     @property
     def detectable(self) -> float:
-        """Least true difference called "needed" with 80 % at these runs."""
+        """Least true difference called "needed" with 80 % at these runs.
+
+        Infinite where there is none.
+        """
+        if not self._possible:
+            return math.inf
         return float(
             special.ndtri(POWER) * self._now
             + max(

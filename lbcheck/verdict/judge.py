@@ -408,7 +408,8 @@ def compare_arms(
 
     Raises:
         TypeError: Runs that are no numbers; names the arm and the run.
-        ValueError: A margin that is not positive, another mode, an arm of
+        ValueError: A margin that is not positive, another mode, a look at
+            arms of unequal numbers of runs, an arm of
             `challengers`, `baselines` or another part that is not among those
             that are judged, or one of both sides.
 
@@ -438,9 +439,10 @@ def compare_arms(
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
-    error, notes = 1.0, []
+    error, looks, notes = 1.0, None, []
     if look_every is not None or planned_seeds is not None:
-        error = _spent(next(iter(values.values())), look_every, planned_seeds)
+        judged = next(iter(values.values()))
+        error, looks = _spent(judged, look_every, planned_seeds)
         notes.append(sentences.looks(look_every, planned_seeds, error))
     return decision.judge(
         values,
@@ -453,6 +455,7 @@ def compare_arms(
         notes=notes,
         searched=searched,
         error=error,
+        looks=looks,
     )
 
 
@@ -488,7 +491,7 @@ def _check_arms(values, searched, challengers, baselines):
 
 
 def _spent(runs, look_every, planned_seeds):
-    r"""Part of the error that a look spends, of 1 for all looks together.
+    r"""(part of the error that a look spends, of 1 for all; the looks).
 
     Up to a part t of the planned seeds, \(t^2\) of the error is spent: by the
     union bound the looks err no more than one look does, and the last ones
@@ -503,7 +506,14 @@ def _spent(runs, look_every, planned_seeds):
                 f"{name} must be a whole number of at least 1, received "
                 f"{value!r}; look_every and planned_seeds belong together."
             )
-    seeds = max(map(len, runs.values()), default=0)
+    counts = {arm: len(values) for arm, values in runs.items()}
+    if len({*counts.values()}) > 1:
+        listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        raise ValueError(
+            "a look is at the same number of seeds of every arm, received "
+            f"{listed}; leave out the later runs of the others."
+        )
+    seeds = max(counts.values(), default=0)
     if seeds > planned_seeds:
         raise ValueError(
             f"planned_seeds is {planned_seeds}, but an arm has {seeds} runs."
@@ -514,7 +524,8 @@ def _spent(runs, look_every, planned_seeds):
             f"received {seeds} runs of an arm."
         )
     before = (seeds - 1) // look_every * look_every
-    return max(seeds**2 - before**2, 1) / planned_seeds**2
+    spent = max(seeds**2 - before**2, 1) / planned_seeds**2
+    return spent, (look_every, planned_seeds)
 
 
 def from_summaries(

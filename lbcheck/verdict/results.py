@@ -85,7 +85,8 @@ class PairVerdict:
         improvement_high: High end.
         hits_p: Fisher's p-value of equal target hit rates; of the part that
             is judged only.
-        detectable: Least true difference called needed with 80 % here.
+        detectable: Least true difference called needed with 80 % here; None
+            where none would be.
         more_seeds: Seeds an arm to add for an 80 % chance of an answer, 0 if
             there is one; None if more than 1,000.
         failures: Runs of the challenger that diverged, or lie further

@@ -13,6 +13,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 from lbcheck.support import schema
 from lbcheck.verdict import run_tables
@@ -20,13 +21,22 @@ from lbcheck.verdict.run_tables import RunTable
 
 _PREFIXES = {
     "test": ("test_", "test/"),
-    "validation": ("validation_", "val_", "val/", "validation/"),
+    "validation": (
+        "validation_",
+        "val_",
+        "eval_",
+        "val/",
+        "validation/",
+        "eval/",
+    ),
     "training": ("train_", "training_", "train/", "training/", ""),
 }
-_FINISHED = 0.9
-"""Part of the longest run of a chart that a run has at least."""
 _TENSORBOARD = ["Wall time", "Step", "Value"]
-_PRINTED = re.compile(r"\bval_loss:\s*([^\s,]+)")
+_PRINTED = re.compile(
+    r"(?:\bstep:(\d+)/(\d+)\s+)?\bval_loss:\s*"
+    r"(nan|[-+]?inf|[-+]?[\d.]+(?:e[-+]?\d+)?)(?![\w.])",
+    re.IGNORECASE,
+)
 _KINDS = (
     "a folder of lbcheck's programs, a CSV file of Keras's CSVLogger or of "
     "TensorBoard, or a log of modded-nanogpt"
@@ -48,7 +58,7 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
         ValueError: An argument that is no such pair, matches nothing, or a
             run that is none or not finished; names it.
     """
-    runs: dict[str, dict[str, list[float | None]]] = {}
+    found: list[tuple[str, _Run]] = []
     arms: dict[tuple[pathlib.Path, str | None], str] = {}
     for pattern in patterns:
         arm, _, where = pattern.partition("=")
@@ -57,8 +67,8 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 "several files of runs are given as ARM=PATH, received "
                 f"{schema.shown(pattern)}."
             )
-        for path, name, found, named in _runs(arm, where, metric):
-            metric = named
+        for run in _runs(arm, where, metric):
+            path, name, metric = run.path, run.name, run.metric
             key = path.resolve(), name
             if key in arms:
                 raise ValueError(
@@ -66,27 +76,69 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                     f"comes twice, as a run of {arms[key]} and of {arm}."
                 )
             arms[key] = arm
-            for part, value in found.items():
-                runs.setdefault(part, {}).setdefault(arm, []).append(value)
+            found.append((arm, run))
+    assert metric is not None
+    runs = _by_part(found)
     run_tables.check_size("The runs", runs)
-    counts = {
-        part: {arm: len(values) for arm, values in found.items()}
-        for part, found in runs.items()
-    }
-    most = max(counts.values(), key=lambda arms: sum(arms.values()))
-    # A part that some runs lack says nothing on the others.
-    runs = {p: found for p, found in runs.items() if counts[p] == most}
+    run_tables.check_unit("The runs", runs, metric)
+    notes = []
+    for unit in ("steps", "epochs"):
+        ends = [
+            run.end
+            for _, run in found
+            if run.end and run.unit == unit and None not in run.metrics.values()
+        ]
+        notes += run_tables.early(ends, unit) if ends else ()
+    return RunTable(runs, metric, None, tuple(notes))
+
+
+class _Run(NamedTuple):
+    """One run.
+
+    Attributes:
+        path: Where it stands.
+        name: Which of those that stand there; None: the only one.
+        metrics: {part: final metric, None where it diverged}; empty of a run
+            that diverged whatever the part.
+        metric: Name of the metric.
+        end: Where it ends, if that tells whether it was stopped.
+        unit: What that counts.
+    """
+
+    path: pathlib.Path
+    name: str | None
+    metrics: dict[str, float | None]
+    metric: str
+    end: float | None = None
+    unit: str = "steps"
+
+
+def _by_part(found):
+    """{part: {arm: metrics}} of the parts that all runs have."""
+    parts = dict.fromkeys(part for _, run in found for part in run.metrics)
+    runs = {}
+    for part in parts or ("validation",):
+        lacking = [r for _, r in found if r.metrics and part not in r.metrics]
+        if lacking and part == "test":
+            path, name, _, metric, *_ = lacking[0]
+            which = f"{path}" if name is None else f"{path}: {name}"
+            raise ValueError(
+                f"{which} has no test {metric}, which other runs have."
+            )
+        if not lacking:  # else it says nothing on the others
+            arms = runs.setdefault(part, {})
+            for arm, run in found:
+                arms.setdefault(arm, []).append(run.metrics.get(part))
     if not {"test", "validation"} & set(runs):
         raise ValueError(
             "the runs have a test or a validation metric in part only; "
             "expected one that all of them have."
         )
-    assert metric is not None
-    return RunTable(runs, metric)
+    return runs
 
 
 def _runs(arm, where, metric):
-    """(path, name, {part: final metric}, metric) of every run of an arm."""
+    """Every `_Run` of an arm."""
     paths = sorted(map(pathlib.Path, glob.glob(where)))
     file, colon, names = where.rpartition(":")
     if not paths and colon and pathlib.Path(file).is_file():
@@ -94,13 +146,14 @@ def _runs(arm, where, metric):
         found = list(_of_export(path, names, metric))
         if not found:
             raise ValueError(f"{arm}: no run of {path} is called {names}.")
-        yield from ((path, *run) for run in found)
+        yield from (_Run(path, *run) for run in found)
         return
     if not paths:
         raise ValueError(f"{arm}: no file or folder matches {where}.")
     for path in paths:
-        found, metric = _run(path, metric)
-        yield path, None, found, metric
+        run = _run(path, metric)
+        metric = run.metric
+        yield run
 
 
 def _of_export(path, names, metric):
@@ -135,7 +188,7 @@ def _of_export(path, names, metric):
         )
     what = _charted(path, list(charted), metric)
     part, base = _part(what)
-    if part == "training" and metric is None:
+    if part == "training":
         part = "validation"  # the one thing that there is
     last = {
         name: [row for row in rows if str(row[1][column]).strip()][-1:]
@@ -148,7 +201,7 @@ def _of_export(path, names, metric):
         if not last[name]:
             yield name, {part: None}, base
             continue
-        if ends[name] < _FINISHED * max(ends.values()):
+        if ends[name] < run_tables.ENDS_ALIKE * max(ends.values()):
             raise ValueError(
                 f"{path}: the run {schema.shown(name)} ends at step "
                 f"{ends[name]:g}, another at {max(ends.values()):g}; a run "
@@ -182,9 +235,9 @@ def _part(name):
 
 
 def _run(path, metric):
-    """({part: final metric or None}, name of the metric)."""
+    """The run of a file or folder."""
     if path.is_dir():
-        return _of_folder(path, metric)
+        return _Run(path, None, *_of_folder(path, metric))
     content = schema.read_bytes(path)
     if path.suffix in (".pkl", ".pickle") or content[:1] == b"\x80":
         raise ValueError(
@@ -202,23 +255,31 @@ def _run(path, metric):
     if names == _TENSORBOARD:
         rows = _rows(path)
         where, last = max(rows, key=lambda row: _step(*row))
-        return (
-            {"validation": run_tables.value(where, last, "Value")},
-            metric or "metric",
-        )
+        value = run_tables.value(where, last, "Value")
+        end = _step(where, last)
+        name = metric or "metric"
+        return _Run(path, None, {"validation": value}, name, end)
     if "epoch" in names:
-        return _of_row(*_rows(path)[-1], metric), _part(metric)[1]
+        rows = _rows(path)
+        found = _of_row(*rows[-1], metric)
+        return _Run(path, None, found, _part(metric)[1], len(rows), "epochs")
     printed = _PRINTED.findall(text)
     if not printed:
         raise ValueError(f"{path}: is no run; expected {_KINDS}.")
+    step, steps, last = printed[-1]
+    if step != steps:
+        raise ValueError(
+            f"{path}: ends at step {step} of {steps}; a run that was stopped "
+            "has no final metric."
+        )
     name = metric or "val_loss"
     if name not in ("val_loss", "loss"):
         raise ValueError(
             f"{path}: has no {name}, only val_loss; leave --metric out."
         )
     where = f"{path}: val_loss"
-    found = run_tables.value(where, {"val_loss": printed[-1]}, "val_loss")
-    return {"validation": found}, name
+    found = run_tables.value(where, {"val_loss": last}, "val_loss")
+    return _Run(path, None, {"validation": found}, name)
 
 
 def _rows(path):
@@ -242,7 +303,7 @@ def _of_folder(path, metric):
         raise ValueError(f"{path}: has no status.json; expected {_KINDS}.")
     found = schema.read(status, dict[str, Any]).get("status")
     if found == "diverged":
-        return dict.fromkeys(("validation", "training")), metric or "metric"
+        return {}, metric or "metric"
     if found != "finished":
         raise ValueError(
             f"{path}: is {schema.shown(found)}, expected a run that is "

@@ -2,16 +2,23 @@
 
 import csv
 import io
+import json
 import math
 import pathlib
+import re
+import statistics
 from typing import Any
 from typing import NamedTuple
 
 from lbcheck.study import formats
 from lbcheck.support import checks
+from lbcheck.support import metric_names
 from lbcheck.support import schema
 
 _KEYS = ("arm", "seed", "part", "step", "trial")
+ENDS_ALIKE = 0.9
+"""Part of the longest run that a run has, unless it was stopped."""
+_NEAR = 0.15
 _DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
 
 
@@ -22,11 +29,13 @@ class RunTable(NamedTuple):
         runs: {part: {arm: one metric per seed, None where it diverged}}.
         metric: Name of the column.
         searched: {arm: one metric per search trial}, where the table has them.
+        notes: What a reader must know of the runs.
     """
 
     runs: dict[str, dict[str, list[float | None]]]
     metric: str
     searched: dict[str, list[float | None]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read(path, metric: str | None = None) -> RunTable:
@@ -57,7 +66,7 @@ def read(path, metric: str | None = None) -> RunTable:
     last: dict[tuple, tuple] = {}
     for where, row in rows:
         part, arm = _part(where, row), _text(where, row, "arm")
-        seed, trial = _text(where, row, "seed"), row.get("trial")
+        seed, trial = _seed(where, row), row.get("trial")
         if trial is None or not str(trial).strip():
             trial = None
         if trial is not None and part != "validation":
@@ -84,12 +93,62 @@ def read(path, metric: str | None = None) -> RunTable:
         kind.setdefault(part, {}).setdefault(arm, []).append(found)
     check_size(path, runs)
     check_size(path, searched, formats.MOST_POINTS)
+    check_unit(path, runs, metric)
     if not {"validation", "test"} & set(runs):
         raise ValueError(
             f"{path}: has no run of part 'validation' or 'test' without a "
             "trial, which could be judged."
         )
-    return RunTable(runs, metric, searched.get("validation"))
+    ends = [
+        end
+        for (_, _, _, trial), (end, found, _) in last.items()
+        if trial is None and found is not None
+    ]
+    notes = early(ends, "steps") if "step" in names and ends else ()
+    return RunTable(runs, metric, searched.get("validation"), notes)
+
+
+def early(ends, unit: str) -> tuple[str, ...]:
+    """What a reader must know of runs that end early, if any do.
+
+    Args:
+        ends: Where each run ends.
+        unit: What that counts.
+    """
+    least, most = min(ends), max(ends)
+    if least >= ENDS_ALIKE * most:
+        return ()
+    return (
+        f"The runs end after {least:g} to {most:g} {unit}. One that was "
+        "stopped early has no final metric; here its last one counts.",
+    )
+
+
+def check_unit(path, runs, metric) -> None:
+    """Refuses fractions beside per cent.
+
+    A value counts as a fraction if others are per cent and a hundred times it
+    is near their median; a run at chance level is not.
+
+    Args:
+        path, runs: As for `check_size`.
+        metric: Its name.
+    """
+    if not metric_names.is_part(metric):
+        return
+    for arms in runs.values():
+        found = [(a, v) for a, vs in arms.items() for v in vs if v is not None]
+        large = [v for _, v in found if 1.5 < v <= 100]
+        if not large or max(v for _, v in found) > 100:
+            continue
+        middle = statistics.median(large)
+        for arm, value in found:
+            if 0 < value < 1 and abs(100 * value - middle) <= _NEAR * middle:
+                raise ValueError(
+                    f"{path}: {schema.shown(metric)} of arm "
+                    f"{schema.shown(arm)} is {value:g}, and others are about "
+                    f"{middle:g}; give all as fractions, or all as per cent."
+                )
 
 
 def check_size(path, runs, most: int = formats.MOST_SEEDS) -> None:
@@ -107,6 +166,10 @@ def check_size(path, runs, most: int = formats.MOST_SEEDS) -> None:
                 f"{formats.MOST_ARMS}; is `arm` the right column?"
             )
         for arm, values in arms.items():
+            if not arm.isprintable():
+                raise ValueError(
+                    f"{path}: an arm's name has control characters: {arm!r}."
+                )
             if len(values) > most:
                 raise ValueError(
                     f"{path}: arm {schema.shown(arm)} has {len(values):,} "
@@ -132,12 +195,16 @@ def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
         )
     if text.lstrip().startswith("{"):
         return [
-            (where, schema.parse(line, dict[str, Any], where))
-            for where, line in _lines(path, text)
+            (where, _object(where, line)) for where, line in _lines(path, text)
         ]
+    if text.lstrip().startswith("["):
+        raise ValueError(
+            f"{path}: is a JSON list; expected CSV, or a JSON object a line."
+        )
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         names = [name.strip() for name in next(reader, [])]
+        _check_commas(path, names)
         found = []
         for cells in reader:
             where = f"{path}:{reader.line_num}"
@@ -155,8 +222,28 @@ def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def _check_commas(path, names):
+    mark = re.search("[;\t]", names[0]) if len(names) == 1 else None
+    if mark:
+        raise ValueError(
+            f"{path}:1: the columns are separated by {mark.group()!r}; "
+            "expected commas, and decimal points."
+        )
+
+
+def _object(where, line):
+    """A line of JSON; Python's NaN and Infinity are numbers of it, too."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: expected a JSON object.")
+    return found
+
+
 def _lines(path, text):
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{path}:{number}", line
 
@@ -186,6 +273,17 @@ def _text(where, row, column):
     text = str(row.get(column, "")).strip()
     if not text or row[column] is None:
         raise ValueError(f"{where}: expected the {column}, received nothing.")
+    return text
+
+
+def _seed(where, row):
+    """A seed, of which 1, 01 and 1.0 are one."""
+    text = _text(where, row, "seed")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except (ValueError, OverflowError):
+            continue
     return text
 
 

@@ -48,6 +48,8 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
         text = _failures(pairs, metric, found.unit)
     elif found.doubt == "examples":
         text = _examples(found.times_examples, pairs, metric)
+    elif all(a.diverged == a.runs for a in parts.judged(found.arms)):
+        text = "Undecided: every run of every arm diverged."
     elif found.answer == "undecided":
         text = _undecided(found.more_seeds, pairs, metric, found.unit)
     elif found.answer == "needed":
@@ -565,8 +567,8 @@ def _relation(pair):
 
 
 def _by(pairs):
-    if any(p.difference is None for p in pairs):
-        return ""
+    if any(None in (p.difference, p.median_difference) for p in pairs):
+        return ""  # nothing was measured, or most runs diverged
     ends = sorted({_number(p.difference) for p in pairs}, key=float)
     text = f" by {' to '.join([ends[0], ends[-1]][: len(ends)])}"
     low, high = min(p.low for p in pairs), max(p.high for p in pairs)
@@ -575,7 +577,7 @@ def _by(pairs):
 
 def _margins(pairs):
     ends = sorted({p.margin for p in pairs})
-    return " to ".join(dict.fromkeys(_number(m) for m in (ends[0], ends[-1])))
+    return " to ".join(dict.fromkeys(f"{m:.4g}" for m in (ends[0], ends[-1])))
 
 
 def _counts(pairs, unit):
@@ -590,4 +592,4 @@ def _names(names):
 
 
 def _number(value):
-    return f"{value:.2g}" if math.isfinite(value) else "any size"
+    return f"{value + 0.0:.2g}" if math.isfinite(value) else "any size"

@@ -174,6 +174,25 @@ def test_parts_steps_and_what_diverged(tmp_path):
         "validation": {"a": [0.5, None], "b": [None]},
         "training": {"a": [0.4]},
     }
+    assert not found.notes
+    path.write_text(
+        '{"arm": "a", "seed": 0, "step": 9, "loss": NaN, "x": "\u2028"}\r\n'
+        '{"arm": "a", "seed": 1, "step": 750, "loss": 0.5}\n'
+        '{"arm": "b", "seed": 1, "step": 1000, "loss": Infinity}\n'
+        '{"arm": "b", "seed": 2, "step": 1000, "loss": 0.5}\n'
+    )
+    found = run_tables.read(path, "loss")
+    assert found.runs["validation"] == {"a": [None, 0.5], "b": [None, 0.5]}
+    assert "The runs end after 750 to 1000 steps." in found.notes[0]
+
+
+def test_a_page_does_not_replace_the_runs(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(csv_of(RUNS))
+    for page, told in ((path, "is a file of runs"), ("", "has no name")):
+        printed = run(path, "--challengers=muon", f"--report={page}")
+        assert printed.returncode == 2 and told in printed.stderr
+    assert path.read_text() == csv_of(RUNS)
 
 
 @pytest.mark.parametrize("text, message", [
@@ -200,6 +219,11 @@ def test_parts_steps_and_what_diverged(tmp_path):
     ("arm,seed,loss\n" + "".join(f"{i},0,1\n" for i in range(101)),
      "has 101 arms"),
     ("\0", "no UTF-8 text"),
+    ("arm,seed,loss\na,1,0.5\na,1.0,0.5\n", "runs:3: .* stands in"),
+    ("arm,seed,loss\n\x1b[31m,1,0.5\n", "control characters: '.x1b"),
+    ("arm;seed;loss\na;1;0,5\n", "separated by ';'; expected"),
+    ('[{"arm": "a"}]', "is a JSON list; expected"),
+    ("arm,seed,accuracy\na,1,0.76\nb,1,75\n", "all as per cent"),
 ])  # fmt: skip
 def test_tables_that_are_refused(text, message, tmp_path):
     path = tmp_path / "runs"

@@ -22,6 +22,7 @@ import tf_keras
 from absl.testing import parameterized
 
 from lbcheck.search import arm as arms
+from lbcheck.support import metric_names
 from lbcheck.support import random_state
 from lbcheck.trials import traced_step
 from lbcheck.trials import trainer as trainers
@@ -682,18 +683,31 @@ class WorkloadTest(parameterized.TestCase):
         ("top_k_categorical_accuracy", "max"),
         ("auc", "max"),
         ("mean_io_u", "max"),
+        ("valAccuracy", "max"),
+        ("head_1_acc", "max"),
+        ("categorical_crossentropy", "min"),
+        ("root_mse", "min"),
         ("loss", "min"),
         ("mse", "min"),
         ("mean_absolute_error", "min"),
         ("perplexity", "min"),
     )
     def test_mode_is_told_by_the_name(self, metric, mode):
-        self.assertEqual(workloads.mode_of(metric), mode)
+        self.assertEqual(metric_names.mode_of(metric), mode)
 
     def test_names_that_tell_nothing_are_refused(self):
-        for metric in ("score", "accuracy_loss"):
+        for metric in (
+            "score",
+            "accuracy_loss",
+            "steps_to_accuracy",
+            "seconds_to_accuracy_0.75",
+            "inaccuracy",
+            "accuracy_gap",
+            "memory_access_time",
+            "loss_reduction",
+        ):
             with self.assertRaisesRegex(ValueError, "Set `mode`"):
-                workloads.mode_of(metric)
+                metric_names.mode_of(metric)
 
     def test_examples_that_are_not_finite_are_told_of(self):
         x = np.zeros((5, 2, 3), np.float32)

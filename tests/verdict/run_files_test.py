@@ -119,6 +119,10 @@ def test_scores_of_squad(tmp_path):
     (lambda p: p.write_text("Wall time,Step,Value\n1,nan,0.5\n"),
      "Step must be a number"),
     (lambda p: nanogpt(p, 3.28), "has no accuracy, only val_loss"),
+    (lambda p: p.write_text("print(f'val_loss:{val_loss:.4f}')\n"),
+     "is no run"),
+    (lambda p: p.write_text("step:750/1000 val_loss:3.7 train_time:1ms\n"),
+     "ends at step 750 of 1000"),
     (lambda p: p.mkdir(), "has no status.json"),
     (lambda p: folder(p, 0.5, "interrupted"), "is 'interrupted', expected"),
 ])  # fmt: skip
@@ -139,6 +143,44 @@ def test_arguments_that_are_refused(tmp_path, patterns, message):
         logger(tmp_path / name, 0.5)
     with pytest.raises(ValueError, match=message):
         run_files.read([p.format(tmp_path) for p in patterns], "accuracy")
+
+
+def test_a_test_metric_that_some_lack_is_no_silence(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(
+            "epoch,val_accuracy,test_accuracy\n0,0.5,0.4\n"
+        )
+    logger(tmp_path / "c", 0.5)
+    found = run_files.read([f"x={tmp_path}/[ab]"], "accuracy")
+    assert found.runs["test"] == {"x": [0.4, 0.4]}
+    with pytest.raises(ValueError, match="c has no test accuracy, which other"):
+        run_files.read([f"x={tmp_path}/?"], "accuracy")
+    # One that diverged has diverged on every part.
+    (tmp_path / "c").unlink()
+    folder(tmp_path / "c", 0.5, "diverged")
+    found = run_files.read([f"x={tmp_path}/?"], "accuracy")
+    assert found.runs["test"] == {"x": [0.4, 0.4, None]}
+
+
+def test_runs_that_end_early_are_told_of(tmp_path):
+    for name, epochs in (("a", 10), ("b", 7)):
+        rows = "".join(f"{i},0.5\n" for i in range(epochs))
+        (tmp_path / name).write_text(f"epoch,val_accuracy\n{rows}")
+    found = run_files.read([f"x={tmp_path}/?"], "accuracy")
+    assert "end after 7 to 10 epochs" in found.notes[0]
+    assert not run_files.read([f"x={tmp_path}/a"], "accuracy").notes
+
+
+def test_fractions_beside_per_cent_are_refused(tmp_path):
+    for name, value in (("a", 0.76), ("b", 75.0), ("c", 0.1)):
+        logger(tmp_path / name, value, value)
+    with pytest.raises(
+        ValueError, match="arm 'x' is 0.76, and others are abou"
+    ):
+        run_files.read([f"x={tmp_path}/a", f"y={tmp_path}/b"], "accuracy")
+    # A tenth of a per cent is chance of a thousand classes.
+    found = run_files.read([f"x={tmp_path}/c", f"y={tmp_path}/b"], "accuracy")
+    assert found.runs["validation"] == {"x": [0.1], "y": [75.0]}
 
 
 def test_random_damage_is_refused_or_read(tmp_path):
@@ -207,6 +249,14 @@ def test_a_chart_of_weights_and_biases(tmp_path):
         found = run_files.read([f"a={path}:a*", f"b={path}:b-0"], metric)
         assert found.runs == {"validation": {"a": [2.5, 2.75], "b": [None]}}
         assert found.metric == "loss"
+    for name in ("loss", "train/loss", "eval/loss"):
+        renamed = [h.replace("val/loss", name) for h in header]
+        text = ",".join(f'"{h}"' for h in renamed)
+        other = tmp_path / "other.csv"
+        other.write_text("\n".join([text, *lines]))
+        patterns = [f"a={other}:a*", f"b={other}:b-0"]
+        for metric in (None, name):
+            assert run_files.read(patterns, metric).runs == found.runs
     with pytest.raises(ValueError, match="has no accuracy .*'val/loss'"):
         run_files.read([f"a={path}:a*"], "accuracy")
     # A run that was stopped has no final metric, one without any diverged.

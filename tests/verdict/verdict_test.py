@@ -581,6 +581,48 @@ def test_margins_by_default():
     values = {"lars": [-0.1, 0.0, 0.2], "sgd": [-0.1, 0.0, 0.2]}
     found = verdict.compare_arms(values, ["lars"], metric="r2_score")
     assert found.pairs[0].margin == 0.005
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "metric", "top1", "dice"])
+def test_whatever_its_name_per_cent_and_fractions_are_one(metric):
+    answers = set()
+    for unit in (1, 100):
+        runs = {a: [v * unit] * 6 for a, v in (("n", 0.769), ("o", 0.762))}
+        answers.add(str(verdict.compare_arms(runs, ["n"], metric=metric)))
+    assert answers == {"needed"}
+
+
+def test_what_is_no_part_of_a_whole_has_no_top():
+    for metric in ("reward", "speedup", "tokens_per_second"):
+        runs = {"n": [0.002] * 8, "o": [0.001] * 8}
+        found = verdict.compare_arms(runs, ["n"], metric=metric)
+        assert found.answer == "needed"
+        assert found.pairs[0].margin == pytest.approx(1e-5)
+        same = verdict.compare_arms({"n": [1.0] * 8, "o": [1.0] * 8}, ["n"],
+                                    metric=metric)  # fmt: skip
+        assert same.answer == "not needed"
+
+
+def test_rounding_above_the_top_changes_nothing():
+    runs = {"n": [0.98] * 7 + [1.0000001], "o": [0.95] * 8}
+    found = verdict.compare_arms(runs, ["n"])
+    assert found.answer == "needed" and found.pairs[0].margin == 0.005
+
+
+def test_what_diverged_throughout_is_not_measured():
+    runs = {"n": [0.9, 0.91, 0.92, 0.9, 0.91, 0.92, 0.9, 0.91], "o": [None] * 8}
+    found = verdict.compare_arms(runs, ["n"])
+    assert found.answer == "needed" and "interval" not in found.sentence
+    assert not any("0% of what" in note for note in found.notes)
+    runs["n"] = [None] * 8
+    found = verdict.compare_arms(runs, ["n"])
+    assert found.sentence.startswith("Undecided: every run of every arm")
+
+
+def test_a_margin_is_printed_as_it_was_given():
+    runs = {"n": [0.9] * 6, "o": [0.9] * 6}
+    found = verdict.compare_arms(runs, ["n"], margin=0.0125)
+    assert "margin of 0.0125" in found.sentence
     decided = verdict.compare_arms(steady(lars=0, sgd=0), ["lars"])
     assert any("0.005" in note and "margin" in note for note in decided.notes)
 
@@ -649,7 +691,8 @@ def test_repeated_looks_err_no_more_than_one():
 
 def test_looks_spend_the_whole_error_and_no_more():
     spent = [
-        judge._spent({"a": [0.0] * n}, 6, 31) for n in (6, 12, 18, 24, 30, 31)
+        judge._spent({"a": [0.0] * n}, 6, 31)[0]
+        for n in (6, 12, 18, 24, 30, 31)
     ]
     assert sum(spent) == pytest.approx(1.0)
     assert spent[0] == pytest.approx((6 / 31) ** 2)
@@ -666,6 +709,42 @@ def test_looks_spend_the_whole_error_and_no_more():
     found = verdict.compare_arms(runs, ["lars"], look_every=6, planned_seeds=24)
     (note,) = [n for n in found.notes if "look" in n]
     assert "every 6 of 24 planned seeds: this one spends 18.8%" in note
+    runs["sgd"] = runs["sgd"][:6]
+    with pytest.raises(ValueError, match="received lars 12, sgd 6"):
+        verdict.compare_arms(runs, ["lars"], look_every=6, planned_seeds=24)
+
+
+def test_what_more_seeds_show_of_looks_and_of_ranks():
+    # Six runs of each cannot pass the test of ranks with so little error.
+    random = np.random.default_rng(0)
+    runs = {a: random.normal(v, 1e-4, 6) for a, v in (("l", 0.9), ("g", 0.8))}
+    several = {"look_every": 6, "planned_seeds": 30}
+    found = verdict.compare_arms(runs, ["l"], **several)
+    assert str(found) == "undecided (6 more seeds)"
+    assert found.pairs[0].detectable is None
+    assert "true difference" not in " ".join([found.sentence, *found.notes])
+    more = {a: [*v, *(v + 1e-5)] for a, v in runs.items()}
+    assert verdict.compare_arms(more, ["l"], **several).answer == "needed"
+    # At the last look nothing is left to add.
+    equal = {a: random.normal(0.8, MARGIN * 3, 30) for a in "lg"}
+    last = verdict.compare_arms(equal, ["l"], margin=MARGIN, **several)
+    assert str(last) == "undecided" and last.more_seeds == 0
+    # Below six seeds there is no answer, whatever the difference.
+    few = {arm: values[:5] for arm, values in runs.items()}
+    found = verdict.compare_arms(few, ["l"])
+    assert str(found) == "undecided (1 more seed)"
+    assert found.pairs[0].detectable is None
+
+
+def test_many_arms_take_more_seeds_by_ranks():
+    random = np.random.default_rng(1)
+    runs = {f"b{i}": random.normal(0.8, 1e-4, 6) for i in range(99)}
+    runs["l"] = random.normal(0.9, 1e-4, 6)
+    found = verdict.compare_arms(runs, ["l"])
+    more = found.more_seeds
+    assert found.answer == "undecided" and more > 1
+    runs = {a: random.normal(v.mean(), 1e-4, 6 + more) for a, v in runs.items()}
+    assert verdict.compare_arms(runs, ["l"]).answer == "needed"
 
 
 # --- planning -------------------------------------------------------------
