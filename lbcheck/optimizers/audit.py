@@ -7,7 +7,10 @@ from typing import NamedTuple
 from lbcheck.optimizers import regularizers
 from lbcheck.optimizers import selection
 from lbcheck.optimizers import treatment
+from lbcheck.optimizers.base import Optimizer
 from lbcheck.optimizers.base import unique
+from lbcheck.support import kerases
+from lbcheck.support.kerases import LIBRARIES
 from lbcheck.support.text_table import text_table
 
 _NORM_LAYER = re.compile(r"norm", re.IGNORECASE)
@@ -90,15 +93,16 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
 
     Returns:
         An `Audit`: biases and parameters of normalisation layers that decay,
-        weights that both the optimizer and a regularizer decay, and exclusion
-        patterns that match nothing or everything, are findings. Losses of
+        weights that both the optimizer and a regularizer decay, layers that are
+        not built, and exclusion patterns that match nothing or everything, are
+        findings. Losses of
         `add_loss` cannot be seen. Where Muon trains some, so are biases,
         embeddings and the output layer that it orthogonalises, and kernels of
         attention that it leaves out.
 
     Raises:
         TypeError: If `model` is no model or `optimizer` none whose decay
-            is known.
+            is known, or one of another Keras.
         ValueError: If the model has no variables yet or no optimizer.
 
     Example:
@@ -138,6 +142,8 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
             "layers and build it first, for instance with "
             "model.build(input_shape)."
         )
+    if not isinstance(optimizer, Optimizer):
+        _check_keras(model, optimizer)
     paths = unique([selection.clean_path(v) for v in variables])
     shapes = [tuple(variable.shape) for variable in variables]
     layers = _owners(model)
@@ -151,6 +157,7 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
         )
     )
     findings = [found for row in rows for found in _of_row(row)]
+    findings += _not_built(model)
     if any(row.rule == _MUON for row in rows):
         outputs = {id(v) for v in _variables_of_outputs(model)}
         findings += [
@@ -159,6 +166,27 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
             for found in _of_muon(row, id(v) in outputs)
         ]
     return Audit(rows, (*findings, *unmatched))
+
+
+def _check_keras(model, optimizer):
+    """Refuses an optimizer that cannot train the model."""
+    found = [LIBRARIES[kerases.of(thing)] for thing in (model, optimizer)]
+    if found[0] != found[1]:
+        raise TypeError(
+            f"The model is of {found[0]} and the optimizer, "
+            f"{type(optimizer).__name__}, of {found[1]}."
+        )
+
+
+def _not_built(model):
+    """Findings about layers whose weights are not there yet."""
+    for layer in model._flatten_layers(include_self=False):
+        base = next(c for c in type(layer).__mro__ if c.__name__ == "Layer")
+        if not layer.built and type(layer).build is not base.build:
+            yield (
+                f"{layer.name} ({type(layer).__name__}) is not built, so that "
+                "its weights are not audited: call the model on a batch first"
+            )
 
 
 def _of_row(row):

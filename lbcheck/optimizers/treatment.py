@@ -162,8 +162,10 @@ def _of_keras(optimizer, variables):
         by_adam = [optimizer._should_use_adamw(v) for v in variables]
     own = optimizer.weight_decay
     other = getattr(optimizer, "adam_weight_decay", own)
+    # Ftrl's, whose other arguments of that kind are no decay.
+    l2 = bool(getattr(optimizer, "l2_regularization_strength", 0))
     decays = [
-        bool((other if adam else own) and uses)
+        l2 or bool((other if adam else own) and uses)
         for adam, uses in zip(by_adam, _uses_decay(optimizer, asked))
     ]
     compiled = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)

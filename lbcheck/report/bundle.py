@@ -82,7 +82,7 @@ def write(folder, path) -> pathlib.Path:
 
     Args:
         folder: Folder with study.json and trials.jsonl; finished or not.
-        path: The file, which is replaced as a whole.
+        path: The file; another bundle is replaced as a whole.
 
     Returns:
         `path`.
@@ -90,17 +90,20 @@ def write(folder, path) -> pathlib.Path:
     Raises:
         OSError: A file that cannot be read or written.
         ValueError: A file of the study that is damaged; names file and line.
+            Or `path` is a file that is no bundle.
 
     Example:
 
         write("lbcheck_study", "lbcheck_study.zip")
     """
     folder, path = pathlib.Path(folder), pathlib.Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: is there, and no bundle to be replaced.")
     contents = _contents(folder)
     manifest = {
         "format": 1,
         "lbcheck": lbcheck.__version__,
-        "answer": _answer(_collected(contents)),
+        "answer": _answer(_collected(contents, f"{folder}{os.sep}")[1]),
         "files": {
             name: {"sha256": _digest(content), "bytes": len(content)}
             for name, content in contents.items()
@@ -163,18 +166,32 @@ def verify(path) -> Verified:
     problems = _differences(manifest["files"], members)
     if study_folder.STUDY not in members:
         raise ValueError(f"{path}: is no bundle: no {study_folder.STUDY}.")
-    found = _collected(members)
+    study, found = _collected(members, "the bundle's ")
+    beside = {"", *(f"{name}/" for name in companions.names(study))}
+    problems += [
+        f"{name} is of no search that the study has."
+        for name in members
+        if name.rpartition("/")[0] + "/" * ("/" in name) not in beside
+    ]
     answer = json.loads(json.dumps(_answer(found)))
-    if not _same(manifest["answer"], answer):
+    recorded = manifest["answer"]
+    wrong = [
+        name
+        for name in answer | recorded
+        if not _same(recorded.get(name), answer.get(name))
+    ]
+    version = schema.printable(manifest["lbcheck"])
+    if wrong:
+        names = ", ".join(map(schema.printable, wrong))
         problems.append(
-            f"the answer is not that of the records: recorded is "
-            f"{_shown(manifest['answer'])}, computed from them "
-            f"{_shown(answer)} (recorded by lbcheck {manifest['lbcheck']}, "
-            f"computed by {lbcheck.__version__})."
+            f"the answer is not that of the records, in {names}: recorded is "
+            f"{_shown(recorded)}, computed from them {_shown(answer)} "
+            f"(recorded by lbcheck {version}, computed by "
+            f"{lbcheck.__version__})."
         )
     return {
         "sha256": _digest(content),
-        "lbcheck": manifest["lbcheck"],
+        "lbcheck": version,
         "files": manifest["files"],
         "finished": found["finished"],
         "sentence": answer["sentence"],
@@ -230,8 +247,15 @@ def _check_all(entries, size, path):
             f"{path}: expected at most {_MOST_MEMBERS:,} members of different "
             f"names, received {len(entries):,} of {len(names):,} names."
         )
-    if sum(entry.file_size for entry in entries) > size:
-        raise ValueError(f"{path}: its members are larger than the file.")
+    # A header and an entry of the directory each, and the directory's end.
+    names = [len(entry.filename.encode()) for entry in entries]
+    whole = sum(entry.file_size for entry in entries) + 22
+    whole += sum(30 + 46 + 2 * length for length in names)
+    if whole != size:
+        raise ValueError(
+            f"{path}: is no bundle: has {size:,} bytes, its members take "
+            f"{whole:,}."
+        )
 
 
 def _differences(recorded, members):
@@ -247,21 +271,27 @@ def _differences(recorded, members):
                 f"{name}: its digest is {digest}, recorded is "
                 f"{recorded[name]['sha256']}."
             )
+        elif (size := len(members[name])) != recorded[name]["bytes"]:
+            found.append(
+                f"{name}: has {size:,} bytes, recorded are "
+                f"{recorded[name]['bytes']:,}."
+            )
     return found
 
 
-def _collected(contents):
-    """The verdict and tables of these files."""
+def _collected(contents, where):
+    """(study, verdict and tables) of these files, which are `where`."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in contents.items():
             path = pathlib.Path(folder, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
         try:
-            return results.collect(study_folder.load(folder))
+            loaded = study_folder.load(folder)
+            return loaded.study, results.collect(loaded)
         except ValueError as error:
             said = str(error).replace(f"{folder}{os.sep}", "")
-            raise ValueError(f"the bundle's {said}") from error
+            raise ValueError(f"{where}{said}") from error
 
 
 def _answer(found):

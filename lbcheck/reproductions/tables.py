@@ -102,7 +102,9 @@ def _time(seconds, environment):
 
 def _arms(study, found) -> tables.Table:
     part = found["study"]["parts"][0]
-    heads = ["arm", "mean of the seeds", "median", "quartiles"]
+    diverged = any(row["metric"] is None for row in found["tables"]["seeds"])
+    which = "the seeds that ended" if diverged else "the seeds"
+    heads = ["arm", f"mean of {which}", "median", "quartiles"]
     # Curves are of the data that may be looked at while it trains.
     curve = "best on the curve" + (" (validation)" if part == "test" else "")
     heads += [curve, "seeds", "best hyperparameters"]

@@ -48,13 +48,12 @@ def check_count(owner: str, name: str, value: Any, least: int) -> Any:
         return value
     if not checks.is_number(value):
         raise TypeError(
-            f"{owner}: `{name}` must be a whole number of updates, received "
-            f"{value!r}."
+            f"{owner}: `{name}` must be a whole number, received {value!r}."
         )
     if not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(
-            f"{owner}: `{name}` must be a whole number of updates of at least "
-            f"{least}, received {value!r}."
+            f"{owner}: `{name}` must be a whole number of at least {least}, "
+            f"received {value!r}."
         )
     return int(value)
 

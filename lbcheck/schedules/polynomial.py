@@ -16,7 +16,7 @@ class Polynomial(base.Schedule):
         initial_rate: Rate at step 0, at least 0.
         total_steps: T, the updates until the final rate, at least 1.
         final_rate: Rate from step T on, at least 0.
-        power: Power of the decay, at least 0.
+        power: Power of the decay, at least 0; 0: `initial_rate` throughout.
 
     Returns:
         A schedule; `schedule(step)` is the rate.

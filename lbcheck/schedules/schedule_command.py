@@ -117,6 +117,10 @@ def main(argv):
             "lbcheck schedule takes one schedule, as module:function or the "
             f"file of a log; received {argv}."
         )
+    if _FIGURE.value and not _FIGURE.value.endswith((".png", ".svg", ".pdf")):
+        raise app.UsageError(
+            f"--figure={_FIGURE.value}: must end with .png, .svg or .pdf."
+        )
     # What a user's code prints is no part of the result.
     with contextlib.redirect_stdout(sys.stderr):
         examination = doctor.examine(

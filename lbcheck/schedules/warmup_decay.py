@@ -25,7 +25,7 @@ class PolynomialWarmupDecay(base.Schedule):
         warmup_steps: Updates of warm-up, 0 to total_steps; 0 starts at peak.
         total_steps: Updates of the run, at least 1.
         warmup_power: Power of the warm-up, at least 0.
-        decay_power: Power of the decay, at least 0.
+        decay_power: Power of the decay, at least 0; 0: `peak_rate` from w on.
         decay_end_step: Step at which the decay is over, warmup_steps to
             total_steps; None for total_steps.
         decay_steps_offset: 1 makes the decay one update longer, as the

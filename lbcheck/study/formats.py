@@ -368,6 +368,10 @@ def _check_metrics(record, study, where):
     if record["stage"] != "confirm":
         parts = tuple(part for part in parts if part in PARTS)
     for point in record["curve"]:
+        if "validation" not in point:
+            raise ValueError(
+                f"{where}: curve: step {point['step']} has no validation."
+            )
         for part in PARTS:
             if name not in point.get(part, {name: None}):
                 raise ValueError(

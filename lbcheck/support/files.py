@@ -42,6 +42,8 @@ def replacing(path, mode: str = "wb"):
             json.dump(study, file)
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "Is no file that could be replaced", path)
     part = _part(path)
     encoding = None if "b" in mode else "utf-8"
     try:

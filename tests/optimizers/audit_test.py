@@ -197,3 +197,42 @@ def test_only_the_last_layer_of_a_nested_model_is_the_output():
     muon = lbcheck.keras3.Muon(exclude_from_layer_adaptation=["bias"])
     (finding,) = lbcheck.audit(model, muon).findings
     assert "end/kernel" in finding and "of the output layer" in finding
+
+
+class _Partly(keras.Model):
+    """A model of which a part is built."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = keras.Sequential([layers.Input((4,)), layers.Dense(5)])
+        self.drop, self.head = layers.Dropout(0.5), layers.Dense(2, name="head")
+
+    def call(self, x):
+        """Backbone and head."""
+        return self.head(self.drop(self.backbone(x)))
+
+
+def test_layers_that_are_not_built_are_found():
+    model, adamw = _Partly(), excluding(optimizers.AdamW(0.1), "bias")
+    (found,) = lbcheck.audit(model, adamw).findings
+    assert found.startswith("head (Dense) is not built, so that its weights")
+    model(keras.ops.ones((1, 4)))
+    assert not lbcheck.audit(model, adamw).findings
+    assert len(lbcheck.audit(model, adamw).rows) == 4
+
+
+def test_what_ftrl_decays_is_what_moves():
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(5)])
+    for l2 in (0.0, 0.5):
+        ftrl = optimizers.Ftrl(0.1, l2_regularization_strength=l2)
+        rows = lbcheck.audit(model, ftrl).rows
+        assert [row.decayed for row in rows] == [l2 > 0] * 2
+
+
+def test_an_optimizer_of_another_keras_is_refused():
+    import tf_keras
+
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(5)])
+    other = tf_keras.optimizers.SGD(0.1)
+    with pytest.raises(TypeError, match="is of keras and .* SGD, of tf_keras"):
+        lbcheck.audit(model, other)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 import sys
 import zipfile
@@ -91,7 +92,10 @@ def test_a_changed_record_is_found(whole, tmp_path):
     assert answer.startswith("the answer is not that of the records")
     # Whoever corrects the digest, too, is found by the answer.
     manifest = json.loads(changed["bundle.json"])
-    manifest["files"]["trials.jsonl"]["sha256"] = digest.split()[4][:-1]
+    manifest["files"]["trials.jsonl"] = {
+        "sha256": digest.split()[4][:-1],
+        "bytes": len(changed["trials.jsonl"]),
+    }
     changed["bundle.json"] = json.dumps(manifest).encode()
     archive(path, changed)
     assert bundle.verify(path)["problems"] == [answer]
@@ -192,8 +196,48 @@ def test_lengths_that_lie_are_refused(whole, tmp_path):
     content[start + 20 : start + 28] = lie + lie
     path = tmp_path / "a.zip"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="larger than the file"):
+    with pytest.raises(ValueError, match="its members take"):
         bundle.verify(path)
+    whole_bytes = whole.read_bytes()
+    for junk in (whole_bytes + bytes(400), b"#!" + whole_bytes):
+        path.write_bytes(junk)
+        with pytest.raises(ValueError, match="is no bundle: has"):
+            bundle.verify(path)
+
+
+def test_what_a_manifest_says_besides_digests(whole, tmp_path):
+    changed = members(whole)
+    manifest = json.loads(changed["bundle.json"])
+    manifest["files"]["trials.jsonl"]["bytes"] = 1
+    manifest["lbcheck"] = "9.9\x1b[31m"
+    manifest["answer"]["finished"] = 1
+    study = changed["control/study.json"] = changed["study.json"]
+    manifest["files"]["control/study.json"] = {
+        "sha256": bundle._digest(study),
+        "bytes": len(study),
+    }
+    changed["bundle.json"] = json.dumps(manifest).encode()
+    path = archive(tmp_path / "a.zip", changed)
+    found = bundle.verify(path)
+    size, search, answer = found["problems"]
+    assert size.endswith("bytes, recorded are 1.")
+    assert search == "control/study.json is of no search that the study has."
+    assert "of the records, in finished: recorded is" in answer
+    assert "\x1b" not in found["lbcheck"] + answer
+
+
+def test_a_bundle_replaces_nothing_but_a_bundle(folder, whole, tmp_path):
+    for name in ("study.json", "trials.jsonl"):
+        before = (folder / name).read_bytes()
+        with pytest.raises(ValueError, match="and no bundle to be replaced"):
+            bundle.write(folder, folder / name)
+        assert (folder / name).read_bytes() == before
+    again = bundle.write(folder, bundle.write(folder, tmp_path / "a.zip"))
+    assert again.read_bytes() == whole.read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="Is no file that could be replaced"):
+        bundle.write(folder, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_too_large_and_too_many(whole, tmp_path, monkeypatch):

@@ -825,3 +825,14 @@ class CommandTest(parameterized.TestCase, tf.test.TestCase):
 
 if __name__ == "__main__":
     tf.test.main()
+
+
+def test_a_warmup_that_is_not_meant():
+    def rate(step):
+        return 0.1 * min(step / 100, (1000 - step) / 900)
+
+    found = {f.code: f for f in examine(rate, 1000, warmup_steps=0).errors}
+    assert found["warmup_length"].step == 100
+    plain = schedules.Cosine(0.1, 1000)
+    codes = {f.code for f in examine(plain, 1000, warmup_steps=0).errors}
+    assert "warmup_length" not in codes

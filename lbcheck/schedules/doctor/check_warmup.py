@@ -108,7 +108,7 @@ def first_update(case: Case) -> list[Finding]:
 def warmup_length(case: Case) -> list[Finding]:
     """A warm-up that is not as long as intended."""
     rise, meant = case.rise, case.warmup
-    if rise is None or not meant:
+    if rise is None or meant is None:
         return []
     tolerance = 1 + (case.gap if case.gap > 1 else 0)
     top = case.rates >= case.highest - 1.5 * case.quantum
@@ -121,6 +121,19 @@ def warmup_length(case: Case) -> list[Finding]:
     latest = 2 * rise.steps - earliest
     if earliest - tolerance <= meant <= latest + tolerance:
         return []
+    if meant == 0:
+        return [
+            Finding(
+                "warmup_length",
+                ERROR,
+                f"warm-up ends at step {rise.steps:,}, and none is intended.",
+                rise.steps,
+                float(rise.steps),
+                "updates",
+                "the first updates are smaller than they were meant to be.",
+                "leave the warm-up out, or say how long it is meant to be.",
+            )
+        ]
     long, short = max(rise.steps, meant), min(rise.steps, meant)
     epoch = case.steps_per_epoch
     if epoch and abs(long - short * epoch) <= epoch:
