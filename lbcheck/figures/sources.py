@@ -69,7 +69,13 @@ def below(path, name: str) -> list[pathlib.Path]:
     root = pathlib.Path(path)
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; expected one of records.")
-    return sorted(file.parent for file in root.rglob(name))
+    return sorted((file.parent for file in root.rglob(name)), key=_natural)
+
+
+def _natural(path):
+    """Orders 512 before 1024."""
+    parts = re.split(r"(\d+)", str(path))
+    return [int(p) if p.isdigit() else p for p in parts]
 
 
 def labels(root, folders) -> list[str]:

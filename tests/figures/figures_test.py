@@ -105,11 +105,14 @@ def test_the_manual_has_every_figure():
 
 
 def test_flagfiles_that_make_records_are_there():
-    for entry in index.ENTRIES.values():
-        for word in entry.command.split():
+    commands = [entry.command for entry in index.ENTRIES.values()]
+    for line in (*commands, *index.MADE_BY.values()):
+        for word in line.replace(";", " ").split():
             if word.startswith("--flagfile="):
-                path = index.MINIATURES.parents[2] / word.partition("=")[2]
-                assert path.is_file()
+                name = word.partition("=")[2]
+                for variable in ("$batch", "$run"):
+                    name = name.replace(variable, "512")
+                assert (index.MINIATURES.parents[2] / name).is_file()
 
 
 def test_rows_that_make_records_are_there():
@@ -130,6 +133,16 @@ def test_miniatures_are_small_and_say_what_made_them():
         if file.name == "study.json":
             found = json.loads(file.read_text())
             assert found["command"] and found["environment"]["commit"]
+        if file.name == "run.json":
+            (start,) = json.loads(file.read_text())["starts"]
+            assert start["command"] and start["commit"]
+    folders = {file.relative_to(index.MINIATURES).parts[0] for file in files}
+    assert folders == {"README.md", *index.MADE_BY}
+
+
+def test_batches_are_in_their_order():
+    labels = [m.label for m in index.make("you2019_figure6").panels[0].marks]
+    assert labels == ["32", "64", "128", "256", "512", "1024", "2048"]
 
 
 # Published data.
