@@ -92,6 +92,26 @@ OURS = {
         "trials=1 challenge_trials=0 seeds=10 target=0.97 margin=0.01 "
         "train_steps=100 batch_size=256 log_every=20 evaluate_every=20"
     ),
+    r"figure1_mini|figure3_mini": (
+        "batch_size=512 steps=60 trials=8 challenge_trials=0 seeds=5 "
+        "margin=0.02"
+    ),
+    r"figure6_mini/base": (
+        "train_vocab=1000 max_seq_length=32 max_predictions_per_seq=5 "
+        "dupe_factor=10 num_selection_examples=256 weight_decay=0.01 "
+        "global_clipnorm=1 seed=0"
+    ),
+    r"figure7_mini": (
+        "learning_rate=0.07 warmup_steps=50 train_steps=256 batch_size=512 "
+        "phase2_max_seq_length=64 phase2_max_predictions_per_seq=10 "
+        "phase2_learning_rate=0.05 phase2_warmup_steps=28 "
+        "phase2_train_steps=56 phase2_batch_size=256 log_every=8"
+    ),
+    r"fine_tuning_mini/base": (
+        "max_seq_length=64 doc_stride=32 max_query_length=24 "
+        "learning_rate=1e-3 train_epochs=20 batch_size=20 seed=0 log_every=20"
+    ),
+    r"fine_tuning_mini/[\d_]+": "num_seeds=6",
     r"grid_mini": (
         "batch_size=512 steps=60 trials=100 challenge_trials=0 seeds=1 "
         "margin=0.02"
@@ -157,7 +177,9 @@ OURS = {
         "margin=0.001 test_fraction=0.5 control_batch_size=128 "
         "num_workers=2"
     ),
-    r"bert/compare": "margin=0.01 trials=20 seeds=10 num_workers=2",
+    r"bert/compare": (
+        "margin=0.01 trials=20 challenge_trials=20 seeds=10 num_workers=2"
+    ),
     r"bert/mini": (
         "train_vocab=2000 max_seq_length=64 max_predictions_per_seq=10 "
         "dupe_factor=20 weight_decay=0.01 beta_2=0.98 epsilon=1e-6 "
@@ -273,6 +295,20 @@ def table_5(column):
         found["weight_decay"] = found.pop("l2")
         found["trust_coefficient"] = CODE["trust_coefficient"]
     return found | settings("nado2021", "resnet")
+
+
+def figure_6_mini(batch):
+    """Table 1's rules: a rate with the root of the batch, a warm-up with it."""
+    batch = int(batch)
+    steps = 65_536 // batch
+    rate = 0.05 * (batch / 256) ** 0.5
+    return {
+        "learning_rate": float(f"{rate:.4g}"),
+        "warmup_steps": max(1, round(steps * batch / 32 / 320)),
+        "train_steps": steps,
+        "batch_size": batch,
+        "log_every": steps // 32,
+    }
 
 
 def figure_4(change):
@@ -609,6 +645,7 @@ ORIGINS = {
     r"resnet/figure4_(.*)": figure_4,
     r"figure4_mini": figure_4_mini,
     r"figure4_mini/(.*)": figure_4_arm,
+    r"figure6_mini/(\d+)": figure_6_mini,
     r"resnet/table4_(.*)": table_4,
     r"resnet/imagenet_sample": sample_of_b,
     r"resnet/cifar10_davidnet": davidnet,
