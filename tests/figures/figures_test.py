@@ -574,7 +574,6 @@ def test_bad_input_is_refused(run_command, study, grid, tmp_path):
         (["you2019_figure8", "--output=/no/a.png"], "there is no folder /no"),
         (["you2019_figure8", f"--records={study}"], "do not apply"),
         (["--output=a.png"], "--output needs the name of a figure"),
-        (["you2019_figure6"], "lbcheck published run you2019_table1_lamb_512"),
         (["you2019_figure6", f"--records={tmp_path}/no"], "no such folder"),
         (["you2019_figure6", f"--records={tmp_path}/empty"], "no curve of"),
         (["you2019_figure9", f"--records={grid}"], "no trust ratios"),

@@ -893,6 +893,15 @@ def _cut_study(folder):
         ),
         (
             _change_record(3, curve=[{"step": 9, "training": {}}]),
+            "jsonl:3: curve: step 9 has no validation",
+        ),
+        (
+            _change_record(
+                3,
+                curve=[
+                    {"step": 9, "validation": {"accuracy": 1}, "training": {}}
+                ],
+            ),
             "jsonl:3: curve: step 9 has no training 'accuracy'",
         ),
         (_change_record(3, diagnostics={"steps": [0]}), "jsonl:3: diagnostic"),
