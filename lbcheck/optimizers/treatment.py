@@ -13,6 +13,12 @@ from lbcheck.optimizers.base import Optimizer
 from lbcheck.support import kerases
 
 
+_FTRL_L2 = (
+    "l2_regularization_strength",
+    "l2_shrinkage_regularization_strength",
+)
+
+
 def of(optimizer, variables, paths, shapes):
     """(treatments, findings) of any optimizer that is known.
 
@@ -162,8 +168,7 @@ def _of_keras(optimizer, variables):
         by_adam = [optimizer._should_use_adamw(v) for v in variables]
     own = optimizer.weight_decay
     other = getattr(optimizer, "adam_weight_decay", own)
-    # Ftrl's, whose other arguments of that kind are no decay.
-    l2 = bool(getattr(optimizer, "l2_regularization_strength", 0))
+    l2 = any(getattr(optimizer, argument, 0) for argument in _FTRL_L2)
     decays = [
         l2 or bool((other if adam else own) and uses)
         for adam, uses in zip(by_adam, _uses_decay(optimizer, asked))

@@ -279,11 +279,8 @@ def _text(where, row, column):
 def _seed(where, row):
     """A seed, of which 1, 01 and 1.0 are one."""
     text = _text(where, row, "seed")
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except (ValueError, OverflowError):
-            continue
+    if re.fullmatch(r"\d+(\.0*)?", text):
+        return text.partition(".")[0].lstrip("0") or "0"
     return text
 
 

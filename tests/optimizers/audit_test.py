@@ -223,10 +223,14 @@ def test_layers_that_are_not_built_are_found():
 
 def test_what_ftrl_decays_is_what_moves():
     model = keras.Sequential([layers.Input((4,)), layers.Dense(5)])
-    for l2 in (0.0, 0.5):
-        ftrl = optimizers.Ftrl(0.1, l2_regularization_strength=l2)
-        rows = lbcheck.audit(model, ftrl).rows
-        assert [row.decayed for row in rows] == [l2 > 0] * 2
+    for given in (
+        {},
+        {"l1_regularization_strength": 0.5},
+        {"l2_regularization_strength": 0.5},
+        {"l2_shrinkage_regularization_strength": 0.5},
+    ):
+        rows = lbcheck.audit(model, optimizers.Ftrl(0.1, **given)).rows
+        assert {row.decayed for row in rows} == {"l2" in str(given)}
 
 
 def test_an_optimizer_of_another_keras_is_refused():

@@ -220,6 +220,8 @@ def test_a_page_does_not_replace_the_runs(tmp_path):
      "has 101 arms"),
     ("\0", "no UTF-8 text"),
     ("arm,seed,loss\na,1,0.5\na,1.0,0.5\n", "runs:3: .* stands in"),
+    ("arm,seed,loss\na,nan,0.5\na,nan,0.5\n", "runs:3: .* stands in"),
+    ("arm,seed,loss\na,0,0.5\na,00,0.5\n", "runs:3: .* stands in"),
     ("arm,seed,loss\n\x1b[31m,1,0.5\n", "control characters: '.x1b"),
     ("arm;seed;loss\na;1;0,5\n", "separated by ';'; expected"),
     ('[{"arm": "a"}]', "is a JSON list; expected"),
