@@ -12,7 +12,6 @@ import warnings
 from lbcheck.optimizers.base import Optimizer
 from lbcheck.support import kerases
 
-
 _FTRL_L2 = (
     "l2_regularization_strength",
     "l2_shrinkage_regularization_strength",
