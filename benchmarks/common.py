@@ -147,7 +147,7 @@ def lbcheck(*arguments):
     """Seconds of an `lbcheck` command, from start to end."""
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", *map(str, arguments)],
+        [sys.executable, "-m", "lbcheck", *map(str, arguments)],
         env=environment(),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,

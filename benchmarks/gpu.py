@@ -237,7 +237,7 @@ def compared(folder, *arguments):
     """Trials a minute of a study by the command line."""
     trials, seeds = common.sized((40, 4), (2, 1))
     command = [
-        *(sys.executable, "-m", "lbcheck.cli", "compare"),
+        *(sys.executable, "-m", "lbcheck", "compare"),
         "--workload=resnet.workloads:digits",
         "--keras=keras3",
         "--arms=nesterov",

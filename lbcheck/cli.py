@@ -130,10 +130,3 @@ def _meant(name):
     if close:
         return f"did you mean `lbcheck {close[0]}`?"
     return f"expected one of {', '.join(COMMANDS)}."
-
-
-if __name__ == "__main__":
-    # Python puts the working folder first, which may be a study's.
-    if not getattr(sys.flags, "safe_path", False):
-        del sys.path[0]
-    main()

@@ -77,7 +77,7 @@ class Copy:
         """What a command prints, as the recipes write it."""
         program, *arguments = shlex.split(command)
         if program == "lbcheck":
-            arguments = ["-m", "lbcheck.cli", *arguments]
+            arguments = ["-m", "lbcheck", *arguments]
         assert program in ("lbcheck", "python") and arguments[0] == "-m"
         # As on a machine without any data.
         changed = {"LBCHECK_DATA": str(self.folder / "nowhere")}

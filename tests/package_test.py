@@ -36,7 +36,7 @@ def python(code, **environment):
 
 
 def command(*arguments, cwd=ROOT):
-    process = programs.Program("lbcheck.cli", arguments, cwd)
+    process = programs.Program("lbcheck", arguments, cwd)
     said = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, *said)
 

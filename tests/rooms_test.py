@@ -26,7 +26,7 @@ ROOMS = (
     "comparison",
     "instruments reproductions",
     "cli",
-    "completion",
+    "completion __main__",
 )
 PROGRAMS = ("bert", "resnet")
 LEVEL = {name: i for i, names in enumerate(ROOMS) for name in names.split()}

@@ -432,7 +432,7 @@ def _work(session, join):
     helpers = contextlib.nullcontext()
     if FLAGS.num_workers > 1:
         helpers = processes.Helpers(
-            [sys.executable, "-m", "lbcheck.cli", *sys.argv[1:]]
+            [sys.executable, "-m", "lbcheck", *sys.argv[1:]]
             + [join, "--num_workers=1"],
             FLAGS.num_workers - 1,
         )

@@ -24,6 +24,7 @@ from lbcheck.plan import planning
 from lbcheck.plan import topologies
 from lbcheck.support import command
 from lbcheck.support import exit_codes
+from lbcheck.support import flagfiles
 from lbcheck.support.load_object import load
 
 FLAGS = flags.FlagValues()
@@ -59,22 +60,22 @@ flags.DEFINE_float(
 command.define_format(FLAGS)
 
 
-def parse(argv):
+def parse(argv: list[str]) -> flagfiles.Arguments:
     """Parses the command's own flags; returns those of the program.
 
     Raises:
         flags.Error, app.UsageError: As of `command.parse`.
     """
-    own, others = [argv[0]], []
-    rest = list(argv[1:])
+    own, others = [], []
+    rest = flagfiles.expanded(argv[1:])
     while rest:
-        argument = rest.pop(0)
+        argument, where = rest.pop(0)
         name, equals, _ = argument.partition("=")
         mine = name.startswith("-") and name.lstrip("-") in FLAGS
-        (own if mine else others).append(argument)
+        (own if mine else others).append((argument, where))
         if mine and not equals and rest:
             own.append(rest.pop(0))
-    command.parse(FLAGS, own)
+    command.parse_expanded(FLAGS, argv[0], own)
     return others
 
 
@@ -102,12 +103,12 @@ def main(argv):
     return exit_codes.REFUSED if refused else exit_codes.FINISHED
 
 
-def described(program: str, arguments: list[str]) -> list:
+def described(program: str, arguments: flagfiles.Arguments) -> list:
     """The runs that a program says its flags describe.
 
     Args:
         program: Name of its module.
-        arguments: Its command line, without the program.
+        arguments: Its command line, without the program, flagfiles read.
 
     Raises:
         app.UsageError, ValueError: There is no such program, it cannot be
@@ -116,7 +117,7 @@ def described(program: str, arguments: list[str]) -> list:
     flag_values = load(f"{program}:FLAGS")
     planned = load(f"{program}:planned")
     _check_is_program(flag_values, planned, program)
-    rest = command.parse(flag_values, [program, *arguments])
+    rest = command.parse_expanded(flag_values, program, arguments)
     if rest:
         raise app.UsageError(
             f"Arguments must be flags such as --seed=1, received {rest}."

@@ -117,7 +117,7 @@ def _study(row, scale, folder):
         f"{row.name}.json": json.dumps(arm, indent=1) + "\n",
     }
     command = [
-        *("-m", "lbcheck.cli", "compare"),
+        *("-m", "lbcheck", "compare"),
         f"--program={row.program}",
         f"--arms={folder / row.name}.json",
         *(f"--{name}={value}".lower() for name, value in wanted.items()),

@@ -189,6 +189,10 @@ def _report(verdict, found, mode):
 
 
 def _text(verdict):
+    columns = ["arm", "side", "part", "runs", "diverged", "median", "95 %"]
+    has_target = FLAGS.target is not None
+    if has_target:
+        columns.append("target hits")
     rows = [
         [
             arm.arm,
@@ -198,13 +202,21 @@ def _text(verdict):
             f"{arm.diverged}",
             _number(arm.median),
             f"{_number(arm.low)} to {_number(arm.high)}",
+            *([_hits(arm)] if has_target else []),
         ]
         for arm in verdict.arms
     ]
-    columns = ["arm", "side", "part", "runs", "diverged", "median", "95 %"]
     notes = [f"- {note}" for note in verdict.notes]
     table = text_table(columns, rows, (3, 4, 5))
     return "\n\n".join([verdict.sentence, table, "\n".join(notes)])
+
+
+def _hits(arm):
+    """How many runs reached the target, and the 95 % interval of the rate."""
+    if arm.hits is None:
+        return "-"
+    rates = f"{arm.hit_low:.0%} to {arm.hit_high:.0%}"
+    return f"{arm.hits} of {arm.runs} ({rates})"
 
 
 def _number(value):

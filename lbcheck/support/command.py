@@ -83,9 +83,15 @@ def parse(flag_values: flags.FlagValues, argv: list[str]) -> list[str]:
             a bad value, such as nan; a flagfile that cannot be read. Names
             the flagfile and its line.
     """
-    expanded = flagfiles.expanded(argv[1:])
+    return parse_expanded(flag_values, argv[0], flagfiles.expanded(argv[1:]))
+
+
+def parse_expanded(
+    flag_values: flags.FlagValues, name: str, expanded: flagfiles.Arguments
+) -> list[str]:
+    """As `parse`, of a command of that name whose flagfiles are read."""
     try:
-        rest = flag_values([argv[0], *(argument for argument, _ in expanded)])
+        rest = flag_values([name, *(argument for argument, _ in expanded)])
         _check_finite(flag_values)
     except (flags.Error, ValueError) as error:
         where = _origin(error, expanded)

@@ -34,7 +34,7 @@ ENVIRONMENT = {
 
 
 def start(cwd, *arguments):
-    return programs.Program("lbcheck.cli", arguments, cwd, ENVIRONMENT)
+    return programs.Program("lbcheck", arguments, cwd, ENVIRONMENT)
 
 
 def finish(process):

@@ -46,7 +46,7 @@ def write_arms(folder):
 
 def compare(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "compare", *map(str, arguments)],
+        [sys.executable, "-m", "lbcheck", "compare", *map(str, arguments)],
         cwd=programs.ROOT,
         capture_output=True,
         text=True,
@@ -343,7 +343,7 @@ def test_killed_and_with_two_workers_it_is_the_same_study(calm, tmp_path):
     folder, arms, further = calm
     moments = random.Random(3)
     line = study_of(tmp_path / "s", arms, *further, "--num_workers=2")
-    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    command = [sys.executable, "-m", "lbcheck", "compare", *line]
     for _ in range(4):
         worker = subprocess.Popen(
             command,
@@ -362,7 +362,7 @@ def test_killed_and_with_two_workers_it_is_the_same_study(calm, tmp_path):
 def test_interrupted_it_says_so_and_the_run_goes_on(calm, tmp_path):
     _, arms, _ = calm
     line = study_of(tmp_path / "s", arms[1:], "--trials=1", "--seeds=1")
-    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    command = [sys.executable, "-m", "lbcheck", "compare", *line]
     worker = subprocess.Popen(
         [*command, "--pause=1"],
         cwd=programs.ROOT,
@@ -456,7 +456,7 @@ def test_a_chain_of_studies_and_its_chronology(tmp_path):
 
     def chronology(*words):
         return subprocess.run(
-            [sys.executable, "-m", "lbcheck.cli", "report", *words],
+            [sys.executable, "-m", "lbcheck", "report", *words],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -594,7 +594,7 @@ def test_thirty_kills_of_a_real_study(tmp_path):
     line = [*line, "--train_steps=40", "--num_workers=2"]
     calm = compare(*line, f"--output_dir={tmp_path}/calm")
     assert calm.returncode == 0, calm.stderr
-    command = [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+    command = [sys.executable, "-m", "lbcheck", "compare", *line]
     moments = random.Random(0)
     for _ in range(30):
         worker = subprocess.Popen(
@@ -628,7 +628,7 @@ def test_hosts_of_a_pod_run_one_trial(tmp_path):
         config = json.dumps({"cluster": cluster, "task": task})
         hosts.append(
             subprocess.Popen(
-                [sys.executable, "-m", "lbcheck.cli", "compare", *line]
+                [sys.executable, "-m", "lbcheck", "compare", *line]
                 + ["--distribution=multi_worker", f"--output_dir={tmp_path}/s"],
                 cwd=programs.ROOT,
                 env={**os.environ, "TF_CONFIG": config},

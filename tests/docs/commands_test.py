@@ -287,7 +287,7 @@ def run(command, folder, *more):
     bare = commands.bare(command.text)
     given = command.text.removesuffix(bare).split()
     program, *words = shlex.split(bare)
-    start = {"lbcheck": ["-m", "lbcheck.cli"], "python": []}[program]
+    start = {"lbcheck": ["-m", "lbcheck"], "python": []}[program]
     return subprocess.run(
         [sys.executable, *start, *words, *more],
         cwd=folder,

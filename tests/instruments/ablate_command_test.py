@@ -29,7 +29,7 @@ def arms(tmp_path_factory):
 
 def ablate(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "ablate", *map(str, arguments)],
+        [sys.executable, "-m", "lbcheck", "ablate", *map(str, arguments)],
         cwd=programs.ROOT,
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ from tests import programs
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "sweep", *map(str, arguments)],
+        [sys.executable, "-m", "lbcheck", "sweep", *map(str, arguments)],
         cwd=programs.ROOT,
         capture_output=True,
         text=True,

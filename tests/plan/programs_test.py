@@ -11,6 +11,7 @@ from lbcheck.plan import network
 from lbcheck.plan import plan_command
 from lbcheck.plan import planning
 from lbcheck.plan import topologies
+from lbcheck.support import flagfiles
 from tests.programs import Program
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def described(program, *arguments):
     flag_values = importlib.import_module(program).FLAGS
     for name in flag_values:
         flag_values[name].unparse()
-    return plan_command.described(program, list(arguments))
+    return plan_command.described(program, flagfiles.expanded(arguments))
 
 
 def published(program, path):
@@ -143,7 +144,7 @@ def test_what_cannot_be_planned_is_refused(program, flags, said):
 
 
 def program(*arguments):
-    made = Program("lbcheck.cli", ["plan", *arguments])
+    made = Program("lbcheck", ["plan", *arguments])
     out, error = made.communicate(300)
     return made.returncode, out, error
 
@@ -168,6 +169,23 @@ def test_the_command_refuses_what_cannot_fit_and_says_what_does():
     assert run["verdict"] == "does not fit" and run["fitting"] == 128
     assert "--microbatch_size=128 fits" in error
     assert run["dollars"] == run["hours"] * 32 * 2.2
+
+
+def test_its_own_flags_may_stand_in_the_flagfile(tmp_path):
+    path = tmp_path / "plan.flags"
+    lines = [
+        "--program=resnet.train",
+        "--topology=cpu",
+        f"--flagfile={ROOT}/flags/resnet/digits_lars.flags",
+    ]
+    path.write_text("\n".join(lines))
+    code, out, error = program(f"--flagfile={path}", "--format=json")
+    assert code == 0, error
+    assert json.loads(out)["topology"]["name"] == "cpu"
+    path.write_text("\n".join([*lines, "--momentun=1"]))
+    code, out, error = program(f"--flagfile={path}")
+    assert code == 2 and out == ""
+    assert f"{path}:4: " in error and "momentun" in error
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_killed_row_gives_the_same_score(tmp_path):
 
     def start(folder):
         return subprocess.Popen(
-            [sys.executable, "-m", "lbcheck.cli", "published", "run"]
+            [sys.executable, "-m", "lbcheck", "published", "run"]
             + ["table1_lars", "--format=json", f"--output_dir={folder}"],
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -313,7 +313,7 @@ def test_reading_one_imports_nothing_that_it_names(folder, tmp_path):
 
 
 def run(cwd, *arguments):
-    program = programs.Program("lbcheck.cli", arguments, cwd)
+    program = programs.Program("lbcheck", arguments, cwd)
     said = program.communicate(timeout=300)
     return program.returncode, *said
 

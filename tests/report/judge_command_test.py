@@ -37,7 +37,7 @@ def jsonl_of(runs):
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "judge", *map(str, arguments)],
+        [sys.executable, "-m", "lbcheck", "judge", *map(str, arguments)],
         capture_output=True,
         text=True,
     )
@@ -73,6 +73,19 @@ def test_sides_text_and_exit_codes(tmp_path):
     printed = run(path, "--challengers=muon,adamw,sgd")
     assert (printed.returncode, printed.stdout) == (2, "")
     assert "must leave an arm" in printed.stderr
+
+
+def test_a_target_is_shown_with_how_many_runs_reach_it(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(csv_of({"a": [0.9] * 14 + [0.8] * 6, "b": [0.7] * 20}))
+    asked = (path, "--challengers=a", "--margin=0.005")
+    printed = run(*asked, "--target=0.9")
+    lines = printed.stdout.splitlines()
+    # Clopper and Pearson 1934: 0.457 to 0.881, and 1 - 0.025**(1/20) = 0.168.
+    (a,), (b,) = ([x for x in lines if x.startswith(f"{n}  ")] for n in "ab")
+    assert a.endswith("14 of 20 (46% to 88%)")
+    assert b.endswith("0 of 20 (0% to 17%)")
+    assert "hits" not in run(*asked).stdout
 
 
 def test_test_data_are_judged_and_trials_show_the_search(tmp_path):

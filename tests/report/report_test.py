@@ -101,7 +101,7 @@ def test_same_records_same_bytes_in_any_process_folder_and_order(
     other = tmp_path / "another place"
     synthetic_study.write(other, study, records[::-1])
     subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "report", str(other)],
+        [sys.executable, "-m", "lbcheck", "report", str(other)],
         check=True,
         env=os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"},
         cwd=pathlib.Path(__file__).parents[2],
@@ -928,7 +928,7 @@ def test_damage_is_named_with_file_and_line(made, tmp_path, damage, message):
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "report", *arguments],
+        [sys.executable, "-m", "lbcheck", "report", *arguments],
         capture_output=True,
         text=True,
         cwd=pathlib.Path(__file__).parents[2],

@@ -192,7 +192,7 @@ def test_another_version_is_another_machine(monkeypatch):
 
 def command(*words):
     return subprocess.run(
-        [sys.executable, "-m", "lbcheck.cli", "reproductions", *words],
+        [sys.executable, "-m", "lbcheck", "reproductions", *words],
         capture_output=True,
         text=True,
         cwd="/",

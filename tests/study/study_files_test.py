@@ -122,7 +122,7 @@ def test_nothing_that_a_study_names_is_run(
     )
     program = [sys.executable, "-P", "-c", code]
     if as_module:
-        program = [sys.executable, "-m", "lbcheck.cli", *command]
+        program = [sys.executable, "-m", "lbcheck", *command]
     done = subprocess.run(
         program, capture_output=True, text=True, cwd=folder, timeout=300
     )
