@@ -60,11 +60,6 @@ def main() -> int:
     settings.check(FLAGS)
     model_garden.check()
     numbers = _numbers()
-    if len(numbers) > 1 and "TF_CONFIG" in os.environ:
-        raise app.UsageError(
-            "With TF_CONFIG a process trains one phase: give --phase=1, and "
-            "after that --phase=2."
-        )
     with _corpus() as corpus:
         phases = [Phase(number, corpus) for number in numbers]
         for phase in phases:

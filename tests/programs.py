@@ -5,11 +5,13 @@ its own environment, folder and output, and its real exit code; it must not be
 about how Python starts or ends, nor need another backend of Keras.
 """
 
+import json
 import multiprocessing
 import os
 import pathlib
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,24 @@ PROCESSES.set_forkserver_preload(
         "tests.study.ledger_worker",
     ]
 )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def two_workers() -> list[str]:
+    """TF_CONFIG of each of two workers on this machine."""
+    cluster = {"worker": [f"localhost:{free_port()}" for _ in range(2)]}
+    return [
+        json.dumps(
+            {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        )
+        for index in range(2)
+    ]
 
 
 class Program:

@@ -262,6 +262,7 @@ class _Run:
                     self._callbacks(),
                 )
             self._finish()
+            self._engine.meet()  # what comes after may read the record
             return exit_codes.FINISHED
         except Diverged as error:
             return self._diverged(*error.args)

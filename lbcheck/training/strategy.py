@@ -1,5 +1,7 @@
 """tf.distribute strategies by name."""
 
+import functools
+
 import tensorflow as tf
 
 from lbcheck.support import errors
@@ -33,7 +35,7 @@ def make(distribution: str, tpu: str | None = None):
         return _tpu(tpu or "local")
     if distribution == "multi_worker":
         cluster.check_several()
-        return _multi_worker(cluster.read())
+        return _multi_worker()
     if distribution == "mirrored":
         devices = tf.config.list_logical_devices("GPU")
         devices = devices or tf.config.list_logical_devices("CPU")
@@ -67,7 +69,9 @@ def _decide(tpu):
     return "one_device"
 
 
-def _multi_worker(workers):
+@functools.cache  # TensorFlow starts once with others, for all runs
+def _multi_worker():
+    workers = cluster.read()
     with cluster.signals_end():
         cluster.meet(workers)
         with cluster.signals_wait(), cluster.starting():

@@ -45,6 +45,7 @@ from lbcheck.training import checkpoints
 from lbcheck.training import loop
 from lbcheck.trials import trainer
 from tests import damage
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 LENGTH, PREDICTIONS, VOCABULARY = 16, 4, 60
@@ -936,6 +937,35 @@ def test_nothing_that_a_run_names_is_run(
 def _documents(path):
     text = path.read_text()
     return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+def test_two_workers_train_one_phase_after_the_other(data, tmp_path):
+    """A phase 2 of rate 0 has the weights and metrics of phase 1."""
+    folder = tmp_path / "two"
+    second = (*SECOND, "--phase2_learning_rate=0", "--phase2_batch_size=6")
+    _, *arguments = line(data, folder, *PLAIN, *second)
+    workers = [
+        programs.Program(
+            "bert.pretrain",
+            [*arguments, "--distribution=multi_worker"],
+            environment={"TF_CONFIG": config},
+        )
+        for config in programs.two_workers()
+    ]
+    for worker in workers:
+        out, error = worker.communicate(300)
+        assert worker.returncode == 0, error
+        assert out.count("Hand-over") == 1
+    first, second = (folder / f"phase{number}" for number in (1, 2))
+    step, expected = weights(first)
+    again, found = weights(second)
+    assert (step, again) == (4, 2)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    ours, theirs = (measurements(f)[-1] for f in (second, first))
+    for name, value in theirs.items():
+        if name.startswith(("selection", "validation")):
+            assert ours[name] == pytest.approx(value, rel=1e-6), name
 
 
 def test_second_phase_begins_with_the_weights_alone(data, whole, tmp_path):

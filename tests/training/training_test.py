@@ -32,7 +32,7 @@ from tests.training import training_worker
 def start(*arguments, keras_backend="tensorflow", cluster=None):
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": keras_backend}
     if cluster:
-        environment["TF_CONFIG"] = json.dumps(cluster)
+        environment["TF_CONFIG"] = cluster
     arguments = [str(argument) for argument in arguments]
     if keras_backend == "tensorflow":
         return programs.Program(
@@ -75,7 +75,7 @@ def assert_same_run(ours, theirs):
         np.testing.assert_array_equal(array, others[name], err_msg=name)
 
 
-def kill_until_finished(folder, kills, arguments, generator, cluster=None):
+def kill_until_finished(folder, kills, arguments, generator):
     """Starts again and again, killed after a random time; the last ends."""
     for _ in range(kills):
         process = start(f"--output_dir={folder}", *arguments)
@@ -386,25 +386,15 @@ def test_keras3_resumes(folder, backend, microbatch):
     assert_same_run(whole, parts)
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
-
-
 def two_workers(folder, *arguments):
-    workers = [f"localhost:{free_port()}" for _ in range(2)]
     return [
         start(
             f"--output_dir={folder}",
             "--distribution=multi_worker",
             *arguments,
-            cluster={
-                "cluster": {"worker": workers},
-                "task": {"type": "worker", "index": index},
-            },
+            cluster=cluster,
         )
-        for index in range(2)
+        for cluster in programs.two_workers()
     ]
 
 
@@ -581,7 +571,8 @@ def test_tf_config_that_is_not_right(monkeypatch, config, message):
 
 def two_on_this_machine(monkeypatch, other="localhost"):
     """TF_CONFIG of this worker and one that is not there."""
-    addresses = [f"localhost:{free_port()}", f"{other}:{free_port()}"]
+    hosts = ("localhost", other)
+    addresses = [f"{host}:{programs.free_port()}" for host in hosts]
     config = {
         "cluster": {"worker": addresses},
         "task": {"type": "worker", "index": 0},
@@ -655,16 +646,14 @@ def test_a_start_that_hangs_in_c_ends_with_its_code():
 
 
 def test_sigterm_ends_a_program_that_waits_for_a_worker(folder):
-    config = {
-        "cluster": {"worker": [f"localhost:{free_port()}" for _ in range(2)]},
-        "task": {"type": "worker", "index": 1},
-    }
+    config = programs.two_workers()[1]
+    missing = json.loads(config)["cluster"]["worker"][0]
     process = start(
         f"--output_dir={folder / 'alone'}",
         "--distribution=multi_worker",
         cluster=config,
     )
-    process.wait_until_said(f"waits for {config['cluster']['worker'][0]}")
+    process.wait_until_said(f"waits for {missing}")
     process.send_signal(signal.SIGTERM)
     code, output = finish(process)
     assert code == exit_codes.INTERRUPTED, output

@@ -166,6 +166,9 @@ class Engine:
             )
         return {n: float(v) for n, v in metrics.items() if n != "loss"}
 
+    def meet(self) -> None:
+        """Waits until all workers are here; alone it does nothing."""
+
     def watch(self, step: int, logs) -> None:
         """Looks at the logs of each call of the train function."""
 

@@ -81,6 +81,12 @@ class TFKerasEngine(engines.Engine):
             for problem in tpu_programs.problems(function)
         ]
 
+    def meet(self):
+        """By a sum over all workers."""
+        if self.multi_worker:
+            ones = self.strategy.run(lambda: tf.ones(()))
+            self.strategy.reduce("SUM", ones, axis=None).numpy()
+
     def first_bad(self, step):
         """As the train function saw it."""
         return self._update.first_bad()
