@@ -319,6 +319,9 @@ class _Planned(Phase):
             options=self.options,
             build=functools.partial(self.build, begins=False),
             example=functools.partial(_example, tokens, predictions),
+            microbatch_flag="microbatch_size"
+            if self.number == 1
+            else f"{settings.SECOND}microbatch_size",
             assumed=assumed,
         )
 

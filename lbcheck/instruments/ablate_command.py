@@ -55,8 +55,7 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "margin",
     None,
-    "Smallest loss of the metric that matters to you.",
-    lower_bound=0.0,
+    "Smallest loss of the metric that matters to you, above 0.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
@@ -123,11 +122,15 @@ def main(parsed):
             f"received {' '.join(words) or 'none'}."
         )
     for name in ("program", "margin"):
-        if not FLAGS[name].value:
+        if FLAGS[name].value in (None, ""):
             raise app.UsageError(
                 f"--{name} is needed: {FLAGS[name].help} Received "
                 f"{FLAGS[name].value}."
             )
+    if not FLAGS.margin > 0:
+        raise app.UsageError(
+            f"--margin must be above 0, received {FLAGS.margin:g}."
+        )
     try:
         with processes.interruptible(), errors.explained():
             return _run(words, given)

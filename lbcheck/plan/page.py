@@ -33,7 +33,7 @@ def refusal(plan: Plan, topology: Topology) -> str:
         f"{_size(plan.available)}; "
     )
     if plan.fitting:
-        return f"{said}--microbatch_size={plan.fitting} fits."
+        return f"{said}--{plan.microbatch_flag}={plan.fitting} fits."
     few = plan.ghost_batch or 1
     return (
         f"{said}no microbatch that divides the {plan.replica_batch} examples "
@@ -119,7 +119,8 @@ def _said(plan):
         said = said.replace("fit", "fit in")
     else:
         said = f"fits in {_size(plan.available)} only where XLA fuses"
-    sure = f"--microbatch_size={plan.fitting} fits" if plan.fitting else ""
+    flag = f"--{plan.microbatch_flag}={plan.fitting}"
+    sure = f"{flag} fits" if plan.fitting else ""
     return f"{said}; {sure or 'no smaller microbatch is sure to fit'}"
 
 
@@ -130,7 +131,7 @@ def _computation(plan, topology):
         f"{plan.flops / 1e9:,.3f} with the backward pass "
         f"({plan.flops / plan.forward_flops:.2f} times)",
         f"{plan.total_flops:.3e} FLOP in all",
-        f"{plan.hours:,.2f} h = {plan.steps:,} updates x "
+        f"{_hours(plan.hours)} = {plan.steps:,} updates x "
         f"{plan.batch_size:,} examples x {plan.flops:.4g} FLOP / "
         f"({topology.replicas:,} replicas x {plan.peak:.4g} FLOP/s x "
         f"utilisation {plan.utilization:g}) / 3600",
@@ -138,16 +139,21 @@ def _computation(plan, topology):
         f"{plan.batch_size * plan.steps / seconds:,.0f} examples a second",
     ]
     if plan.dollars is not None:
+        price = plan.dollars / plan.hours / topology.chips
         rows.append(
-            f"{plan.dollars:,.2f} dollars = {plan.hours:,.2f} h x "
-            f"{topology.chips:,} chips x the price"
+            f"{plan.dollars:,.2f} dollars = {_hours(plan.hours)} x "
+            f"{topology.chips:,} chips x {price:,.4g} dollars"
         )
     return rows
 
 
+def _hours(hours):
+    return f"{hours:,.2f} h" if hours >= 0.1 else f"{hours:.2g} h"
+
+
 def _together(plans):
     hours = sum(plan.hours for plan in plans)
-    said = f"Together: {hours:,.2f} h"
+    said = f"Together: {_hours(hours)}"
     if plans[0].dollars is not None:
         said += f", {sum(plan.dollars for plan in plans):,.2f} dollars"
     return said

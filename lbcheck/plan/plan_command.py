@@ -148,4 +148,7 @@ def as_json(plans, topology) -> dict:
             for plan in plans
         ],
         "hours": sum(plan.hours for plan in plans),
+        "dollars": None
+        if plans[0].dollars is None
+        else sum(plan.dollars for plan in plans),
     }

@@ -71,6 +71,7 @@ class Plan(NamedTuple):
         utilization: Part of the peak that is reached.
         hours: At that utilisation.
         dollars: None without a price.
+        microbatch_flag: The flag of the program that sets the microbatch.
         assumed: What the run's program does not know.
     """
 
@@ -93,6 +94,7 @@ class Plan(NamedTuple):
     utilization: float
     hours: float
     dollars: float | None
+    microbatch_flag: str
     assumed: tuple[str, ...]
 
     @property
@@ -155,6 +157,7 @@ def plan(
         utilization=utilization,
         hours=hours,
         dollars=None if price is None else hours * topology.chips * price,
+        microbatch_flag=run.microbatch_flag,
         assumed=run.assumed,
     )
 

@@ -20,6 +20,7 @@ class Run(NamedTuple):
             (shape, name of a dtype): what `build`'s model is trained with.
         ghost_batch: Examples whose statistics are taken together, which must
             divide a microbatch; None: nothing of the kind.
+        microbatch_flag: The flag of the program that sets its microbatch.
         assumed: What is not known here, and what is taken instead, as
             sentences.
 
@@ -32,4 +33,5 @@ class Run(NamedTuple):
     build: Callable[[Any, Any], Any]
     example: Callable[[int], tuple[Any, Any]]
     ghost_batch: int | None = None
+    microbatch_flag: str = "microbatch_size"
     assumed: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What the theorems assume to be known about a problem and a run."""
 
 import dataclasses
+import math
 import reprlib
 import sys
 from typing import Any
@@ -17,12 +18,20 @@ def check_real(owner: str, name: str, value: Any) -> float:
             f"{owner}: `{name}` must be a number above 0, received {value!r} "
             f"of type {type(value).__name__}."
         )
-    if not 0 < value <= sys.float_info.max:
+    if not 0 < _as_float(value) <= sys.float_info.max:
         raise ValueError(
             f"{owner}: `{name}` must be a finite number above 0, received "
-            f"{value!r}."
+            f"{reprlib.repr(value)}."
         )
     return float(value)
+
+
+def _as_float(value) -> float:
+    """Infinite where it is larger than a float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def check_count(owner: str, name: str, value: Any, least: int = 1) -> int:
@@ -32,10 +41,12 @@ def check_count(owner: str, name: str, value: Any, least: int = 1) -> int:
             f"{owner}: `{name}` must be a whole number, received {value!r} "
             f"of type {type(value).__name__}."
         )
-    if not least <= value <= sys.float_info.max or value != int(value):
+    number = _as_float(value)
+    if not least <= number <= sys.float_info.max or number % 1:
         raise ValueError(
             f"{owner}: `{name}` must be a whole number of at least {least}, "
-            f"received {value!r}."
+            f"received {reprlib.repr(value)}"
+            f"{', more than a float can hold' if number == math.inf else ''}."
         )
     return int(value)
 

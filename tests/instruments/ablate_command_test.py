@@ -132,7 +132,7 @@ def test_dry_run(arms, tmp_path):
             ("--together=l2,nesterov",),
             "without schedule_end, seed 0: .*fake: --warmup needs",
         ),
-        (("--margin=0",), "--margin is needed"),
+        (("--margin=0",), "--margin must be above 0, received 0"),
         (("--together=l2,decay",), "'decay' is the same; .* l2, warmup"),
         (
             ("--l2=2", "--nesterov=1", "--warmup=1", "--schedule_end=1"),

@@ -171,11 +171,11 @@ def test_the_formula_in_the_text_gives_the_hours():
     assert (
         line.split()
         == (
-            "0.01 h = 10 updates x 64 examples x 100 FLOP / (4 replicas x 1000 "
-            "FLOP/s x utilisation 0.5) / 3600"
+            "0.0089 h = 10 updates x 64 examples x 100 FLOP / (4 replicas x "
+            "1000 FLOP/s x utilisation 0.5) / 3600"
         ).split()
     )
-    assert "Together: 0.02 h, 0.11 dollars" in text
+    assert "Together: 0.018 h, 0.11 dollars" in text
 
 
 def test_json_is_the_plan():
@@ -184,5 +184,6 @@ def test_json_is_the_plan():
     (one,) = read["runs"]
     assert one["memory"]["most"] == 8 * GIB + 8
     assert one["verdict"] == "fits" and one["fitting"] is None
+    assert read["dollars"] is None
     assert read["hours"] == found.hours == one["hours"]
     assert read["topology"]["peak"] == {"float32": 1000.0}

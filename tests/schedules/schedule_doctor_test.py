@@ -183,6 +183,45 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
         clean = Warmup(family(0.3, 1000 - warmup), warmup)
         self.assertEqual(errors(clean, 1000), {})
 
+    @parameterized.parameters(60, 10_000, 100_000)
+    def test_off_by_one_of_a_run(self, total):
+        found = {"off_by_one": "1 update"}
+        early = errors(lambda t: (1 - t / (total - 1)) ** 2, total)
+        late = errors(lambda t: (1 - t / (total + 1)) ** 2, total)
+        self.assertEqual((early, late), (found, found))
+        angle = math.pi / (total - 1)
+        self.assertEqual(
+            errors(lambda t: 1 + math.cos(angle * t), total), found
+        )
+
+    @parameterized.parameters(10_000, 100_000)
+    def test_zeros_of_float32_are_no_error(self, total):
+        angle = np.float32(math.pi) / np.float32(total)
+        found = errors(lambda t: 1 + np.cos(angle * np.float32(t)), total)
+        self.assertEqual(found, {})
+
+    def test_a_cycle_that_begins_at_the_last_update(self):
+        def restarts(step):
+            return 1 + math.cos(math.pi * (step % 3333) / 3333)
+
+        self.assertEqual(errors(restarts, 10_000), {"off_by_one": "1 update"})
+        self.assertEqual(errors(restarts, 9_999), {})
+
+    @parameterized.parameters((6, 30), (100, 10_000))
+    def test_a_fall_as_large_as_the_rise_of_an_update(self, warmup, total):
+        """The rate of the last update of warm-up twice: the hint tells."""
+
+        def bug(t):
+            return t / warmup if t < warmup else 1 - t / total
+
+        def right(t):
+            rest = (total - t) / (total - warmup)
+            return t / warmup if t < warmup else rest
+
+        found = errors(bug, total, warmup_steps=warmup)
+        self.assertEqual(set(found), {"jump", "decay_during_warmup"})
+        self.assertEqual(errors(right, total, warmup_steps=warmup), {})
+
     def test_off_by_one_of_mlperf_with_a_final_rate(self):
         row = (0.0, 29.0, 1e-4, 706, 2512, 1.0, 2.0)
         bug = PolynomialWarmupDecay(*row, decay_steps_offset=1)

@@ -96,8 +96,10 @@ def end_of_run(case: Case) -> list[Finding]:
         offset = segments.decay_end_offset(
             case.steps, case.rates, case.total, min(final, case.rates[-1])
         )
-    if offset == 1 and case.end and case.end.step > case.total:
-        return [_one_late(case)] + _never_zero(case, final, offset)
+    # What can be evaluated and has no end, such as 1 - t / (T + 1), is 0 there.
+    later = case.end.step > case.total if case.end else not case.is_log
+    if offset == 1 and later:
+        return [_one_late(case, final)] + _never_zero(case, final, offset)
     return held + (_too_long(case) or _never_zero(case, final, offset))
 
 
@@ -132,7 +134,22 @@ def _rounding(case, zeros) -> bool:
         return True
     if zeros < 5 * _WASTE * case.total and foot < _FOOT * case.units[last]:
         return True
+    if _is_power(case.rates[: last + 1]) and case.gap == 1:
+        return False
     return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
+
+
+def _is_power(rates) -> bool:
+    """Whether rates end as a power of the updates to the one after them.
+
+    Those that are rounded to zero do not.
+    """
+    left = np.arange(1, 9)
+    if len(rates) < len(left) or np.any(rates[-left] <= 0):
+        return False
+    x, y = np.log(left), np.log(rates[-left])
+    line = np.polyfit(x, y, 1)
+    return bool(np.max(np.abs(np.polyval(line, x) - y)) < 0.02)
 
 
 def _fades(case) -> bool:
@@ -311,8 +328,8 @@ def _counted_in_epochs(case):
     ]
 
 
-def _one_late(case):
-    last, end = float(case.rates[-1]), case.end.rate
+def _one_late(case, end):
+    last = float(case.rates[-1])
     return Finding(
         "off_by_one",
         ERROR,

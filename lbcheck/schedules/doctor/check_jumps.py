@@ -29,6 +29,8 @@ def jumps(case: Case) -> list[Finding]:
             found.append(_jump_finding(jump, "leaps up"))
         elif down and segments.RISING not in sides:
             steps_down.append(jump)
+        elif jump.step == case.total - 1 and case.gap == 1 and not down:
+            found.append(_late_restart(jump))
         else:
             restarts.append(jump)
     found.extend(
@@ -77,6 +79,20 @@ def _spike_finding(jump):
         "the boundary of two pieces of the schedule belongs to neither or to "
         "both.",
         "use t < w for the one piece and t >= w for the other.",
+    )
+
+
+def _late_restart(jump):
+    return Finding(
+        "off_by_one",
+        ERROR,
+        f"the last update alone starts again, at {jump.after:.6g}: the piece "
+        "of the schedule before it ends one update too early.",
+        jump.step,
+        1.0,
+        "updates",
+        "the weights that are kept are those after this update.",
+        "divide the run so that its pieces are T updates together.",
     )
 
 
@@ -203,9 +219,10 @@ def decay_during_warmup(case: Case) -> list[Finding]:
 def _hidden_limits(case):
     """What a warm-up was heading for, where the fall is within one update.
 
-    One update further is only looked at where the fall would be larger than
-    that update's rise, or the decay does not start at the highest rate: a
-    clean warm-up of w updates before T = w (w + 1) could be read as a fall.
+    One update further is only looked at where warm-up is said to end there,
+    the fall would be larger than that update's rise, or the decay does not
+    start at the highest rate: a clean warm-up of w updates before
+    T = w (w + 1) could be read as a fall.
     """
     index = case.rise.index
     if index < 3 or index + 1 >= len(case.rates) or case.gap > 1:
@@ -217,8 +234,10 @@ def _hidden_limits(case):
             continue
         rise = limit - case.rates[last - 1]
         steep = limit - case.rates[last] > 1.2 * rise
-        if last == index or steep or _breaks(case.rates, last, rise):
-            limits.append((limit, int(case.steps[last])))
+        step = int(case.steps[last])
+        told = last == index or step == case.warmup
+        if told or steep or _breaks(case.rates, last, rise):
+            limits.append((limit, step))
     return limits
 
 
