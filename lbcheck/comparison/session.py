@@ -311,7 +311,7 @@ class Session:
         path = pathlib.Path(report.write(self.folder))
         ended = any(record["status"] == "finished" for record in done)
         if not (ended or is_beside):
-            raise FloatingPointError(_all_diverged(done, path))
+            raise FloatingPointError(_all_diverged(done, self.study, path))
         return path
 
 
@@ -461,8 +461,17 @@ def _devices(backend):
     return ["cuda" if framework.cuda.is_available() else "cpu"]
 
 
-def _all_diverged(done, path):
+def _all_diverged(done, study, path):
     first = done[0]["bad"]
+    if not first["variable"] and all(
+        record["steps"] == study["steps"] for record in done
+    ):
+        return (
+            f"All {len(done)} trials took all {study['steps']:,} updates and "
+            "no weight was seen that is not finite, but the loss or the "
+            f"metric {study['metric']['name']} is no finite number: look at "
+            f"the metric and at the data. Every trial is in {path}."
+        )
     variable = f" in {first['variable']}" if first["variable"] else ""
     return (
         f"All {len(done)} trials diverged, the first at update "

@@ -233,7 +233,7 @@ def _end(feed):
         last, count = batch, count + 1
         if time.monotonic() > limit:
             return {"last": None, "batches": None}
-    return {"last": last and _batch(last), "batches": count}
+    return {"last": last if last is None else _batch(last), "batches": count}
 
 
 def _batch(batch):

@@ -104,6 +104,13 @@ def make(
             "a tf.data.Dataset, a PyDataset, a loader or a function that "
             f"makes a generator of batches, received {type(data).__name__}."
         )
+    while data[1:] and data[-1] is None:
+        data = data[:-1]  # no signature of a function holds None
+    if any(part is None for part in data):
+        raise ValueError(
+            f"`{name}`: (x, None, sample_weight) weighs a loss of no labels; "
+            "leave out the weights, or give y."
+        )
     convert = functools.partial(_converted, name=name, floatx=floatx)
     data = content.tree_map(convert, data)
     if kept is not None:

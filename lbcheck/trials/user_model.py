@@ -150,13 +150,17 @@ def backend(model) -> str:
     return keras_of(model).backend.backend()
 
 
+_LOSS_SCALE = ("dynamic", "initial_scale", "dynamic_growth_steps")
+"""How the loss is scaled, in the configuration of both Kerases."""
+
+
 def make_optimizer(
     model, arm, hyperparameters, steps, diagnostics_every, rate=None
 ):
     """Compiles the model with an arm's optimizer instead of its own.
 
-    Where mixed precision made Keras scale the loss, the optimizer is wrapped
-    in the same way.
+    Where the loss is scaled for mixed precision, the optimizer is wrapped in
+    the same way.
 
     Args:
         model: Built and compiled.
@@ -175,7 +179,9 @@ def make_optimizer(
     wrapped = optimizer
     if hasattr(model.optimizer, "inner_optimizer"):
         precision = keras_of(model).mixed_precision
-        wrapped = precision.LossScaleOptimizer(optimizer)
+        given = model.optimizer.get_config()
+        scale = {n: given[n] for n in _LOSS_SCALE if given.get(n) is not None}
+        wrapped = precision.LossScaleOptimizer(optimizer, **scale)
     model.optimizer = wrapped
     wrapped.build(model.trainable_variables)
     return optimizer

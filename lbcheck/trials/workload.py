@@ -30,9 +30,10 @@ class Workload(NamedTuple):
     Args:
         build_model: Function that returns a new Keras model, of either Keras.
             A compiled model keeps its loss and metrics, its optimizer is
-            replaced. Hyperparameters that a search space calls as one of its
+            replaced, clipping included. Hyperparameters that a search space calls as one of its
             arguments are passed as scalars.
-        train: (x, y) or (x, y, sample_weight) with arrays, sparse matrices of
+        train: (x, y), (x, y, sample_weight), or (x,) for a model that has a
+            loss of its own, with arrays, sparse matrices of
             SciPy, or lists or dicts of them; a tf.data.Dataset, PyDataset or
             loader that is batched as for `fit`; or a function of the seed or
             of nothing that gives one of these or a generator of batches.

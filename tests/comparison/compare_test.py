@@ -566,6 +566,14 @@ def test_all_diverged(here):
     assert (here / "lbcheck_study" / "report.html").exists()
 
 
+def test_a_metric_that_is_no_number_is_named(here):
+    with pytest.raises(FloatingPointError) as raised:
+        command(*SHORT, f"--workload={WORKLOAD}:metric_not_a_number")
+    said = str(raised.value)
+    assert "no weight was seen that is not finite" in said
+    assert "the metric ratio is no finite number" in said
+
+
 def test_folder_of_other_settings(here):
     arguments = [*SHORT, f"--workload={WORKLOAD}:small"]
     assert command(*arguments) == 0

@@ -66,6 +66,21 @@ def not_a_number():
     return small(train=(x, y))
 
 
+def metric_not_a_number():
+    keras = keras_of("tf_keras")
+
+    def build_model():
+        model = build(keras)
+
+        def ratio(y, predicted):
+            return predicted[:, 0] * float("nan")
+
+        model.compile(loss=model.loss, metrics=[ratio])
+        return model
+
+    return small(build_model=build_model, metric="ratio", mode="max")
+
+
 def too_short():
     return small(batch_size=512)
 

@@ -13,6 +13,7 @@ import tf_keras
 from lbcheck.search import arm as arms
 from lbcheck.trials import trainer as trainers
 from lbcheck.trials import trial_data
+from lbcheck.trials import user_model
 from lbcheck.trials import workload as workloads
 
 KERASES = pytest.mark.parametrize("module", [keras, tf_keras])
@@ -149,6 +150,58 @@ def test_batches_of_different_lengths_pass(module):
         ValueError, match="`train`: its batches have 2 to 6.*joined"
     ):
         trainer_of(build_model, train.padded_batch(6), validation)
+
+
+@KERASES
+@pytest.mark.parametrize("kind", ["none", "alone", "dataset", "generator"])
+def test_a_model_may_have_its_own_loss_and_no_labels(module, kind):
+    class Autoencoder(module.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = module.layers.Dense(5)
+
+        def call(self, x):
+            decoded = self.dense(x)
+            self.add_loss(tf.reduce_mean((decoded - x) ** 2))
+            return decoded
+
+    def build_model():
+        model = Autoencoder()
+        model.compile("sgd")
+        return model
+
+    data = {
+        "none": lambda x: (x, None),
+        "alone": lambda x: (x,),
+        "dataset": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8),
+        "generator": lambda x: lambda: iter(np.split(x, 4)),
+    }[kind]
+    trainer = trainer_of(build_model, data(_X[:44]), data(_X[44:]))
+    record = trainer.run(_TASK)
+    weights = [np.asarray(w) for w in trainer._runners["adamw"].model.weights]
+    decoded = _X[44:] @ weights[0] + weights[1]
+    want = np.mean((decoded - _X[44:]) ** 2)
+    got = record["metrics"]["validation"]["loss"]
+    assert got == pytest.approx(want, rel=1e-4)
+
+
+def test_weights_of_no_labels_are_refused():
+    train = (_X[:40], None, np.ones(40))
+    with pytest.raises(ValueError, match="`train`: .* or give y"):
+        trainer_of(dense(keras), train, _VALIDATION)
+
+
+@KERASES
+def test_the_loss_is_scaled_as_the_model_asks(module):
+    scaled = module.mixed_precision.LossScaleOptimizer
+    model = dense(module)()
+    settings = {"initial_scale": 64, "dynamic_growth_steps": 7}
+    model.compile(scaled(module.optimizers.SGD(), **settings), "mse")
+    arm = arms.Arm("adamw", "adamw", {"learning_rate": {"value": 0.05}})
+    user_model.make_optimizer(model, arm, {"learning_rate": 0.05}, 5, None)
+    found = model.optimizer.get_config()
+    assert {name: found[name] for name in settings} == settings
+    assert type(model.optimizer.inner_optimizer).__name__ == "AdamW"
 
 
 def endless():
