@@ -30,13 +30,13 @@ class Workload(NamedTuple):
     Args:
         build_model: Function that returns a new Keras model, of either Keras.
             A compiled model keeps its loss and metrics, its optimizer is
-            replaced, clipping included. Hyperparameters that a search space calls as one of its
-            arguments are passed as scalars.
+            replaced, clipping included. Hyperparameters that a search space
+            calls as one of its arguments are passed as scalars.
         train: (x, y), (x, y, sample_weight), or (x,) for a model that has a
-            loss of its own, with arrays, sparse matrices of
-            SciPy, or lists or dicts of them; a tf.data.Dataset, PyDataset or
-            loader that is batched as for `fit`; or a function of the seed or
-            of nothing that gives one of these or a generator of batches.
+            loss of its own, with arrays, sparse matrices of SciPy, or lists
+            or dicts of them; a tf.data.Dataset, PyDataset or loader that is
+            batched as for `fit`; or a function of the seed or of nothing that
+            gives one of these or a generator of batches.
         validation: The same, with an end; not a function of the seed.
         batch_size: Examples of one update, at least 1.
         steps: Updates of one trial, at least 1.
