@@ -136,6 +136,10 @@ OURS = {
         "batch_size=1024 steps=116 margin=0.003 trials=8 "
         "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
     ),
+    r"reproductions/collapse_lenet_digits": (
+        "batch_size=256 steps=100 margin=0.01 trials=8 "
+        "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
+    ),
     r"reproductions/collapse_residual_0": (
         "batch_size=256 steps=100 margin=0.02 trials=8 "
         "challenge_trials=16 seeds=10 test_fraction=0.5 num_workers=2"
