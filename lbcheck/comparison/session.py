@@ -463,8 +463,9 @@ def _devices(backend):
 
 def _all_diverged(done, study, path):
     first = done[0]["bad"]
-    if not first["variable"] and all(
-        record["steps"] == study["steps"] for record in done
+    if all(
+        record["steps"] == study["steps"] and not record["bad"]["variable"]
+        for record in done
     ):
         return (
             f"All {len(done)} trials took all {study['steps']:,} updates and "

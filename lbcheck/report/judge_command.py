@@ -30,6 +30,7 @@ import sys
 from absl import app
 from absl import flags
 
+from lbcheck.report import page_tables
 from lbcheck.study import formats
 from lbcheck.support import command
 from lbcheck.support import exit_codes
@@ -202,21 +203,13 @@ def _text(verdict):
             f"{arm.diverged}",
             _number(arm.median),
             f"{_number(arm.low)} to {_number(arm.high)}",
-            *([_hits(arm)] if has_target else []),
+            *([page_tables.hits(vars(arm))] if has_target else []),
         ]
         for arm in verdict.arms
     ]
     notes = [f"- {note}" for note in verdict.notes]
     table = text_table(columns, rows, (3, 4, 5))
     return "\n\n".join([verdict.sentence, table, "\n".join(notes)])
-
-
-def _hits(arm):
-    """How many runs reached the target, and the 95 % interval of the rate."""
-    if arm.hits is None:
-        return "-"
-    rates = f"{arm.hit_low:.0%} to {arm.hit_high:.0%}"
-    return f"{arm.hits} of {arm.runs} ({rates})"
 
 
 def _number(value):

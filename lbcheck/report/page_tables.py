@@ -69,7 +69,7 @@ def arms(results) -> Table:
         for part in parts:
             row.append(_median(medians.get((arm, part))))
         if target is not None:
-            row.append(_hits(medians.get((arm, parts[0]))))
+            row.append(hits(medians.get((arm, parts[0]))))
         row.append(f"{finished:,} of {len(runs):,}")
         if tables["budget"]:
             row += [_feasible(search), _setting(point)]
@@ -124,7 +124,8 @@ def _median(row):
     return f"{metric(row['median'])} {interval(row['low'], row['high'])}"
 
 
-def _hits(row):
+def hits(row) -> str:
+    """How many runs reached the target, with the rate's interval."""
     if row is None or row["hits"] is None:
         return "–"
     steps = row["steps_to_target"]

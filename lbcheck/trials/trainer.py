@@ -12,6 +12,7 @@ from lbcheck.support import kerases
 from lbcheck.support import processes
 from lbcheck.support import random_state
 from lbcheck.support import schema
+from lbcheck.trials import content
 from lbcheck.trials import fingerprint
 from lbcheck.trials import learning_rates
 from lbcheck.trials import trial_data as feeds
@@ -191,9 +192,14 @@ class Trainer:
 
     def _reported(self, model, train):
         """What one batch reports, of a model that becomes ready by it."""
-        with errors.named("The model"):
-            models.ready(self._workload, model, train.example())
-            return models.look(model, train.example())
+        example = train.example()
+        batch = [
+            f"{getattr(leaf.dtype, 'name', leaf.dtype)} {list(leaf.shape)}"
+            for leaf in content.leaves(example)
+        ]
+        with errors.named(f"The model on a batch of {', '.join(batch)}"):
+            models.ready(self._workload, model, example)
+            return models.look(model, example)
 
     def _arguments(self):
         """Hyperparameters for build_model: those of each arm's first trial."""

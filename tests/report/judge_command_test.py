@@ -83,8 +83,8 @@ def test_a_target_is_shown_with_how_many_runs_reach_it(tmp_path):
     lines = printed.stdout.splitlines()
     # Clopper and Pearson 1934: 0.457 to 0.881, and 1 - 0.025**(1/20) = 0.168.
     (a,), (b,) = ([x for x in lines if x.startswith(f"{n}  ")] for n in "ab")
-    assert a.endswith("14 of 20 (46% to 88%)")
-    assert b.endswith("0 of 20 (0% to 17%)")
+    assert a.endswith("14 of 20 [46%, 88%]")
+    assert b.endswith("0 of 20 [0%, 17%]")
     assert "hits" not in run(*asked).stdout
 
 

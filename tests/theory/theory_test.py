@@ -5,6 +5,7 @@ import doctest
 import math
 import pathlib
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -474,6 +475,19 @@ def test_the_standard_error_is_that_of_the_left_side(algorithm):
 def test_bad_constants(changes, error, message):
     with pytest.raises(error, match=f"Constants: .*{message}"):
         known(**changes)
+
+
+def test_numbers_of_numpy_are_taken_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = known(initial_gap=np.float32(3), batch_size=np.int32(8))
+    assert (found.initial_gap, found.batch_size) == (3.0, 8)
+
+
+def test_a_count_that_no_float_holds_is_told_shortly():
+    with pytest.raises(ValueError, match="more than a float can hold") as error:
+        known(batch_size=10**400)
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize(

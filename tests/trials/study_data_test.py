@@ -185,6 +185,13 @@ def test_a_model_may_have_its_own_loss_and_no_labels(module, kind):
     assert got == pytest.approx(want, rel=1e-4)
 
 
+def test_labels_that_are_texts_are_told_with_the_batch():
+    names = np.array(["pos", "neg"] * 20)
+    said = r"batch of float32 \[8, 5\], (string|object|<U3) \[8\] failed"
+    with pytest.raises(ValueError, match=said):
+        trainer_of(dense(keras), (_X[:40], names), _VALIDATION)
+
+
 def test_weights_of_no_labels_are_refused():
     train = (_X[:40], None, np.ones(40))
     with pytest.raises(ValueError, match="`train`: .* or give y"):

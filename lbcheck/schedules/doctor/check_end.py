@@ -134,22 +134,9 @@ def _rounding(case, zeros) -> bool:
         return True
     if zeros < 5 * _WASTE * case.total and foot < _FOOT * case.units[last]:
         return True
-    if _is_power(case.rates[: last + 1]) and case.gap == 1:
+    if case.gap == 1 and segments.is_power(case.rates[: last + 1]):
         return False
     return zeros < _WASTE * case.total and foot < 1e-6 * case.highest
-
-
-def _is_power(rates) -> bool:
-    """Whether rates end as a power of the updates to the one after them.
-
-    Those that are rounded to zero do not.
-    """
-    left = np.arange(1, 9)
-    if len(rates) < len(left) or np.any(rates[-left] <= 0):
-        return False
-    x, y = np.log(left), np.log(rates[-left])
-    line = np.polyfit(x, y, 1)
-    return bool(np.max(np.abs(np.polyval(line, x) - y)) < 0.02)
 
 
 def _fades(case) -> bool:

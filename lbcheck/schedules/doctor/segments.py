@@ -17,6 +17,8 @@ _LEAST = 1e-3
 """Smallest jump, relative to the neighbouring rate."""
 _NOISE = 4e-7
 """Relative change that float32 cannot tell from none."""
+_POWER = 0.02
+"""Relative error of a decay that is a power of what is left."""
 
 RISING = "rising"
 FLAT = "flat"
@@ -286,6 +288,27 @@ def decay_at_start(steps, rates, end: int, final: float) -> float | None:
     return float(np.exp(start) + final)
 
 
+def is_power(rates) -> bool:
+    """Whether rates end as a power of the updates to the one after them.
+
+    Those that float32 rounds on their way to zero do not.
+
+    >>> is_power(1e-9 * np.arange(20, 0, -1) ** 2.0)
+    True
+    """
+    left = np.arange(1, 9)
+    if len(rates) < len(left) or np.any(rates[-left] <= 0):
+        return False
+    return _off_power(left, rates[-left]) < _POWER
+
+
+def _off_power(left, heights) -> float:
+    """How far the logarithms of heights lie off a power of `left`, at most."""
+    x, y = np.log(left), np.log(heights)
+    line = np.polyfit(x, y, 1)
+    return float(np.max(np.abs(np.polyval(line, x) - y)))
+
+
 def decay_end_offset(steps, rates, total: int, final: float) -> int | None:
     """How many updates after `total` a decay ends: -1, 0, 1, or None.
 
@@ -307,10 +330,8 @@ def decay_end_offset(steps, rates, total: int, final: float) -> int | None:
     if np.any(heights <= 0) or np.any(np.diff(heights) <= 0):
         return None
     for offset in (-1, 0, 1):
-        x, y = np.log(left + offset), np.log(heights)
-        line = np.polyfit(x, y, 1)
-        errors[offset] = np.max(np.abs(np.polyval(line, x) - y))
+        errors[offset] = _off_power(left + offset, heights)
     best, second = sorted(errors, key=errors.get)[:2]
-    if errors[best] > 0.02 or errors[best] > errors[second] / 4:
+    if errors[best] > _POWER or errors[best] > errors[second] / 4:
         return None
     return best
