@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import pathlib
 import sys
 import textwrap
@@ -98,6 +99,15 @@ def rows_text(found: list[dict]) -> str:
         for line in found
     ]
     return text_table.text_table(["row", "score", "by"], lines)
+
+
+def rows_csv(found: list[dict]) -> str:
+    """The same as CSV, an empty cell for what a row does not have."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue().rstrip("\n")
 
 
 def row(name: str) -> dict:

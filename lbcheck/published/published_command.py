@@ -31,7 +31,7 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "text",
     ["text", "csv", "json"],
-    "How a result is printed; csv is for a table.",
+    "How a result is printed; csv is for a table, or rows.",
     flag_values=FLAGS,
 )
 _CHECK = flags.DEFINE_bool(
@@ -108,7 +108,9 @@ def _json(found):
 
 def _csv(verb, names):
     if not verb or names:
-        raise ValueError("--format=csv needs a table.")
+        raise ValueError("--format=csv needs a table, or rows.")
+    if verb == "rows":
+        return pages.rows_csv(pages.rows())
     return published.path(verb).read_text(encoding="utf-8").rstrip("\n")
 
 

@@ -8,13 +8,15 @@
 One file is a table with a row for each run: its arm, its seed and its metric,
 if wanted a part ("validation", "training", or "test", which is then judged), a
 step, of which the last counts, and a trial, for runs of a search: these show
-how much luck it had. A metric that is empty or nan is of a run that diverged.
+how much luck it had, and of a trial with several seeds the median counts. A
+metric that is empty or nan is of a run that diverged.
 
 Pairs of an arm and a pattern name a file or folder for each run: folders of
 resnet.train, bert.pretrain and bert.squad, files of Keras's CSVLogger, scalars
 that TensorBoard exports as CSV, logs of modded-nanogpt; "lars=wandb.csv:lars-*"
-names runs of a table or chart that Weights & Biases exports. Where no search
-is shown its luck is not judged.
+names runs of a table or chart that Weights & Biases exports. Of these the last
+value counts; one whose loss is nan at the end has diverged. Where no search is
+shown its luck is not judged.
 
 --look_every=5 --planned_seeds=30 lets you judge after 5, 10, .. 30 seeds, and
 stop at the first answer, with no more error than one look has.
@@ -58,7 +60,8 @@ flags.DEFINE_string(
     "metric",
     None,
     'Column of the metric; unset: "metric", or the only one left. Of runs '
-    'that are files, its name without "val_", such as accuracy.',
+    "that are files, its name, such as accuracy; val_accuracy leaves test data "
+    "alone.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -118,6 +121,7 @@ def main(argv):
         found = run_tables.read(argv[0], FLAGS.metric)
     else:
         found = run_files.read(argv, FLAGS.metric)
+    run_tables.check_target(found.runs, found.metric, FLAGS.target)
     test, validation = (found.runs.get(p) for p in ("test", "validation"))
     arms = test or validation
     whole = set(validation or ()) <= set(arms)

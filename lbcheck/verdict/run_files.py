@@ -37,6 +37,7 @@ _PRINTED = re.compile(
     r"(nan|[-+]?inf|[-+]?[\d.]+(?:e[-+]?\d+)?)(?![\w.])",
     re.IGNORECASE,
 )
+_NOT_MEASURED = ("", "NA")
 _KINDS = (
     "a folder of lbcheck's programs, a CSV file of Keras's CSVLogger or of "
     "TensorBoard, or a log of modded-nanogpt"
@@ -50,8 +51,9 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
         patterns: "arm=path" each; a path may be a pattern such as
             "runs/lars_*", and an arm may come several times. Of a file that
             holds several runs "arm=path:names", such as "wandb.csv:lars-*".
-        metric: Its name without a prefix, such as "accuracy"; None: "val_loss"
-            of logs, "metric" of TensorBoard's files, which name none.
+        metric: Its name, such as "accuracy"; with a prefix, such as
+            "val_accuracy", test data are left alone. None: "val_loss" of
+            logs, "metric" of TensorBoard's files, which name none.
 
     Raises:
         OSError: A file cannot be read.
@@ -68,7 +70,7 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 f"{schema.shown(pattern)}."
             )
         for run in _runs(arm, where, metric):
-            path, name, metric = run.path, run.name, run.metric
+            path, name, metric = run.path, run.name, run.metric or metric
             key = path.resolve(), name
             if key in arms:
                 raise ValueError(
@@ -77,7 +79,10 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 )
             arms[key] = arm
             found.append((arm, run))
-    assert metric is not None
+    if metric is None:
+        raise ValueError(
+            "name the metric by --metric; every run diverged, and says none."
+        )
     runs = _by_part(found)
     run_tables.check_size("The runs", runs)
     run_tables.check_unit("The runs", runs, metric)
@@ -100,7 +105,7 @@ class _Run(NamedTuple):
         name: Which of those that stand there; None: the only one.
         metrics: {part: final metric, None where it diverged}; empty of a run
             that diverged whatever the part.
-        metric: Name of the metric.
+        metric: Name of the metric; None: a run that diverged says none.
         end: Where it ends, if that tells whether it was stopped.
         unit: What that counts.
     """
@@ -108,7 +113,7 @@ class _Run(NamedTuple):
     path: pathlib.Path
     name: str | None
     metrics: dict[str, float | None]
-    metric: str
+    metric: str | None
     end: float | None = None
     unit: str = "steps"
 
@@ -152,7 +157,7 @@ def _runs(arm, where, metric):
         raise ValueError(f"{arm}: no file or folder matches {where}.")
     for path in paths:
         run = _run(path, metric)
-        metric = run.metric
+        metric = run.metric or metric
         yield run
 
 
@@ -250,10 +255,10 @@ def _run(path, metric):
         raise ValueError(
             f"{path}: is no UTF-8 text; expected {_KINDS}."
         ) from error
-    header = text.partition("\n")[0]
-    names = [name.strip(' "\r') for name in header.split(",")]
+    names = run_tables.header(path, text)
     if names == _TENSORBOARD:
-        rows = _rows(path)
+        # Of a step that comes again after a restart the later row counts.
+        rows = _rows(path)[::-1]
         where, last = max(rows, key=lambda row: _step(*row))
         value = run_tables.value(where, last, "Value")
         end = _step(where, last)
@@ -261,8 +266,12 @@ def _run(path, metric):
         return _Run(path, None, {"validation": value}, name, end)
     if "epoch" in names:
         rows = _rows(path)
-        found = _of_row(*rows[-1], metric)
-        return _Run(path, None, found, _part(metric)[1], len(rows), "epochs")
+        where, last = rows[-1]
+        found = _of_row(where, _last_values(rows), metric)
+        name = _part(metric)[1]
+        return _Run(
+            path, None, found, name, _number(where, last, "epoch") + 1, "epochs"
+        )
     printed = _PRINTED.findall(text)
     if not printed:
         raise ValueError(f"{path}: is no run; expected {_KINDS}.")
@@ -290,10 +299,27 @@ def _rows(path):
 
 
 def _step(where, row):
-    step = run_tables.value(where, row, "Step")
-    if step is None:
-        raise ValueError(f"{where}: Step must be a number.")
-    return step
+    return _number(where, row, "Step")
+
+
+def _number(where, row, column):
+    found = run_tables.value(where, row, column)
+    if found is None:
+        raise ValueError(f"{where}: {column} must be a number.")
+    return found
+
+
+def _is_measured(cell):
+    """Whether a row has a value: some have training or validation alone."""
+    return cell is not None and str(cell).strip() not in _NOT_MEASURED
+
+
+def _last_values(rows):
+    """{column: its last value} of a run that is several rows."""
+    found = {}
+    for _, row in rows:
+        found |= {c: cell for c, cell in row.items() if _is_measured(cell)}
+    return found
 
 
 def _of_folder(path, metric):
@@ -303,7 +329,7 @@ def _of_folder(path, metric):
         raise ValueError(f"{path}: has no status.json; expected {_KINDS}.")
     found = schema.read(status, dict[str, Any]).get("status")
     if found == "diverged":
-        return {}, metric or "metric"
+        return {}, metric
     if found != "finished":
         raise ValueError(
             f"{path}: is {schema.shown(found)}, expected a run that is "
@@ -325,21 +351,37 @@ def _of_folder(path, metric):
 
 
 def _of_row(where, row, metric):
-    """Both parts of a row that has the metric with and without a prefix."""
+    """All parts of a row that has the metric with and without a prefix.
+
+    With a prefix it is of that part. A run whose loss is not finite has
+    diverged, whatever a metric of it makes of the network's nan.
+    """
+    row = {column: cell for column, cell in row.items() if _is_measured(cell)}
     if metric is None:
         raise ValueError(
             f"{where}: name the metric by --metric; it has "
             f"{', '.join(map(schema.shown, row))}."
         )
-    _, base = _part(metric)
+    named, base = _part(metric)
+    is_named = base != metric
+    if is_named and named == "training":
+        raise ValueError(
+            f"--metric={metric} is of training data, which are not judged; "
+            f"expected {base}, or val_{base}."
+        )
+    wanted = (named, "training") if is_named else _PREFIXES
     found = {}
-    for part, prefixes in _PREFIXES.items():
-        for prefix in prefixes:
+    for part in wanted:
+        for prefix in _PREFIXES[part]:
             if prefix + base in row and part not in found:
                 found[part] = run_tables.value(where, row, prefix + base)
     if not {"test", "validation"} & set(found):
+        which = named if is_named else "test or validation"
         raise ValueError(
-            f"{where}: has no test or validation {schema.shown(base)}; it has "
-            f"{', '.join(map(schema.shown, row))}."
+            f"{where}: has no {which} {schema.shown(base)}; it has values "
+            f"of {', '.join(map(schema.shown, row))}."
         )
+    losses = (f"{prefix}loss" for prefix in sum(_PREFIXES.values(), ()))
+    if any(run_tables.is_not_finite(row.get(loss)) for loss in losses):
+        return dict.fromkeys(found)
     return found

@@ -19,7 +19,8 @@ _KEYS = ("arm", "seed", "part", "step", "trial")
 ENDS_ALIKE = 0.9
 """Part of the longest run that a run has, unless it was stopped."""
 _NEAR = 0.15
-_DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
+_NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
+_DIVERGED = ("", "none", "null", *_NOT_FINITE, "diverged")
 
 
 class RunTable(NamedTuple):
@@ -28,7 +29,8 @@ class RunTable(NamedTuple):
     Attributes:
         runs: {part: {arm: one metric per seed, None where it diverged}}.
         metric: Name of the column.
-        searched: {arm: one metric per search trial}, where the table has them.
+        searched: {arm: one metric per search trial, the median over its
+            seeds}, where the table has them.
         notes: What a reader must know of the runs.
     """
 
@@ -44,9 +46,10 @@ def read(path, metric: str | None = None) -> RunTable:
     Columns are `arm`, `seed`, the metric, and if there are, `part`
     ("validation", which it is without, "training", or "test", which is then
     judged), `step`: of the rows of one run the last step counts, and `trial`:
-    where it is not empty, the run is one of a search, which is not judged. A
-    metric that is empty, null, nan or "diverged" is of a run that diverged.
-    Others are left alone.
+    where it is not empty, the run is one of a search, which is not judged; of
+    a trial with several seeds the median counts, if none diverged. A metric
+    that is empty, null, nan or "diverged" is of a run that diverged. Others
+    are left alone.
 
     Args:
         path: The file.
@@ -66,9 +69,11 @@ def read(path, metric: str | None = None) -> RunTable:
     last: dict[tuple, tuple] = {}
     for where, row in rows:
         part, arm = _part(where, row), _text(where, row, "arm")
-        seed, trial = _seed(where, row), row.get("trial")
+        seed, trial = _label(where, row, "seed"), row.get("trial")
         if trial is None or not str(trial).strip():
             trial = None
+        else:
+            trial = _label(where, row, "trial")
         if trial is not None and part != "validation":
             raise ValueError(
                 f"{where}: a trial of a search counts by its validation "
@@ -78,21 +83,31 @@ def read(path, metric: str | None = None) -> RunTable:
         step = _step(where, row)
         before = last.get(run)
         if before and step == before[0]:
+            again, expected = "", "one row a run, or a column `step`"
+            if row.get("step") is not None:
+                again, expected = f" with step {step:g}", "each step once"
             raise ValueError(
                 f"{where}: the run of arm {schema.shown(arm)}, seed {seed}, "
-                f"{part} stands in {before[2]} as well; expected one row a "
-                "run, or a column `step`."
+                f"{part} stands in {before[2]} as well{again}; expected "
+                f"{expected}."
             )
         found = value(where, row, metric)
         if before is None or step > before[0]:
             last[run] = step, found, where
     runs: dict[str, dict[str, list[float | None]]] = {}
-    searched: dict[str, dict[str, list[float | None]]] = {}
+    trials: dict[str, dict[str, list[float | None]]] = {}
     for (part, arm, _, trial), (_, found, _) in last.items():
-        kind = runs if trial is None else searched
-        kind.setdefault(part, {}).setdefault(arm, []).append(found)
+        if trial is None:
+            runs.setdefault(part, {}).setdefault(arm, []).append(found)
+        else:
+            seeds = trials.setdefault(arm, {}).setdefault(trial, [])
+            seeds.append(found)
+    searched = {
+        arm: [_median(seeds) for seeds in own.values()]
+        for arm, own in trials.items()
+    }
     check_size(path, runs)
-    check_size(path, searched, formats.MOST_POINTS)
+    check_size(path, {"validation": searched}, formats.MOST_POINTS)
     check_unit(path, runs, metric)
     if not {"validation", "test"} & set(runs):
         raise ValueError(
@@ -105,7 +120,12 @@ def read(path, metric: str | None = None) -> RunTable:
         if trial is None and found is not None
     ]
     notes = early(ends, "steps") if "step" in names and ends else ()
-    return RunTable(runs, metric, searched.get("validation"), notes)
+    return RunTable(runs, metric, searched or None, notes)
+
+
+def _median(seeds):
+    """What a search trial counts, as in a study: one that diverged is none."""
+    return None if None in seeds else statistics.median(seeds)
 
 
 def early(ends, unit: str) -> tuple[str, ...]:
@@ -149,6 +169,31 @@ def check_unit(path, runs, metric) -> None:
                     f"{schema.shown(arm)} is {value:g}, and others are about "
                     f"{middle:g}; give all as fractions, or all as per cent."
                 )
+
+
+def check_target(runs, metric: str, target: float | None) -> None:
+    """Refuses a target as a fraction of runs in per cent, or the reverse.
+
+    Args:
+        runs: As for `check_size`.
+        metric: Its name.
+        target: The target.
+    """
+    if target is None or not metric_names.is_part(metric):
+        return
+    found = [
+        v
+        for arms in runs.values()
+        for vs in arms.values()
+        for v in vs
+        if v is not None
+    ]
+    least, most = min(found, default=0), max(found, default=0)
+    if (target > 1.5 and 0 < most <= 1) or (0 < target < 1 and least > 1.5):
+        raise ValueError(
+            f"--target={target:g}: {schema.shown(metric)} is {least:g} to "
+            f"{most:g}; give both as fractions, or both as per cent."
+        )
 
 
 def check_size(path, runs, most: int = formats.MOST_SEEDS) -> None:
@@ -222,6 +267,18 @@ def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def header(path: pathlib.Path, text: str) -> list[str]:
+    """Names in the first line of a CSV file; [] of other text."""
+    try:
+        cells = next(csv.reader(io.StringIO(text, newline="")), [])
+    except csv.Error:
+        return []
+    names = [name.strip() for name in cells]
+    if "epoch" in re.split("[;\t]", names[0] if len(names) == 1 else ""):
+        _check_commas(path, names)
+    return names
+
+
 def _check_commas(path, names):
     mark = re.search("[;\t]", names[0]) if len(names) == 1 else None
     if mark:
@@ -276,9 +333,9 @@ def _text(where, row, column):
     return text
 
 
-def _seed(where, row):
-    """A seed, of which 1, 01 and 1.0 are one."""
-    text = _text(where, row, "seed")
+def _label(where, row, column):
+    """A seed or trial, of which 1, 01 and 1.0 are one."""
+    text = _text(where, row, column)
     if re.fullmatch(r"\d+(\.0*)?", text):
         return text.partition(".")[0].lstrip("0") or "0"
     return text
@@ -317,6 +374,11 @@ def value(where: str, row: dict[str, Any], metric: str) -> float | None:
     found = _number(where, cell, metric)
     is_sound = math.isfinite(found) and abs(found) <= schema.LARGEST_METRIC
     return found if is_sound else None
+
+
+def is_not_finite(cell) -> bool:
+    """Whether a cell is a number that is none: nan, or infinite."""
+    return str(cell).strip().lower() in _NOT_FINITE
 
 
 def _number(where, cell, column):

@@ -166,6 +166,11 @@ def test_command_prints_csv_and_json():
         found = list(csv.DictReader(io.StringIO(text)))
         assert len(found) == len(table["rows"])
         assert list(found[0]) == list(table["columns"])
+    rows = json.loads(command("rows", "--format=json"))
+    text = command("rows", "--format=csv")
+    assert [*csv.DictReader(io.StringIO(text))] == [
+        {name: value or "" for name, value in row.items()} for row in rows
+    ]
 
 
 def test_command_refuses():

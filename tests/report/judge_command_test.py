@@ -86,6 +86,9 @@ def test_a_target_is_shown_with_how_many_runs_reach_it(tmp_path):
     assert a.endswith("14 of 20 [46%, 88%]")
     assert b.endswith("0 of 20 [0%, 17%]")
     assert "hits" not in run(*asked).stdout
+    printed = run(*asked, "--target=95")
+    assert printed.returncode == 2
+    assert "give both as fractions, or both as per cent" in printed.stderr
 
 
 def test_test_data_are_judged_and_trials_show_the_search(tmp_path):
@@ -126,9 +129,20 @@ def test_test_data_are_judged_and_trials_show_the_search(tmp_path):
     )
     assert found["arms"][0] == expected.to_dict()["arms"][0]
     assert found["pairs"][0] == expected.to_dict()["pairs"][0]
+    # A trial that ran with several seeds is one, by their median.
+    more = [
+        f"{arm},{seed},validation,{trial},{value + (seed - 1) * 1e-4}"
+        for arm, values in trials.items()
+        for trial, value in enumerate(values)
+        for seed in (0, 1, 2)
+    ]
+    head, *rows = text.splitlines()
+    judged = [row for row in rows if not row.split(",")[3]]
+    path.write_text("\n".join([head, *judged, *more]))
+    printed = run(path, "--challengers=muon", "--margin=0.005", "--format=json")
+    assert json.loads(printed.stdout) == found
     # Without the trials nothing speaks against it.
-    rows = [line for line in text.splitlines() if not line.split(",")[3]]
-    path.write_text("\n".join(["arm,seed,part,trial,accuracy", *rows]))
+    path.write_text("\n".join([head, *judged]))
     printed = run(path, "--challengers=muon", "--margin=0.005")
     assert printed.returncode == 0
     assert "Needed: muon beats adamw and sgd in test accuracy" in printed.stdout

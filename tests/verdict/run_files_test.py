@@ -98,6 +98,59 @@ def test_a_run_that_diverged(tmp_path):
     assert found.runs["validation"] == {"x": [None, 0.5, None]}
 
 
+@pytest.mark.parametrize("rows, values", [
+    # Training and validation in rows of their own; every second epoch.
+    (["epoch,step,loss,val_accuracy,val_loss",
+      "0,9,2,,", "0,9,,0.5,2", "1,19,1,,", "1,19,,0.7,1", "1,24,1,,"], 0.7),
+    (["epoch,loss,val_accuracy,val_loss",
+      "0,2,NA,NA", "1,2,0.5,3", "2,1,NA,NA"], 0.5),
+    # TerminateOnNaN; the accuracy of nan is that of the first class.
+    (["epoch,loss,val_accuracy,val_loss", "0,2,0.5,2", "1,nan,NA,NA"], None),
+    (["epoch,loss,val_accuracy,val_loss", "0,2,0.5,2", "1,2,0.9,nan"], None),
+    (["epoch,loss,val_accuracy,val_loss", "0,inf,0.5,2", "1,2,0.9,1"], 0.9),
+    # A restart.
+    (["Wall time,Step,Value", "1,0,0.1", "2,1,0.2", "3,2,0.3", "4,1,0.4",
+      "5,2,0.5"], 0.5),
+])  # fmt: skip
+def test_the_last_value_of_a_file_counts(tmp_path, rows, values):
+    (tmp_path / "x").write_text("\n".join(rows) + "\n")
+    found = run_files.read([f"x={tmp_path}/x"], "accuracy")
+    assert found.runs["validation"] == {"x": [values]}
+
+
+def test_epochs_of_an_appended_file_are_counted_once(tmp_path):
+    logger(tmp_path / "a", 0.5)
+    logger(tmp_path / "b", 0.5)
+    text = (tmp_path / "b").read_text()
+    (tmp_path / "b").write_text(text + text.partition("\n")[2])
+    found = run_files.read([f"x={tmp_path}/?"], "accuracy")
+    assert found.notes == ()
+
+
+def test_a_prefix_names_the_part(tmp_path):
+    (tmp_path / "x").write_text(
+        "epoch,accuracy,val_accuracy,test_accuracy\n0,0.9,0.5,0.4\n"
+    )
+    for metric, parts in (
+        ("accuracy", {"test": 0.4, "validation": 0.5, "training": 0.9}),
+        ("val_accuracy", {"validation": 0.5, "training": 0.9}),
+        ("test_accuracy", {"test": 0.4, "training": 0.9}),
+    ):
+        found = run_files.read([f"x={tmp_path}/x"], metric)
+        assert found.metric == "accuracy"
+        assert found.runs == {p: {"x": [v]} for p, v in parts.items()}
+    with pytest.raises(ValueError, match="training data, which are not judged"):
+        run_files.read([f"x={tmp_path}/x"], "train_accuracy")
+
+
+def test_the_metric_is_asked_for_whichever_run_is_first(tmp_path):
+    folder(tmp_path / "a", 0.5, "diverged")
+    folder(tmp_path / "b", 0.5)
+    for paths in (["a", "b"], ["b", "a"], ["a"]):
+        with pytest.raises(ValueError, match="name the metric by --metric"):
+            run_files.read([f"{x}={tmp_path}/{x}" for x in paths])
+
+
 def test_scores_of_squad(tmp_path):
     folder(tmp_path / "a", 0.5)
     scores = {"exact_match": 81.5, "f1": 88.25, "total": 7}
@@ -113,7 +166,10 @@ def test_scores_of_squad(tmp_path):
     (lambda p: p.write_text("epoch,accuracy,val_accuracy\n"), "has no row"),
     (lambda p: p.write_text("epoch,val_accuracy\n0,0.5\n1\n"),
      "x:3: has 1 cells, expected 2"),
-    (lambda p: p.write_text("epoch,val_accuracy\n0,NA\n"), "received 'NA'"),
+    (lambda p: p.write_text("epoch,val_accuracy\n0,NA\n"),
+     "no test or validation 'accuracy'; it has values of 'epoch'"),
+    (lambda p: p.write_text("epoch;val_accuracy\n0;0.5\n"),
+     "separated by ';'"),
     (lambda p: p.write_text("epoch,accuracy\n0,0.5\n"),
      "has no test or validation 'accuracy'"),
     (lambda p: p.write_text("Wall time,Step,Value\n1,nan,0.5\n"),
