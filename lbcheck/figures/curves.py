@@ -15,12 +15,15 @@ def accuracy(path) -> Drawn:
     """
     found = sources.curves(path, "validation", "accuracy")
     ends = sorted(
-        found, key=lambda label: found[label].values[-1], reverse=True
+        ((c.values[-1], label) for label, c in _finished(found).items()),
+        key=lambda end: -end[0],
     )
-    said = "At the end: " + ", ".join(
-        f"{label} {found[label].values[-1]:.4f}" for label in ends
+    listed = ", ".join(f"{label} {value:.4f}" for value, label in ends)
+    said = [f"At the end: {listed}."] if ends else []
+    return Drawn(
+        [_panel("", "validation accuracy", found)],
+        [*said, *_unfinished(found)],
     )
-    return Drawn([_panel("", "validation accuracy", found)], [f"{said}."])
 
 
 def loss_against_accuracy(path) -> Drawn:
@@ -35,7 +38,7 @@ def loss_against_accuracy(path) -> Drawn:
     accuracies = sources.curves(path, "validation", "accuracy")
     ends = {
         label: (losses[label].values[-1], accuracies[label].values[-1])
-        for label in losses
+        for label in _finished(losses)
         if label in accuracies
     }
     reversed_pairs = [
@@ -56,7 +59,7 @@ def loss_against_accuracy(path) -> Drawn:
             _panel("Loss", "validation loss", losses, "y"),
             _panel("Accuracy", "validation accuracy", accuracies),
         ],
-        [said],
+        [said, *_unfinished(losses)],
     )
 
 
@@ -64,11 +67,18 @@ def loss_by_batch_size(path) -> Drawn:
     """Training loss over the part of each run that is done.
 
     Runs of a fixed number of epochs have read as many examples at the same
-    part, whatever their batch.
+    part, whatever their batch. Of a run that is not finished the part is not
+    known, and it is left out.
 
     Source: You et al. 2019, Figure 6.
+
+    Raises:
+        ValueError: No run is finished, or there is none.
     """
-    found = sources.curves(path, "training", "loss", "masked_lm_loss")
+    every = sources.curves(path, "training", "loss", "masked_lm_loss")
+    found = _finished(every)
+    if not found:
+        raise ValueError(f"{path}: no finished run. {_unfinished(every)[0]}")
     lines = [
         Line(
             label,
@@ -77,10 +87,9 @@ def loss_by_batch_size(path) -> Drawn:
         )
         for label, curve in found.items()
     ]
-    ends = ", ".join(f"{k} {c.values[-1]:.4g}" for k, c in found.items())
     return Drawn(
         [Panel("", "part of the run", "training loss", lines)],
-        [f"Training loss at the end: {ends}."],
+        _final_losses(every),
     )
 
 
@@ -90,11 +99,30 @@ def mixed_batch_loss(path) -> Drawn:
     Source: You et al. 2019, Figure 7.
     """
     found = sources.curves(path, "training", "loss", "masked_lm_loss")
-    ends = ", ".join(f"{k} {c.values[-1]:.4g}" for k, c in found.items())
-    return Drawn(
-        [_panel("", "training loss", found)],
-        [f"Training loss at the end: {ends}."],
+    return Drawn([_panel("", "training loss", found)], _final_losses(found))
+
+
+def _final_losses(found):
+    ends = ", ".join(
+        f"{label} {curve.values[-1]:.4g}"
+        for label, curve in _finished(found).items()
     )
+    said = [f"Training loss at the end: {ends}."] if ends else []
+    return [*said, *_unfinished(found)]
+
+
+def _finished(found):
+    return {k: c for k, c in found.items() if c.status == "finished"}
+
+
+def _unfinished(found):
+    """What a reader must know of runs that are not finished, if any are."""
+    others = ", ".join(
+        f"{label} ({curve.status}, step {curve.steps[-1]:,})"
+        for label, curve in found.items()
+        if curve.status != "finished"
+    )
+    return [f"Not finished: {others}."] if others else []
 
 
 def _panel(title, vertical, found, logarithmic=""):

@@ -24,10 +24,17 @@ _TRUST_RATIO = "trust_ratio/"
 
 
 class Curve(NamedTuple):
-    """A metric over the updates of a run, or its median over runs."""
+    """A metric over the updates of a run, or its median over runs.
+
+    Attributes:
+        steps: Updates.
+        values: The metric after each.
+        status: "finished", or what the run or its first unfinished phase is.
+    """
 
     steps: list[int]
     values: list[float]
+    status: str = "finished"
 
 
 def study(path) -> study_folder.Folder:
@@ -156,7 +163,10 @@ def _joined(folders, names):
     """
     curve, before = Curve([], []), 0
     for folder in folders:
-        lines = record.read(folder).measurements
+        ended = record.read(folder)
+        if curve.status == "finished":
+            curve = curve._replace(status=ended.status["status"])
+        lines = ended.measurements
         for line in lines:
             numbers = [line.get(name) for name in names]
             if all(isinstance(number, (int, float)) for number in numbers):

@@ -401,6 +401,29 @@ def test_phases_follow_one_another_and_fine_tuning_is_left_out(tmp_path):
     ]
 
 
+def test_runs_that_are_not_finished_are_named(tmp_path):
+    for name, steps in (("32", (10, 20)), ("64", (10,))):
+        lines = [
+            {"step": step, "loss": 8.0 / step, "masked_lm_loss": 1.0}
+            | {"validation_accuracy": 0.5}
+            for step in steps
+        ]
+        write_run(tmp_path / name, lines)
+    status = tmp_path / "64" / "status.json"
+    status.write_text('{"status": "diverged", "step": 12}')
+    named = "Not finished: 64 (diverged, step 10)."
+    figure = index.make("you2019_figure6", tmp_path)
+    assert list(lines_of(figure)) == ["32"]
+    assert figure.caption[1:] == ["Training loss at the end: 32 0.4.", named]
+    for name in ("you2019_figure1", "you2019_figure7"):
+        figure = index.make(name, tmp_path)
+        assert list(lines_of(figure)) == ["32", "64"]
+        assert "64" not in figure.caption[1] and figure.caption[2] == named
+    (tmp_path / "32" / "status.json").write_text('{"status": "running"}')
+    with pytest.raises(ValueError, match="no finished run. Not finished: 32"):
+        index.make("you2019_figure6", tmp_path)
+
+
 def test_curves_of_a_study_are_medians_over_the_seeds(study):
     lines = lines_of(index.make("you2019_figure3", study))
     records = map(json.loads, (study / "trials.jsonl").read_text().splitlines())

@@ -288,3 +288,30 @@ def test_a_peak_between_two_rows(tmp_path, every, part):
     codes = [finding.code for finding in found.errors]
     assert ("peak_low" in codes) == (part < 1)
     assert part < 1 or codes == []
+
+
+@pytest.mark.parametrize("updates, every, warmup_epochs, leap", [
+    (157, 100, 5, False),
+    (98, 50, 5, False),
+    (98, 20, 3, False),
+    (391, 100, 10, False),
+    (157, 100, 5, True),
+])  # fmt: skip
+def test_stairs_of_epochs_between_rows(
+    tmp_path, updates, every, warmup_epochs, leap
+):
+    """A rate that is set once an epoch; and one whose warm-up leaps."""
+
+    def stairs(t):
+        epoch = t // updates
+        if epoch < warmup_epochs:
+            return (epoch + 1) / warmup_epochs * (0.04 if leap else 0.4)
+        part = (epoch - warmup_epochs) / (90 - warmup_epochs)
+        return 0.2 * (1 + math.cos(math.pi * part))
+
+    steps = range(0, 90 * updates, every)
+    rows = [f"{t},{stairs(t):.6g}" for t in steps]
+    path = write(tmp_path, "\n".join(["step,lr", *rows]))
+    found = schedules.examine(path, 90 * updates)
+    codes = [finding.code for finding in found.errors]
+    assert codes == (["jump"] if leap else [])

@@ -21,11 +21,11 @@ def jumps(case: Case) -> list[Finding]:
         sides = (jump.left, jump.right)
         if jump.index in spikes:
             found.append(_spike_finding(jump))
-        elif jump.index - 1 in spikes:
+        elif jump.index - 1 in spikes or (down and -jump.change < _LEAST_GAP):
             continue
         elif down and _is_defect(case, jump):
             found.append(_jump_finding(jump, "falls"))
-        elif not down and _is_cut_short(jump):
+        elif not down and _is_cut_short(case, jump):
             found.append(_jump_finding(jump, "leaps up"))
         elif down and segments.RISING not in sides:
             steps_down.append(jump)
@@ -117,10 +117,17 @@ def _one_of_equal_steps(case, jump) -> bool:
     return len(later) > 2 and bool(np.ptp(parts) < 1e-3)
 
 
-def _is_cut_short(jump) -> bool:
+def _is_cut_short(case, jump) -> bool:
     """Whether a warm-up leaps to its peak; three updates show no shape."""
     rising = jump.left == segments.RISING != jump.right
-    return rising and jump.samples > 3
+    return rising and jump.samples > 3 and not _is_stair(case, jump)
+
+
+def _is_stair(case, jump) -> bool:
+    """Whether a leap is the next stair of a rise that holds between them."""
+    rises = np.diff(case.rates[: jump.index])
+    leap = jump.after - case.rates[jump.index - 1]
+    return bool(np.any(rises == 0) and leap <= 1.1 * rises.max())
 
 
 def _decays_in_steps(case) -> bool:

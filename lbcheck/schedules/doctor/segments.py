@@ -108,13 +108,16 @@ def find_jumps(steps, rates, warmup_steps=None, units=None) -> list[Jump]:
         before = _limit(
             steps[left], rates[left], int(steps[index]), warmup_steps
         )
+        trend = _trend(rates[left][-near:], units[left][-near:])
+        if trend == RISING:  # by stairs, a curve through them may fall
+            before = max(before, float(rates[index - 1]))
         jumps.append(
             Jump(
                 index=index,
                 step=int(steps[index]),
                 before=before,
                 after=float(rates[index]),
-                left=_trend(rates[left][-near:], units[left][-near:]),
+                left=trend,
                 right=_trend(rates[right][:wide], units[right][:wide]),
                 samples=index - bounds[number],
             )
