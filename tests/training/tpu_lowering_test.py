@@ -186,16 +186,24 @@ def test_an_update_is_one_program_for_microbatches_and_one_for_the_rest(
 
 
 def test_the_host_counts_and_reads_data_only(accumulated):
+    graphs = [*tpu_programs._graphs(accumulated.graph, set())]
     loops = [
         operation.type
-        for graph in tpu_programs._graphs(accumulated.graph, set())
+        for graph in graphs
         for operation in graph.get_operations()
         if operation.type in ("While", "StatelessWhile")
     ]
     assert loops == ["While"] * 2  # over updates, over microbatches
     host = tpu_programs.host_operations(accumulated)
     assert "IteratorGetNext" in host
-    assert not {"Conv2D", "MatMul", "ReadVariableOp", "PyFunc"} & host
+    assert not {"Conv2D", "MatMul", "PyFunc"} & host
+    (read,) = [
+        operation.outputs[0]
+        for graph in graphs
+        for operation in tpu_programs._on_host(graph)
+        if operation.type == "ReadVariableOp"
+    ]
+    assert (read.shape, read.dtype) == ((), tf.int64)  # updates in this call
 
 
 def test_no_program_within_the_program():

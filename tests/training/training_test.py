@@ -293,6 +293,47 @@ def test_twenty_sigkills(folder):
     assert_same_run(folder / "killed20", folder / "undisturbed")
 
 
+@pytest.mark.parametrize(
+    ("steps", "a_call", "more"),
+    [
+        (3, 10, ()),
+        (12, 5, ("--microbatch_size=64",)),
+        (12, 5, ("--distribution=mirrored",)),
+    ],
+)
+def test_a_shorter_last_call_is_as_single_updates(folder, steps, a_call, more):
+    runs = [folder / f"{steps}-by-{n}{''.join(more)}" for n in (1, a_call)]
+    processes = [
+        start(
+            f"--output_dir={run}",
+            f"--steps_per_execution={n}",
+            f"--total_steps={steps}",
+            *more,
+        )
+        for run, n in zip(runs, (1, a_call))
+    ]
+    for code, output in map(finish, processes):
+        assert code == exit_codes.FINISHED, output
+    assert_same_run(*runs)
+    assert final_state(runs[1])[1]["optimizer/0"] == steps  # its counter
+
+
+def test_a_shorter_last_call_after_a_resume(folder):
+    arguments = ["--total_steps=38", "--log_every=20"]
+    several = [*arguments, "--steps_per_execution=5"]
+    whole, run = folder / "38-by-1", folder / "38-resumed"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        undisturbed = pool.submit(train, whole, *arguments)
+        stop = ["--terminate_at=26", "--pause=0.05"]
+        code, output = train(run, *several, *stop)
+    assert undisturbed.result()[0] == exit_codes.FINISHED
+    assert code == exit_codes.INTERRUPTED, output
+    assert 20 < final_state(run)[0] < 38
+    code, output = train(run, *several)
+    assert code == exit_codes.FINISHED, output
+    assert_same_run(run, whole)
+
+
 def test_non_finite_numbers_stop_the_run(folder):
     run = folder / "diverged"
     code, output = train(run, "--break_at=13", "--steps_per_execution=5")

@@ -171,18 +171,23 @@ def mutation(engine, way):
         yield
 
 
+def divide_cpu():
+    """Two logical CPUs, which "mirrored" trains on."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+
 def exactness_cases():
     """One step of 512, 8 x 64 accumulated and 2 replicas x 256."""
     from lbcheck.training.backends import engines
 
     ways = WAYS
     if _KERAS.value == "tf_keras":
-        import tensorflow as tf
-
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-        )
+        divide_cpu()
     else:
         names = KERAS3_WAYS[os.environ["KERAS_BACKEND"]]
         ways = {name: WAYS[name] for name in names}
@@ -219,6 +224,8 @@ def main():
     _FLAGS(sys.argv)
     if _CASES.value:
         return exactness_cases()
+    if _DISTRIBUTION.value == "mirrored":
+        divide_cpu()
     options = training.Options(
         output_dir=_OUTPUT.value,
         batch_size=256,

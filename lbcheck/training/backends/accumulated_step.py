@@ -74,7 +74,7 @@ class Update:
                 def train_function(iterator):
                     if steps == 1:
                         return self(iterator)
-                    for _ in tf.range(steps):
+                    for _ in tf.range(self._updates(steps)):
                         logs = self(iterator)
                     return logs
 
@@ -115,6 +115,10 @@ class Update:
     def _native(self, variable):
         """The tf.Variable of a variable of this Keras."""
         raise NotImplementedError
+
+    def _updates(self, steps):
+        """How many updates a call makes, of `steps` at most."""
+        return steps
 
     def _begin(self):
         """What comes before the passes of an update, on each replica."""

@@ -23,6 +23,9 @@ class Update(accumulated_step.Update):
     def _native(self, variable):
         return variable
 
+    def _updates(self, steps):
+        return self._model._steps_per_execution  # `fit` lowers it at the end
+
     def _begin(self):
         """Makes random numbers a function of seed, step, layer and replica."""
         context = tf.distribute.get_replica_context()
