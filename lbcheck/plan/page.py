@@ -182,7 +182,7 @@ def commands(topology: Topology, program: str) -> list[str]:
             "which one it is:",
             f"{line} --distribution=multi_worker",
         ]
-    return [f"{line} --distribution=auto"]
+    return [line]
 
 
 def _size(number):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from lbcheck.plan import network
 from lbcheck.plan.run import Run
 from lbcheck.plan.topologies import Topology
+from lbcheck.plan.topologies import counted
 from lbcheck.training.backends import engines
 
 FITS = "fits"
@@ -120,10 +121,12 @@ def plan(
         trace: (run, microbatch) -> `Network`.
 
     Raises:
-        ValueError: The batch does not divide among the replicas, or the ghost
-            batch does not divide it, or the device has no such type.
+        ValueError: The options do not train on all replicas, the batch does
+            not divide among them, the ghost batch does not divide it, or the
+            device has no such type.
     """
     options = run.options
+    _check_trains(options, topology)
     layout = engines.layout(options, topology.replicas)
     _check_ghost(run, layout, topology)
     peak = _peak(topology, options.mixed_precision)
@@ -202,6 +205,37 @@ def _fitting(run, traced, layout, topology):
         if _verdict(memory, topology) == FITS:
             return size
     return None
+
+
+def _check_trains(options, topology):
+    """Refuses options that would leave a replica without work."""
+    devices = (
+        f"{topology.name}, {counted(topology.replicas, 'replica')} on "
+        f"{counted(topology.hosts, 'host')}"
+    )
+    tpu = topology.accelerator == "tpu"
+    if options.keras == "keras3" and (tpu or topology.replicas > 1):
+        raise ValueError(
+            "keras='keras3' trains on one GPU or CPU, not on all of "
+            f"{devices}; expected keras='tf_keras'."
+        )
+    if tpu:
+        expected = ("auto", "tpu")
+    elif topology.hosts > 1:
+        expected = ("auto", "multi_worker")
+    elif topology.replicas > 1:
+        expected = ("auto", "mirrored", "multi_worker")
+    else:
+        expected = ("auto", "one_device", "mirrored", "multi_worker")
+    if options.distribution not in expected:
+        raise ValueError(
+            f"distribution={options.distribution!r} does not train on all of "
+            f"{devices}; expected {' or '.join(map(repr, expected))}."
+        )
+    if options.tpu is not None and not tpu:
+        raise ValueError(
+            f"tpu={options.tpu!r} does not train on {devices}, which is no TPU."
+        )
 
 
 def _check_ghost(run, layout, topology):

@@ -148,6 +148,44 @@ def test_what_cannot_be_divided_is_refused():
         plan(run(mixed_precision="float16"), device(80))
 
 
+@pytest.mark.parametrize(
+    "name, options, said",
+    [
+        ("8xH100", {"keras": "keras3"}, "keras='keras3' trains on one GPU or"),
+        ("v5e-1", {"keras": "keras3"}, "not on all of v5e-1, 1 replica on 1 h"),
+        (
+            "8xH100",
+            {"distribution": "one_device"},
+            "of 8xH100, 8 replicas on 1 host; expected 'auto' or 'mirrored'",
+        ),
+        (
+            "16xH100",
+            {"distribution": "mirrored"},
+            "16 replicas on 2 hosts; expected 'auto' or 'multi_worker'",
+        ),
+        ("v3-8", {"distribution": "mirrored"}, "expected 'auto' or 'tpu'"),
+        ("1xH100", {"distribution": "tpu"}, "distribution='tpu' does not"),
+        ("1xH100", {"tpu": "local"}, "tpu='local' does not train on 1xH100"),
+    ],
+)
+def test_options_that_leave_a_replica_idle_are_refused(name, options, said):
+    with pytest.raises(ValueError, match=said):
+        plan(run(**options), topologies.find(name))
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("1xH100", {"keras": "keras3", "distribution": "one_device"}),
+        ("8xH100", {"distribution": "mirrored"}),
+        ("16xH100", {"distribution": "multi_worker"}),
+        ("v3-8", {"distribution": "tpu", "tpu": "none:8"}),
+    ],
+)
+def test_options_that_train_on_all_replicas_are_planned(name, options):
+    assert plan(run(**options), topologies.find(name)).steps == 10
+
+
 def test_a_refusal_says_what_fits():
     found = plan(run(), device(10))
     said = page.refusal(found, device(10))

@@ -88,4 +88,4 @@ def test_how_it_is_started():
     pod = lines("v3-128")
     assert "worker 0 of the 16 hosts" in pod and "--tpu=NAME_OF_TPU" in pod
     assert "TF_CONFIG" in lines("16xH100")
-    assert lines("8xH200").endswith("--distribution=auto")
+    assert lines("8xH200").endswith("--flagfile=FILE")  # as FILE says
