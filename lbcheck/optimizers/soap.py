@@ -51,7 +51,13 @@ class SOAPRule(rule.Rule):
 
     @property
     def slots(self):
-        return (rule.Slot("first_moment"), rule.Slot("second_moment"))
+        # A count of its own: the optimizer's may be set by hand, and the first
+        # gradient of a variable may come at any of its updates.
+        return (
+            rule.Slot("first_moment"),
+            rule.Slot("second_moment"),
+            rule.Slot("updates", scalar=True),
+        )
 
     def slots_of(self, shape):
         found = list(self.slots)
@@ -85,9 +91,9 @@ class SOAPRule(rule.Rule):
     ):
         """As `Rule.update`; the first update makes the bases only."""
         axes = self.axes(tuple(weight.shape))
-        first, second, *matrices = slots
+        first, second, updates, *matrices = slots
         preconditioners, bases = matrices[::2], matrices[1::2]
-        started = step > 0
+        started = updates > 0
 
         def project(array, back=False):
             for axis, basis in zip(axes, bases):
@@ -101,7 +107,7 @@ class SOAPRule(rule.Rule):
         rate = learning_rate
         if self.bias_correction:
             # There is nothing to correct, nor to divide, before the first.
-            count = xp.maximum(step, 1.0 + 0 * step)
+            count = xp.maximum(updates, 1.0 + 0 * updates)
             by_first = rule.one_minus_power(xp, self.beta_1, count)
             by_second = rule.one_minus_power(xp, self.beta_2, count)
             rate = rate * xp.sqrt(by_second) / by_first
@@ -116,17 +122,18 @@ class SOAPRule(rule.Rule):
         ]
         square = xp.where(started, square, second)
         square, bases = self._turned(
-            xp, step, axes, square, preconditioners, bases
+            xp, updates, axes, square, preconditioners, bases
         )
         pairs = zip(preconditioners, bases)
         slots = (
             xp.where(started, average, first),
             square,
+            updates + 1.0,
             *(matrix for pair in pairs for matrix in pair),
         )
         return xp.where(started, new, weight), slots, 1.0
 
-    def _turned(self, xp, step, axes, square, preconditioners, bases):
+    def _turned(self, xp, updates, axes, square, preconditioners, bases):
         """The second moment and the bases for the next update."""
         if not axes:
             return square, bases
@@ -146,10 +153,10 @@ class SOAPRule(rule.Rule):
             return [turned, *found]
 
         def later():
-            due = (step % self.precondition_frequency) < 0.5
+            due = (updates % self.precondition_frequency) < 0.5
             return xp.cond(due, again, lambda: [square, *bases])
 
-        square, *bases = xp.cond(step < 0.5, first, later)
+        square, *bases = xp.cond(updates < 0.5, first, later)
         return square, bases
 
 
@@ -170,7 +177,7 @@ def _outer(xp, gradient, axis):
 class SOAP(base.Optimizer):
     """SOAP: Adam in the eigenbasis of Shampoo's preconditioner.
 
-    For a matrix w, t counting updates from 1 after the first, which moves
+    For a matrix w, t counting its updates from 1 after the first, which moves
     nothing and makes the bases Q of L and R:
 
         g~ = Q_L^T g Q_R
@@ -211,7 +218,7 @@ class SOAP(base.Optimizer):
     >>> import numpy as np, lbcheck
     >>> rule = lbcheck.rules.SOAP(weight_decay=0.0)
     >>> w, g = np.zeros((2, 2)), np.array([[1.0, 1.0], [1.0, 1.0]])
-    >>> slots = [np.zeros(s.shape or (2, 2)) for s in rule.slots_of((2, 2))]
+    >>> slots = [np.zeros(s.shape_for((2, 2))) for s in rule.slots_of((2, 2))]
     >>> for step in range(2):  # Adam in the usual basis: -1 everywhere
     ...     w, slots, _ = rule.update(
     ...         lbcheck.rules.NUMPY, w, g, slots, 1.0, step)

@@ -93,7 +93,10 @@ class TensorFlowArrays:
     @staticmethod
     def orthonormal(matrix):
         """Q of the matrix's QR decomposition."""
-        return tf.linalg.qr(matrix).q
+        # It does not depend on the length of a column, whose square, which
+        # TensorFlow takes, may be beyond float32.
+        largest = tf.reduce_max(tf.abs(matrix), 0)
+        return tf.linalg.qr(matrix / tf.where(largest > 0, largest, 1.0)).q
 
 
 ARRAYS = TensorFlowArrays()
