@@ -3,6 +3,8 @@
 Source: David Page 2018, "How to train your ResNet" (6,573,120 parameters).
 """
 
+from resnet.models.parts import check_size
+
 _LOGITS_SCALE = 0.125
 _TORCH = {"scale": 1 / 3, "distribution": "uniform"}
 """Initial kernels as in PyTorch, where the network was tuned."""
@@ -10,6 +12,7 @@ _TORCH = {"scale": 1 / 3, "distribution": "uniform"}
 
 def build(parts, images, name, num_classes):
     """Logits of DavidNet for `images` (32 x 32 pixels, or n x 8)."""
+    check_size(images, name, 2**3)  # it is halved three times
     x = _convolution(parts, images, 64, "prep")
     x = _layer(parts, x, 128, "layer1", residual=True)
     x = _layer(parts, x, 256, "layer2", residual=False)

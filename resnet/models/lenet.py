@@ -6,6 +6,8 @@ have the sizes of Caffe's example (431,080) and of the TensorFlow MNIST
 tutorials (3,274,634).
 """
 
+from resnet.models.parts import check_size
+
 _FORMS = {
     "lenet5": ((6, "same"), (16, "valid"), (120, 84)),
     "lenet_caffe": ((20, "valid"), (50, "valid"), (500,)),
@@ -17,6 +19,10 @@ _FORMS = {
 def build(parts, images, name, num_classes):
     """Logits of the model `name` for `images`."""
     *convolutions, units = _FORMS[name]
+    smallest = 1
+    for _, padding in reversed(convolutions):
+        smallest = 2 * smallest + (4 if padding == "valid" else 0)
+    check_size(images, name, smallest)
     x = images
     for index, (filters, padding) in enumerate(convolutions, 1):
         x = parts.convolution(

@@ -82,3 +82,17 @@ class Parts:
             name=name,
             **options,
         )(x)
+
+
+def check_size(images, name, smallest):
+    """Refuses images of which a model would leave nothing.
+
+    Raises:
+        ValueError: A side has fewer than `smallest` pixels.
+    """
+    height, width = images.shape[1:3]
+    if any(side is not None and side < smallest for side in (height, width)):
+        raise ValueError(
+            f"Model {name!r} needs images of at least {smallest} x {smallest} "
+            f"pixels; those of the data have {height} x {width}."
+        )

@@ -376,6 +376,26 @@ def test_bad_settings(kind, name, settings, message):
 
 
 @BOTH
+@pytest.mark.parametrize(
+    "name, smallest",
+    [("lenet5", 12), ("lenet_caffe", 16), ("lenet_wide", 4), ("davidnet", 8)],
+)
+def test_images_of_which_nothing_is_left_are_refused(kind, name, smallest):
+    small = functools.partial(models.build, name, kind, num_classes=10)
+    small(image_shape=(smallest, smallest, 1))
+    less = smallest - 1
+    said = f"{name}.* {smallest} x {smallest} pixels.* have {smallest} x {less}"
+    with pytest.raises(ValueError, match=said):
+        small(image_shape=(smallest, less, 1))
+
+
+@pytest.mark.parametrize("padding", ["paper", "same", "symmetric"])
+def test_a_resnet_takes_a_pixel(padding):
+    given = {"image_shape": (1, 1, 3), "num_classes": 2, "padding": padding}
+    models.build("resnet18", tf_keras, **given)
+
+
+@BOTH
 def test_mixed_precision(kind):
     before = kind.mixed_precision.global_policy if kind is tf_keras else None
     assert before is None or before().name == "float32"
