@@ -146,7 +146,7 @@ def measure_flops(case):
     """FLOPs of an example: XLA's of both passes, TensorFlow's of the first."""
     run = run_of(case)
     model = built(run)
-    ghost = run.ghost_batch or 1
+    ghost = run.options.virtual_batch_size or 1
     counts = [cost(model, run, n * ghost) for n in (1, 2)]
     found = {"xla": (counts[1] - counts[0]) / ghost}
     forward = tf.function(lambda x: model(x, training=True))

@@ -1,5 +1,6 @@
 """Flags of the image programs, and what they resolve to."""
 
+import dataclasses
 import functools
 import inspect
 
@@ -144,6 +145,11 @@ def check(flag_values: flags.FlagValues) -> None:
     for chooser, table in (("model", _MODEL), ("data", _DATA)):
         users = {name: choices for name, (_, _, choices) in table.items()}
         flag_usage.check(flag_values, chooser, users)
+    if flag_values["batch_norm_momentum"].value == 1:
+        raise app.UsageError(
+            "--batch_norm_momentum=1 leaves the moving statistics as they "
+            "begin; expected a number in [0, 1)."
+        )
     if flag_values["l2_on"].value and not flag_values["l2"].value:
         raise app.UsageError(
             "--l2_on does not apply to --l2=0; only an --l2 above 0 uses it "
@@ -205,7 +211,19 @@ def model_settings(flag_values: flags.FlagValues) -> dict:
     return given
 
 
-def ghost_batch(flag_values: flags.FlagValues) -> int | None:
+def options(flag_values: flags.FlagValues, source):
+    """The `lbcheck.training.Options` of a run on `source`.
+
+    Raises:
+        app.UsageError, ValueError: A flag is missing or out of range.
+    """
+    return dataclasses.replace(
+        training.options(flag_values, source.num_train),
+        virtual_batch_size=_ghost_batch(flag_values),
+    )
+
+
+def _ghost_batch(flag_values):
     """Examples of a ghost batch; None: those of a replica, or no norm."""
     if flag_values["model"].value not in _NORMED:
         return None

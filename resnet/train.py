@@ -19,7 +19,6 @@ from lbcheck.settings import command_line
 from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
-from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
 from resnet import losses
 from resnet import settings
@@ -58,7 +57,7 @@ def planned() -> list[plan.Run]:
     """The run that the flags describe, for `lbcheck plan`."""
     settings.check(FLAGS)
     source = settings.load_or_published(FLAGS)
-    options = training_flags.options(FLAGS, source.num_train)
+    options = settings.options(FLAGS, source)
     rate = schedule.make(FLAGS, options.total_steps)
     return [
         plan.Run(
@@ -69,7 +68,6 @@ def planned() -> list[plan.Run]:
                 ((size, *source.image_shape), "float32"),
                 ((size,), "int32"),
             ),
-            ghost_batch=settings.ghost_batch(FLAGS),
             assumed=tuple(getattr(source, "assumed", ())),
         )
     ]
@@ -80,7 +78,7 @@ def main():
     settings.check(FLAGS)
     load = settings.load_or_published if FLAGS.dry_run else settings.load
     source = load(FLAGS)
-    options = training_flags.options(FLAGS, source.num_train)
+    options = settings.options(FLAGS, source)
     if not FLAGS.dry_run:
         training.check_data(options, source)
     rate = schedule.make(FLAGS, options.total_steps)

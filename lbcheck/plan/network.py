@@ -41,7 +41,7 @@ def trace(run: Run, examples: int) -> Network:
 
     Args:
         run: What the program said.
-        examples: Microbatch, at least 1, a multiple of `run.ghost_batch`.
+        examples: Microbatch, at least 1, a multiple of a ghost batch.
 
     Raises:
         ValueError: The network cannot be built so; its own message.

@@ -128,7 +128,7 @@ def plan(
     options = run.options
     _check_trains(options, topology)
     layout = engines.layout(options, topology.replicas)
-    _check_ghost(run, layout, topology)
+    ghost = options.virtual_batch_size
     peak = _peak(topology, options.mixed_precision)
     traced = trace(run, layout.element)
     memory = memory_of(traced, layout.microbatches)
@@ -145,8 +145,8 @@ def plan(
         replica_batch=layout.replica_batch,
         microbatch_size=layout.element,
         microbatches=layout.microbatches,
-        ghost_batch=run.ghost_batch,
-        ghost_batches=run.ghost_batch and layout.element // run.ghost_batch,
+        ghost_batch=ghost,
+        ghost_batches=ghost and layout.element // ghost,
         parameters=traced.parameters,
         memory=memory,
         available=topology.memory,
@@ -198,8 +198,9 @@ def _verdict(memory, topology):
 
 def _fitting(run, traced, layout, topology):
     """The largest smaller microbatch that fits in any case."""
+    ghost = run.options.virtual_batch_size
     for size in range(layout.element - 1, 0, -1):
-        if layout.replica_batch % size or size % (run.ghost_batch or 1):
+        if layout.replica_batch % size or size % (ghost or 1):
             continue
         memory = memory_of(traced, layout.replica_batch // size, size)
         if _verdict(memory, topology) == FITS:
@@ -236,25 +237,6 @@ def _check_trains(options, topology):
         raise ValueError(
             f"tpu={options.tpu!r} does not train on {devices}, which is no TPU."
         )
-
-
-def _check_ghost(run, layout, topology):
-    ghost = run.ghost_batch
-    if ghost is None or layout.element % ghost == 0:
-        return
-    most = run.options.batch_size // ghost
-    what = (
-        f"a microbatch of {layout.element} examples"
-        if layout.microbatches > 1
-        else f"the {layout.element} examples of each of the "
-        f"{topology.replicas:,} replicas of {topology.name}"
-    )
-    raise ValueError(
-        f"{run.title}: the ghost batch of {ghost} does not divide {what}; "
-        f"batch_size={run.options.batch_size:,} has {most:,} ghost batches, "
-        "which is the largest number of replicas, and every microbatch is a "
-        f"multiple of {ghost}."
-    )
 
 
 def _peak(topology, precision):

@@ -18,8 +18,6 @@ class Run(NamedTuple):
             is traced, and reads no values of variables.
         example: (microbatch) -> (inputs, labels), nested dicts and tuples of
             (shape, name of a dtype): what `build`'s model is trained with.
-        ghost_batch: Examples whose statistics are taken together, which must
-            divide a microbatch; None: nothing of the kind.
         microbatch_flag: The flag of the program that sets its microbatch.
         assumed: What is not known here, and what is taken instead, as
             sentences.
@@ -32,6 +30,5 @@ class Run(NamedTuple):
     options: Options
     build: Callable[[Any, Any], Any]
     example: Callable[[int], tuple[Any, Any]]
-    ghost_batch: int | None = None
     microbatch_flag: str = "microbatch_size"
     assumed: tuple[str, ...] = ()

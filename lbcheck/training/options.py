@@ -28,6 +28,9 @@ class Options:
         total_steps: Updates of the whole run.
         microbatch_size: Examples that a replica puts through the network at
             once; divides its share of the batch. None: its whole share.
+        virtual_batch_size: Examples whose statistics a layer of the model
+            takes together; divides what a replica computes at once. None: no
+            layer does so.
         evaluation_batch_size: Examples per evaluation step, over all
             replicas. None: as many as training computes at once.
         seed: Seed of the data's order and of all other randomness; at least
@@ -68,6 +71,7 @@ class Options:
     batch_size: int
     total_steps: int
     microbatch_size: int | None = None
+    virtual_batch_size: int | None = None
     evaluation_batch_size: int | None = None
     seed: int = 0
     log_every: int = 100
@@ -88,6 +92,7 @@ class Options:
             "batch_size",
             "total_steps",
             "microbatch_size",
+            "virtual_batch_size",
             "evaluation_batch_size",
             "log_every",
             "evaluate_every",

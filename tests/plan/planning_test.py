@@ -39,15 +39,14 @@ def traced(run, examples):
     )
 
 
-def run(batch_size=64, microbatch_size=None, ghost_batch=None, **options):
+def run(batch_size=64, **options):
     chosen = training.Options(
         output_dir="none",
         batch_size=batch_size,
         total_steps=10,
-        microbatch_size=microbatch_size,
         **options,
     )
-    return Run("a run", chosen, None, None, ghost_batch)
+    return Run("a run", chosen, None, None)
 
 
 def device(gib, replicas=4, compiled=False):
@@ -108,7 +107,7 @@ def test_one_microbatch_has_no_accumulators_and_no_price_no_dollars():
     ],
 )
 def test_the_largest_microbatch_that_fits(ghost, gib, fitting):
-    found = plan(run(ghost_batch=ghost), device(gib))
+    found = plan(run(virtual_batch_size=ghost), device(gib))
     assert found.fitting == fitting
     assert (found.verdict == planning.FITS) == (gib == 17)
 
@@ -126,7 +125,7 @@ def test_only_a_compiled_device_may_do_with_less():
 
 
 def test_ghost_batches():
-    found = plan(run(microbatch_size=8, ghost_batch=4), device(80))
+    found = plan(run(microbatch_size=8, virtual_batch_size=4), device(80))
     assert found.ghost_batches == 2
     text = page.text([found], device(80), "a.program")
     assert "ghost batches of 4: 2 at once, 16 in an update" in text
@@ -137,13 +136,12 @@ def test_what_cannot_be_divided_is_refused():
         plan(run(63), device(80))
     with pytest.raises(ValueError, match="microbatch_size=5 does not divide"):
         plan(run(microbatch_size=5), device(80))
-    said = "ghost batch of 32 does not divide the 16 examples of each of the 4"
-    with pytest.raises(ValueError, match=said) as refused:
-        plan(run(ghost_batch=32), device(80))
-    assert "has 2 ghost batches" in str(refused.value)
-    said = "ghost batch of 8 does not divide a microbatch of 4 examples"
+    said = "_size=32 does not divide the 16 examples of a replica .*=64, 4 rep"
     with pytest.raises(ValueError, match=said):
-        plan(run(microbatch_size=4, ghost_batch=8), device(80))
+        plan(run(virtual_batch_size=32), device(80))
+    said = "virtual_batch_size=8 does not divide microbatch_size=4"
+    with pytest.raises(ValueError, match=said):
+        plan(run(microbatch_size=4, virtual_batch_size=8), device(80))
     with pytest.raises(ValueError, match="'float16': a machine computes in fl"):
         plan(run(mixed_precision="float16"), device(80))
 
@@ -194,7 +192,7 @@ def test_a_refusal_says_what_fits():
         "10.00 GiB; --microbatch_size=4 fits."
     )
     compiled = device(10, compiled=True)
-    said = page.refusal(plan(run(ghost_batch=8), compiled), compiled)
+    said = page.refusal(plan(run(virtual_batch_size=8), compiled), compiled)
     assert "need at least 12.00 GiB" in said
     assert said.endswith(
         "no microbatch that divides the 16 examples of a replica fits and is "

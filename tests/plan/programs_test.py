@@ -94,7 +94,8 @@ def test_what_is_known_of_published_runs():
     (image,) = described(
         "resnet.train", f"--flagfile={ROOT}/flags/resnet/nesterov_b.flags"
     )
-    assert image.ghost_batch == 64 and image.options.total_steps == 2512
+    assert image.options.virtual_batch_size == 64
+    assert image.options.total_steps == 2512
     assert image.example(3)[0] == ((3, 224, 224, 3), "float32")
     (words,) = image.assumed
     assert words.startswith("the 1,281,167 training images")
@@ -112,14 +113,14 @@ def test_what_is_known_of_published_runs():
 
 def test_ghost_batches_of_models_that_have_none_and_of_a_whole_batch():
     base = f"--flagfile={ROOT}/flags/resnet/mnist_momentum.flags"
-    assert described("resnet.train", base)[0].ghost_batch is None
+    assert described("resnet.train", base)[0].options.virtual_batch_size is None
     base = f"--flagfile={ROOT}/flags/resnet/lars.flags"
     found = described("resnet.train", base, "--virtual_batch_size=0")
-    assert found[0].ghost_batch is None
+    assert found[0].options.virtual_batch_size is None
     line = "--data=digits --optimizer=nesterov --schedule=constant"
     line += " --learning_rate=0.1 --batch_size=256 --train_steps=9"
     found = described("resnet.train", *line.split(), "--output_dir=none")
-    assert found[0].ghost_batch == 64
+    assert found[0].options.virtual_batch_size == 64
 
 
 @pytest.mark.parametrize(

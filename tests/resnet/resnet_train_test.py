@@ -589,8 +589,8 @@ def test_a_sample_is_not_taken_for_imagenet(program_run):
 
 
 def test_a_batch_beyond_the_data(program_run, tmp_path):
-    batch = [f"--flagfile={FOLDER}/digits_nesterov.flags", "--batch_size=1440"]
-    said = "batch_size=1440 is more than the 1437 training examples"
+    batch = [f"--flagfile={FOLDER}/digits_nesterov.flags", "--batch_size=1472"]
+    said = "batch_size=1472 is more than the 1437 training examples"
     code, text = program_run(*batch)
     assert (code, "Traceback" in text) == (2, False), text
     assert said in text
@@ -627,6 +627,20 @@ def test_places_where_nothing_can_be_written(place, program_run):
     assert len(refusal) == 1, text
 
 
+def test_a_dry_run_refuses_what_the_run_refuses(program_run, tmp_path):
+    for arguments, said in (
+        (("--virtual_batch_size=96",), "virtual_batch_size=96 does not divide"),
+        (("--model=lenet5",), "at least 12 x 12 pix"),
+    ):
+        texts = set()
+        for dry in ((), ("--dry_run",)):
+            code, text = program_run(*RUN, *arguments, *dry)
+            assert code == 2 and said in text, text
+            texts.add(text)
+        assert len(texts) == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
@@ -648,7 +662,15 @@ def test_places_where_nothing_can_be_written(place, program_run):
         ("--microbatch_size=100", "100 does not divide"),
         ("--momentum=1", "momentum"),
         ("--label_smoothing=1", "label_smoothing"),
-        ("--virtual_batch_size=96", "96"),
+        (
+            "--virtual_batch_size=96",
+            "virtual_batch_size=96 does not divide the 256 examples of a rep",
+        ),
+        (
+            "--microbatch_size=32",
+            "virtual_batch_size=64 does not divide microbatch_size=32",
+        ),
+        ("--batch_norm_momentum=1", "expected a number in [0, 1)"),
         ("--train_steps=5", "one of --train_steps and --train_epochs"),
         ("--mode=eval", "holds no whole checkpoint"),
     ],

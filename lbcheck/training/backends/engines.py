@@ -61,6 +61,17 @@ def layout(options, replicas: int) -> Layout:
             f"{replica_batch} examples of a replica (batch_size="
             f"{options.batch_size}, {replicas} replicas)."
         )
+    ghost = options.virtual_batch_size
+    if ghost and element % ghost:
+        at_once = (
+            f"microbatch_size={element}"
+            if options.microbatch_size
+            else f"the {element} examples of a replica (batch_size="
+            f"{options.batch_size}, {replicas} replicas)"
+        )
+        raise ValueError(
+            f"virtual_batch_size={ghost} does not divide {at_once}."
+        )
     return Layout(replicas, replica_batch, element, microbatches)
 
 
