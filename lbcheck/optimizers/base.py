@@ -522,6 +522,12 @@ class Optimizer:
                 "so `fallback` trains none.",
                 stacklevel=2,
             )
+        if self.rule.normalizes == "spectrum" and all(unadapted):
+            warnings.warn(
+                f"{type(self).__name__} orthogonalises nothing: "
+                "`exclude_from_layer_adaptation` selects every variable.",
+                stacklevel=2,
+            )
         labels = unique(paths)
         return tuple(
             fallback[index]._replace(path=labels[index])

@@ -104,7 +104,8 @@ def _usual_adaptation(readings):
     return (
         "which for the paper is `lbcheck.NOT_HIDDEN`: biases, norms and\n"
         '    embeddings, outputs by their usual names, "no matrix" (one row\n'
-        '    or column) and "last matrix", the model\'s last'
+        '    or column) and "last matrix", the model\'s last kernel where no\n'
+        "    name says what the output is"
     )
 
 

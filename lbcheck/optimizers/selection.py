@@ -20,24 +20,28 @@ NO_MATRIX = "no matrix"
 """Selects variables that are one row or one column, whatever their rank."""
 
 LAST = "last matrix"
-"""Selects the last variable that is a matrix, the kernel of the output."""
+"""Selects the kernels that are called an output or, where none is, the last
+kernel of the model; not one of one column, which is no matrix."""
 
 EVERYTHING = ".*"
 
-BIAS_AND_NORM = (r"(^|/)(bias|gamma|beta|scale)$", RANK_BELOW_2)
+_BIAS_OR_NORM = r"(^|/)(bias|gamma|beta|scale)$"
+
+BIAS_AND_NORM = (_BIAS_OR_NORM, RANK_BELOW_2)
 """Biases and normalisation parameters, by the last part of the path, and
 every variable of rank below 2. The rank alone would keep the rank-2 biases of
 attention layers; the name alone would keep a norm layer's own names."""
 
-
-NOT_HIDDEN = (
-    *BIAS_AND_NORM,
-    NO_MATRIX,
-    r"(?i)embedding",
-    r"(^|/)(logits|predictions|classifier|(classification_|lm_)?head)(/|$)",
-    LAST,
+_OUTPUT = (
+    r"(^|/)(logits|predictions|classifier|(classification_|lm_)?head"
+    r"|next_sentence|seq_relationship)(/|$)"
 )
-"""What Muon leaves to its fallback: no matrices, embeddings, the output."""
+
+NOT_HIDDEN = (*BIAS_AND_NORM, NO_MATRIX, r"(?i)embedding", _OUTPUT, LAST)
+"""What Muon leaves to its fallback: no matrices, embeddings, the output.
+
+"last matrix" selects the last kernel, but where a name says what is an output,
+or where that kernel is one column: an output too, and no matrix."""
 
 
 class Matches(NamedTuple):
@@ -127,13 +131,25 @@ def _selected(pattern, paths, shapes):
     if found := _RANK.fullmatch(pattern):
         compare, rank = _COMPARISONS[found[1]], int(found[2])
         return [compare(len(shape), rank) for shape in shapes]
-    matrices = [is_matrix(shape) for shape in shapes]
     if pattern == NO_MATRIX:
-        return [not matrix for matrix in matrices]
+        return [not is_matrix(shape) for shape in shapes]
     if pattern == LAST:
-        last = max((i for i, m in enumerate(matrices) if m), default=None)
-        return [index == last for index in range(len(shapes))]
+        return _outputs(paths, shapes)
     return [re.search(pattern, path) is not None for path in paths]
+
+
+def _outputs(paths, shapes):
+    """As `LAST`; a bias of several rows and a row by itself are no kernels."""
+    kernels = [
+        index
+        for index, (path, shape) in enumerate(zip(paths, shapes))
+        if len(shape) > 1
+        and math.prod(shape[:-1]) > 1
+        and not re.search(_BIAS_OR_NORM, path)
+    ]
+    named = [index for index in kernels if re.search(_OUTPUT, paths[index])]
+    chosen = {i for i in named or kernels[-1:] if is_matrix(shapes[i])}
+    return [index in chosen for index in range(len(shapes))]
 
 
 _COMPARISONS = {"<": operator.lt, ">": operator.gt, "!=": operator.ne}

@@ -182,7 +182,12 @@ def _of_keras(optimizer, variables):
         (decayed, adapts and not adam, f"AdamW (in {name})" if adam else name)
         for decayed, adam in zip(decays, by_adam)
     ]
-    return treatments, _unmatched(name, patterns, searched)
+    findings = _unmatched(name, patterns, searched)
+    if name == "Muon" and all(by_adam):
+        findings.append(
+            "Muon orthogonalises nothing: AdamW trains every variable."
+        )
+    return treatments, findings
 
 
 def _of_model_garden(optimizer, variables):

@@ -217,8 +217,71 @@ def test_rank_patterns():
     assert chosen("rank>3") == [5, 6]
     assert chosen("rank!=2") == [0, 1, 4, 5, 6]
     assert chosen("no matrix") == [0, 1, 2, 6]
-    assert chosen("last matrix") == [5]
+    assert not chosen("last matrix")  # that is one column
     assert not chosen("last")  # an expression as any other
+
+
+WIDE, OUT = (20, 32), (32, 10)
+
+
+@pytest.mark.parametrize(
+    ("variables", "taken"),
+    [
+        # The output is the last kernel,
+        ({"a/kernel": WIDE, "b/kernel": OUT}, ["a/kernel"]),
+        # which may be one column,
+        ({"a/kernel": WIDE, "b/kernel": (32, 1)}, ["a/kernel"]),
+        ({"a/kernel": (3, 3, 2, 4), "b/kernel": (1, 1, 4, 1)}, ["a/kernel"]),
+        # have a bias that is no vector or be before a row,
+        ({"a/kernel": WIDE, "b/kernel": OUT, "b/bias": (2, 5)}, ["a/kernel"]),
+        ({"a/kernel": WIDE, "b/kernel": OUT, "token": (1, 9)}, ["a/kernel"]),
+        # or stand elsewhere, if its name says so.
+        ({"head/kernel": OUT, "a/kernel": WIDE}, ["a/kernel"]),
+        ({"head/kernel": (32, 1), "a/kernel": WIDE}, ["a/kernel"]),
+        (
+            {
+                "a/kernel": WIDE,
+                "predictions/kernel": OUT,
+                "next_sentence/kernel": (32, 2),
+            },
+            ["a/kernel"],
+        ),
+        # A name of what is no kernel says nothing.
+        (
+            {"a/kernel": WIDE, "head/bias": (2, 5), "b/kernel": OUT},
+            ["a/kernel"],
+        ),
+    ],
+)
+def test_the_output_is_left_out_and_nothing_else(variables, taken):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan = lbcheck.keras3.Muon().plan(
+            list(variables), list(variables.values())
+        )
+    assert [a.path for a in plan if a.adapt] == taken
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_muon_that_orthogonalises_nothing_is_found(kind):
+    layers = KERAS[kind].layers
+    model = KERAS[kind].Sequential([layers.Input((8,)), layers.Dense(4)])
+    optimizer = getattr(lbcheck, kind).Muon()
+    (finding,) = lbcheck.audit(model, optimizer).findings
+    assert "Muon orthogonalises nothing" in finding
+    with pytest.warns(UserWarning, match="Muon orthogonalises nothing"):
+        optimizer.build(model.trainable_variables)
+
+
+def test_keras_muon_that_orthogonalises_nothing_is_found():
+    model = keras.Sequential(
+        [keras.layers.Input((8,)), keras.layers.Dense(4, name="one")]
+    )
+    (finding,) = lbcheck.audit(
+        model,
+        keras.optimizers.Muon(exclude_layers=["one"], adam_weight_decay=None),
+    ).findings
+    assert "Muon orthogonalises nothing" in finding
 
 
 def test_defaults_of_a_dialect_do_not_warn():
