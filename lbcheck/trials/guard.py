@@ -41,6 +41,7 @@ class Guard:
         self.now = value
         self.building = False
         self.questions = []
+        self._hash = hash(value)
         super().__init__(value, **kwargs)
         self.building = True
 
@@ -66,7 +67,9 @@ class Guard:
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.answer(float), dtype)
 
-    __hash__ = object.__hash__
+    def __hash__(self):
+        # To look it up in a set or dict is to ask which number it is.
+        return self.answer(hash) if self.building else self._hash
 
 
 def _comparison(name):

@@ -25,6 +25,7 @@ from jax import numpy as jnp
 from lbcheck.optimizers import evaluation
 from lbcheck.support import checks
 from lbcheck.support import processes
+from lbcheck.trials import as_numbers
 from lbcheck.trials import content
 from lbcheck.trials import guard
 from lbcheck.trials import initial_values
@@ -128,17 +129,11 @@ class Shared:
         program = self._program(points[0], feed, len(points), diagnostics_every)
         fitting = [i for i, point in enumerate(points) if program.fits(point)]
         places = fitting[: program.width]
-        taken = self._workload.model_arguments
-        program.begin(
+        self._begin(
+            program,
             [points[i] for i in places],
             feed,
             [seeds[i] for i in places],
-            [
-                self._initial.of(
-                    self._arm.resolve(points[i], taken).model, feed, seeds[i]
-                )
-                for i in places
-            ],
         )
         self._now = program
         return places
@@ -153,17 +148,57 @@ class Shared:
             self._programs = [program, *self._programs][:_PROGRAMS]
         return program
 
-    def _make(self, point, *arguments):
-        settings = self._workload, self._arm, point, *arguments
+    def _make(self, point, feed, count, diagnostics_every):
+        def make(point, model_arguments, count):
+            return Program(
+                self._workload,
+                self._arm,
+                point,
+                feed,
+                count,
+                diagnostics_every,
+                model_arguments,
+            )
+
         taken = self._workload.model_arguments
         if self._model_arguments and self._arm.resolve(point, taken).model:
             try:
-                return Program(*settings, model_arguments=True)
+                program = make(point, True, count)
+                points = as_numbers.points(
+                    self._arm, program, point, self._workload.steps
+                )
+                if all(
+                    as_numbers.alike(
+                        *(
+                            self._seen(found, one, feed)
+                            for found in (program, make(one, False, 1))
+                        )
+                    )
+                    for one in points
+                ):
+                    return program
             except Exception:
-                # What takes them cannot compute with arguments: numbers,
-                # and a step for each. A mistake of the user's comes again.
-                self._model_arguments = False
-        return Program(*settings, model_arguments=False)
+                # A mistake of the user's comes again.
+                pass
+            # What takes them cannot compute with arguments, or does another
+            # thing with them: numbers, and a step for each.
+            self._model_arguments = False
+        return make(point, False, count)
+
+    def _begin(self, program, points, feed, seeds):
+        taken = self._workload.model_arguments
+        initial = [
+            self._initial.of(self._arm.resolve(point, taken).model, feed, seed)
+            for point, seed in zip(points, seeds, strict=True)
+        ]
+        program.begin(points, feed, seeds, initial)
+
+    def _seen(self, program, point, feed):
+        """Metrics of a few examples, before and after an update."""
+        self._begin(program, [point], feed, [0])
+        before = program.evaluate([feed.example()])
+        program.train(feed, 0, 1)
+        return before[:1] + program.evaluate([feed.example()])[:1]
 
     def finish(self):
         """Nothing: no optimizer here averages weights; see `why_not_by`."""
@@ -359,8 +394,8 @@ class Program:
             )
         others = self._own(others)
         terms = [*filter(_is_floating, [*weights, *others]), logs["loss"]]
-        # A sum is finite only if its terms are.
-        sums = [jnp.sum(term.astype("float32")) for term in terms]
+        # 0 times a term that is not finite is nan.
+        sums = [jnp.sum(term.astype("float32") * 0) for term in terms]
         healthy = jnp.isfinite(sum(sums))
         return State(state.taken + 1, healthy, weights, others, slots)
 

@@ -12,6 +12,7 @@ from tensorflow.python.eager import context
 
 from lbcheck.optimizers import evaluation
 from lbcheck.support import processes
+from lbcheck.trials import as_numbers
 from lbcheck.trials import guard
 from lbcheck.trials import guarded_variable
 from lbcheck.trials import initial_values
@@ -36,6 +37,8 @@ class Traced:
         arm: `Arm`.
         validation: Validation data.
         initial: What `initial` gives.
+        by_seed: Whether a build decides by its seed what no variable holds,
+            so that every seed has a trace of its own.
 
     Attributes:
         traces: How often the training step was traced.
@@ -43,11 +46,12 @@ class Traced:
 
     together = False
 
-    def __init__(self, workload, arm, validation, initial):
+    def __init__(self, workload, arm, validation, initial, by_seed):
         self._workload = workload
         self._arm = arm
         self._validation = validation
         self._initial = initial
+        self._by_seed = by_seed
         self._programs = []
         self._now = None
         self._model_variables = True
@@ -63,38 +67,76 @@ class Traced:
             diagnostics_every: As in the optimizers of this package; other
                 than 0, it takes a trace of its own.
         """
-        split = self._arm.resolve(
-            hyperparameters, self._workload.model_arguments
+        self._now = self._program(
+            hyperparameters, feed, seed, diagnostics_every
         )
-        initial = self._initial.of(split.model, feed, seed)
-        self._now = self._program(hyperparameters, feed, diagnostics_every)
-        self._now.begin(hyperparameters, initial)
+        self._begin(self._now, hyperparameters, feed, seed)
 
-    def _program(self, hyperparameters, feed, diagnostics_every):
+    def _begin(self, program, hyperparameters, feed, seed):
+        taken = self._workload.model_arguments
+        split = self._arm.resolve(hyperparameters, taken)
+        initial = self._initial.of(split.model, feed, seed)
+        program.begin(hyperparameters, initial)
+
+    def _program(self, hyperparameters, feed, seed, diagnostics_every):
         for program in self._programs:
-            if not diagnostics_every and program.fits(hyperparameters):
+            known = not program.draws and not self._by_seed
+            if (
+                not diagnostics_every
+                and (known or program.seed == seed)
+                and program.fits(hyperparameters)
+            ):
                 return program
-        program = self._make(hyperparameters, feed, diagnostics_every)
+        program = self._make(hyperparameters, feed, seed, diagnostics_every)
         self.traces += program.traces
         if not diagnostics_every:
             self._programs = [program, *self._programs][:_PROGRAMS]
         return program
 
-    def _make(self, *arguments):
-        settings = self._workload, self._arm, self._validation, *arguments
-        if self._model_variables:
-            try:
-                return Program(*settings, model_variables=True)
-            except Exception:
-                if not self._has_model_arguments(*arguments):
-                    raise
-                # What takes them cannot compute with variables: numbers,
-                # and a trace for each. A mistake of the user's comes again.
-                self._model_variables = False
-        return Program(*settings, model_variables=False)
+    def _make(self, hyperparameters, feed, seed, diagnostics_every):
+        def make(point, model_variables):
+            return Program(
+                self._workload,
+                self._arm,
+                self._validation,
+                point,
+                feed,
+                seed,
+                diagnostics_every,
+                model_variables,
+            )
 
-    def _has_model_arguments(self, hyperparameters, *_):
-        return bool(self._arm.resolve(hyperparameters).model)
+        takes = self._arm.resolve(hyperparameters).model
+        if self._model_variables and takes:
+            try:
+                program = make(hyperparameters, True)
+                points = as_numbers.points(
+                    self._arm, program, hyperparameters, self._workload.steps
+                )
+                if all(
+                    as_numbers.alike(
+                        *(
+                            self._seen(one, point, feed, seed)
+                            for one in (program, make(point, False))
+                        )
+                    )
+                    for point in points
+                ):
+                    return program
+            except Exception:
+                # A mistake of the user's comes again.
+                pass
+            # What takes them cannot compute with variables, or does another
+            # thing with them: numbers, and a trace for each.
+            self._model_variables = False
+        return make(hyperparameters, False)
+
+    def _seen(self, program, hyperparameters, feed, seed):
+        """Metrics of a few examples, before and after an update."""
+        self._begin(program, hyperparameters, feed, seed)
+        before = program.evaluate([feed.example()])
+        program.train(feed, seed, 0, 1)
+        return [before, program.evaluate([feed.example()])]
 
     def __getattr__(self, name):
         return getattr(self._now, name)
@@ -109,6 +151,7 @@ class Program:
         validation: Validation data.
         hyperparameters: Hyperparameters of the first trial.
         feed: Training data; others of the same type may come later.
+        seed: Of what the build decides that no variable holds.
         diagnostics_every: As in the optimizers of this package.
         model_variables: Whether build_model takes variables.
 
@@ -120,6 +163,8 @@ class Program:
         model: The user's, with the arm's optimizer.
         optimizer: That optimizer.
         traces: How often the training step was traced.
+        seed: As given.
+        draws: Whether it draws random numbers whose state no variable holds.
     """
 
     def __init__(
@@ -129,12 +174,14 @@ class Program:
         validation,
         hyperparameters,
         feed,
+        seed,
         diagnostics_every,
         model_variables,
     ):
         self._arm = arm
         self._model_variables = model_variables
         self._take = feed.take
+        self.seed = seed
         self.traces = 0
         split = arm.resolve(hyperparameters, workload.model_arguments)
         self._names = self._variable_names(hyperparameters)
@@ -147,7 +194,7 @@ class Program:
         }
         given = {**hyperparameters, **self._scalars}
         arguments = {n: given.get(n, v) for n, v in split.model.items()}
-        self.model = models.create(workload, arguments, 0)
+        self.model = models.create(workload, arguments, seed)
         for argument in arguments.values():
             guard.release(argument)
         models.ready(workload, self.model, feed.example())
@@ -171,7 +218,7 @@ class Program:
         others = [v for key, v in touched.items() if key not in known]
         self._clean = _read(others)
         self._variables = [*decided, *others]
-        self._draws = any(map(_has_stateful_draws, graphs))
+        self.draws = any(map(_has_stateful_draws, graphs))
         # Some mistakes come to light only when a graph is run.
         self._train(feed.source(0, 0, 1), tf.constant(0))
 
@@ -236,7 +283,7 @@ class Program:
             variable.assign(hyperparameters[name])
         if getattr(self.optimizer, "use_ema", False):
             self._begin_averages()
-        if self._draws:
+        if self.draws:
             # tf.random.normal and the like keep their state in their kernels.
             context.context().clear_kernel_cache()
 
@@ -295,16 +342,24 @@ class Program:
         healthy = tf.constant(True)
         while (step < count) & healthy:
             logs = self.model.train_step(self._take(source, step))
-            # A sum is finite only if its terms are.
             terms = [tf.cast(v, tf.float32) for v in self._watched]
-            sums = [tf.reduce_sum(term) for term in (*terms, *_losses(logs))]
+            terms += _losses(logs)
+            sums = [tf.reduce_sum(term) for term in terms]
             healthy = tf.math.is_finite(tf.add_n(sums))
+            if not healthy:  # a sum of finite terms may be too large
+                healthy = tf.reduce_all(_finite(terms))
             step += 1
-        finite = [
-            tf.reduce_all(tf.math.is_finite(tf.cast(v, tf.float32)))
-            for v in self._watched
+        return step, healthy, _finite(self._watched)
+
+
+def _finite(terms):
+    """Whether each is finite throughout, as one tensor."""
+    return tf.stack(
+        [
+            tf.reduce_all(tf.math.is_finite(tf.cast(term, tf.float32)))
+            for term in terms
         ]
-        return step, healthy, tf.stack(finite)
+    )
 
 
 def _losses(logs):

@@ -12,6 +12,7 @@ from lbcheck.support import kerases
 from lbcheck.support import processes
 from lbcheck.support import random_state
 from lbcheck.support import schema
+from lbcheck.trials import as_numbers
 from lbcheck.trials import content
 from lbcheck.trials import fingerprint
 from lbcheck.trials import learning_rates
@@ -109,6 +110,7 @@ class Trainer:
                 with errors.named(f"`{name}`"):
                     models.look(model, feed.example())
         self._is_traced = models.is_traced(model)
+        self._by_seed_alone, same_weights = self._of_seeds(model, train)
         self._alone = self._why_alone(model, train)
         single = [n for n, v in logs.items() if np.shape(v) == ()]
         self.metric, self.mode = workload.judged_by(models.flat(logs), single)
@@ -137,14 +139,45 @@ class Trainer:
         if self.test:
             self._facts["num_test"] = num_test
             self._facts["data"].append(self.test.describe())
+        if same_weights:
+            self._facts["same_initial_weights"] = True
         chance = (self.test or self._validation).chance
         if chance is not None and self.metric in _ACCURACIES:
             self._facts["chance"] = chance
+
+    def _of_seeds(self, model, train):
+        """What a build decides by its seed.
+
+        Returns:
+            Whether it is also what no variable holds, such as an array of
+            random numbers; whether all weights are the same for every seed.
+        """
+        example = train.example()
+        other = models.build(self._workload, self._arguments(), 1, example)
+        both = models.decided(model), models.decided(other)
+        weights = [v.numpy() for v in models.floating(model)]
+        same = all(
+            map(
+                np.array_equal,
+                weights,
+                (v.numpy() for v in models.floating(other)),
+            )
+        )
+        values = [variable.numpy() for variable in both[0]]
+        seen = []
+        for one, variables in zip((model, other), both):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            one.reset_metrics()
+            seen.append([models.flat(models.look(one, example))])
+        return not as_numbers.alike(*seen), same
 
     def _why_alone(self, model, train):
         """What keeps trials on JAX from sharing a step, if anything."""
         if models.backend(model) != "jax":
             return None
+        if self._by_seed_alone:
+            return "its seed decides what no variable holds"
         from lbcheck.trials import shared_step
 
         feeds = [train, self._validation, *filter(None, [self.test])]
@@ -231,7 +264,11 @@ class Trainer:
             initial = traced_step.initial(self._workload)
             return {
                 name: traced_step.Traced(
-                    self._workload, arm, self._validation, initial
+                    self._workload,
+                    arm,
+                    self._validation,
+                    initial,
+                    self._by_seed_alone,
                 )
                 for name, arm in self._arms.items()
             }

@@ -64,6 +64,12 @@ def ready(workload, model, example):
         model.compile(loss=workload.loss, metrics=workload.metrics)
     if not model.built:
         look(model, example)
+    if kerases.of(model) == "keras3" and on_tensorflow(model):
+        from keras.src.random import seed_generator
+
+        # What layers draw from that have no generator of their own.
+        shared = seed_generator.global_seed_generator()
+        object.__setattr__(model, "_lbcheck_generator", shared)
     return model
 
 
@@ -191,6 +197,8 @@ def decided(model) -> list:
     """What a build decides: weights, statistics, random generators."""
     metrics = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
+    if hasattr(model, "_lbcheck_generator"):
+        variables.append(model._lbcheck_generator.state)
     if kerases.of(model) == "tf_keras":
         from lbcheck.training.backends.tf_keras_updates import random_generators
 

@@ -37,7 +37,8 @@ def computed(folder, *parts):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jax")
-    return computed(folder, "study", "facts", "convolutions", "ways")
+    parts = ("study", "facts", "convolutions", "looked_up", "ways")
+    return computed(folder, *parts)
 
 
 def same(one, other):
@@ -116,6 +117,14 @@ def test_numbers_of_the_model_are_arguments_where_it_does_not_ask(found):
     }
     assert len(losses) == 3
     assert found["smoothed traces"] == {"nesterov": 2}
+
+
+def test_a_number_that_is_looked_up_is_none_of_a_variable(found):
+    for one, other in zip(found["looked up"], found["looked up rebuilt"]):
+        same(one, other)
+        assert one["status"] == "finished"
+    losses = [r["metrics"]["training"]["loss"] for r in found["looked up"]]
+    assert abs(losses[0] - losses[1]) > 1e-3
 
 
 def test_convolutions_at_once_are_the_same_to_the_bit(found):

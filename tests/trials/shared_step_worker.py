@@ -224,6 +224,50 @@ def _convolutions(found):
     found["average rebuilt"] = rebuilt(trainer_of(average)).run(one)
 
 
+class _Masked(keras.layers.Layer):
+    """A mask of numbers whose sum no float holds."""
+
+    def build(self, shape):
+        """As of any layer."""
+        least = keras.initializers.Constant(np.finfo("float32").min)
+        self.mask = self.add_weight(
+            shape=shape[1:], initializer=least, trainable=False
+        )
+
+    def call(self, x):
+        """As of any layer."""
+        return keras.ops.maximum(x, self.mask)
+
+
+def looked_up(kind=1):
+    """One that looks its number up, and takes a variable for another."""
+    is_number = isinstance(kind, (int, float))
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            layers.Flatten(),
+            _Masked(),
+            layers.Dense(8, "tanh"),
+            layers.Rescaling(3.0 if kind in {2, 3} else 1.0),
+            layers.Rescaling(2.0 if is_number else 1.0),
+            layers.Dense(3),
+        ]
+    )
+    model.compile("sgd", plain().loss, metrics=["accuracy"])
+    return model
+
+
+def _looked_up(found):
+    values = {n: {"value": v} for n, v in point("lamb").items()}
+    values["kind"] = {"values": [1, 2]}
+    arm = arms.Arm("lamb", "lamb", values)
+    tasks = [task("lamb", kind=kind) for kind in (1, 2)]
+    found["looked up"] = trainer_of(arm, looked_up).run_together(tasks)
+    by_itself = rebuilt(trainer_of(arm, looked_up))
+    found["looked up rebuilt"] = [by_itself.run(one) for one in tasks]
+
+
 class _OwnStep(keras.Sequential):
     def train_step(self, state, data):
         """As of any model."""
@@ -289,6 +333,7 @@ _PARTS = {
     "ways": _ways,
     "convolutions": _convolutions,
     "facts": _facts,
+    "looked_up": _looked_up,
     "mutants": _mutants,
 }
 

@@ -1,0 +1,51 @@
+"""Whether a step that has hyperparameters as variables does what numbers do.
+
+A user's build_model may make something else of a variable than of its number:
+`scale if isinstance(scale, float) else 1.0`. So a step with variables is
+compared with one made from numbers, before its trials are believed.
+"""
+
+import itertools
+
+import numpy as np
+
+_POINTS = 16
+"""Points of an arm among which one with other arguments is looked for."""
+_ALIKE = 2e-5
+"""Relative difference of metrics that rounding leaves."""
+
+
+def points(arm, program, point: dict, steps: int) -> list[dict]:
+    """The points to compare at: two, since one may be right by chance.
+
+    Args:
+        arm: `Arm`.
+        program: Made for the point; says what it `fits`.
+        point: Hyperparameters.
+        steps: Updates of a run.
+
+    Returns:
+        The point itself, and another that the program fits and whose
+        arguments of build_model differ, if there is one.
+    """
+    space, names = arm.space, arm.resolve(point).model
+    size = space.size if space.searched else 1
+    count = _POINTS if size is None else min(size, _POINTS)
+    others = (
+        other
+        for other in space.points(0, 0, count, steps)
+        if any(other.get(name) != point.get(name) for name in names)
+        and program.fits(other)
+    )
+    return [point, *itertools.islice(others, 1)]
+
+
+def alike(one: list[dict], other: list[dict]) -> bool:
+    """Whether metrics, around an update, are equal but for rounding."""
+    seen = [
+        [value for metrics in found for value in metrics.values()]
+        for found in (one, other)
+    ]
+    return len(seen[0]) == len(seen[1]) and np.allclose(
+        *seen, rtol=_ALIKE, atol=_ALIKE, equal_nan=True
+    )
