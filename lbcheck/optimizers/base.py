@@ -74,7 +74,7 @@ class Assignment(NamedTuple):
         adapt: Whether its rate is scaled by a trust ratio.
         rate: None for the optimizer's rate, else a number or a schedule.
         fallback: Whether the rule is the fallback's.
-        rate_ratio: What the optimizer's rate is multiplied by.
+        rate_ratio: What the rate is multiplied by.
     """
 
     path: str
@@ -232,6 +232,7 @@ class Optimizer:
     other_title: str
     schedule_class: type
     keras_own: tuple[str, ...]
+    _built_into: str | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -263,11 +264,6 @@ class Optimizer:
                 exclude_from_layer_adaptation=exclude_from_layer_adaptation,
                 fallback=fallback,
             )
-        if rule.has_evaluation_point() and others.get("use_ema"):
-            raise ValueError(
-                f"{owner}: its result is an average already; leave use_ema "
-                f"out, received use_ema={others['use_ema']!r}."
-            )
         name = type(self).__name__.lower() if name is None else name
         _check_name(owner, name)
         for_keras = keras_arguments.check(type(self), others, self.keras_own)
@@ -283,6 +279,14 @@ class Optimizer:
         if fallback is not None:
             self._check_fallback(fallback)
             self._check_any_falls_back(undecayed, unadapted)
+            self._check_ratio(rule, fallback)
+        found = [rule, *(part.rule for part in _parts(fallback))]
+        averages = [part.title for part in found if part.has_evaluation_point()]
+        if averages and others.get("use_ema"):
+            raise ValueError(
+                f"{owner}: the result of {averages[0]} is an average already; "
+                f"leave use_ema out, received use_ema={others['use_ema']!r}."
+            )
         learning_rate = self._checked_rate(learning_rate)
         super().__init__(learning_rate=learning_rate, name=name, **for_keras)
         self.rule = rule
@@ -454,13 +458,38 @@ class Optimizer:
                 "give patterns."
             )
 
+    @classmethod
+    def _check_ratio(cls, rule, fallback):
+        """Refuses a multiple of the rate where the rate is not multiplied."""
+        ratio = getattr(rule, "fallback_rate_ratio", 1.0)
+        if rules.is_number(ratio) and ratio == 1:
+            return
+        for part in _parts(fallback):
+            rate = part.own_rate()
+            if rate is not None:
+                raise ValueError(
+                    f"{cls.__name__}: `fallback_rate_ratio` multiplies the "
+                    "rate of a `fallback` that has none of its own, received "
+                    f"fallback_rate_ratio={ratio!r} and the learning_rate "
+                    f"{reprlib.repr(rate)} of {type(part).__name__}. Leave "
+                    "one out."
+                )
+
     @property
     def learning_rate(self):
-        """The rate now, as this Keras has it."""
+        """The rate now, as this Keras has it; a number where it is fixed."""
+        if self._built_into and hasattr(self._learning_rate, "assign"):
+            return self._rate_variable()
         return super().learning_rate
 
     @learning_rate.setter
     def learning_rate(self, rate):
+        if self._built_into:
+            raise AttributeError(
+                f"{type(self).__name__}: `learning_rate` is fixed since it is "
+                f"the `fallback` of {self._built_into}, which is built; assign "
+                f"it before, received {reprlib.repr(rate)}."
+            )
         if not rules.is_live(rules.plain(rate)):
             rate = self._checked_rate(rate)
         super(Optimizer, type(self)).learning_rate.fset(self, rate)
@@ -555,12 +584,13 @@ class Optimizer:
         other = self._fallback.optimizer
         ratio = getattr(self.rule, "fallback_rate_ratio", 1.0)
         if other is not None:
+            self._check_ratio(self.rule, other)  # a rate assigned since
             rate = other.own_rate()
             return [
                 assignment._replace(
                     rate=rate if assignment.rate is None else assignment.rate,
                     fallback=True,
-                    rate_ratio=ratio,
+                    rate_ratio=ratio * assignment.rate_ratio,
                 )
                 for assignment in other.plan(paths, shapes)
             ]
@@ -611,6 +641,8 @@ class Optimizer:
         """
         paths = [selection.clean_path(variable) for variable in variables]
         self._assignments = self.plan(paths, shapes)
+        for part in _parts(self._fallback.optimizer):
+            part._built_into = type(self).__name__
         self._slots = [
             [
                 add_slot(variable, slot)
@@ -634,13 +666,14 @@ class Optimizer:
 
     def _rate(self, assignment, learning_rate):
         """The rate of one variable in this update."""
-        if assignment.rate is None:
-            return learning_rate * assignment.rate_ratio
-        if not callable(assignment.rate):
-            return assignment.rate
-        if hasattr(assignment.rate, "get_config"):  # a schedule
-            return assignment.rate(self.update_count)
-        return assignment.rate()
+        rate = assignment.rate
+        if rate is None:
+            rate = learning_rate
+        elif hasattr(rate, "get_config"):  # a schedule
+            rate = rate(self.update_count)
+        elif callable(rate):
+            rate = rate()
+        return rate * assignment.rate_ratio
 
     def evaluation_point(self):
         """`lbcheck.evaluation_point` of this optimizer."""
@@ -742,6 +775,13 @@ class Optimizer:
             f"{self.keras_title} models, for a {self.other_title} model use "
             f"lbcheck.{self.other_name}.{name}>"
         )
+
+
+def _parts(optimizer):
+    """The optimizer, its fallback, that one's, and so on."""
+    while optimizer is not None:
+        yield optimizer
+        optimizer = optimizer._fallback.optimizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ exclude_from_layer_adaptation: The same kind of list for the trust ratio,
     {usual}.
 fallback: An lbcheck optimizer for the variables without trust ratio, with
     its own hyperparameters and lists. It takes this optimizer's rate or
-    schedule unless it was given one itself. None (default):
+    schedule unless it was given one itself, which is fixed when this
+    optimizer is built. None (default):
     {fallback}
 """
 

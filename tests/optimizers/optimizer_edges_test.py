@@ -220,6 +220,12 @@ class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
         for setting in ({"clipnorm": 1.0}, {"use_ema": True}):
             with self.assertRaisesRegex(ValueError, next(iter(setting))):
                 room(kind).LAMB(fallback=room(kind).AdamW(**setting))
+        averages = room(kind).LARS(fallback=room(kind).ScheduleFreeAdamW())
+        for fallback in (averages, room(kind).ScheduleFreeAdamW()):
+            with self.assertRaisesRegex(
+                ValueError, "LAMB: .* of ScheduleFreeAdamW .*use_ema=True"
+            ):
+                room(kind).LAMB(fallback=fallback, use_ema=True)
 
     @parameterized.named_parameters(*BOTH)
     def test_rate_assigned_to_it_is_its_own(self, kind):
@@ -230,6 +236,73 @@ class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
         variable = make_variable(kind, np.float32([1.0]), "bias")
         main.apply_gradients([(tf.constant([1.0]), variable)])
         self.assertAllClose(variable.numpy(), [0.875])
+
+    @parameterized.named_parameters(*BOTH)
+    def test_its_own_rate_is_fixed_when_it_is_built(self, kind):
+        """What is assigned would be saved and not done."""
+        inner = room(kind).Momentum(0.25, momentum=0.0)
+        fallback = room(kind).LARS(fallback=inner)
+        main = room(kind).LAMB(0.5, fallback=fallback)
+        inner.learning_rate.assign(0.125)
+        variable = make_variable(kind, np.float32([1.0]), "bias")
+        main.apply_gradients([(tf.constant([1.0]), variable)])
+        for part, rate in ((fallback, 0.01), (inner, 0.125)):
+            with self.assertRaisesRegex(
+                AttributeError, "`fallback` of LAMB.*received 0.0"
+            ):
+                part.learning_rate = 0.0
+            self.assertAlmostEqual(part.learning_rate, rate, 6)
+            self.assertIsInstance(part.learning_rate, float)
+        main.apply_gradients([(tf.constant([1.0]), variable)])
+        self.assertAllClose(variable.numpy(), [0.75])
+        saved = main.get_config()["fallback"]["config"]
+        self.assertEqual(saved["fallback"]["config"]["learning_rate"], 0.125)
+        main.learning_rate = 0.0
+
+    def moved(self, kind, optimizer):
+        """How far a gradient of 1 moves a bias."""
+        kernels = [
+            make_variable(kind, np.ones((3, 2), np.float32), name)
+            for name in ("a/kernel", "b/kernel")
+        ]
+        variables = [*kernels, make_variable(kind, np.zeros(2, "f"), "b/bias")]
+        optimizer.apply_gradients([(tf.ones(v.shape), v) for v in variables])
+        return -variables[-1].numpy()
+
+    @parameterized.named_parameters(*BOTH)
+    def test_ratios_of_the_rate_multiply(self, kind):
+        def muon(*arguments, **given):
+            return room(kind).Muon(
+                *arguments, weight_decay=0.0, fallback_rate_ratio=0.1, **given
+            )
+
+        schedule = make_schedule(kind, [0.5] * 2)
+        for optimizer, expected in (
+            (muon(0.5), 0.05),
+            (room(kind).LARS(0.5, fallback=muon()), 0.05),
+            (room(kind).LARS(9.0, fallback=muon(0.5)), 0.05),
+            (room(kind).LARS(9.0, fallback=muon(schedule)), 0.05),
+            (room(kind).LARS(9.0, fallback=muon(lambda: 0.5)), 0.05),
+            (muon(0.5, fallback=muon()), 0.005),
+        ):
+            self.assertAllClose(
+                self.moved(kind, optimizer), [expected] * 2, rtol=1e-5
+            )
+
+    @parameterized.named_parameters(*BOTH)
+    def test_a_ratio_beside_a_rate_is_refused(self, kind):
+        own = room(kind).AdamW(0.25)
+        for fallback in (own, room(kind).LAMB(fallback=own)):
+            room(kind).Muon(fallback=fallback)
+            with self.assertRaisesRegex(
+                ValueError, "fallback_rate_ratio=0.1 .* 0.25 of AdamW"
+            ):
+                room(kind).Muon(fallback=fallback, fallback_rate_ratio=0.1)
+        later = room(kind).AdamW()
+        main = room(kind).Muon(fallback=later, fallback_rate_ratio=0.1)
+        later.learning_rate = 0.25
+        with self.assertRaisesRegex(ValueError, "fallback_rate_ratio=0.1"):
+            self.moved(kind, main)
 
     @parameterized.named_parameters(*BOTH)
     def test_subclass_with_fallback_comes_back(self, kind):
