@@ -60,7 +60,7 @@ def main() -> int:
     settings.check(FLAGS)
     model_garden.check()
     numbers = _numbers()
-    with _corpus() as corpus:
+    with _corpus(numbers) as corpus:
         phases = [Phase(number, corpus) for number in numbers]
         for phase in phases:
             code = phase.run()
@@ -77,13 +77,15 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _corpus():
+def _corpus(numbers):
     """The embedded text, or None where files are given."""
     if FLAGS.train_data != [settings.EMBEDDED]:
         yield None
         return
     from bert import embedded
 
+    for number in numbers:  # refused before anything is written
+        _Planned(number, _to_learn()).check_start()
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(FLAGS.output_dir, _RECORDS)
         if FLAGS.dry_run:
@@ -288,11 +290,33 @@ class Phase:
         return handover.table(first, self.flags, steps, rates)
 
 
+def _to_learn():
+    """The embedded text before its vocabulary, of --train_vocab tokens at
+    most, is there."""
+    return types.SimpleNamespace(tokens=FLAGS.train_vocab)
+
+
 class _Planned(Phase):
     """A phase of which only the lengths are known where data is missing."""
 
     def _load(self, corpus):
         return None if corpus else super()._load(corpus)
+
+    def check_start(self):
+        """Refuses a phase that lacks what it starts from."""
+        begins = checkpoints.of(self.record.folder).newest() is None
+        if FLAGS.dry_run or not begins:
+            return
+        if FLAGS.mode == "eval":
+            raise ValueError(
+                f"{self.record.folder} holds no whole checkpoint to evaluate."
+            )
+        if self.follows and FLAGS.phase == "2":
+            self._steps_before()
+        if not self.follows and self.flags.init_checkpoint is not None:
+            from bert import checkpoints as weights
+
+            weights.read(self.flags.init_checkpoint)
 
     def lengths(self):
         """(tokens, predictions) of a record, and where they are from."""
@@ -345,12 +369,8 @@ def planned() -> list[plan.Run]:
     settings.check(FLAGS)
     FLAGS.dry_run = True  # what is missing is told, not refused
     embedded = FLAGS.train_data == [settings.EMBEDDED]
-    # The vocabulary that is learned is of --train_vocab tokens at most.
-    corpus = types.SimpleNamespace(tokens=FLAGS.train_vocab)
-    return [
-        _Planned(number, corpus if embedded else None).planned()
-        for number in _numbers()
-    ]
+    corpus = _to_learn() if embedded else None
+    return [_Planned(number, corpus).planned() for number in _numbers()]
 
 
 def _numbers():
