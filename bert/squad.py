@@ -440,9 +440,13 @@ def _evaluate(questions) -> None:
     predictions = squad_data.read_predictions(path)
     odds_file = pathlib.Path(path).with_name(NULL_ODDS)
     if dataset.version_2 and odds_file.exists():
+        print(f"Null odds of the predictions: {odds_file}", flush=True)
         odds = schema.read(odds_file, dict[str, schema.Number])
         threshold = FLAGS.null_score_diff_threshold
-        scores = squad_data.evaluate(dataset, predictions, odds, threshold)
+        try:
+            scores = squad_data.evaluate(dataset, predictions, odds, threshold)
+        except ValueError as error:
+            raise ValueError(f"{path} with {odds_file}: {error}") from error
     else:
         scores = squad_data.evaluate(dataset, predictions)
     _write(SCORES, scores)

@@ -21,6 +21,7 @@ from bert.pretraining_data import shards
 from lbcheck.settings import optimizer
 from lbcheck.settings import training
 from lbcheck.support import command
+from lbcheck.training import cluster
 
 WEIGHTS = "model.weights.h5"
 """What a finished run leaves."""
@@ -190,11 +191,11 @@ def check(flag_values: flags.FlagValues) -> None:
             f"--keras={flag_values['keras'].value}: Model Garden's encoder "
             "needs --keras=tf_keras."
         )
-    several = os.environ.get("TF_CONFIG")
-    if several and modes != ["train"]:
+    alone = flag_values["distribution"].value not in ("auto", "multi_worker")
+    if modes != ["train"] and not alone and cluster.read().others:
         raise app.UsageError(
-            "Several workers (TF_CONFIG is set) train with --mode=train; "
-            "predict and evaluate then in one process."
+            f"--mode={','.join(modes)}: the several workers of TF_CONFIG train "
+            "with --mode=train; predict and evaluate then in one process."
         )
     if flag_values["optimizer"].value == "adamw":
         for name, value in ADAMW.items():

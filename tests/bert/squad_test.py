@@ -13,6 +13,7 @@ import types
 
 import numpy as np
 import pytest
+from absl import app
 from absl import flags
 
 from bert import squad
@@ -619,6 +620,52 @@ def test_version_2(program_run, vocab):
     assert high[0] == 0, high[1]
     assert "" not in content("run", "predictions.json").values()
     assert content("run", "eval_results.json")["NoAns_exact"] == 0
+
+
+def test_null_odds_beside_the_predictions(program_run, tmp_path):
+    line = "--mode=evaluate --predict_file=embedded --version_2_with_negative"
+    given = [*line.split(), "--predictions_file=answers.json"]
+    path = settings.file("embedded", "dev", True)
+    questions = squad_data.read(path, True).questions
+    texts = {q.id: q.answers[0].text if q.answers else "x" for q in questions}
+    odds = {q.id: 0.0 if q.answers else 1.0 for q in questions}
+    (tmp_path / "answers.json").write_text(json.dumps(texts))
+    code, text = program_run(*given, "--output_dir=without")
+    assert code == 0 and "null_odds.json" not in text
+    assert content("without", "eval_results.json")["NoAns_exact"] == 0
+    (tmp_path / "null_odds.json").write_text(json.dumps(odds))
+    code, text = program_run(*given, "--output_dir=with")
+    assert code == 0 and "Null odds of the predictions: null_odds.json" in text
+    assert content("with", "eval_results.json")["NoAns_exact"] == 100
+    lost = questions[3].id
+    del odds[lost]
+    (tmp_path / "null_odds.json").write_text(json.dumps(odds))
+    code, text = program_run(*given, "--output_dir=half")
+    said = "answers.json with null_odds.json: no null odds for 1 of 38 predi"
+    assert code == 2 and said in text and lost in text, text
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_of_tf_config(monkeypatch, workers):
+    addresses = [f"localhost:{2000 + n}" for n in range(workers)]
+    task = {"type": "worker", "index": 0}
+    config = {"cluster": {"worker": addresses}, "task": task}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+
+    def check(*more):
+        flag_values = flags.FlagValues()
+        settings.define(flag_values)
+        flag_values(["squad", *command("vocab.txt", *more)])
+        settings.check(flag_values)
+
+    check("--mode=train")
+    check("--distribution=one_device")
+    if workers == 1:
+        check()
+        return
+    with pytest.raises(app.UsageError, match="the several workers of TF_CONF"):
+        check()
 
 
 def test_seeds_begin_alike_and_end_apart(program_run, vocab):
