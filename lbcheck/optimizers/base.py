@@ -92,7 +92,8 @@ class Diagnostics(NamedTuple):
 
     Attributes:
         trust_ratio: Factor on the rate; 1.0 where the rule has none.
-        weight_norm: L2 norm before the update.
+        weight_norm: L2 norm before the update; not a number, as update_norm,
+            where a compiled update leaves less than a thousandth of a weight.
         gradient_norm: L2 norm of the gradient that the rule received.
         update_norm: L2 norm of the change of the variable.
         learning_rate: The rate before the trust ratio.

@@ -7,7 +7,11 @@ which it is made) and the weight after the update, from which the one before
 is computed back. For small variables without a kernel the record comes first.
 """
 
+import numpy as np
 import tensorflow as tf
+
+_LEAST_KEPT = 1e-3
+"""Part of a weight from which the whole is computed back, to 1e-4 of it."""
 
 
 class Recorder:
@@ -72,7 +76,7 @@ class Recorder:
             gradient: Dense tensor of its shape.
             direction: Function that returns the same, called if it is due.
             outside: Scalar.
-            keep: Scalar or None, for 1; not 0.
+            keep: Scalar or None, for 1.
             ratio: Trust ratio or None, for 1.
             rate: Learning rate.
             large: Whether the variable is worth a compiled cluster.
@@ -104,7 +108,9 @@ class Recorder:
 
     def _recall(self, weight, gradient, direction, outside, keep, ratio, rate):
         step = outside * direction
-        before = (weight + step) / keep
+        # Where less is kept, rounding leaves too little to tell.
+        told = tf.abs(keep) >= _LEAST_KEPT
+        before = (weight + step) / tf.where(told, keep, np.nan)
         update = (keep - 1.0) * before - step
         return self._numbers(ratio, before, gradient, update, rate)
 

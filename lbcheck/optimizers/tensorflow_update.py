@@ -372,6 +372,10 @@ class TensorFlowUpdate:
                 for number in (rule.beta_1, rule.beta_2, rule.l2)
             )
             and rule.l2 == 0
+            # Beyond, the rounded beta is 1, and what the kernel adds to v, a
+            # part of g^2 - v, loses a g^2 that is small beside v.
+            and max(map(np.float32, (rule.beta_1, rule.beta_2))) < 1
+            and rule.beta_2 >= 0.5
         )
 
     def _adam(

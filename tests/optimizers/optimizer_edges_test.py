@@ -88,6 +88,49 @@ class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess(before, -5999.0)
         self.assertAllClose(variable.numpy(), [[-1.0]], rtol=2e-6)
 
+    @parameterized.product(
+        kind=list(KERAS),
+        betas=[(0.9, 1 - 2e-8), (1 - 2e-8, 0.999), (0.0, 0.0), (0.5, 0.01)],
+    )
+    def test_betas_that_the_fused_kernel_rounds_away(self, kind, betas):
+        """Gradients that fall by 1e4, beside which v is to be forgotten."""
+        side = int(np.ceil(np.sqrt(tensorflow_update.LARGE)))
+        weights, gradients, rates = trajectory.problem(
+            6, 0.1, dtype=np.float32, shapes=((side, side), (3, 2))
+        )
+        for row in gradients[1::2]:
+            row[:] = [np.float32(1e-4) * gradient for gradient in row]
+        case = (weights, gradients, rates)
+        settings = {"beta_1": betas[0], "beta_2": betas[1], "epsilon": 1e-12}
+        optimizer = room(kind).AdamW(1.0, weight_decay=0.1, **settings)
+        found = step_optimizer(kind, optimizer, case, ("a", "b"))
+        exact = trajectory.step_reference(
+            FUNCTIONS["AdamW"], case, weight_decay=0.1, **settings
+        )
+        self.assertLess(trajectory.distance(found, exact, weights), CLOSE)
+
+    @parameterized.product(kind=list(KERAS), name=["AdamW", "Nesterov"])
+    def test_norms_of_what_nothing_is_left_of_are_no_numbers(self, kind, name):
+        """Of a weight times 0 the norm cannot be told, and is not made up."""
+        for rate, told in ((1.0, False), (1 - 1e-6, False), (0.5, True)):
+            optimizer = getattr(room(kind), name)(
+                rate, weight_decay=1.0, diagnostics_every=1
+            )
+            start = np.random.default_rng(0).normal(size=(300, 300))
+            variable = make_variable(kind, np.float32(start), "kernel")
+            optimizer.apply_gradients([(tf.cos(variable + 0.0), variable)])
+            (values,) = optimizer.diagnostics().values()
+            norms = [
+                np.linalg.norm(start),
+                np.linalg.norm(variable.numpy() - start),
+            ]
+            self.assertAllClose(
+                [values.weight_norm, values.update_norm],
+                norms if told else [np.nan] * 2,
+                rtol=1e-4,
+            )
+            self.assertTrue(np.isfinite(values.gradient_norm))
+
     @parameterized.product(kind=list(KERAS), dtype=["float16", "bfloat16"])
     def test_moments_of_16_bit_variables_are_float32(self, kind, dtype):
         value = tf.zeros([2, 2], dtype)
