@@ -98,12 +98,13 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
         findings. Losses of
         `add_loss` cannot be seen. Where Muon trains some, so are biases,
         embeddings and the output layer that it orthogonalises, and kernels of
-        attention that it leaves out.
+        attention that it leaves out; and a Muon that trains none.
 
     Raises:
         TypeError: If `model` is no model or `optimizer` none whose decay
             is known, or one of another Keras.
-        ValueError: If the model has no variables yet or no optimizer.
+        ValueError: If the model has no variables yet or no optimizer, or the
+            optimizer a pattern that is no regular expression.
 
     Example:
 

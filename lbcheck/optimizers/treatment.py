@@ -29,8 +29,20 @@ def of(optimizer, variables, paths, shapes):
 
     Raises:
         TypeError: An optimizer whose decay is not known, or a class.
+        ValueError: One with a pattern that is no regular expression.
     """
     optimizer = unwrapped(optimizer)
+    try:
+        return _of_one(optimizer, variables, paths, shapes)
+    except re.error as error:  # as its library will, when it trains
+        raise ValueError(
+            f"{type(optimizer).__name__} searches names for "
+            f"{error.pattern!r}, which is no regular expression: {error}."
+        ) from error
+
+
+def _of_one(optimizer, variables, paths, shapes):
+    """As `of`, of one that is not wrapped."""
     if isinstance(optimizer, Optimizer):
         return _of_lbcheck(optimizer, paths, shapes)
     if isinstance(optimizer, type):
@@ -79,6 +91,8 @@ def _of_several(optimizer, variables, paths, shapes):
         try:
             chosen.append(optimizer._optimizer_map(variable))
         except ValueError:  # as Keras will, when it trains
+            if not hasattr(optimizer._optimizer_map, "keys"):
+                raise  # a user's function
             keys = [
                 key
                 for key in optimizer._optimizer_map

@@ -175,6 +175,47 @@ def test_two_rules_for_one_variable_are_found():
     ]
 
 
+def test_an_error_of_a_function_of_several_is_the_users():
+    def choose(variable):
+        raise ValueError(f"no optimizer for {variable.name}")
+
+    several = optimizers.MultiOptimizer(choose)
+    with pytest.raises(ValueError, match="^no optimizer for embeddings"):
+        lbcheck.audit(transformer(), several)
+
+
+def _of_tf_keras():
+    import tf_keras
+
+    return excluding(tf_keras.optimizers.AdamW(), "gamma", "(bias")
+
+
+@pytest.mark.parametrize(
+    ("library", "make", "name"),
+    [
+        ("tf_keras", _of_tf_keras, "AdamW"),
+        ("keras", lambda: optimizers.Muon(exclude_layers=["(bias"]), "Muon"),
+        (
+            "keras",
+            lambda: optimizers.MultiOptimizer(
+                optimizers.OptimizerMap(
+                    optimizers.SGD(), {"(bias": optimizers.Adam()}
+                )
+            ),
+            "MultiOptimizer",
+        ),
+    ],
+)
+def test_a_broken_pattern_is_named(library, make, name):
+    """Of the optimizer that will end training by it."""
+    library = pytest.importorskip(library)
+    model = library.Sequential(
+        [library.layers.Input((3,)), library.layers.Dense(2)]
+    )
+    with pytest.raises(ValueError, match=rf"^{name} .*'\(bias', which is no"):
+        lbcheck.audit(model, make())
+
+
 def test_muon_inside_several_is_followed():
     mapped = optimizers.OptimizerMap(
         optimizers.AdamW(0.1), {".*words.*": optimizers.Muon(0.1)}
