@@ -230,6 +230,8 @@ def compare(
     workload = Workload(
         build_model, *data, *judged, name=name or own_name, test=test
     )
+    if isinstance(arms, str):
+        raise TypeError(f"arms must be a list of arms, received {arms!r}.")
     loaded = [a if isinstance(a, arm.Arm) else arm.load(a) for a in arms]
     return _run(workload, loaded, settings, output_dir, storage)
 

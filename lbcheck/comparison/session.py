@@ -6,6 +6,7 @@ import datetime
 import importlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import sys
@@ -98,8 +99,8 @@ class Session:
             "lbcheck": lbcheck.__version__,
             **origin,
             "facts": facts,
-            "batch_size": workload.batch_size,
-            "steps": workload.steps,
+            "batch_size": int(workload.batch_size),
+            "steps": int(workload.steps),
             "seed": settings.seed,
             **_threads(backend, settings.threads),
             "metric": {"name": facts["metric"], "mode": facts["mode"]},
@@ -143,7 +144,7 @@ class Session:
             records.StudyError: They hold another study, or cannot be used.
         """
         self.folder = pathlib.Path(folder)
-        is_new = not (self.folder / study_folder.STUDY).exists()
+        is_new = not os.path.exists(self.folder / study_folder.STUDY)
         url = storage or study_folder.storage_url(self.folder)
         if storage:
             # First, since a folder without its ledger would be half a study.

@@ -6,6 +6,7 @@ Importing this module imports no framework.
 import copy
 import dataclasses
 import importlib
+import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Collection
@@ -118,8 +119,21 @@ class Arm:
             self._definition or self.optimizer,
             None if fallback is None else optimizers.BY_NAME[fallback],
         )
-        self.fixed = spaces.plain(fixed)
+        self.fixed = {n: self._constant(n, v) for n, v in fixed.items()}
         self._check_names()
+
+    def _constant(self, name, value):
+        """A fixed value as study.json can hold it."""
+        value = spaces.plain(value)
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self}: `{name}` must be a finite number, a text, True, "
+                "False, None, or a list or dict of these, received "
+                f"{schema.shown(value)}."
+            ) from error
+        return value
 
     def _checked(self, argument, value, choices):
         if not isinstance(value, str) or value not in choices:
@@ -161,6 +175,11 @@ class Arm:
             return space
         if isinstance(space, (str, pathlib.Path)):
             return spaces.Space.load(space)
+        if not isinstance(space, Mapping):
+            raise TypeError(
+                f"{self}: `space` must be a dict of parameters, the file of a "
+                f"space or a Space, received {schema.shown(space)}."
+            )
         if "parameters" not in space:
             space = {"points": "halton", "parameters": space}
         return spaces.Space.from_dict(space, origin=str(self))

@@ -59,6 +59,7 @@ class Facts(TypedDict):
     chance: NotRequired[Annotated[float, Meta(ge=0, le=1)] | None]
     only_validation: NotRequired[bool]
     compiled_for_each_trial: NotRequired[str]
+    same_initial_weights: NotRequired[bool]
 
 
 class Assignment(TypedDict):

@@ -92,6 +92,7 @@ class Settings:
                     f"{name} must be a whole number of at least {least} and "
                     f"at most {most:,}, received {value!r}."
                 )
+            object.__setattr__(self, name, int(value))  # NumPy's is no JSON
         for name in ("margin", "target"):
             value = getattr(self, name)
             if value is not None and not (
@@ -100,6 +101,8 @@ class Settings:
                 raise ValueError(
                     f"{name} must be a number, received {value!r}."
                 )
+            if value is not None:
+                object.__setattr__(self, name, float(value))
         for name in ("challengers", "baselines"):
             value = getattr(self, name)
             is_list = isinstance(value, Collection) and not isinstance(

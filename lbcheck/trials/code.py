@@ -16,11 +16,14 @@ import types
 _LIBRARIES = ("site-packages", "dist-packages", "<frozen")
 """Parts of the paths of what is not the user's; see also `_is_installed`, for
 other folders, such as of `pip install --target`."""
+_RECIPE = 2
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 
 
 def digest(*sources) -> str:
-    """Version of Python and digest, such as "3.11:0123456789abcdef".
+    """Versions and digest, such as "3.11.2:0123456789abcdef".
+
+    The versions are those of Python and of what is looked at here.
 
     Args:
         *sources: Functions, classes, partial functions, or plain values.
@@ -34,7 +37,7 @@ def digest(*sources) -> str:
     seen = set()
     for source in sources:
         _collect(source, parts, seen)
-    version = "{}.{}".format(*sys.version_info)
+    version = "{}.{}.{}".format(*sys.version_info[:2], _RECIPE)
     content = "\n".join(parts).encode(errors="surrogatepass")
     return f"{version}:{hashlib.sha256(content).hexdigest()[:16]}"
 
@@ -48,8 +51,6 @@ def same(one: str, other: str) -> bool:
 
 def _collect(value, parts, seen):
     value = getattr(value, "__wrapped__", value)
-    if isinstance(value, types.MethodType):
-        value = value.__func__
     if isinstance(value, _CONSTANTS):
         parts.append(repr(value))
     elif isinstance(value, (tuple, list)):
@@ -74,14 +75,51 @@ def _collect_object(value, parts, seen):
     elif isinstance(value, (property, staticmethod, classmethod)):
         inner = getattr(value, "__func__", None) or value.fget
         _collect(inner, parts, seen)
+    elif isinstance(value, types.MethodType):
+        _collect(value.__func__, parts, seen)
+        _collect_state(value.__self__, value.__func__.__name__, parts, seen)
     elif isinstance(value, types.FunctionType):
         _collect_function(value, parts, seen)
     elif isinstance(value, type):
         _collect_class(value, parts, seen)
     elif hasattr(value, "tobytes"):
         parts.append(hashlib.sha256(value.tobytes()).hexdigest())
+    elif callable(value) and not _is_library_class(type(value)):
+        _collect(type(value), parts, seen)
+        _collect_state(value, "__call__", parts, seen)
     else:
         parts.append(type(value).__qualname__)
+
+
+def _collect_state(owner, method, parts, seen):
+    """Adds what a method reads of its object; the rest may change freely."""
+    if isinstance(owner, type) or _is_library_class(type(owner)):
+        _collect(owner if isinstance(owner, type) else None, parts, seen)
+        return
+    names, waiting = set(), [method]
+    while waiting:
+        found = getattr(type(owner), waiting.pop(), None)
+        found = getattr(found, "fget", found)  # of a property
+        inner = getattr(found, "__code__", None)
+        new = _names(inner) - names if inner else set()
+        names |= new
+        waiting += new
+    state = getattr(owner, "__dict__", {})
+    for name in sorted(names & state.keys()):
+        parts.append(name)
+        _collect(state[name], parts, seen)
+
+
+def _names(code):
+    """What a code object and those in it refer to."""
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _is_library_class(kind):
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None) or ""
+    return _in_library(kind.__module__, file)
 
 
 def _collect_function(function, parts, seen):
@@ -120,9 +158,8 @@ def _collect_code(code, parts, manual=None):
 
 
 def _collect_class(cls, parts, seen):
-    module = sys.modules.get(cls.__module__)
     parts.append(f"{cls.__module__}:{cls.__qualname__}")
-    if _in_library(cls.__module__, getattr(module, "__file__", None) or ""):
+    if _is_library_class(cls):
         return
     for name, value in sorted(vars(cls).items()):
         if name not in (

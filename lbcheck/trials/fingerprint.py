@@ -73,7 +73,7 @@ def of(trainer, seed: int) -> dict:
                 **({"test": _data(trainer.test)} if trainer.test else {}),
             },
             "code": {
-                "the model": code.digest(type(model)),
+                "the model": code.digest(type(model), trainer.build_model),
                 **{
                     f"arm {name}": code.digest(*arm.sources())
                     for name, arm in trainer.arms.items()

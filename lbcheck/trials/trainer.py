@@ -73,6 +73,9 @@ class Trainer:
 
     def __init__(self, workload, arms, updates: int | None = None):
         workload.check()
+        workload = workload._replace(
+            batch_size=int(workload.batch_size), steps=int(workload.steps)
+        )
         self._workload = workload
         self._updates = updates or workload.steps
         self._arms = dict(arms)
@@ -200,10 +203,12 @@ class Trainer:
                 functions["validation"], False, 0, "validation"
             ), None
         if checks.is_number(test):
+            # Once: what it gives may come in another order each time.
+            validation = functools.cache(functions["validation"])
             parts = functools.partial(feeds.held_out, test)
             return tuple(
                 self._feed(
-                    functions["validation"],
+                    validation,
                     False,
                     0,
                     name,
@@ -242,8 +247,13 @@ class Trainer:
             given = arm.resolve(point, workload.model_arguments).model
             missing = [n for n in workload.needed_arguments if n not in given]
             if missing:
+                taken = [n for n in missing if n in {*point, *arm.fixed}]
                 raise ValueError(
-                    f"Workload: `build_model` needs {', '.join(missing)}, "
+                    f"Workload: `build_model` needs {taken[0]}, which the "
+                    f"schedule or the optimizer of {arm} takes; give the "
+                    "argument a default, or another name."
+                    if taken
+                    else f"Workload: `build_model` needs {', '.join(missing)}, "
                     f"which {arm} neither searches nor fixes."
                 )
             arguments |= given
@@ -326,6 +336,11 @@ class Trainer:
             with errors.named("`train`"):
                 self._train.check_updates()
         return self._train
+
+    @property
+    def build_model(self):
+        """The workload's."""
+        return self._workload.build_model
 
     @property
     def arms(self) -> dict:

@@ -168,7 +168,8 @@ def _of_searches(study, records, beside):
     """The verdict on several searches, each of which counts once."""
     metric, values = study["metric"], search_means(study, records, beside)
     found = several.searches(study, records, beside)
-    kept = [judged(*one).records for one in found]
+    distinct = [_distinct(s, judged(s, r).records) for s, r in found]
+    kept = [records for records, _ in distinct]
     groups = several.mean_groups([_groups(own) for own in kept])
     edges = several.common_edges(
         [_edges(one, own) for (one, _), own in zip(found, kept)]
@@ -180,6 +181,7 @@ def _of_searches(study, records, beside):
         for name, count in own.items()
     ]
     notes += _margin_changed(study)
+    notes += distinct[0][1]
     notes += _sampling(study, groups, values[parts_of(study)[0]])
     return decision.judge(
         values,
@@ -206,22 +208,24 @@ def _chance(study):
 def _of_one(study, records):
     """The verdict on one search, with its luck."""
     found = judged(study, records)
+    kept, same_weights = _distinct(study, found.records)
     notes = [] if found.note is None else [found.note]
-    first = protocol.before_challenge(found.records)
+    first = protocol.before_challenge(kept)
     if any(r["stage"] != "confirm" for r in first):
         notes += _feasible(study, first)
         if len(study["arms"]) > 1:
             trials = _searched(study, first)
             notes.append(sentences.one_search(trials))
-    edges = _edges(study, found.records)
+    edges = _edges(study, kept)
     notes += [
         sentences.edge(arm, edge) for arm, own in edges.items() for edge in own
     ]
     notes += _margin_changed(study)
-    values, left_out = _confirmed(study, found.records)
+    notes += same_weights
+    values, left_out = _confirmed(study, kept)
     notes += [sentences.left_out(arm) for arm in left_out]
     judged_values = values[parts_of(study)[0]]
-    groups = _groups(found.records)
+    groups = _groups(kept)
     notes += _sampling(study, groups, judged_values)
     target, metric = study.get("target"), study["metric"]
     steps = None
@@ -229,7 +233,7 @@ def _of_one(study, records):
         steps = {
             arm: [
                 _first_step(r, metric, target)
-                for r in found.records
+                for r in kept
                 if (r["arm"], r["stage"]) == (arm, "confirm")
             ]
             for arm in judged_values
@@ -243,7 +247,7 @@ def _of_one(study, records):
         target=target,
         steps=steps,
         notes=notes,
-        searched=_scores(study, found.records, judged_values),
+        searched=_scores(study, kept, judged_values),
         edges={
             arm: [f"{arm}.{edge.name}" for edge in own if edge.is_likely]
             for arm, own in edges.items()
@@ -266,6 +270,7 @@ def answer(study: Mapping[str, Any], records: list[dict]) -> str:
 
     It is what is challenged: a verdict may be more careful.
     """
+    records, _ = _distinct(study, records)
     metric, (values, _) = study["metric"], _confirmed(study, records)
     pairs = decision.judge(
         values,
@@ -335,6 +340,33 @@ def _confirmed(study, records):
         for part in parts_of(study)
     }
     return values, left_out
+
+
+def _distinct(study, records):
+    """The records without runs that repeat another, and a note on them.
+
+    Where seeds decide no initial weight they may decide nothing at all.
+    """
+    if not study.get("facts", {}).get("same_initial_weights"):
+        return records, []
+    runs: dict[str, list] = {}
+    for record in records:
+        if record["stage"] == "confirm":
+            runs.setdefault(record["arm"], []).append(record)
+    repeated = [
+        arm
+        for arm, own in runs.items()
+        if len(own) > 1
+        and all(r["metrics"] == own[0]["metrics"] is not None for r in own)
+    ]
+    kept = [
+        r
+        for r in records
+        if r["stage"] != "confirm"
+        or r["arm"] not in repeated
+        or r is runs[r["arm"]][0]
+    ]
+    return kept, [sentences.same_weights(repeated)]
 
 
 def _groups(records):

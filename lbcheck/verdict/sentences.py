@@ -182,6 +182,21 @@ def feasible(found: dict[str, int]) -> str:
     )
 
 
+def same_weights(repeated: list[str]) -> str:
+    """That seeds decide no initial weight, and of which arms nothing."""
+    text = (
+        "Every run began with the same weights, as `build_model` sets or loads "
+        "them: its seeds differ in the order of the data and in noise alone, "
+        "and the intervals hold for these weights."
+    )
+    if repeated:
+        text += (
+            f" All runs of {_names(repeated)} are equal to the last digit, "
+            "and count as one."
+        )
+    return text
+
+
 def one_search(trials: int) -> str:
     """That the seeds do not show how lucky the search was."""
     return (

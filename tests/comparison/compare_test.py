@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests import programs
@@ -433,17 +434,23 @@ def test_tf_data_and_a_loss_without_a_margin(tmp_path):
             [tf_keras.layers.Input((8,)), tf_keras.layers.Dense(1)]
         )
 
+    with pytest.raises(TypeError, match="arms must be a list.*'lamb'"):
+        lbcheck.compare(
+            build_model, data, data, batch_size=64, steps=8, arms="lamb"
+        )
     comparison = lbcheck.compare(
         build_model,
         data,
         data.take(4),
-        batch_size=64,
-        steps=8,
+        batch_size=np.int64(64),
+        steps=np.int32(8),
         loss="mse",
         arms=["lamb", "adamw"],
         challengers=["adamw"],
-        trials=2,
-        seeds=2,
+        trials=np.int64(2),
+        seeds=np.uint8(2),
+        seed=np.int64(3),
+        target=np.float32(0.25),
         output_dir=tmp_path / "study",
         name="regression",
         test=data.skip(4),

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -98,11 +99,14 @@ def test_what_a_schedule_needs():
         ),
         (dict(optimizer=keras.optimizers.SGD()), "or an optimizer class"),
         (dict(space={"learning_rate": {"min": 1}}), "Arm mine: learning_rate"),
+        (dict(momentum=math.nan), "`momentum` must be a finite number.*nan"),
+        (dict(clipnorm=math.tanh), "`clipnorm` must be .*built-in.*tanh"),
+        (dict(space=5), "`space` must be a dict of parameters.*received 5"),
     ],
 )
 def test_refused(arguments, message):
     given = dict(optimizer="lars", space={"learning_rate": RATE})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         arms.Arm("mine", **given | arguments)
 
 

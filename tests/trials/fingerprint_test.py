@@ -312,6 +312,50 @@ def test_code_is_seen_through_what_it_refers_to(edit, noticed):
     assert changed == noticed
 
 
+class Factory:
+    """A factory of optimizers with a state that it reads, and another."""
+
+    def __init__(self, momentum):
+        self.momentum = momentum
+        self.calls = []
+
+    def __call__(self, learning_rate):
+        self.calls.append(learning_rate)
+        return self.made(learning_rate)
+
+    def made(self, learning_rate):
+        return keras.optimizers.SGD(learning_rate, self.momentum)
+
+
+def test_an_object_counts_by_what_its_method_reads():
+    before, after = Factory(0.9), Factory(0.0)
+    for method in ("__call__", "made"):
+        one, other = (getattr(f, method) for f in (before, after))
+        assert code.digest(one) != code.digest(other)
+        assert code.digest(one) == code.digest(getattr(Factory(0.9), method))
+    assert code.digest(before) != code.digest(after)
+    assert code.digest(before) == code.digest(Factory(0.9))
+    # What only other methods read may change.
+    one = code.digest(before.made)
+    before.made(0.1)
+    before.calls.append(0.1)
+    assert code.digest(before.made) == one
+
+
+def test_a_branch_of_build_model_that_one_arm_takes_is_noticed():
+    def workload(epsilon):
+        def build(norm="none"):
+            if norm == "layer":
+                keras.layers.LayerNormalization(epsilon=epsilon)
+            return dense_model()
+
+        return taken(build)
+
+    before, same, after = (workload(e) for e in (1e-3, 1e-3, 10.0))
+    assert between(before, same) is None
+    assert between(before, after).startswith("the code of the model was edited")
+
+
 def test_code_has_one_digest_in_every_process():
     program = (
         "from tests.trials.fingerprint_code import Optimizer; "
@@ -367,6 +411,7 @@ def test_a_library_counts_by_name_wherever_it_was_installed(
 def test_code_of_another_python_cannot_be_compared():
     assert code.same("3.10:00", "3.11:ff")
     assert not code.same("3.11:00", "3.11:ff")
+    assert code.same("3.11:00", "3.11.2:ff")  # of an earlier recipe
 
 
 def test_what_the_seed_does_not_decide_is_not_compared():

@@ -400,6 +400,21 @@ def test_test_data_that_cannot_be(test, message):
         trainer_of(dense(keras), _TRAIN, _VALIDATION, test=test)
 
 
+def test_a_function_of_validation_data_is_called_once_for_both_parts():
+    random = np.random.default_rng(3)
+
+    def shuffled():
+        order = random.permutation(60)
+        return _X[order], _Y[order]
+
+    trainer = trainer_of(dense(keras), _TRAIN, shuffled, test=0.5)
+    feeds = trainer._validation, trainer.test
+    parts = [
+        np.concatenate([x for x, _ in feed.batches()])[:, 0] for feed in feeds
+    ]
+    np.testing.assert_array_equal(np.sort(np.hstack(parts)), np.sort(_X[:, 0]))
+
+
 def test_a_part_of_a_stream_cannot_be_held_out():
     with pytest.raises(ValueError, match="where they are arrays; give `test`"):
         trainer_of(dense(keras), _TRAIN, stream(), test=0.5)

@@ -1441,6 +1441,32 @@ def test_target_hits_and_steps():
     assert (lars.hits, lars.steps_to_target) == (1, 40)
 
 
+def test_runs_whose_seeds_decide_nothing_count_as_one():
+    study = synthetic_study.make_study(target=None)
+    records = synthetic_study.make_records(study)
+    same = {
+        arm: next(
+            r for r in records if (r["arm"], r["stage"]) == (arm, "confirm")
+        )["metrics"]
+        for arm in study["arms"]
+    }
+    repeated = [
+        r | {"metrics": same[r["arm"]]} if r["stage"] == "confirm" else r
+        for r in records
+    ]
+    counted = verdict.decide(study, repeated)
+    assert {a.runs for a in counted.arms} == {20}
+    # Only where nothing but the seeds could have made them differ.
+    study["facts"]["same_initial_weights"] = True
+    once = verdict.decide(study, repeated)
+    assert {a.runs for a in once.arms} == {1}
+    assert (once.answer, once.doubt) == ("undecided", "seeds")
+    assert any("to the last digit, and count as one" in n for n in once.notes)
+    varied = verdict.decide(study, records)
+    assert {a.runs for a in varied.arms} == {20}
+    assert any("hold for these weights." in note for note in varied.notes)
+
+
 def test_unequal_budgets_are_cut_and_said():
     study = synthetic_study.make_study(target=None)
     records = synthetic_study.make_records(study)
