@@ -230,7 +230,7 @@ class Muon(base.Optimizer):
             Defaults to 0.2.
         epsilon: Added to the norm, at least 0. Defaults to 1e-7.
         fallback_rate_ratio: Rate of the fallback, as a multiple of
-            `learning_rate`, at least 0; not beside a `fallback` that has a
+            `learning_rate`, at least 0. An error beside a `fallback` with a
             rate of its own. Defaults to 1.
     {shared}
         scale: Factor of X: "rms" as above; "width", sqrt(max(1, columns /
