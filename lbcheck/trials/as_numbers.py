@@ -11,8 +11,8 @@ import numpy as np
 
 _POINTS = 16
 """Points of an arm among which one with other arguments is looked for."""
-_ALIKE = 2e-5
-"""Relative difference of metrics that rounding leaves."""
+_ALIKE = {16: 1e-2, 32: 2e-5}
+"""{bits: relative difference of metrics that rounding leaves}."""
 
 
 def points(arm, program, point: dict, steps: int) -> list[dict]:
@@ -40,12 +40,18 @@ def points(arm, program, point: dict, steps: int) -> list[dict]:
     return [point, *itertools.islice(others, 1)]
 
 
-def alike(one: list[dict], other: list[dict]) -> bool:
-    """Whether metrics, around an update, are equal but for rounding."""
+def alike(one: list[dict], other: list[dict], bits: int = 32) -> bool:
+    """Whether metrics, around an update, are equal but for rounding.
+
+    Args:
+        one: Metrics at some points.
+        other: Those of the other step.
+        bits: Of the narrowest type that the model computes in.
+    """
     seen = [
         [value for metrics in found for value in metrics.values()]
         for found in (one, other)
     ]
     return len(seen[0]) == len(seen[1]) and np.allclose(
-        *seen, rtol=_ALIKE, atol=_ALIKE, equal_nan=True
+        *seen, rtol=_ALIKE[bits], atol=_ALIKE[bits], equal_nan=True
     )

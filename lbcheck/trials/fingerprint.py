@@ -66,7 +66,7 @@ def of(trainer, seed: int) -> dict:
         return {
             "layers": layers,
             "numbers": _agreed(numbers, _numbers(again, example)),
-            "tolerance": fingerprint_difference.TOLERANCE[_bits(model)],
+            "tolerance": fingerprint_difference.TOLERANCE[models.bits(model)],
             "data": {
                 "train": _data(train),
                 "validation": _data(validation),
@@ -180,17 +180,6 @@ def _finite(value):
     if value is None or not math.isfinite(value):
         return None if value is None else str(float(value))
     return float(value)
-
-
-def _bits(model):
-    """Bits of the narrowest type that the model computes in: 16 or 32."""
-    kinds = {str(layer.compute_dtype) for layer in _with_dtype(model)}
-    return 16 if kinds & {"float16", "bfloat16"} else 32
-
-
-def _with_dtype(model):
-    layers = [model, *getattr(model, "layers", [])]
-    return [layer for layer in layers if hasattr(layer, "compute_dtype")]
 
 
 def _data(feed):

@@ -172,7 +172,8 @@ class Shared:
                         *(
                             self._seen(found, one, feed)
                             for found in (program, make(one, False, 1))
-                        )
+                        ),
+                        models.bits(program.model),
                     )
                     for one in points
                 ):

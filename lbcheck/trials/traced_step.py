@@ -118,7 +118,8 @@ class Traced:
                         *(
                             self._seen(one, point, feed, seed)
                             for one in (program, make(point, False))
-                        )
+                        ),
+                        models.bits(program.model),
                     )
                     for point in points
                 ):

@@ -113,7 +113,7 @@ class Trainer:
                 with errors.named(f"`{name}`"):
                     models.look(model, feed.example())
         self._is_traced = models.is_traced(model)
-        self._by_seed_alone, same_weights = self._of_seeds(model, train)
+        self._seed_decides_more, same_weights = self._of_seeds(model, train)
         self._alone = self._why_alone(model, train)
         single = [n for n, v in logs.items() if np.shape(v) == ()]
         self.metric, self.mode = workload.judged_by(models.flat(logs), single)
@@ -158,28 +158,32 @@ class Trainer:
         example = train.example()
         other = models.build(self._workload, self._arguments(), 1, example)
         both = models.decided(model), models.decided(other)
-        weights = [v.numpy() for v in models.floating(model)]
-        same = all(
-            map(
-                np.array_equal,
-                weights,
-                (v.numpy() for v in models.floating(other)),
+        shapes = [[tuple(v.shape) for v in variables] for variables in both]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "Workload: `build_model` gives models of other shapes for "
+                "other seeds; only initial weights may be random."
             )
-        )
-        values = [variable.numpy() for variable in both[0]]
+        values, others = ([v.numpy() for v in variables] for variables in both)
         seen = []
         for one, variables in zip((model, other), both):
-            for variable, value in zip(variables, values, strict=True):
+            for variable, value in zip(variables, values):
                 variable.assign(value)
             one.reset_metrics()
             seen.append([models.flat(models.look(one, example))])
-        return not as_numbers.alike(*seen), same
+        alike = as_numbers.alike(*seen, models.bits(model))
+        same = all(
+            np.array_equal(value, there)
+            for variable, value, there in zip(both[0], values, others)
+            if "float" in str(variable.dtype)
+        )
+        return not alike, same
 
     def _why_alone(self, model, train):
         """What keeps trials on JAX from sharing a step, if anything."""
         if models.backend(model) != "jax":
             return None
-        if self._by_seed_alone:
+        if self._seed_decides_more:
             return "its seed decides what no variable holds"
         from lbcheck.trials import shared_step
 
@@ -278,7 +282,7 @@ class Trainer:
                     arm,
                     self._validation,
                     initial,
-                    self._by_seed_alone,
+                    self._seed_decides_more,
                 )
                 for name, arm in self._arms.items()
             }

@@ -206,6 +206,13 @@ def decided(model) -> list:
     return variables
 
 
+def bits(model) -> int:
+    """Bits of the narrowest type that a model computes in: 16 or 32."""
+    layers = [model, *getattr(model, "layers", [])]
+    kinds = {str(getattr(layer, "compute_dtype", "")) for layer in layers}
+    return 16 if kinds & {"float16", "bfloat16"} else 32
+
+
 def floating(model) -> list:
     """Those of `decided` that hold floating numbers."""
     return [v for v in decided(model) if "float" in str(v.dtype)]

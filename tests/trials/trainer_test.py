@@ -719,6 +719,19 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertRefused("must return a Keras model", build_model=lambda: 3)
 
+        def of_a_random_size():
+            size = np.random.randint(4, 4000)
+            model = keras.Sequential(
+                [keras.layers.Input((6,)), keras.layers.Dense(size)]
+            )
+            model.compile("sgd", user_models.cross_entropy(keras))
+            return model
+
+        self.assertRefused(
+            "models of other shapes for other seeds",
+            build_model=of_a_random_size,
+        )
+
     @parameterized.named_parameters(*zip(_KERASES, _KERASES))
     def test_the_same_model_every_time(self, keras_name):
         module = _KERASES[keras_name]
