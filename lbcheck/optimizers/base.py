@@ -7,9 +7,11 @@ Keras) by ``lbcheck/keras3.py`` and ``lbcheck/tf_keras.py``.
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import numbers
+import operator
 import reprlib
 import warnings
 from collections.abc import Callable
@@ -74,7 +76,7 @@ class Assignment(NamedTuple):
         adapt: Whether its rate is scaled by a trust ratio.
         rate: None for the optimizer's rate, else a number or a schedule.
         fallback: Whether the rule is the fallback's.
-        rate_ratio: What the rate is multiplied by.
+        rate_ratios: What the rate is multiplied by, the first the outermost.
     """
 
     path: str
@@ -84,7 +86,7 @@ class Assignment(NamedTuple):
     adapt: bool
     rate: Any
     fallback: bool
-    rate_ratio: Any = 1.0
+    rate_ratios: tuple[Any, ...] = ()
 
 
 class Diagnostics(NamedTuple):
@@ -488,8 +490,9 @@ class Optimizer:
         if self._built_into:
             raise AttributeError(
                 f"{type(self).__name__}: `learning_rate` is fixed since it is "
-                f"the `fallback` of {self._built_into}, which is built; assign "
-                f"it before, received {reprlib.repr(rate)}."
+                f"the `fallback` of {self._built_into}, which is built, "
+                f"received {reprlib.repr(rate)}. Give a new "
+                f"{self._built_into} a new {type(self).__name__} of that rate."
             )
         if not rules.is_live(rules.plain(rate)):
             rate = self._checked_rate(rate)
@@ -583,7 +586,10 @@ class Optimizer:
         if self.rule.normalizes is None:
             return None
         other = self._fallback.optimizer
-        ratio = getattr(self.rule, "fallback_rate_ratio", 1.0)
+        # One that is a variable has its value in the step, not here.
+        ratios = ()
+        if hasattr(self.rule, "fallback_rate_ratio"):
+            ratios = (self.rule.fallback_rate_ratio,)
         if other is not None:
             self._check_ratio(self.rule, other)  # a rate assigned since
             rate = other.own_rate()
@@ -591,7 +597,7 @@ class Optimizer:
                 assignment._replace(
                     rate=rate if assignment.rate is None else assignment.rate,
                     fallback=True,
-                    rate_ratio=ratio * assignment.rate_ratio,
+                    rate_ratios=ratios + assignment.rate_ratios,
                 )
                 for assignment in other.plan(paths, shapes)
             ]
@@ -601,7 +607,7 @@ class Optimizer:
         rule = self.rule.fallback(settings)
         return [
             Assignment(
-                "", tuple(shape), rule, not excluded, False, None, True, ratio
+                "", tuple(shape), rule, not excluded, False, None, True, ratios
             )
             for shape, excluded in zip(shapes, undecayed)
         ]
@@ -674,7 +680,7 @@ class Optimizer:
             rate = rate(self.update_count)
         elif callable(rate):
             rate = rate()
-        return rate * assignment.rate_ratio
+        return functools.reduce(operator.mul, assignment.rate_ratios, rate)
 
     def evaluation_point(self):
         """`lbcheck.evaluation_point` of this optimizer."""

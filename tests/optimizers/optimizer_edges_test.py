@@ -1,5 +1,7 @@
 """Where optimizers go wrong unseen: options at size, counts, fallbacks."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -291,7 +293,9 @@ class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
         main.apply_gradients([(tf.constant([1.0]), variable)])
         for part, rate in ((fallback, 0.01), (inner, 0.125)):
             with self.assertRaisesRegex(
-                AttributeError, "`fallback` of LAMB.*received 0.0"
+                AttributeError,
+                "`fallback` of LAMB.*received 0.0.* new LAMB a new "
+                + type(part).__name__,
             ):
                 part.learning_rate = 0.0
             self.assertAlmostEqual(part.learning_rate, rate, 6)
@@ -331,6 +335,43 @@ class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(
                 self.moved(kind, optimizer), [expected] * 2, rtol=1e-5
             )
+
+    @parameterized.product(kind=list(KERAS), compiled=[False, True])
+    def test_a_ratio_that_is_a_variable_has_its_value_of_now(
+        self, kind, compiled
+    ):
+        """As in a study, whose trials assign theirs to one traced step."""
+        ratio = tf.Variable(0.5)
+
+        def muon(*arguments, **given):
+            return room(kind).Muon(
+                *arguments, weight_decay=0.0, fallback_rate_ratio=ratio, **given
+            )
+
+        adamw = room(kind).AdamW(weight_decay=0.0)
+        for optimizer, power in (
+            (muon(0.5), 1),
+            (muon(0.5, fallback=adamw), 1),
+            (room(kind).LARS(9.0, fallback=muon(0.5)), 1),
+            (muon(0.5, fallback=muon()), 2),
+        ):
+            variable = make_variable(kind, np.zeros(2, "f"), "bias")
+
+            optimizer.build([variable])
+            update = functools.partial(
+                optimizer.apply_gradients, [(tf.ones(2), variable)]
+            )
+            if compiled:
+                update = tf.function(update)
+            for value in (0.5, 0.1, 0.0):
+                ratio.assign(value)
+                before = variable.numpy()
+                update()
+                self.assertAllClose(
+                    before - variable.numpy(),
+                    [0.5 * value**power] * 2,
+                    rtol=1e-5,
+                )
 
     @parameterized.named_parameters(*BOTH)
     def test_a_ratio_beside_a_rate_is_refused(self, kind):
