@@ -303,17 +303,24 @@ class _Planned(Phase):
         return None if corpus else super()._load(corpus)
 
     def check_start(self):
-        """Refuses a phase that lacks what it starts from."""
+        """Refuses a phase that lacks what it starts from, unless a phase
+        before it in this call is to make that."""
         begins = checkpoints.of(self.record.folder).newest() is None
         if FLAGS.dry_run or not begins:
             return
+        if self.number > _numbers()[0]:
+            before = settings.phase(FLAGS, 1).output_dir
+            start = self.flags.init_checkpoint
+            made = os.path.realpath(start) == os.path.realpath(before)
+            if made or FLAGS.mode == "eval":
+                return
         if FLAGS.mode == "eval":
             raise ValueError(
                 f"{self.record.folder} holds no whole checkpoint to evaluate."
             )
-        if self.follows and FLAGS.phase == "2":
+        if self.follows:
             self._steps_before()
-        if not self.follows and self.flags.init_checkpoint is not None:
+        elif self.flags.init_checkpoint is not None:
             from bert import checkpoints as weights
 
             weights.read(self.flags.init_checkpoint)

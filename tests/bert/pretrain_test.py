@@ -1106,6 +1106,31 @@ def test_embedded_records_must_fit_the_model(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_embedded_phases_one_after_the_other(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    command = [
+        "pretrain",
+        f"--flagfile={ROOT}/flags/bert/mini.flags",
+        *"--train_vocab=200 --dupe_factor=1".split(),
+        f"--output_dir={out}",
+        f"--phase2_init_checkpoint={out / 'phase1'}",  # that is not there yet
+    ]
+
+    def killed(phase):
+        phase.record.begin({}, {"after_step": 0}, "table")
+        phase.record.checkpoints.save(1, {"a": np.zeros(1)})
+        phase.record.release()
+        return 10 + phase.number
+
+    monkeypatch.setattr(pretrain.Phase, "run", killed)
+    assert run(*command)[0] == 11
+    # Phase 1 can be evaluated, whatever there is of phase 2.
+    monkeypatch.setattr(pretrain.Phase, "run", lambda phase: 20 + phase.number)
+    assert run(*command, "--mode=eval")[0] == 21
+    with pytest.raises(ValueError, match="phase2 holds no whole checkpoint"):
+        run(*command, "--mode=eval", "--phase=2")
+
+
 def test_second_phase_waits_for_the_first(data, tmp_path):
     with pytest.raises(ValueError, match="phase 1 is not begun"):
         run(*line(data, tmp_path / "out", *SECOND, "--phase=2"))
