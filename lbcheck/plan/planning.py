@@ -128,6 +128,7 @@ def plan(
     options = run.options
     _check_trains(options, topology)
     layout = engines.layout(options, topology.replicas)
+    engines.check_ghost_batches(options, layout)
     ghost = options.virtual_batch_size
     peak = _peak(topology, options.mixed_precision)
     traced = trace(run, layout.element)

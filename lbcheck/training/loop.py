@@ -73,6 +73,7 @@ def plan(options: Options, source, flagfile: str) -> dict:
     record = Record(options.output_dir, flagfile)
     newest = record.resumable(options.log_every, options.total_steps)
     engine = engines.make(options)
+    engines.check_ghost_batches(options, engine.layout)
     found = {
         "record": f"continues after {newest[0]} updates" if newest else "new",
         "devices": engine.devices,
@@ -141,6 +142,7 @@ def tpu_problems(options: Options, build, source, cores: int = 2) -> list[str]:
         options, distribution="tpu", tpu=f"none:{cores}"
     )
     engine = engines.make(options)
+    engines.check_ghost_batches(options, engine.layout)
     engine.build(build)
     return engine.tpu_problems(source)
 
@@ -220,6 +222,7 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
     record.check_place()
     with cluster.signals_end():  # nothing is there to save yet
         engine = engines.make(options)
+        engines.check_ghost_batches(options, engine.layout)
         engine.build(build)
     with Interruption() as interruption:
         return _Run(

@@ -28,9 +28,6 @@ class Options:
         total_steps: Updates of the whole run.
         microbatch_size: Examples that a replica puts through the network at
             once; divides its share of the batch. None: its whole share.
-        virtual_batch_size: Examples whose statistics a layer of the model
-            takes together; divides what a replica computes at once. None: no
-            layer does so.
         evaluation_batch_size: Examples per evaluation step, over all
             replicas. None: as many as training computes at once.
         seed: Seed of the data's order and of all other randomness; at least
@@ -61,6 +58,9 @@ class Options:
             became non-finite is noticed an update later, or at the end of
             the call. On torch it takes no `microbatch_size`.
         progress: Show a progress bar.
+        virtual_batch_size: Examples whose statistics a layer of the model
+            takes together; divides what a replica trains on at once. None: no
+            layer does so.
 
     Raises:
         ValueError: A number out of range, sizes that do not divide, or an
@@ -71,7 +71,6 @@ class Options:
     batch_size: int
     total_steps: int
     microbatch_size: int | None = None
-    virtual_batch_size: int | None = None
     evaluation_batch_size: int | None = None
     seed: int = 0
     log_every: int = 100
@@ -86,6 +85,7 @@ class Options:
     diagnostics: bool = False
     keras: str = "tf_keras"
     progress: bool = True
+    virtual_batch_size: int | None = None
 
     def __post_init__(self):
         for name in (

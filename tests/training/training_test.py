@@ -722,6 +722,61 @@ def test_how_a_batch_is_divided(batch, microbatch, replicas, expected):
         assert engines.layout(options, replicas) == expected
 
 
+def test_options_by_position():
+    given = training.Options("x", 8, 10, 4, 2, 7, 20)
+    assert (given.microbatch_size, given.evaluation_batch_size) == (4, 2)
+    assert (given.seed, given.log_every) == (7, 20)
+
+
+MORE_REPLICAS = """
+import dataclasses, json, sys
+from lbcheck import training
+from resnet import data
+from tests.training import training_worker
+
+training_worker.divide_cpu()
+source = data.load("digits")
+build = training_worker.builder("Momentum", {"learning_rate": 0.05}, False)
+folder = sys.argv[1]
+one = training.Options(
+    folder, 64, 2, distribution="one_device", virtual_batch_size=64
+)
+training.run(one, build, source, "", {})
+two = dataclasses.replace(one, distribution="mirrored")
+print(json.dumps(training.evaluate(two, build, source, "")))
+two = dataclasses.replace(two, output_dir=folder + "/other")
+for trains in (
+    lambda: training.run(two, build, source, "", {}),
+    lambda: training.plan(two, source, ""),
+    lambda: training.tpu_problems(two, build, source, cores=2),
+):
+    try:
+        trains()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_more_replicas_evaluate_than_could_train_ghost_batches(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MORE_REPLICAS, str(tmp_path / "record")],
+        cwd=programs.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    evaluated, *refused = done.stdout.splitlines()[-4:]
+    measured = (tmp_path / "record/measurements.jsonl").read_text()
+    expected = json.loads(measured.splitlines()[-1])["validation_accuracy"]
+    assert json.loads(evaluated) == {"step": 2, "accuracy": expected}
+    said = (
+        "virtual_batch_size=64 does not divide the 32 examples of a replica "
+        "(batch_size=64, 2 replicas)."
+    )
+    assert refused == [said] * 3
+    assert not (tmp_path / "record/other").exists()
+
+
 def begun(folder, flagfile="--a=1\n"):
     kept = record.Record(folder, flagfile)
     kept.begin({}, {"after_step": 0}, "table")

@@ -61,18 +61,27 @@ def layout(options, replicas: int) -> Layout:
             f"{replica_batch} examples of a replica (batch_size="
             f"{options.batch_size}, {replicas} replicas)."
         )
-    ghost = options.virtual_batch_size
+    return Layout(replicas, replica_batch, element, microbatches)
+
+
+def check_ghost_batches(options, divided: Layout) -> None:
+    """Refuses to train on a part of a ghost batch; inference has none.
+
+    Raises:
+        ValueError: virtual_batch_size does not divide what a replica computes
+            at once.
+    """
+    ghost, element = options.virtual_batch_size, divided.element
     if ghost and element % ghost:
         at_once = (
             f"microbatch_size={element}"
             if options.microbatch_size
             else f"the {element} examples of a replica (batch_size="
-            f"{options.batch_size}, {replicas} replicas)"
+            f"{options.batch_size}, {divided.replicas} replicas)"
         )
         raise ValueError(
             f"virtual_batch_size={ghost} does not divide {at_once}."
         )
-    return Layout(replicas, replica_batch, element, microbatches)
 
 
 def evaluation_size(options, divided: Layout) -> int:
