@@ -556,9 +556,16 @@ class Optimizer:
                 stacklevel=2,
             )
         if self.rule.normalizes == "spectrum" and all(unadapted):
+            argument = "`exclude_from_layer_adaptation`"
+            why = f"{argument} selects every variable"
+            reading = self.rule_class.dialect(self.dialect).unadapted
+            if self._exclude_adaptation == reading:
+                why = (
+                    f"by the dialect {self.dialect!r} no variable is a hidden "
+                    f"matrix; give {argument} if some are"
+                )
             warnings.warn(
-                f"{type(self).__name__} orthogonalises nothing: "
-                "`exclude_from_layer_adaptation` selects every variable.",
+                f"{type(self).__name__} orthogonalises nothing: {why}.",
                 stacklevel=2,
             )
         labels = unique(paths)

@@ -103,10 +103,10 @@ def _usual_adaptation(readings):
             + ", ".join(everything)
         )
     return (
-        "which for the paper is `lbcheck.NOT_HIDDEN`: biases, norms and\n"
-        '    embeddings, outputs by their usual names, "no matrix" (one row\n'
-        '    or column) and "last matrix", the model\'s last kernel where no\n'
-        "    name says what the output is"
+        "which for the paper is `lbcheck.NOT_HIDDEN`: biases, norms,\n"
+        '    "no matrix" (one row or column), "embedding matrix" and\n'
+        '    "last matrix", the outputs: by their usual names, and the\n'
+        "    model's last kernel unless a named one can take what it gives"
     )
 
 

@@ -5,8 +5,10 @@ each variable, never inside the update, where names differ by Keras and by
 replica.
 """
 
+import itertools
 import math
 import operator
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -20,8 +22,12 @@ NO_MATRIX = "no matrix"
 """Selects variables that are one row or one column, whatever their rank."""
 
 LAST = "last matrix"
-"""Selects the kernels that are called an output or, where none is, the last
-kernel of the model; not one of one column, which is no matrix."""
+"""Selects the outputs: those by their names, the model's last kernel unless a
+named one may take what it gives, and those beside a last column that take the
+same. Of several kernels of a named layer, one that gives to a later is none."""
+
+EMBEDDING = "embedding matrix"
+"""Selects what is called an embedding, in any spelling, below the model."""
 
 EVERYTHING = ".*"
 
@@ -34,14 +40,11 @@ attention layers; the name alone would keep a norm layer's own names."""
 
 _OUTPUT = (
     r"(^|/)(logits|predictions|classifier|(classification_|lm_)?head"
-    r"|next_sentence|seq_relationship)(/|$)"
+    r"|next_sentence|seq_relationship)(?=/|$)"
 )
 
-NOT_HIDDEN = (*BIAS_AND_NORM, NO_MATRIX, r"(?i)embedding", _OUTPUT, LAST)
-"""What Muon leaves to its fallback: no matrices, embeddings, the output.
-
-"last matrix" selects the last kernel, but where a name says what is an output,
-or where that kernel is one column: an output too, and no matrix."""
+NOT_HIDDEN = (*BIAS_AND_NORM, NO_MATRIX, EMBEDDING, LAST)
+"""What Muon leaves to its fallback: no matrices, embeddings, the output."""
 
 
 class Matches(NamedTuple):
@@ -133,23 +136,74 @@ def _selected(pattern, paths, shapes):
         return [compare(len(shape), rank) for shape in shapes]
     if pattern == NO_MATRIX:
         return [not is_matrix(shape) for shape in shapes]
+    if pattern == EMBEDDING:
+        return [_is_embedding(path) for path in _below_model(paths)]
     if pattern == LAST:
-        return _outputs(paths, shapes)
+        return _outputs(_below_model(paths), shapes)
     return [re.search(pattern, path) is not None for path in paths]
 
 
+def _below_model(paths):
+    """The paths without the layers that all are in, whose names tell nothing
+    of one: the model, and models around it."""
+    parts = [path.split("/") for path in paths]
+    shared = len(os.path.commonprefix([part[:-1] for part in parts]))
+    return ["/".join(part[shared:]) for part in parts]
+
+
+def _is_embedding(path):
+    return "embedding" in path.lower()
+
+
 def _outputs(paths, shapes):
-    """As `LAST`; a bias of several rows and a row by itself are no kernels."""
+    """As `LAST`; a bias of several rows, a row by itself and an embedding are
+    no kernels."""
     kernels = [
         index
         for index, (path, shape) in enumerate(zip(paths, shapes))
         if len(shape) > 1
         and math.prod(shape[:-1]) > 1
         and not re.search(_BIAS_OR_NORM, path)
+        and not _is_embedding(path)
     ]
-    named = [index for index in kernels if re.search(_OUTPUT, paths[index])]
-    chosen = {i for i in named or kernels[-1:] if is_matrix(shapes[i])}
-    return [index in chosen for index in range(len(shapes))]
+    if not kernels:
+        return [False] * len(shapes)
+    *others, last = kernels
+    # Inputs and outputs, the product of several axes in attention; those of a
+    # recurrent kernel are its units, whatever gates it has.
+    takes = {i: {shapes[i][-2], math.prod(shapes[i][:-1])} for i in kernels}
+    gives = {
+        i: takes[i]
+        if paths[i].endswith("recurrent_kernel")
+        else {shapes[i][-1], math.prod(shapes[i][1:])}
+        for i in kernels
+    }
+
+    def feeds(kernel, others):
+        return any(gives[kernel] & takes[other] for other in others)
+
+    layers = {}
+    for index in kernels:
+        if named := re.search(_OUTPUT, paths[index]):
+            name = paths[index][: named.end()]
+            layers.setdefault(name, []).append(index)
+    chosen = {
+        index
+        for own in layers.values()
+        for place, index in enumerate(own)
+        if not feeds(index, own[place + 1 :])
+    }
+    if not feeds(last, chosen):
+        chosen.add(last)
+    if shapes[last][-1] == 1:
+        inputs = shapes[last][-2]
+        chosen.update(
+            itertools.takewhile(
+                lambda i: shapes[i][-2] == inputs and not feeds(i, [last]),
+                reversed(others),
+            )
+        )
+    return [i in chosen and is_matrix(s) for i, s in enumerate(shapes)]
 
 
 _COMPARISONS = {"<": operator.lt, ">": operator.gt, "!=": operator.ne}

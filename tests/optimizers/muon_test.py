@@ -217,11 +217,12 @@ def test_rank_patterns():
     assert chosen("rank>3") == [5, 6]
     assert chosen("rank!=2") == [0, 1, 4, 5, 6]
     assert chosen("no matrix") == [0, 1, 2, 6]
-    assert not chosen("last matrix")  # that is one column
+    # The last is one column; what stands beside it has the same inputs.
+    assert chosen("last matrix") == [5]
     assert not chosen("last")  # an expression as any other
 
 
-WIDE, OUT = (20, 32), (32, 10)
+WIDE, OUT, RNN = (20, 32), (32, 10), (32, 128)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +236,7 @@ WIDE, OUT = (20, 32), (32, 10)
         # have a bias that is no vector or be before a row,
         ({"a/kernel": WIDE, "b/kernel": OUT, "b/bias": (2, 5)}, ["a/kernel"]),
         ({"a/kernel": WIDE, "b/kernel": OUT, "token": (1, 9)}, ["a/kernel"]),
+        ({"a/kernel": WIDE, "b/kernel": OUT, "embedding": OUT}, ["a/kernel"]),
         # or stand elsewhere, if its name says so.
         ({"head/kernel": OUT, "a/kernel": WIDE}, ["a/kernel"]),
         ({"head/kernel": (32, 1), "a/kernel": WIDE}, ["a/kernel"]),
@@ -250,6 +252,103 @@ WIDE, OUT = (20, 32), (32, 10)
         (
             {"a/kernel": WIDE, "head/bias": (2, 5), "b/kernel": OUT},
             ["a/kernel"],
+        ),
+        # A name that is one by chance does not hide the last,
+        (
+            {
+                "a/head/dense/kernel": (32, 8),
+                "b/kernel": (32, 32),
+                "c/kernel": OUT,
+            },
+            ["b/kernel"],
+        ),
+        (
+            {
+                "a/kernel": WIDE,
+                "classification_head/dense/kernel": OUT,
+                "box_head/dense/kernel": (32, 4),
+            },
+            ["a/kernel"],
+        ),
+        # which a named one may follow, though it was made before,
+        (
+            {
+                "head/kernel": OUT,
+                "rnn/kernel": WIDE,
+                "rnn/recurrent_kernel": RNN,
+            },
+            ["rnn/kernel", "rnn/recurrent_kernel"],
+        ),
+        (
+            {"head/kernel": OUT, "query/kernel": (20, 4, 8)},
+            ["query/kernel"],
+        ),
+        # nor are the hidden matrices of a named layer outputs.
+        (
+            {
+                "a/kernel": WIDE,
+                "next_sentence/pooler_dense/kernel": (32, 16),
+                "next_sentence/logits/kernel": (16, 2),
+            },
+            ["a/kernel", "next_sentence/pooler_dense/kernel"],
+        ),
+        (
+            {
+                "a/kernel": WIDE,
+                "head/classes/kernel": OUT,
+                "head/boxes/kernel": (32, 4),
+                "b/head/kernel": (32, 7),
+            },
+            ["a/kernel"],
+        ),
+        # Beside a column are others that take what it takes,
+        (
+            {
+                "a/kernel": (20, 32),
+                "mean/kernel": (32, 4),
+                "scale/kernel": (32, 4),
+                "value/kernel": (32, 1),
+            },
+            ["a/kernel"],
+        ),
+        # not what gives it that.
+        ({"a/kernel": (32, 32), "b/kernel": (32, 1)}, ["a/kernel"]),
+        (
+            {"kernel": WIDE, "recurrent_kernel": RNN, "b/kernel": (32, 1)},
+            ["kernel", "recurrent_kernel"],
+        ),
+        (
+            {"conv/kernel": (3, 3, 2, 4), "b/kernel": (64, 1)},
+            ["conv/kernel"],
+        ),
+        (
+            {"value/kernel": (32, 2, 16), "b/kernel": (32, 1)},
+            ["value/kernel"],
+        ),
+        # The name of the model, or of one around it, says nothing.
+        (
+            {
+                "classifier/a/kernel": WIDE,
+                "classifier/a/bias": (32,),
+                "classifier/b/kernel": OUT,
+            },
+            ["classifier/a/kernel"],
+        ),
+        (
+            {
+                "outer/head/a/kernel": WIDE,
+                "outer/head/logits/kernel": (32, 1),
+                "outer/head/b/kernel": (20, 32),
+            },
+            ["outer/head/a/kernel", "outer/head/b/kernel"],
+        ),
+        (
+            {
+                "embedding_model/tokens/embeddings": (50, 20),
+                "embedding_model/a/kernel": WIDE,
+                "embedding_model/b/kernel": OUT,
+            },
+            ["embedding_model/a/kernel"],
         ),
     ],
 )
@@ -271,6 +370,37 @@ def test_muon_that_orthogonalises_nothing_is_found(kind):
     assert "Muon orthogonalises nothing" in finding
     with pytest.warns(UserWarning, match="Muon orthogonalises nothing"):
         optimizer.build(model.trainable_variables)
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_a_model_may_be_called_as_an_output(kind):
+    """A subclass gives its paths its own name."""
+
+    class Classifier(KERAS[kind].Model):
+        def __init__(self):
+            super().__init__()
+            self.first = KERAS[kind].layers.Dense(5)
+            self.last = KERAS[kind].layers.Dense(3)
+
+        def call(self, inputs):
+            return self.last(self.first(inputs))
+
+    model = Classifier()
+    model(np.zeros((1, 4), np.float32))
+    rows = lbcheck.audit(model, getattr(lbcheck, kind).Muon()).rows
+    assert [row.shape for row in rows if row.rule == "Muon"] == [(4, 5)]
+
+
+def test_who_leaves_muon_nothing_is_named():
+    for given, message in (
+        ({}, "nothing: by the dialect 'paper' no variable is a hidden matrix"),
+        (
+            {"exclude_from_layer_adaptation": ["kernel"]},
+            "nothing: `exclude_from_layer_adaptation` selects every variable",
+        ),
+    ):
+        with pytest.warns(UserWarning, match=message):
+            lbcheck.keras3.Muon(**given).plan(["kernel"], [(4, 3)])
 
 
 def test_keras_muon_that_orthogonalises_nothing_is_found():
