@@ -48,18 +48,22 @@ def loss_against_accuracy(path) -> Drawn:
         for high in ends
         if ends[low][0] < ends[high][0] and ends[low][1] < ends[high][1]
     ]
-    said = "No arm with a lower validation loss has a lower accuracy here."
+    said = []
     if reversed_pairs:
-        said = (
+        said = [
             "A lower validation loss with a lower accuracy, at the end: "
             f"{'; '.join(reversed_pairs)}."
-        )
+        ]
+    elif len(ends) > 1:
+        said = [
+            "No arm with a lower validation loss has a lower accuracy here."
+        ]
     return Drawn(
         [
             _panel("Loss", "validation loss", losses, "y"),
             _panel("Accuracy", "validation accuracy", accuracies),
         ],
-        [said, *_unfinished(losses)],
+        [*said, *_unfinished(losses)],
     )
 
 

@@ -234,6 +234,12 @@ def settings(study: dict) -> dict:
         for key, value in study.items()
         if key not in (*_INCIDENTAL, *_GROWING)
     }
+    # Seen at every start; studies of before have not looked.
+    kept["facts"] = {
+        key: value
+        for key, value in study.get("facts", {}).items()
+        if key != "same_initial_weights"
+    }
     kept["arms"] = {
         name: {key: value for key, value in arm.items() if key != "audit"}
         for name, arm in study["arms"].items()

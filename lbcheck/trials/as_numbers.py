@@ -9,6 +9,8 @@ import itertools
 
 import numpy as np
 
+UPDATES = 4
+"""Updates to compare; the rate of the first may be 0."""
 _POINTS = 16
 """Points of an arm among which one with other arguments is looked for."""
 _ALIKE = {16: 1e-2, 32: 2e-5}
@@ -53,5 +55,5 @@ def alike(one: list[dict], other: list[dict], bits: int = 32) -> bool:
         for found in (one, other)
     ]
     return len(seen[0]) == len(seen[1]) and np.allclose(
-        *seen, rtol=_ALIKE[bits], atol=_ALIKE[bits], equal_nan=True
+        *seen, rtol=_ALIKE[bits], atol=1e-12, equal_nan=True
     )

@@ -6,12 +6,16 @@ constants of the module, defaults and what a closure holds. Libraries count by
 name only.
 """
 
+import dis
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import pathlib
 import sys
 import types
+
+import numpy as np
 
 _LIBRARIES = ("site-packages", "dist-packages", "<frozen")
 """Parts of the paths of what is not the user's; see also `_is_installed`, for
@@ -20,20 +24,34 @@ _RECIPE = 2
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 
 
-def digest(*sources) -> str:
+class _Parts(list):
+    """What is digested.
+
+    Args:
+        data: Whether lists, dicts, arrays and what objects hold count.
+    """
+
+    def __init__(self, data: bool):
+        super().__init__()
+        self.data = data
+
+
+def digest(*sources, data: bool = True) -> str:
     """Versions and digest, such as "3.11.2:0123456789abcdef".
 
     The versions are those of Python and of what is looked at here.
 
     Args:
         *sources: Functions, classes, partial functions, or plain values.
+        data: Whether what they refer to counts if it can change: lists,
+            dicts, arrays, what objects hold.
 
     >>> digest(0.1, "relu") == digest(0.1, "relu")
     True
     >>> digest(0.1, "relu") == digest(0.2, "relu")
     False
     """
-    parts = []
+    parts = _Parts(data)
     seen = set()
     for source in sources:
         _collect(source, parts, seen)
@@ -50,18 +68,16 @@ def same(one: str, other: str) -> bool:
 
 
 def _collect(value, parts, seen):
-    value = getattr(value, "__wrapped__", value)
+    if isinstance(value, (types.FunctionType, types.MethodType, type)):
+        value = getattr(value, "__wrapped__", value)
     if isinstance(value, _CONSTANTS):
         parts.append(repr(value))
-    elif isinstance(value, (tuple, list)):
+    elif isinstance(value, tuple):
         for item in value:
             _collect(item, parts, seen)
-    elif isinstance(value, (set, frozenset)):
-        parts.append(repr(sorted(map(repr, value))))
-    elif isinstance(value, dict):
-        for key in sorted(value, key=repr):
-            parts.append(repr(key))
-            _collect(value[key], parts, seen)
+    elif isinstance(value, (list, set, frozenset, dict, np.ndarray)):
+        if parts.data:
+            _collect_data(value, parts, seen)
     elif id(value) in seen:
         parts.append("again")
     else:
@@ -69,9 +85,36 @@ def _collect(value, parts, seen):
         _collect_object(value, parts, seen)
 
 
+def _collect_data(value, parts, seen):
+    if isinstance(value, list):
+        for item in value:
+            _collect(item, parts, seen)
+    elif isinstance(value, dict):
+        for name, key in sorted((_alone(key), key) for key in value):
+            parts.append(name)
+            _collect(value[key], parts, seen)
+    elif isinstance(value, np.ndarray):
+        kind = f"{value.dtype} {value.shape}"
+        if value.dtype.hasobject:  # whose bytes are addresses
+            _collect([kind, value.ravel().tolist()], parts, seen)
+        else:
+            content = np.ascontiguousarray(value).view(np.uint8)
+            parts.append(f"{kind} {hashlib.sha256(content).hexdigest()}")
+    else:
+        parts += sorted(map(_alone, value))
+
+
+def _alone(value):
+    """What one value of a set, or a key, is digested to."""
+    parts = _Parts(data=True)
+    _collect(value, parts, set())
+    return "\n".join(parts)
+
+
 def _collect_object(value, parts, seen):
     if isinstance(value, functools.partial):
-        _collect([value.func, value.args, value.keywords], parts, seen)
+        for part in (value.func, *value.args, *value.keywords.items()):
+            _collect(part, parts, seen)
     elif isinstance(value, (property, staticmethod, classmethod)):
         inner = getattr(value, "__func__", None) or value.fget
         _collect(inner, parts, seen)
@@ -82,8 +125,8 @@ def _collect_object(value, parts, seen):
         _collect_function(value, parts, seen)
     elif isinstance(value, type):
         _collect_class(value, parts, seen)
-    elif hasattr(value, "tobytes"):
-        parts.append(hashlib.sha256(value.tobytes()).hexdigest())
+    elif isinstance(value, np.generic):
+        parts.append(repr(value))
     elif callable(value) and not _is_library_class(type(value)):
         _collect(type(value), parts, seen)
         _collect_state(value, "__call__", parts, seen)
@@ -98,22 +141,29 @@ def _collect_state(owner, method, parts, seen):
         return
     names, waiting = set(), [method]
     while waiting:
-        found = getattr(type(owner), waiting.pop(), None)
+        found = inspect.getattr_static(type(owner), waiting.pop(), None)
         found = getattr(found, "fget", found)  # of a property
-        inner = getattr(found, "__code__", None)
-        new = _names(inner) - names if inner else set()
+        if not isinstance(found, types.FunctionType):
+            continue
+        _collect(found, parts, seen)
+        new = _names(found.__code__, "_ATTR", "_METHOD") - names
         names |= new
-        waiting += new
-    state = getattr(owner, "__dict__", {})
+        waiting += sorted(new)
+    state = getattr(owner, "__dict__", {}) if parts.data else {}
     for name in sorted(names & state.keys()):
         parts.append(name)
         _collect(state[name], parts, seen)
 
 
-def _names(code):
-    """What a code object and those in it refer to."""
+def _names(code, *kinds):
+    """Names that a code object, and those in it, read by such operations."""
+    names = {
+        step.argval
+        for step in dis.get_instructions(code)
+        if step.opname.startswith("LOAD") and step.opname.endswith(kinds)
+    }
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    return names.union(*(_names(c, *kinds) for c in inner))
 
 
 def _is_library_class(kind):
@@ -126,35 +176,35 @@ def _collect_function(function, parts, seen):
     if _in_library(function.__module__, function.__code__.co_filename):
         parts.append(f"{function.__module__}:{function.__qualname__}")
         return
-    names = _collect_code(function.__code__, parts, function.__doc__)
+    _collect_code(function.__code__, parts, function.__doc__)
+    keywords = sorted((function.__kwdefaults__ or {}).items())
     cells = [_content(cell) for cell in function.__closure__ or ()]
-    _collect([function.__defaults__, function.__kwdefaults__], parts, seen)
-    _collect(cells, parts, seen)
+    for part in (function.__defaults__, *keywords, *cells):
+        _collect(part, parts, seen)
     scope = function.__globals__
+    names = _names(function.__code__, "_GLOBAL", "_NAME")
     for name in sorted(names & scope.keys()):
         parts.append(name)
         _collect(scope[name], parts, seen)
 
 
 def _collect_code(code, parts, manual=None):
-    """Adds a code object without its lines; the names that it refers to.
+    """Adds a code object without its lines.
 
     Args:
         manual: The docstring, which is among the constants.
     """
-    names = set(code.co_names)
     parts.append(code.co_code.hex())
     parts.append(repr((code.co_names, code.co_varnames, code.co_argcount)))
     for constant in code.co_consts:
         if manual is not None and constant == manual:
             continue
         if isinstance(constant, types.CodeType):
-            names |= _collect_code(constant, parts)
+            _collect_code(constant, parts)
         elif isinstance(constant, frozenset):
             parts.append(repr(sorted(map(repr, constant))))
         else:
             parts.append(repr(constant))
-    return names
 
 
 def _collect_class(cls, parts, seen):
@@ -170,7 +220,7 @@ def _collect_class(cls, parts, seen):
         ):
             parts.append(name)
             _collect(value, parts, seen)
-    _collect(list(cls.__bases__), parts, seen)
+    _collect(cls.__bases__, parts, seen)
 
 
 def _content(cell):

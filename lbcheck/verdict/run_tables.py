@@ -19,8 +19,7 @@ _KEYS = ("arm", "seed", "part", "step", "trial")
 ENDS_ALIKE = 0.9
 """Part of the longest run that a run has, unless it was stopped."""
 _NEAR = 0.15
-_NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
-_DIVERGED = ("", "none", "null", *_NOT_FINITE, "diverged")
+_DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
 
 
 class RunTable(NamedTuple):
@@ -378,7 +377,10 @@ def value(where: str, row: dict[str, Any], metric: str) -> float | None:
 
 def is_not_finite(cell) -> bool:
     """Whether a cell is a number that is none: nan, or infinite."""
-    return str(cell).strip().lower() in _NOT_FINITE
+    try:
+        return not math.isfinite(float(cell))
+    except (TypeError, ValueError):
+        return False
 
 
 def _number(where, cell, column):

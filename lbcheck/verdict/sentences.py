@@ -191,7 +191,7 @@ def same_weights(repeated: list[str]) -> str:
     )
     if repeated:
         text += (
-            f" All runs of {_names(repeated)} are equal to the last digit, "
+            f" All runs of {_names(repeated)} are equal but for rounding, "
             "and count as one."
         )
     return text

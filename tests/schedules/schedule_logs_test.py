@@ -315,3 +315,17 @@ def test_stairs_of_epochs_between_rows(
     found = schedules.examine(path, 90 * updates)
     codes = [finding.code for finding in found.errors]
     assert codes == (["jump"] if leap else [])
+
+
+def test_a_leap_after_a_pause_is_no_stair(tmp_path):
+    """A warm-up that holds 0, begins at a half, and leaps to its peak."""
+
+    def rate(t):
+        if t < 200:
+            return 0.0 if t < 100 else 0.5 + 5e-4 * (t - 100)
+        return 1 - (t - 200) / 2000
+
+    rows = [f"{t},{rate(t):.8g}" for t in range(2000)]
+    path = write(tmp_path, "\n".join(["step,lr", *rows]))
+    found = schedules.examine(path, 2000)
+    assert "jump" in [finding.code for finding in found.errors]

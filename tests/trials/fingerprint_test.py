@@ -342,6 +342,43 @@ def test_an_object_counts_by_what_its_method_reads():
     assert code.digest(before.made) == one
 
 
+def test_what_may_change_between_two_calls_is_no_edit():
+    built, metrics = [], 0.5
+
+    def build():
+        built.append(1)
+        keras.metrics.AUC()
+        return dense_model()
+
+    one = code.digest(build, data=False)
+    assert taken(build)["code"] == taken(build)["code"]
+    build.__globals__["metrics"] = metrics  # a name of an attribute only
+    try:
+        assert code.digest(build, data=False) == one
+    finally:
+        del build.__globals__["metrics"]
+
+
+def test_no_address_is_digested():
+    program = (
+        "import numpy as np; from lbcheck.trials import code\n"
+        "words = np.array(['a', 'b', None], dtype=object)\n"
+        "def helper(): pass\n"
+        "def own(x={helper: 1, 'a': 2}, y={helper, 'b'}): return words\n"
+        "own.__module__ = 'own'\n"
+        "print(code.digest(own))"
+    )
+    command = [sys.executable, "-c", program]
+    found = {
+        subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(3)
+    }
+    assert len(found) == 1, found
+    assert code.digest(np.arange(3)) != code.digest(np.arange(3.0))
+
+
 def test_a_branch_of_build_model_that_one_arm_takes_is_noticed():
     def workload(epsilon):
         def build(norm="none"):

@@ -108,6 +108,14 @@ def test_a_run_that_diverged(tmp_path):
     (["epoch,loss,val_accuracy,val_loss", "0,2,0.5,2", "1,nan,NA,NA"], None),
     (["epoch,loss,val_accuracy,val_loss", "0,2,0.5,2", "1,2,0.9,nan"], None),
     (["epoch,loss,val_accuracy,val_loss", "0,inf,0.5,2", "1,2,0.9,1"], 0.9),
+    # As pandas writes nan.
+    (["epoch,loss,accuracy,val_loss,val_accuracy",
+      "0,2,0.5,2,0.5", "1,2,0.5,2,0.7", "2,,0.1,,0.1"], None),
+    (["epoch,val_accuracy", "0,0.5", "1,0.5", "2,"], None),
+    # A last row of something else, without its epoch.
+    (["epoch,step,lr,val_accuracy", "0,1,,0.5", "1,2,,0.7", ",3,0.1,"], 0.7),
+    # Test data are left alone, of which there are none here.
+    (["epoch,val_accuracy,loss,val_loss", "0,0.5,1,-inf"], None),
     # A restart.
     (["Wall time,Step,Value", "1,0,0.1", "2,1,0.2", "3,2,0.3", "4,1,0.4",
       "5,2,0.5"], 0.5),
@@ -139,6 +147,14 @@ def test_a_prefix_names_the_part(tmp_path):
         found = run_files.read([f"x={tmp_path}/x"], metric)
         assert found.metric == "accuracy"
         assert found.runs == {p: {"x": [v]} for p, v in parts.items()}
+    (tmp_path / "y").write_text(
+        "epoch,accuracy,val_accuracy,test_accuracy,test_loss\n"
+        "0,0.9,0.7,0.4,nan\n"
+    )
+    patterns = [f"x={tmp_path}/x", f"y={tmp_path}/y"]
+    found = run_files.read(patterns, "val_accuracy")
+    assert found.runs["validation"] == {"x": [0.5], "y": [0.7]}
+    assert found.runs.keys() == {"validation", "training"}
     with pytest.raises(ValueError, match="training data, which are not judged"):
         run_files.read([f"x={tmp_path}/x"], "train_accuracy")
 

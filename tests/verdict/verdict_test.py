@@ -1461,7 +1461,9 @@ def test_runs_whose_seeds_decide_nothing_count_as_one():
     once = verdict.decide(study, repeated)
     assert {a.runs for a in once.arms} == {1}
     assert (once.answer, once.doubt) == ("undecided", "seeds")
-    assert any("to the last digit, and count as one" in n for n in once.notes)
+    assert any(
+        "equal but for rounding, and count as one" in n for n in once.notes
+    )
     varied = verdict.decide(study, records)
     assert {a.runs for a in varied.arms} == {20}
     assert any("hold for these weights." in note for note in varied.notes)

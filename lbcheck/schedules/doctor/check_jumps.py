@@ -126,8 +126,14 @@ def _is_cut_short(case, jump) -> bool:
 def _is_stair(case, jump) -> bool:
     """Whether a leap is the next stair of a rise that holds between them."""
     rises = np.diff(case.rates[: jump.index])
+    rises = rises[max([-1, *np.flatnonzero(rises < 0)]) + 1 :]
+    stairs = rises[rises > 0]
     leap = jump.after - case.rates[jump.index - 1]
-    return bool(np.any(rises == 0) and leap <= 1.1 * rises.max())
+    return (
+        0 < len(stairs) < len(rises)
+        and stairs.min() > 0.4 * stairs.max()
+        and leap <= 1.1 * stairs.max()
+    )
 
 
 def _decays_in_steps(case) -> bool:
