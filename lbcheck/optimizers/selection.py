@@ -39,9 +39,11 @@ every variable of rank below 2. The rank alone would keep the rank-2 biases of
 attention layers; the name alone would keep a norm layer's own names."""
 
 _OUTPUT = (
-    r"(^|/)(logits|predictions|classifier|(classification_|lm_)?head"
-    r"|next_sentence|seq_relationship)(?=/|$)"
+    r"(^|/)(logits|predictions(?!/transform/dense/)|classifier"
+    r"|(classification_|lm_)?head|next_sentence|seq_relationship)(?=/|$)"
 )
+"""BERT's predictions/transform/dense comes before its output, which is the
+table of the embeddings."""
 
 NOT_HIDDEN = (*BIAS_AND_NORM, NO_MATRIX, EMBEDDING, LAST)
 """What Muon leaves to its fallback: no matrices, embeddings, the output."""

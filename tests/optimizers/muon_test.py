@@ -301,6 +301,14 @@ WIDE, OUT, RNN = (20, 32), (32, 10), (32, 128)
             },
             ["a/kernel"],
         ),
+        (
+            {
+                "a/kernel": WIDE,
+                "cls/predictions/transform/dense/kernel": (32, 32),
+                "next_sentence/kernel": (32, 2),
+            },
+            ["a/kernel", "cls/predictions/transform/dense/kernel"],
+        ),
         # Beside a column are others that take what it takes,
         (
             {
