@@ -134,13 +134,19 @@ class Arguments:
     def variables(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Names whose values may be variables; see `Arm.variable_names`."""
         split = self.split(values)
-        free = {*split.schedule, *split.model, *_numbers(self._optimizer)}
-        free |= {_FALLBACK + name for name in _numbers(self._fallback)}
-        free -= set(_SLOT_VALUES)
+        of_rules = _numbers(self._optimizer)
+        of_rules |= {_FALLBACK + name for name in _numbers(self._fallback)}
+        whole = {*split.schedule, *split.model}
         return tuple(
             name
             for name, value in values.items()
-            if name in free and checks.is_number(value)
+            if name not in _SLOT_VALUES
+            and checks.is_number(value)
+            # A rule computes with no variable that holds whole numbers.
+            and (
+                name in whole
+                or (name in of_rules and not isinstance(value, int))
+            )
         )
 
     def check(self, split: Split) -> None:
