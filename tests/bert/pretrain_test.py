@@ -939,6 +939,7 @@ def _documents(path):
     return text.splitlines() if path.suffix == ".jsonl" else [text]
 
 
+@pytest.mark.slow  # two workers of one phase are in training_test.py
 def test_two_workers_train_one_phase_after_the_other(data, tmp_path):
     """A phase 2 of rate 0 has the weights and metrics of phase 1."""
     folder = tmp_path / "two"
