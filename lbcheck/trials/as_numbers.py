@@ -9,6 +9,8 @@ import itertools
 
 import numpy as np
 
+from lbcheck.trials import user_model as models
+
 UPDATES = 4
 """Updates to compare; the rate of the first may be 0."""
 _POINTS = 16
@@ -17,19 +19,32 @@ _ALIKE = {16: 1e-2, 32: 2e-5}
 """{bits: relative difference of metrics that rounding leaves}."""
 
 
-def points(arm, program, point: dict, steps: int) -> list[dict]:
-    """The points to compare at: two, since one may be right by chance.
+def agree(arm, program, point: dict, steps: int, make, seen) -> bool:
+    """Whether a program with variables does what those of numbers do.
+
+    It is asked at two points, since one may be right by chance: its own, and
+    another that it fits and whose arguments of build_model differ, if there
+    is one.
 
     Args:
         arm: `Arm`.
         program: Made for the point; says what it `fits`.
         point: Hyperparameters.
         steps: Updates of a run.
-
-    Returns:
-        The point itself, and another that the program fits and whose
-        arguments of build_model differ, if there is one.
+        make: Gives the program with the numbers of a point.
+        seen: Gives the metrics of a program at a point, as for `alike`.
     """
+    return all(
+        alike(
+            seen(program, one),
+            seen(make(one), one),
+            models.bits(program.model),
+        )
+        for one in _points(arm, program, point, steps)
+    )
+
+
+def _points(arm, program, point, steps):
     space, names = arm.space, arm.resolve(point).model
     size = space.size if space.searched else 1
     count = _POINTS if size is None else min(size, _POINTS)

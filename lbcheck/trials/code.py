@@ -136,8 +136,10 @@ def _collect_object(value, parts, seen):
 
 def _collect_state(owner, method, parts, seen):
     """Adds what a method reads of its object; the rest may change freely."""
-    if isinstance(owner, type) or _is_library_class(type(owner)):
-        _collect(owner if isinstance(owner, type) else None, parts, seen)
+    if isinstance(owner, type):
+        _collect(owner, parts, seen)
+        return
+    if _is_library_class(type(owner)):
         return
     names, waiting = set(), [method]
     while waiting:

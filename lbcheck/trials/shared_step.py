@@ -168,18 +168,13 @@ class Shared:
                 program = make(point, True, count)
                 if any(one.fits(point) for one in self._programs):
                     return program  # compared when it was first made
-                points = as_numbers.points(
-                    self._arm, program, point, self._workload.steps
-                )
-                if all(
-                    as_numbers.alike(
-                        *(
-                            self._seen(found, one, feed)
-                            for found in (program, make(one, False, 1))
-                        ),
-                        models.bits(program.model),
-                    )
-                    for one in points
+                if as_numbers.agree(
+                    self._arm,
+                    program,
+                    point,
+                    self._workload.steps,
+                    lambda one: make(one, False, 1),
+                    lambda found, one: self._seen(found, one, feed),
                 ):
                     return program
             except Exception:

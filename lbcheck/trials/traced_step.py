@@ -112,18 +112,13 @@ class Traced:
                 program = make(hyperparameters, True)
                 if any(one.fits(hyperparameters) for one in self._programs):
                     return program  # compared when it was first made
-                points = as_numbers.points(
-                    self._arm, program, hyperparameters, self._workload.steps
-                )
-                if all(
-                    as_numbers.alike(
-                        *(
-                            self._seen(one, point, feed, seed)
-                            for one in (program, make(point, False))
-                        ),
-                        models.bits(program.model),
-                    )
-                    for point in points
+                if as_numbers.agree(
+                    self._arm,
+                    program,
+                    hyperparameters,
+                    self._workload.steps,
+                    lambda point: make(point, False),
+                    lambda one, point: self._seen(one, point, feed, seed),
                 ):
                     return program
             except Exception:

@@ -274,6 +274,19 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             first, want = by_hand(keras_name, model, "lamb", weight_decay=decay)
             self.assertSameRun(first, want, weights(trainer, "lamb"))
 
+    def assert_built_by_hand(self, trainer, build_model, **argument):
+        """With each of two numbers that only build_model takes."""
+        ((name, values),) = argument.items()
+        for value in values:
+            trainer.run(task("lars", **{name: value}))
+            first, want = by_hand(
+                "keras3",
+                user_models.functional,
+                "lars",
+                build_model=functools.partial(build_model, value),
+            )
+            self.assertSameRun(first, want, weights(trainer, "lars"))
+
     def test_a_number_that_only_training_uses(self):
         def build_model(rate=0.0):
             rate = rate if isinstance(rate, float) else 0.5
@@ -294,15 +307,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             arm_of("lars", "rate"),
             build_model=build_model,
         )
-        for rate in (0.1, 0.0):
-            trainer.run(task("lars", rate=rate))
-            first, want = by_hand(
-                "keras3",
-                user_models.functional,
-                "lars",
-                build_model=functools.partial(build_model, rate),
-            )
-            self.assertSameRun(first, want, weights(trainer, "lars"))
+        self.assert_built_by_hand(trainer, build_model, rate=(0.1, 0.0))
 
     @parameterized.named_parameters(
         ("type", lambda k: k if isinstance(k, (int, float)) else 1.0),
@@ -331,15 +336,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             arms.Arm("lars", "lars", values),
             build_model=build_model,
         )
-        for kind in (1, 2):
-            trainer.run(task("lars", kind=kind))
-            first, want = by_hand(
-                "keras3",
-                user_models.functional,
-                "lars",
-                build_model=functools.partial(build_model, kind),
-            )
-            self.assertSameRun(first, want, weights(trainer, "lars"))
+        self.assert_built_by_hand(trainer, build_model, kind=(1, 2))
 
     @parameterized.named_parameters(
         ("tensorflow", "keras3", tf.random.normal),
