@@ -36,6 +36,7 @@ import lbcheck
 from lbcheck.plan import plan_command
 from lbcheck.plan import planning
 from lbcheck.plan import topologies
+from lbcheck.support import flagfiles
 from lbcheck.support import text_table
 
 _CASE = flags.DEFINE_string("case", None, "The only one; unset: all.")
@@ -77,7 +78,8 @@ COMPILED = ("ResNet-50, 224 pixels, 8", "BERT mini, 128 tokens, 32")
 def run_of(case):
     """The run of a case, as `lbcheck plan` gets it."""
     program, *arguments = CASES[case].split()
-    return plan_command.described(program, arguments)[0]
+    expanded = flagfiles.expanded(arguments)
+    return plan_command.described(program, expanded)[0]
 
 
 def planned(case):

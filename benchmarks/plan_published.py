@@ -18,6 +18,7 @@ from lbcheck.plan import network
 from lbcheck.plan import plan_command
 from lbcheck.plan import planning
 from lbcheck.plan import topologies
+from lbcheck.support import flagfiles
 from lbcheck.support import text_table
 
 FLAGS = pathlib.Path(__file__).parents[1] / "flags/bert"
@@ -46,7 +47,7 @@ def planned(row):
     name = f"lamb_{row['batch_size']}".replace("/", "_")
     path = FLAGS / f"you2019_{name if solver == 'lamb' else solver}.flags"
     small = ["--microbatch_size=8", "--phase2_microbatch_size=8"]
-    pretrain = [f"--flagfile={path}", *small]
+    pretrain = flagfiles.expanded([f"--flagfile={path}", *small])
     RUNS[:] = plan_command.described("bert.pretrain", pretrain)
     topology = topologies.find(f"v3-{int(row['tpus']) * 2}")
     return [
