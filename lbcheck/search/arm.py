@@ -103,7 +103,12 @@ class Arm:
         self.optimizer, self._definition = self._found(optimizer)
         self.space = self._space(space)
         adapts = self._definition is not None and self._definition.adapts()
-        self.layer_wise = adapts if layer_wise is None else layer_wise
+        if layer_wise not in (None, True, False):
+            raise ValueError(
+                f"{self}: `layer_wise` must be true, false or None, received "
+                f"{schema.shown(layer_wise)}."
+            )
+        self.layer_wise = adapts if layer_wise is None else bool(layer_wise)
         if fallback is not None:
             self._checked("fallback", fallback, optimizers.BY_NAME)
             if not adapts:

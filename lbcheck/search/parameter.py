@@ -182,7 +182,8 @@ class Parameter:
 
         A log range may leave its parent; a linear one, which is often of
         a bounded quantity, may not, and a log range that ends below 1, where
-        a momentum must, goes no higher. Of a list of numbers the neighbours
+        a momentum must, goes no higher; one of whole numbers goes no lower,
+        since they end at 1. Of a list of numbers the neighbours
         of the best stay; all stays of what is a part of 0.
         """
         if len(self.choices) == 1:
@@ -200,6 +201,8 @@ class Parameter:
                 ends = ends[0], min(ends[1], 1.0)
             elif self.max < 1:
                 ends = ends[0], min(ends[1], self.max)
+            if self.integer:
+                ends = max(ends[0], self.min), ends[1]  # not rounded to 0
         else:
             half = (self.max - self.min) * factor / 2
             ends = max(x - half, self.min), min(x + half, self.max)

@@ -427,6 +427,9 @@ def test_own_optimizer():
         float(made._learning_rate(5)), point["learning_rate"], rtol=1e-6
     )
     assert not arm.layer_wise
+    assert arms.Arm("own", Own, arm.space, layer_wise=True).layer_wise
+    with pytest.raises(ValueError, match="layer_wise.*received 'yes'"):
+        arms.Arm("own", Own, arm.space, layer_wise="yes")
     with pytest.raises(TypeError, match="Arm own: the model is of tf_keras"):
         arm.make("tf_keras", point, STEPS)
 

@@ -345,6 +345,16 @@ def test_refined_momentum_stays_below_one():
     assert finer.parameters["rate"].max > 1.5
 
 
+def test_refined_whole_numbers_stay_above_nothing():
+    groups = {"min": 1, "max": 100, "scale": "log", "integer": True}
+    space = Space.from_dict(
+        {"points": "halton", "parameters": {"groups": groups}}
+    )
+    finer = space.refined({"groups": 1}, 0.9, 100)
+    found = {point["groups"] for point in finer.points(0, 0, 64, 100)}
+    assert min(found) == 1 < max(found)
+
+
 def test_refined_part_of_nothing_stays_as_it_is():
     part = {"min": 0.1, "max": 0.9, "scale": "linear", "of": "a"}
     space = Space.from_dict(
