@@ -97,7 +97,8 @@ _COUNTS = {
     "search_seeds": (
         Settings.search_seeds,
         1,
-        "Runs of every search trial, whose median selects; for one arm only.",
+        "Runs of every search trial, whose median selects; with several, no "
+        "challenge.",
     ),
     "challenge_trials": (
         None,

@@ -129,7 +129,8 @@ def _count(number):
 def _plan(session, name):
     """What one arm takes."""
     study = session.study
-    searches = study["trials"] + study["refined_trials"]
+    sizes = session.protocol.sizes
+    searches = sizes["broad"] + sizes["refined"]
     trials = searches + study["seeds"]
     steps = trials * study["steps"]
     task = next(

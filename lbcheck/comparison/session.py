@@ -119,11 +119,6 @@ class Session:
             **_sides(self.arms, settings),
             **_besides(settings, workload),
         }
-        if len(self.arms) > 1 and settings.search_seeds > 1:
-            raise ValueError(
-                "several search_seeds are for a study of one arm, received "
-                f"{settings.search_seeds} for {len(self.arms)} arms."
-            )
         self.protocol = challenge.plan(self.study, verdict.answer)
         if backend is not None:  # of a program, the flags say all
             seen = self.trainer.fingerprint(settings.seed)
@@ -356,8 +351,8 @@ def _besides(settings, workload):
 
 
 def _challenge_trials(settings, arms):
-    if len(arms) == 1 or settings.searches > 1 or settings.feasible:
-        return 0  # there is no answer, or another search to compare with
+    if len(arms) == 1 or not settings.can_be_challenged:
+        return 0
     if settings.challenge_trials is not None:
         return settings.challenge_trials
     return challenge.most_trials(settings.trials)

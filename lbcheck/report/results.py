@@ -13,6 +13,7 @@ from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
 from lbcheck.study import challenge
 from lbcheck.study import companions
+from lbcheck.study import protocol
 from lbcheck.study.formats import parts_of
 from lbcheck.study.study_folder import Folder
 
@@ -110,7 +111,8 @@ def collect(folder: Folder) -> dict[str, Any]:
             }
             for r in searched
         ]
-    rates = search.rates(study, records)
+    tried = protocol.trials(study, records)
+    rates = search.rates(study, tried)
     layers = runs.layers(study, judged)
     summary = runs.layer_summary(layers)
     schedules, findings = runs.schedules(study, judged)
@@ -140,8 +142,8 @@ def collect(folder: Folder) -> dict[str, Any]:
             "boxes": runs.boxes(seeds),
             "seeds": seeds,
             "search_shares": shares,
-            "best_so_far": search.best_so_far(study, records),
-            "targets": search.targets(study, records),
+            "best_so_far": search.best_so_far(study, tried),
+            "targets": search.targets(study, tried),
             "rates": rates,
             "bins": search.bins(study, rates),
             "schedules": schedules,

@@ -31,6 +31,7 @@ _DIAGNOSTICS = 50
 _MOST_TRIALS = 100_000
 _BROAD = ("broad", "replacement")
 """Stages of the broad search; the second only where trials must be feasible."""
+_SPENT = ("steps", "examples", "seconds")
 _BEFORE_CHALLENGE = (*_BROAD, "refined", "confirm")
 
 
@@ -67,7 +68,7 @@ class Protocol:
         self._study = study
         self._challenge = challenge
         self._sizes = {
-            "broad": study["trials"] * _repeats(study),
+            "broad": study["trials"] * runs_of_a_trial(study),
             "refined": study["refined_trials"],
             "confirm": study["seeds"],
         }
@@ -188,7 +189,7 @@ class Protocol:
         seed = derived_seed(self._study["seed"], "points", arm)
         space, size = _space(self._study, arm), self._sizes.get(stage)
         if stage == "broad":
-            repeats = _repeats(self._study)
+            repeats = runs_of_a_trial(self._study)
             points = space.points(seed, 0, size // repeats, steps)
             return [point for point in points for _ in range(repeats)]
         records = before_challenge(records)
@@ -207,7 +208,7 @@ class Protocol:
         return finer.points(seed, self._sizes["broad"], size, steps)
 
     def _task(self, arm, stage, index, point):
-        repeat = index % _repeats(self._study) if stage == "broad" else 0
+        repeat = index % runs_of_a_trial(self._study) if stage == "broad" else 0
         use = ("search", *([str(repeat)] if repeat else []))
         if stage == "confirm":
             use = ("confirm", str(index))
@@ -347,15 +348,11 @@ def best(
 ) -> dict | None:
     """The arm's best search trial, None if none is finished.
 
-    Ties go to the trial with the lower loss, then to the earlier one. Of a
-    search trial with several seeds the median counts, and the first run is
-    given; one of which a run diverged is none.
+    Ties go to the trial with the lower loss, then to the earlier one.
     """
-    if _repeats(study) > 1:
-        return _best_median(study, records, arm)
     found = [
         record
-        for record in _search(records, arm)
+        for record in _search(trials(study, records), arm)
         if score(study, record) is not None
     ]
     sign = {"max": -1, "min": 1}[study["metric"]["mode"]]
@@ -366,63 +363,63 @@ def best(
     return min(found, key=order, default=None)
 
 
-def _best_median(study, records, arm):
-    repeats, sign = (
-        _repeats(study),
-        {"max": -1, "min": 1}[study["metric"]["mode"]],
-    )
-    groups: dict[int, list[dict]] = {}
-    for record in _search(records, arm):
-        groups.setdefault(record["index"] // repeats, []).append(record)
-    found = [
-        (sign * statistics.median(score(study, r) for r in group), group[0])
-        for group in groups.values()
-        if len(group) == repeats
-        and all(score(study, r) is not None for r in group)
-    ]
-    return min(found, key=lambda pair: pair[0], default=(None, None))[1]
-
-
-def _repeats(study):
-    """Runs of a search trial."""
+def runs_of_a_trial(study: Mapping[str, Any]) -> int:
+    """Runs of every search trial, each with a seed of its own."""
     return study.get("search_seeds", 1)
+
+
+def trials(study: Mapping[str, Any], records: list[dict]) -> list[dict]:
+    """The records, of a search trial with several seeds one with its medians.
+
+    It diverged if one of its runs did; its index is that of the trial, and its
+    seconds are those of all runs. A trial whose runs are not all there is left
+    out. What this returned stays as it is.
+    """
+    if runs_of_a_trial(study) == 1:
+        return records
+    found, runs = [], {}
+    for record in records:
+        if record["stage"] != "broad" or "runs" in record:
+            found.append(record)
+            continue
+        trial = record["arm"], record["index"] // runs_of_a_trial(study)
+        group = runs.setdefault(trial, [])
+        group.append(record)
+        if len(group) == runs_of_a_trial(study):
+            found.append(_with_medians(group, trial[1]))
+    return found
+
+
+def _with_medians(group, index):
+    diverged = [r for r in group if r["status"] != "finished"]
+    one = (diverged or group)[0]
+    metrics = None
+    if not diverged:
+        metrics = {
+            part: {name: _median(group, part, name) for name in found}
+            for part, found in one["metrics"].items()
+        }
+    sums = {key: sum(r[key] for r in group) for key in _SPENT}
+    whole = {"index": index, "runs": len(group), "metrics": metrics}
+    return one | sums | whole
+
+
+def _median(group, part, name):
+    values = [record["metrics"][part].get(name) for record in group]
+    return None if None in values else statistics.median(values)
 
 
 def excluded(study: Mapping[str, Any], records: list[dict]) -> dict[str, str]:
     """Arms that are not confirmed because every trial diverged: name -> why."""
     reasons = {}
     for arm in study["arms"]:
-        search = _search(before_challenge(records), arm)
-        size = study["trials"] * _repeats(study)
+        search = _search(trials(study, before_challenge(records)), arm)
+        size = study["trials"]
         size += replacements(study, records, arm)
         whole = sum(r["stage"] in _BROAD for r in search) >= size
         if whole and best(study, records, arm) is None:
             reasons[arm] = f"all {len(search)} search trials diverged"
     return reasons
-
-
-def budget(study: Mapping[str, Any], records: list[dict]) -> dict[str, dict]:
-    """What each arm was given.
-
-    Returns:
-        arm -> {"dimensions": searched ones, "search": SUMS, "confirm": SUMS},
-        SUMS = {"trials": all, "feasible": the finished ones, "steps",
-        "examples", "seconds"}.
-    """
-    return {
-        arm: {
-            "dimensions": len(_space(study, arm).searched),
-            "search": _sums(_search(records, arm)),
-            "confirm": _sums(
-                [
-                    r
-                    for r in records
-                    if r["arm"] == arm and r["stage"] == "confirm"
-                ]
-            ),
-        }
-        for arm in study["arms"]
-    }
 
 
 def cut_to_common(study: Mapping[str, Any], records: list[dict]) -> Cut:
@@ -435,6 +432,7 @@ def cut_to_common(study: Mapping[str, Any], records: list[dict]) -> Cut:
     Returns:
         The records left, in their order, and a sentence for the report.
     """
+    records = trials(study, records)
     failed = excluded(study, records)
     arms = [arm for arm in study["arms"] if arm not in failed]
     planned = [r for r in records if r["stage"] != "replacement"]
@@ -477,7 +475,7 @@ def _unbroken(study):
     order = [
         (stage, index)
         for stage, size in (
-            ("broad", study["trials"] * _repeats(study)),
+            ("broad", study["trials"]),
             ("refined", study["refined_trials"]),
         )
         for index in range(size)
@@ -495,16 +493,6 @@ def _search(records, arm):
     """Search trials of an arm in the order in which they were chosen."""
     found = [r for r in records if r["arm"] == arm and r["stage"] != "confirm"]
     return sorted(found, key=lambda r: (STAGES.index(r["stage"]), r["index"]))
-
-
-def _sums(records):
-    sums = {
-        "trials": len(records),
-        "feasible": sum(r["status"] == "finished" for r in records),
-    }
-    for key in ("steps", "examples", "seconds"):
-        sums[key] = sum(record[key] for record in records)
-    return sums
 
 
 def _space(study, arm):

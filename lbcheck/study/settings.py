@@ -21,7 +21,7 @@ class Settings:
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed, at least 1.
         search_seeds: Runs of every search trial, each with a seed of its own,
-            whose median selects; more than 1 for a study of one arm only.
+            whose median selects. With several there is no challenge.
         feasible: Whether `trials` counts those that do not diverge: each that
             does is replaced by a further point, until an arm has tried three
             times as many. There is no challenge then.
@@ -121,6 +121,11 @@ class Settings:
             )
         self._check_together()
 
+    @property
+    def can_be_challenged(self) -> bool:
+        """Whether more of its points are a search like the first."""
+        return self.searches == self.search_seeds == 1 and not self.feasible
+
     def _check_together(self):
         """Refuses settings that exclude each other."""
         if self.searches > 1 and self.challenge_trials:
@@ -135,9 +140,10 @@ class Settings:
                 f"received search_seeds {self.search_seeds} with "
                 f"{'feasible' if self.feasible else 'refined_trials'}."
             )
-        if self.feasible and self.challenge_trials:
+        if self.challenge_trials and not self.can_be_challenged:
+            several = f"search_seeds {self.search_seeds}"
             raise ValueError(
-                "feasible counts the trials of one search, which is not "
-                "challenged with more; leave out challenge_trials, received "
-                f"{self.challenge_trials}."
+                f"{'feasible' if self.feasible else several}: the search is "
+                "not challenged with more trials; leave out challenge_trials, "
+                f"received {self.challenge_trials}."
             )

@@ -499,10 +499,16 @@ def test_several_seeds_a_trial(tmp_path, calm):
     broad = [r for r in records_of(tmp_path / "s") if r["stage"] == "broad"]
     assert len(broad) == 6 and len({r["seed"] for r in broad}) == 3
     assert len({str(r["hyperparameters"]) for r in broad}) == 2
-    both = compare(
-        *study_of(tmp_path / "t", arms, "--trials=1", "--search_seeds=2")
-    )
-    assert both.returncode == 2 and "study of one arm" in both.stderr
+    refused = compare(*line, "--search_seeds=3", "--challenge_trials=5")
+    assert refused.returncode == 2 and "not challenged" in refused.stderr
+    line = study_of(tmp_path / "t", arms, "--trials=2", "--seeds=2")
+    line = [a for a in line if not a.startswith("--challenge_trials")]
+    done = compare(*line, "--search_seeds=3")
+    assert done.returncode in (0, 1), done.stderr
+    found = json.loads((tmp_path / "t/results.json").read_text())["tables"]
+    curves = {(row["arm"], row["trials"]) for row in found["best_so_far"]}
+    spent = {row["total"] for row in found["budget"] if row["stage"] == "broad"}
+    assert len(curves) == 2 * len(arms) and spent == {6}
 
 
 @pytest.mark.slow

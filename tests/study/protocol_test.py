@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import statistics
 import subprocess
 import sys
 
@@ -301,40 +302,6 @@ def test_observation(stage, index, target, curve, diagnostics, steps):
     }
 
 
-def test_budget():
-    study = make_study(trials=6, refined_trials=4, seeds=3)
-    records = run(study)
-    for record in records:
-        record["seconds"] = 0.25
-    budgets = protocol.budget(study, records)
-    assert list(budgets) == ["nesterov", "lars"]
-    some_failed = False
-    for arm, budget in budgets.items():
-        search = [*of(records, arm, "broad"), *of(records, arm, "refined")]
-        failed = sum(r["status"] == "diverged" for r in search)
-        some_failed |= failed > 0
-        assert budget == {
-            "dimensions": 4,
-            "search": {
-                "trials": 10,
-                "feasible": 10 - failed,
-                "steps": 100 * (10 - failed) + 3 * failed,
-                "examples": 512 * (100 * (10 - failed) + 3 * failed),
-                "seconds": 2.5,
-            },
-            "confirm": {
-                "trials": 3,
-                "feasible": 3,
-                "steps": 300,
-                "examples": 300 * 512,
-                "seconds": 0.75,
-            },
-        }
-    assert some_failed
-    nothing = protocol.budget(study, [])["lars"]["search"]
-    assert set(nothing.values()) == {0}
-
-
 def test_equal_budgets_are_not_cut():
     study = make_study()
     records = run(study)
@@ -525,3 +492,43 @@ def test_the_median_of_the_seeds_selects():
             break
     other = protocol.best(study, records, arm)
     assert point(other)["learning_rate"] != nearest
+
+
+def test_arms_with_several_seeds_a_trial_are_cut_to_whole_trials():
+    study = make_study(trials=4, refined_trials=0, seeds=2, search_seeds=3)
+    records = [r for r in run(study) if r["arm"] == "lars" or r["index"] < 7]
+    kept, note = protocol.cut_to_common(study, records)
+    assert "nesterov 2, lars 4" in note and "first 2" in note
+    for arm in study["arms"]:
+        broad = of(kept, arm, "broad")
+        runs = of(records, arm, "broad")
+        assert [r["index"] for r in broad] == [0, 1]
+        for trial, record in enumerate(broad):
+            own = runs[3 * trial :][:3]
+            assert record["seconds"] == sum(r["seconds"] for r in own)
+            if any(r["status"] == "diverged" for r in own):
+                assert record["status"] == "diverged"
+                continue
+            assert record["metrics"]["validation"] == {
+                name: statistics.median(
+                    r["metrics"]["validation"][name] for r in own
+                )
+                for name in ("accuracy", "loss")
+            }
+    # Whoever takes what was taken already takes the same.
+    assert protocol.trials(study, kept) == kept
+
+
+def test_an_arm_all_of_whose_trials_have_a_run_that_diverged_is_left_out():
+    study = make_study(trials=3, refined_trials=0, seeds=2, search_seeds=2)
+    last = protocol.Protocol(study).next_tasks([])[1]["seed"]
+
+    def score(task):
+        failed = task["arm"] == "lars" and task["seed"] == last
+        return diverged(task) if failed else score_by_rate(task)
+
+    records = run(study, score)
+    assert not of(records, "lars", "confirm")
+    assert protocol.excluded(study, records) == {
+        "lars": "all 3 search trials diverged"
+    }

@@ -4,6 +4,7 @@ import math
 
 from lbcheck.report.rows.search import of
 from lbcheck.study import companions
+from lbcheck.study import protocol
 
 CONTROL_STAGE = "control"
 
@@ -20,7 +21,7 @@ def budget(folder) -> list[dict]:
     for name in names:
         records = records + (beside[name].records if name in beside else [])
     planned = {
-        "broad": study["trials"],
+        "broad": study["trials"] * protocol.runs_of_a_trial(study),
         "replacement": 0,
         "refined": study["refined_trials"],
         "challenge": 0,
