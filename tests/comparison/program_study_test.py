@@ -501,14 +501,14 @@ def test_several_seeds_a_trial(tmp_path, calm):
     assert len({str(r["hyperparameters"]) for r in broad}) == 2
     refused = compare(*line, "--search_seeds=3", "--challenge_trials=5")
     assert refused.returncode == 2 and "not challenged" in refused.stderr
-    line = study_of(tmp_path / "t", arms, "--trials=2", "--seeds=2")
+    line = study_of(tmp_path / "t", arms, "--trials=1", "--seeds=2")
     line = [a for a in line if not a.startswith("--challenge_trials")]
     done = compare(*line, "--search_seeds=3")
     assert done.returncode in (0, 1), done.stderr
     found = json.loads((tmp_path / "t/results.json").read_text())["tables"]
     curves = {(row["arm"], row["trials"]) for row in found["best_so_far"]}
     spent = {row["total"] for row in found["budget"] if row["stage"] == "broad"}
-    assert len(curves) == 2 * len(arms) and spent == {6}
+    assert len(curves) == len(arms) > 1 and spent == {3}
 
 
 @pytest.mark.slow
