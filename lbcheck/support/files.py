@@ -47,16 +47,16 @@ def replacing(path, mode: str = "wb"):
     part = _part(path)
     encoding = None if "b" in mode else "utf-8"
     try:
-        with (
-            _named(path),
-            open(part, mode.replace("w", "x"), encoding=encoding) as file,
-        ):
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with _named(path, part):
+            with open(part, mode.replace("w", "x"), encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        # On a disk that no longer takes anything it has to stay.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path, text: str) -> None:
@@ -79,20 +79,20 @@ def making_folder(path, beside=None):
             `path` is in.
 
     Raises:
-        OSError: It cannot be written; names `path` if no file in it.
+        OSError: It cannot be written; names `path`, or the file in it.
     """
     path = pathlib.Path(path)
     part = _part(path if beside is None else pathlib.Path(beside, path.name))
-    part.mkdir(parents=True)
     try:
-        with _named(path):
+        with _named(path, part):
+            part.mkdir(parents=True)
             yield part
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.rename(path)
-        except OSError as error:
-            if error.errno not in _TAKEN or not path.is_dir():
-                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.rename(path)
+            except OSError as error:
+                if error.errno not in _TAKEN or not path.is_dir():
+                    raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -114,13 +114,15 @@ def lock(path, wait: bool = True):
 
 
 @contextlib.contextmanager
-def _named(path):
-    """Errors within that name no file, as of a full disk, name this one."""
+def _named(path, part):
+    """Errors within that name no file, or the part of this one, name it."""
     try:
         yield
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(path)
+            error.filename = str(path)  # as of a full disk
+        elif str(part) in str(error.filename):
+            error.filename = str(error.filename).replace(str(part), str(path))
         raise
 
 

@@ -367,6 +367,31 @@ def test_every_file_of_the_folder_may_be_a_pickle(tmp_path, small):
     assert report.write(tmp_path).read_bytes() == page_alone
 
 
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("gone/a", "No such file or directory"),
+        ("file/a", "Not a directory"),
+    ],
+)
+def test_what_cannot_be_written_is_named_as_it_was_given(
+    tmp_path, name, reason
+):
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(OSError) as caught:
+        files.write_text(path, "x")
+    assert errors.of_system(caught.value) == f"{path}: {reason}"
+    with (
+        pytest.raises(OSError) as caught,
+        files.making_folder(tmp_path / "b") as folder,
+    ):
+        (folder / "file").touch()
+        (folder / name).write_text("x")
+    assert errors.of_system(caught.value) == f"{tmp_path}/b/{name}: {reason}"
+    assert [inner.name for inner in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_what_a_full_disk_has_no_room_for_is_named(tmp_path):
     disk = tmp_path / "disk"
