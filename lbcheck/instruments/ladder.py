@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lbcheck.verdict import decision
 from lbcheck.verdict import statistics
 from lbcheck.verdict.difference import Shift
 
@@ -66,10 +67,15 @@ class Decision(NamedTuple):
     Attributes:
         factor: What was taken back.
         rung: The runs without it.
-        loss: What A is ahead by, the Hodges-Lehmann estimate.
-        interval: Of the loss, of this factor alone: 90 %.
+        loss: What A is ahead by, the Hodges-Lehmann estimate; not finite
+            where most runs diverged.
+        interval: Of the loss, of this factor alone: 90 %; open where runs
+            diverged.
         answer: "needed": the loss is above the margin; "not needed": it is
             below; or "undecided".
+        failures: Runs that failed, of A and without the factor.
+        failing: Whether it is undecided because what the scores favour may
+            fail more often.
     """
 
     factor: Factor
@@ -77,6 +83,8 @@ class Decision(NamedTuple):
     loss: float
     interval: statistics.Interval
     answer: str
+    failures: tuple[int, int]
+    failing: bool
 
 
 class Confirmation(NamedTuple):
@@ -86,9 +94,10 @@ class Confirmation(NamedTuple):
         kept: Names of the factors that keep A's values.
         rung: Its runs.
         best: A's runs with the same seeds.
-        loss: What A is ahead by.
+        loss: What A is ahead by, as of a `Decision`.
         interval: Of the loss, 90 %.
-        holds: Whether the loss is shown to be below the margin.
+        holds: Whether the loss is shown to be below the margin, and failures
+            to be no more.
     """
 
     kept: tuple[str, ...]
@@ -123,7 +132,7 @@ class Ladder(NamedTuple):
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Names of the factors that more seeds would decide."""
+        """Names of the factors that are not decided."""
         return self._answered(UNDECIDED)
 
     @property
@@ -226,12 +235,14 @@ def climb(
     means, and by Holm's procedure over all factors: of k factors, the one
     with the i-th smallest p-value is tested with an error of 5 % / (k - i +
     1), until one fails. Wrong answers of any of them together then have a
-    probability of at most 5 % on either side of the margin.
+    probability of at most 5 % on either side of the margin. And the side that
+    an answer favours, A where it is "needed", may not fail more often than the
+    other by the test of `lbcheck.verdict`; a run that diverged has failed.
 
     What is not shown to be dispensable is kept: the needed and the undecided
     factors. Factors may stand in for one another, though, so that each alone
     is dispensable and both are not. So that set is run against A, with fresh
-    seeds. If it is not shown to lose less than the margin, the factor whose
+    seeds. If it is not shown to be as good, the factor whose
     loss was greatest of those left out is taken in as well, and so on; the
     i-th attempt has an error of 5 % / 2^i.
 
@@ -276,7 +287,7 @@ def climb(
     runner = _Runner(evaluate, over)
     wanted = rungs(best, other, found)
     top, bottom, *without = runner.run(wanted, range(seeds))
-    if not any(map(_is_number, top.scores)):
+    if not np.isfinite(ranked(top.scores)).any():
         raise ValueError("every run of A diverged; there is nothing to ablate.")
     decisions = decide(top, list(zip(found, without)), margin)
     confirmations = _confirm(best, other, decisions, runner, margin, seeds)
@@ -287,21 +298,27 @@ def decide(
     best: Rung, without: Sequence[tuple[Factor, Rung]], margin: float
 ) -> tuple[Decision, ...]:
     """Which factors are needed, from the runs of A and of A without each."""
-    shifts = [_shift(best, rung, margin) for _, rung in without]
-    needed = holm(
-        [max(shift.p_above(0.0), shift.p_reached(margin)) for shift in shifts]
-    )
-    spare = holm([shift.p_below(margin) for shift in shifts])
+    pairs = [_Pair(best, rung, margin) for _, rung in without]
+    needed = holm([pair.p_needed for pair in pairs])
+    spare = holm([pair.p_not_needed for pair in pairs])
     decisions = []
     for i, (factor, rung) in enumerate(without):
-        answer = UNDECIDED
+        pair, answer = pairs[i], UNDECIDED
         if needed[i]:
             answer = NEEDED
         elif spare[i]:
             answer = NOT_NEEDED
-        shift = shifts[i]
+        failing = answer != UNDECIDED and pair.is_failing(answer)
         decisions.append(
-            Decision(factor, rung, shift.estimate, shift.interval, answer)
+            Decision(
+                factor,
+                rung,
+                pair.loss,
+                pair.interval,
+                UNDECIDED if failing else answer,
+                pair.failures,
+                failing,
+            )
         )
     return tuple(decisions)
 
@@ -309,7 +326,8 @@ def decide(
 def _confirm(best, other, decisions, runner, margin, seeds):
     """Yields the sets that are run against A, until one is as good."""
     left_out = sorted(
-        (d for d in decisions if d.answer == NOT_NEEDED), key=lambda d: d.loss
+        (d for d in decisions if d.answer == NOT_NEEDED),
+        key=lambda d: np.nan_to_num(d.loss),
     )
     fresh = range(seeds, 2 * seeds)
     (top,) = runner.run({"A again": dict(best)}, fresh)
@@ -323,11 +341,10 @@ def _confirm(best, other, decisions, runner, margin, seeds):
             return
         name = "minimal" if attempt == 1 else f"minimal {attempt}"
         (rung,) = runner.run({name: reverted(best, other, back)}, fresh)
-        shift = _shift(top, rung, margin)
-        holds = shift.p_below(margin) <= ERROR / 2**attempt
-        yield Confirmation(
-            kept, rung, top, shift.estimate, shift.interval, holds
-        )
+        pair = _Pair(top, rung, margin)
+        below = pair.p_not_needed <= ERROR / 2**attempt
+        holds = below and not pair.is_failing(NOT_NEEDED)
+        yield Confirmation(kept, rung, top, pair.loss, pair.interval, holds)
         if holds:
             return
         left_out.pop()
@@ -350,13 +367,33 @@ class _Runner:
         ]
 
 
-def _shift(best, rung, margin):
-    """How far A is ahead; what diverged is worse than every run."""
-    runs = [np.asarray(one.scores, float) for one in (best, rung)]
-    finite = np.concatenate([x[np.isfinite(x)] for x in runs])
-    worst = (finite.min() if len(finite) else 0.0) - 2 * margin
-    x, y = (np.where(np.isfinite(run), run, worst) for run in runs)
-    return Shift(x, y, margin)
+class _Pair:
+    """A and a rung."""
+
+    def __init__(self, best, rung, margin):
+        x, y = (ranked(one.scores) for one in (best, rung))
+        finite = [run[np.isfinite(run)] for run in (x, y)]
+        both = np.concatenate(finite)
+        # What diverged is worse than every run.
+        worst = (both.min() if len(both) else 0.0) - 2 * margin
+        shift = Shift(np.maximum(x, worst), np.maximum(y, worst), margin)
+        self.loss = statistics.median(x) - statistics.median(y)
+        low, high = -math.inf, math.inf
+        if math.isfinite(self.loss):
+            self.loss = shift.estimate
+            low = shift.interval.low if len(finite[0]) == len(x) else low
+            high = shift.interval.high if len(finite[1]) == len(y) else high
+        self.interval = statistics.Interval(low, high)
+        self.p_needed = max(shift.p_above(0.0), shift.p_reached(margin))
+        self.p_not_needed = shift.p_below(margin) if len(finite[1]) else 1.0
+        self.failures = decision.failures(x, y, margin)
+        self._runs = len(x), len(y)
+
+    def is_failing(self, answer):
+        """Whether the side that an answer favours may fail more often."""
+        best, rung = zip(self.failures, self._runs)
+        sides = (best, rung) if answer == NEEDED else (rung, best)
+        return decision.may_fail_more(*sides)
 
 
 def holm(p_values: Sequence[float], error: float = ERROR) -> list[bool]:
@@ -384,5 +421,11 @@ def _same(best, other, name):
     return name in best and name in other and best[name] == other[name]
 
 
-def _is_number(score):
-    return score is not None and math.isfinite(score)
+def ranked(scores: Iterable[float | None]) -> np.ndarray:
+    """The scores; of a run that diverged minus infinity.
+
+    >>> ranked([0.5, None, math.nan]).tolist()
+    [0.5, -inf, -inf]
+    """
+    numbers = np.array([*scores], float)
+    return np.where(np.isfinite(numbers), numbers, -math.inf)

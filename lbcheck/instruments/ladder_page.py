@@ -1,9 +1,11 @@
 """A ladder as JSON, as a table and as a box plot."""
 
+import math
 import pathlib
 from typing import Any
 
 from lbcheck.instruments.ladder import Ladder
+from lbcheck.instruments.ladder import ranked
 from lbcheck.schedules import figures
 from lbcheck.support.text_table import text_table
 from lbcheck.verdict import statistics
@@ -14,7 +16,7 @@ FIGURE = "ladder"
 def result(
     ladder: Ladder, names: list[str], metric: str, mode: str
 ) -> dict[str, Any]:
-    """What was found, JSON-able.
+    """What was found, JSON-able; None stands for what is not finite.
 
     Args:
         ladder: Whose scores are greater where they are better.
@@ -29,6 +31,7 @@ def result(
         *(
             _row(d.rung, sign)
             | {"factor": list(d.factor.names), "answer": d.answer}
+            | {"failures": list(d.failures), "failing": d.failing}
             | _loss(d)
             for d in ladder.decisions
         ),
@@ -65,7 +68,7 @@ def text(found: dict[str, Any]) -> str:
             _number(row["median"]),
             _number(row.get("loss")),
             _interval(row),
-            row.get("answer", ""),
+            _answer(row),
         ]
         for row in found["rungs"]
     ]
@@ -81,7 +84,7 @@ def text(found: dict[str, Any]) -> str:
 
 def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
     """Writes ladder.png and ladder.svg: a box of the runs of each rung."""
-    rows = [row for row in found["rungs"] if _finite(row)]
+    rows = found["rungs"]
     figure, axes = figures.new_axes(
         f"From {pathlib.Path(found['A']).stem}, one setting at a time taken "
         "back",
@@ -90,40 +93,45 @@ def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
     axes.boxplot([_finite(row) for row in rows], widths=0.6)
     axes.set_xticks(
         range(1, len(rows) + 1),
-        [row["rung"] for row in rows],
+        [row["rung"] + _diverged(row) for row in rows],
         rotation=30,
         ha="right",
     )
     axes.set_xlabel("")
     sign = 1 if found["mode"] == "max" else -1
-    axes.axhline(
-        found["rungs"][0]["median"] - sign * found["margin"],
-        color="tab:red",
-        linestyle="--",
-        label="A's median less the margin",
-    )
-    axes.legend()
+    if rows[0]["median"] is not None:
+        axes.axhline(
+            rows[0]["median"] - sign * found["margin"],
+            color="tab:red",
+            linestyle="--",
+            label="A's median less the margin",
+        )
+        axes.legend()
     return figures.save_both(figure, folder, FIGURE)
 
 
 def _row(rung, sign):
-    values = [None if s is None else sign * s for s in rung.scores]
-    known = statistics.finite(values)
+    scores = ranked(rung.scores)
+    values = [_known(sign * score) for score in scores.tolist()]
     return {
         "rung": rung.name,
         "settings": rung.settings,
         "values": values,
-        "diverged": len(values) - len(known),
-        "median": float(statistics.median(known)) if len(known) else None,
+        "diverged": values.count(None),
+        "median": _known(sign * statistics.median(scores)),
     }
 
 
 def _loss(one):
     return {
-        "loss": one.loss,
-        "low": one.interval.low,
-        "high": one.interval.high,
+        "loss": _known(one.loss),
+        "low": _known(one.interval.low),
+        "high": _known(one.interval.high),
     }
+
+
+def _known(value):
+    return value if math.isfinite(value) else None
 
 
 def _confirmed(confirmation):
@@ -142,11 +150,16 @@ def _sentence(ladder, metric):
         f"Needed of {count} settings, each worth more than {ladder.margin:g} "
         f"of {metric}: {named}."
     ]
-    if ladder.undecided:
+    failing = [d for d in ladder.decisions if d.failing]
+    names = [d.factor.name for d in failing]
+    if seeds := [n for n in ladder.undecided if n not in names]:
         parts.append(
-            f"Undecided, and kept: {', '.join(ladder.undecided)}; more --seeds "
-            "would decide."
+            f"Undecided, and kept: {', '.join(seeds)}; more --seeds would "
+            "decide."
         )
+    if failing:
+        said = ", ".join(map(_failed, failing))
+        parts.append(f"Undecided because of failures, and kept: {said}.")
     *failed, last = ladder.confirmations
     if failed:
         parts.append(
@@ -161,6 +174,24 @@ def _sentence(ladder, metric):
     return " ".join(parts)
 
 
+def _answer(row):
+    answer = row.get("answer", "")
+    return f"{answer} (failures)" if row.get("failing") else answer
+
+
+def _failed(decision):
+    best, without = decision.failures
+    runs = len(decision.rung.scores)
+    return (
+        f"{decision.factor.name} ({without} of {runs} runs fail without it, "
+        f"{best} of A's)"
+    )
+
+
+def _diverged(row):
+    return f"\n{row['diverged']} diverged" if row["diverged"] else ""
+
+
 def _finite(row):
     return [value for value in row["values"] if value is not None]
 
@@ -170,6 +201,10 @@ def _number(value):
 
 
 def _interval(row):
-    if "low" not in row:
+    if row.get("loss") is None:
         return ""
-    return f"{row['low']:.4g} to {row['high']:.4g}"
+    low, high = row["low"], row["high"]
+    return (
+        f"{'-infinity' if low is None else f'{low:.4g}'} to "
+        f"{'infinity' if high is None else f'{high:.4g}'}"
+    )

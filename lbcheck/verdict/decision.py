@@ -427,7 +427,7 @@ def _compare(question, pair, x, y, worst, examples):
     median_difference = None
     if np.isfinite(medians).all():
         median_difference = medians[0] - medians[1]
-    failures, other_failures = _failures(x, y, margin)
+    failed, other_failed = failures(x, y, margin)
     # A run that diverged is worse than every run, by what matters at least.
     x, y = (np.where(np.isinf(v), worst - margin, v) for v in (x, y))
     shift = Shift(x, y, margin, scale, examples)
@@ -449,8 +449,8 @@ def _compare(question, pair, x, y, worst, examples):
         detectable=(
             plan.detectable if plan and math.isfinite(plan.detectable) else None
         ),
-        failures=failures,
-        other_failures=other_failures,
+        failures=failed,
+        other_failures=other_failed,
         seeds_low=shift.seeds_interval.low,
         seeds_high=shift.seeds_interval.high,
         example_error=(
@@ -498,8 +498,21 @@ def _of_shift(shift, margin):
     }
 
 
-def _failures(x, y, margin):
-    """Runs of each that diverged or lie far below the pooled median."""
+def failures(
+    x: Sequence[float], y: Sequence[float], margin: float
+) -> tuple[int, int]:
+    """Runs of each arm that diverged or lie far below the pooled median.
+
+    Args:
+        x: Runs of one arm, greater is better; minus infinity: it diverged.
+        y: Of the other.
+        margin: Differences below it do not matter.
+
+    Example:
+        >>> failures([0.9, 0.8, -math.inf], [0.9, 0.8, 0.1], margin=0.01)
+        (1, 1)
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
     both = np.concatenate([x, y])
     known = both[np.isfinite(both)]
     if not len(known):
@@ -507,6 +520,24 @@ def _failures(x, y, margin):
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     far = middle - difference.FENCE * max(high - low, margin)
     return int(np.sum(x < far)), int(np.sum(y < far))
+
+
+def may_fail_more(favoured: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether an arm may fail so much more often that it is not as good.
+
+    Args:
+        favoured: (runs that failed, all runs) of the arm whose favour an
+            answer would be in.
+        other: Of the other arm.
+
+    Example:
+        >>> may_fail_more((2, 20), (0, 20)), may_fail_more((2, 20), (2, 20))
+        (True, False)
+    """
+    # Without more failures there is nothing to be sure of.
+    if favoured[0] * other[1] <= other[0] * favoured[1]:
+        return False
+    return statistics.rates_bound(*favoured, *other) >= MOST_FAILURES
 
 
 def _doubted(pair, top, median):
@@ -519,10 +550,7 @@ def _doubted(pair, top, median):
         other = (pair.other_failures, pair.other_runs)
         if pair.answer == "not needed":
             favoured, other = other, favoured
-        # Without more failures there is nothing to be sure of.
-        if favoured[0] * other[1] > other[0] * favoured[1]:
-            bound = statistics.rates_bound(*favoured, *other)
-            doubt = "failures" if bound >= MOST_FAILURES else None
+        doubt = "failures" if may_fail_more(favoured, other) else None
     if doubt is None:
         return pair
     relation = pair.relation

@@ -1,7 +1,9 @@
 """The ablation ladder, on responses whose active settings are known."""
 
 import concurrent.futures
+import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +45,10 @@ class Response:
 
 def climb(response, seeds=20, **options):
     return ladder.climb(BEST, OTHER, response, MARGIN, seeds, **options)
+
+
+def page_of(found):
+    return ladder_page.result(found, ["a.flags", "b.flags"], "f1", "max")
 
 
 def test_it_finds_the_three_active_of_eight():
@@ -138,6 +144,83 @@ def test_without_a_setting_every_run_diverges():
     found = climb(evaluate)
     assert found.needed == ("a",) == found.minimal
     assert found.other.scores.count(None) == 10
+    # How much is lost, no run says.
+    assert found.decisions[0].loss == math.inf
+    row = page_of(found)["rungs"][1]
+    assert row["rung"] == "without a" and row["diverged"] == 20
+    assert {row[k] for k in ("median", "loss", "low", "high")} == {None}
+    line = re.search("without a .*", ladder_page.text(page_of(found)))[0]
+    assert line.split() == ["without", "a", "20", "20", "needed"]
+
+
+class Failing(Response):
+    """Runs without a, or with it, diverge in the first seeds of each batch."""
+
+    def __init__(self, without, best, effects):
+        super().__init__(effects, 0, noise=0.001)
+        self.without, self.best = without, best
+
+    def __call__(self, rung, settings, seed):
+        failing = self.best if settings.get("a") == "new" else self.without
+        if seed % 20 < failing:
+            return None
+        return super().__call__(rung, settings, seed)
+
+
+# The upper bounds of 2, 4 and 20 of 20 against none of 20 are 0.25, 0.38 and 1.
+@pytest.mark.parametrize("failing", [2, 4])
+def test_a_setting_without_which_runs_fail_is_kept(failing):
+    found = climb(Failing(failing, 0, {"b": 0.03}))
+    first, *others = found.decisions
+    assert first.answer == "undecided" and first.failing
+    assert first.failures == (0, failing)
+    assert [d.answer for d in others] == ["needed"] + ["not needed"] * 6
+    assert found.minimal == ("a", "b")
+    assert first.interval.high == math.inf
+    assert -MARGIN < first.interval.low < first.loss < MARGIN
+    said = page_of(found)["sentence"]
+    assert (
+        f"Undecided because of failures, and kept: a ({failing} of 20 runs "
+        "fail without it, 0 of A's)." in said
+    )
+    assert "more --seeds" not in said
+    assert "undecided (failures)" in ladder_page.text(page_of(found))
+
+
+def test_where_a_fails_more_often_nothing_is_needed():
+    found = climb(Failing(0, 4, {"a": 0.03}))
+    first = found.decisions[0]
+    assert first.answer == "undecided" and first.failing
+    assert first.failures == (4, 0)
+
+
+def test_where_both_fail_alike_the_scores_decide():
+    found = climb(Failing(4, 4, {"b": 0.03}))
+    assert found.needed == ("b",)
+    assert not any(decision.failing for decision in found.decisions)
+    assert found.decisions[0].interval == (-math.inf, math.inf)
+
+
+def test_a_set_that_fails_is_not_as_good():
+    """Without a or without b no run fails, without both 4 of 20 do."""
+
+    def evaluate(rung, settings, seed):
+        either = "new" in (settings.get("a"), settings.get("b"))
+        return 0.7 if either or seed % 20 >= 4 else None
+
+    found = climb(evaluate)
+    assert not found.needed and not found.undecided
+    first, *_, last = found.confirmations
+    assert first.kept == () and not first.holds
+    assert last.holds and set(last.kept) & {"a", "b"}
+
+
+def test_what_diverges_throughout_is_not_as_good():
+    """Also where A does, of the fresh seeds."""
+    found = climb(lambda rung, settings, seed: 0.7 if seed < 20 else None)
+    assert not any(c.holds for c in found.confirmations[:-1])
+    assert found.minimal == NAMES
+    json.dumps(page_of(found), allow_nan=False)
 
 
 def test_groups_are_taken_back_as_one():
@@ -185,8 +268,7 @@ def test_refused(options, message):
 
 def test_the_words_say_which_set_is_as_good():
     def page(response, **options):
-        found = climb(response, **options)
-        return ladder_page.result(found, ["a.flags", "b.flags"], "f1", "max")
+        return page_of(climb(response, **options))
 
     said = page(Response({"a": 0.03}, 0))
     assert said["sentence"].endswith(
@@ -197,3 +279,18 @@ def test_the_words_say_which_set_is_as_good():
     few = page(Response({"a": 0.006}, 2, noise=0.02), seeds=3)
     assert few["sentence"].endswith("So all of A's settings are kept.")
     assert [row["rung"] for row in few["rungs"]][-2:] == ["B", "A again"]
+
+
+def test_what_is_open_is_no_number_of_json():
+    """Of three seeds no interval has an end."""
+    page = page_of(climb(Response({"a": 0.03}, 0), seeds=3))
+    row = json.loads(json.dumps(page, allow_nan=False))["rungs"][1]
+    assert row["low"] is None and row["high"] is None
+    assert row["loss"] == pytest.approx(0.03, abs=0.005)
+    assert "-infinity to infinity" in ladder_page.text(page)
+
+
+def test_the_figure_says_what_diverged(tmp_path):
+    page = page_of(climb(Failing(20, 0, {})))
+    _, path = ladder_page.draw(page, tmp_path)
+    assert path.suffix == ".svg" and "20 diverged" in path.read_text()
