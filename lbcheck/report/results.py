@@ -96,7 +96,7 @@ def collect(folder: Folder) -> dict[str, Any]:
 
     study, records, beside = folder
     finished = challenge.plan(study, verdict.answer).is_done(records)
-    finished &= set(companions.names(study)) <= several.done(beside)
+    finished &= set(companions.names(study)) <= several.done(study, beside)
     judged = verdict.judged(study, records).records
     decided = verdict.decide(*folder).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])

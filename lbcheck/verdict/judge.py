@@ -106,7 +106,7 @@ def decide(
                 decided.unit,
             ),
         )
-    if companions.CONTROL in several.done(beside):
+    if companions.CONTROL in several.done(study, beside):
         return _with_control(decided, study, records, beside)
     return decided
 

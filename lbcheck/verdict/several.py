@@ -30,17 +30,21 @@ def searches(
         *(
             (beside[name].study, beside[name].records)
             for name in companions.searches(study)
-            if name in done(beside)
+            if name in done(study, beside)
         ),
     ]
 
 
-def done(beside: Mapping[str, Folder]) -> set[str]:
-    """Names of the further searches and the control that lack no trial."""
+def done(study: Mapping[str, Any], beside: Mapping[str, Folder]) -> set[str]:
+    """Names of the further searches and the control that lack no trial.
+
+    They get the seeds of the study itself, and may not have them all yet.
+    """
+    seeds = study["seeds"]
     return {
         name
-        for name, folder in beside.items()
-        if protocol.Protocol(folder.study).is_done(folder.records)
+        for name, (own, records, _) in beside.items()
+        if protocol.Protocol({**own, "seeds": seeds}).is_done(records)
     }
 
 

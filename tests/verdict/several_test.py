@@ -118,6 +118,14 @@ def test_searches_that_are_not_done_do_not_count():
     assert {pair.runs for pair in decided.pairs} == {5}
 
 
+def test_a_search_with_fewer_seeds_than_the_study_is_not_done():
+    study, records, beside = searched(*[0.03] * 7, seeds=3, margin=0.01)
+    fewer, own, _ = searched(0.03, seeds=2, margin=0.01)
+    beside["search_2"] = study_folder.Folder(fewer, own, {})
+    decided = verdict.decide(study, records, beside)
+    assert {pair.runs for pair in decided.pairs} == {6}
+
+
 def test_a_search_is_the_mean_of_its_seeds():
     assert several.mean([0.5, 0.6, None]) == pytest.approx(0.55)
     assert several.mean([0.5, None]) is None
