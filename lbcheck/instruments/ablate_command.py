@@ -145,7 +145,12 @@ def _run(words, given):
     made = program.make(
         FLAGS.program, [best, other], metric=FLAGS.metric, mode=FLAGS.mode
     )
-    other = other._replace(flags=ladder_folder.alike(best.flags, other.flags))
+    best, other = (
+        arm._replace(flags=flags)
+        for arm, flags in zip(
+            (best, other), command_lines.alike(best.flags, other.flags)
+        )
+    )
     together = [group.split(",") for group in FLAGS.together]
     factors = ladder.factors(best.flags, other.flags, together)
     if FLAGS.dry_run:

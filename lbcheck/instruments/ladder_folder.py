@@ -16,7 +16,6 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from lbcheck.instruments import ladder
-from lbcheck.programs import command_lines
 from lbcheck.programs.program import Program
 from lbcheck.programs.program_arm import ProgramArm
 from lbcheck.programs.runs import Runs
@@ -127,27 +126,6 @@ class LadderFolder:
         for _, record in schema.read_lines(path, _Record):
             self._count(record)
         return self._scores
-
-
-def alike(best: command_lines.Flags, other: command_lines.Flags):
-    """B's flags, those of equal numbers in A's words: 1e-4 is 0.0001.
-
-    >>> alike({"l2": "--l2=0.0001"}, {"l2": "--l2=1e-4", "model": "--model=a"})
-    {'l2': '--l2=0.0001', 'model': '--model=a'}
-    """
-    return {
-        name: best[name]
-        if _number(best, name) == _number(other, name) is not None
-        else argument
-        for name, argument in other.items()
-    }
-
-
-def _number(flags, name):
-    try:
-        return float(command_lines.value(flags, name) or "")
-    except ValueError:
-        return None
 
 
 def _same_ladder(path, about):

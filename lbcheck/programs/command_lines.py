@@ -25,6 +25,8 @@ OF_THE_STUDY = (
 """Flags of a program that the study sets itself."""
 _LENGTHS = ("train_steps", "train_epochs")
 """Of these the one that is given last counts."""
+_SWITCHED = {"true": True, "t": True, "false": False, "f": False}
+"""Words of absl that set a switch, besides 1 and 0."""
 
 
 class Given(NamedTuple):
@@ -123,6 +125,62 @@ def setting(argument: str) -> str | bool:
     """
     _, equals, text = argument.partition("=")
     return text if equals else True
+
+
+def alike(one: Flags, other: Flags) -> tuple[Flags, Flags]:
+    """Both with the same names, and the words of one for what means the same.
+
+    Numbers and switches can be written in several ways; --noema sets ema
+    where that is a switch of either.
+
+    >>> alike({"l2": "--l2=0.0001", "ema": "--ema=true"},
+    ...     {"l2": "--l2=1e-4", "noema": "--noema"})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    ({'l2': '--l2=0.0001', 'ema': '--ema=true'},
+     {'l2': '--l2=0.0001', 'ema': '--noema'})
+    """
+    switches = {
+        name
+        for flags in (one, other)
+        for name, argument in flags.items()
+        if _meaning(name, argument) in ([True], [False])
+    }
+    one, other = (
+        {
+            _switch(name, argument, switches): argument
+            for name, argument in flags.items()
+        }
+        for flags in (one, other)
+    )
+    return one, {
+        name: one[name]
+        if name in one and _meaning(name, one[name]) == _meaning(name, argument)
+        else argument
+        for name, argument in other.items()
+    }
+
+
+def _switch(name, argument, switches):
+    """The name of the switch that an argument such as --noema sets."""
+    switch = name.removeprefix("no")
+    return switch if switch in switches and "=" not in argument else name
+
+
+def _meaning(name, argument):
+    """What an argument sets the flag of that name to, item by item."""
+    given, equals, text = argument.lstrip("-").partition("=")
+    if not equals:
+        return [given == name]
+    return [*map(_item, text.split(","))]
+
+
+def _item(word):
+    if word.lower() in _SWITCHED:
+        return _SWITCHED[word.lower()]
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def value(flags: Flags, name: str) -> str | None:

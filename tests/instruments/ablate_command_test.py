@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from lbcheck.programs import command_lines
 from tests import programs
 
 FAKE = "tests.instruments.fake_response"
@@ -123,6 +124,56 @@ def test_dry_run(arms, tmp_path):
     line = re.search(r"without nesterov: (.*)", found.stdout)[1]
     assert line.startswith(f"python -m {FAKE} ") and "--l2=1" in line
     assert "nesterov=" not in line and "seed" not in line
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("--ema", "--ema=true", True),
+        ("--ema=1", "--ema", True),
+        ("--ema=True", "--ema=t", True),
+        ("--noema", "--ema=false", True),
+        ("--ema=0", "--noema", True),
+        ("--ema", "--noema", False),
+        ("--ema=true", "--noema", False),
+        ("--noema", "--ema=1", False),
+        ("--noema", "--noema", True),
+        ("--l2=1e-4", "--l2=0.0001", True),
+        ("--betas=0.9,0.990", "--betas=.9,.99", True),
+        ("--betas=0.9,0.99", "--betas=0.99,0.9", False),
+        ("--betas=0.9", "--betas=0.9,0.9", False),
+        ("-model=a", "--model=a", True),
+        ("--model=a", "--model=b", False),
+    ],
+)
+def test_a_flag_is_compared_by_what_it_means(one, other, same):
+    runs = [command_lines.of_run([(word, None)]) for word in (one, other)]
+    found, there = command_lines.alike(*runs)
+    assert found.keys() == there.keys() and (found == there) is same
+    assert [*found.values()] == [one]
+    assert [*there.values()] == [one if same else other]
+
+
+def test_what_begins_with_no_is_a_name_of_its_own():
+    runs = {"normalize": "--normalize"}, {"rmalize": "--rmalize=x"}
+    assert command_lines.alike(*runs) == runs
+
+
+def test_a_switch_is_one_flag_in_all_its_spellings(tmp_path):
+    written = {"a": "--ema\n--xla\n--l2=0.1\n", "b": "--noema\n--xla=true\n"}
+    for name, flags in written.items():
+        (tmp_path / f"{name}.flags").write_text(BASE + flags)
+    files = [tmp_path / f"{name}.flags" for name in written]
+    line = [
+        a for a in line_of(files, tmp_path / "x") if "together" not in str(a)
+    ]
+    found = ablate(*line, "--dry_run")
+    assert found.returncode == 0, found.stderr
+    rungs = dict(r.split(": ") for r in found.stdout.split("\n\n")[:-1])
+    assert [*rungs] == ["A", "B", "without ema", "without l2"]
+    told = {name: set(words.split()) for name, words in rungs.items()}
+    assert told["A"] - told["without ema"] == {"--ema"}
+    assert told["without ema"] - told["A"] == {"--noema"}
 
 
 @pytest.mark.parametrize(
