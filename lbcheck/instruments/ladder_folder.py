@@ -28,10 +28,14 @@ ABOUT, RECORDS = "ladder.json", "runs.jsonl"
 _STAGE = "seed"
 
 
+class _Metrics(TypedDict):
+    validation: dict[str, Any]
+
+
 class _Record(TypedDict):
     arm: schema.Name
     index: schema.Index
-    metrics: dict[str, Any] | None
+    metrics: _Metrics | None
 
 
 class LadderFolder:
@@ -103,14 +107,21 @@ class LadderFolder:
     def _keep(self, record):
         line = json.dumps(record) + "\n"
         with self._writing, (self._folder / RECORDS).open("a") as file:
+            self._count(record, f"{record['arm']}, seed {record['index']}")
             file.write(line)
-            self._count(record)
 
-    def _count(self, record):
-        metrics = record["metrics"]
+    def _count(self, record, where):
+        metrics, name = record["metrics"], self._program.metric
         score = None
         if metrics is not None:
-            score = self._sign * metrics["validation"][self._program.metric]
+            value = metrics["validation"].get(name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(
+                    f"{where}: a run that is finished has a number in "
+                    f"metrics, validation, {name!r}; received "
+                    f"{schema.shown(value)}."
+                )
+            score = self._sign * value
         self._scores[record["arm"], record["index"]] = score
 
     def _read(self):
@@ -123,8 +134,8 @@ class LadderFolder:
         if whole != content:
             files.write_text(path, whole.decode())
         self._scores = {}
-        for _, record in schema.read_lines(path, _Record):
-            self._count(record)
+        for where, record in schema.read_lines(path, _Record):
+            self._count(record, where)
         return self._scores
 
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from lbcheck.instruments import ladder_folder
 from lbcheck.programs import command_lines
+from lbcheck.programs import program
 from tests import programs
 
 FAKE = "tests.instruments.fake_response"
@@ -103,6 +105,24 @@ def test_it_goes_on_where_it_was(done, arms):
     other = ablate(*line_of(arms, folder, "--seeds=7"))
     assert other.returncode == 2
     assert "another ladder: seeds is 6 there, 7 here" in other.stderr
+
+
+@pytest.mark.parametrize(
+    "metrics, message",
+    [
+        ("{}", r"runs.jsonl:1: .*validation"),
+        ('{"validation": {"loss": 1}}', "runs.jsonl:1: .*'accuracy'; .* None"),
+        ('{"validation": {"accuracy": "x"}}', "runs.jsonl:1: .* 'x'"),
+        ('{"validation": {"accuracy": null}}', "runs.jsonl:1: .* None"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, metrics, message):
+    (tmp_path / "runs.jsonl").write_text(
+        f'{{"arm": "A", "index": 0, "metrics": {metrics}}}\n'
+    )
+    made = program.Program(FAKE, "fake", (10,), (3,), "accuracy", "max")
+    with pytest.raises(ValueError, match=message):
+        ladder_folder.LadderFolder(tmp_path, made, None, {}, 0)
 
 
 @pytest.mark.slow
