@@ -152,8 +152,10 @@ class Session:
         if not storage or self.study != as_read:
             self._ledger = ledger.Ledger(url, self.study)
         self._exported, self._warned = time.monotonic(), False
-        self._earlier = self._ledger.ends()
         try:
+            with files.lock(self.folder / study_folder.LOCK):
+                self._records()
+            self._earlier = self._ledger.ends()
             yield
         except Exception:
             if is_new:
@@ -243,10 +245,36 @@ class Session:
             self._warned = True
 
     def _export(self):
-        done = self._ledger.records()
+        done = self._records()
         study_folder.export(self.folder, self.study, done)
         tensorboard.write(self.folder, done)
         return done
+
+    def _records(self):
+        """The ledger's, and those that only trials.jsonl has, put there too.
+
+        As where the storage is another one, or the folder was copied without.
+        """
+        done = self._ledger.records()
+        found = {study_folder.key(record): record for record in done}
+        missing = []
+        # Another call may have let it grow meanwhile.
+        study = study_folder.read(self.folder)
+        for record in study_folder.read_trials(self.folder, study):
+            other = found.get(study_folder.key(record))
+            if other is None:
+                missing.append(record)
+            elif other | {"seconds": 0} != record | {"seconds": 0}:
+                raise study_folder.StudyError(
+                    f"{self.folder / study_folder.TRIALS} and the ledger "
+                    f"{self._ledger.url} hold different results of "
+                    "{arm} {stage} {index}: ".format(**record)
+                    + "give the --storage that the study was begun with, or "
+                    "another --output_dir."
+                )
+        if missing:
+            self._ledger.put(missing, study_folder.written(self.folder))
+        return study_folder.canonical(study, done + missing)
 
     def companions(self):
         """(name of the folder, Session) of each further study, in order.

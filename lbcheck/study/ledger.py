@@ -23,6 +23,7 @@ from lbcheck.study.study_folder import StudyError
 from lbcheck.support.errors import Unavailable
 
 _GONE = (StudyError, Unavailable)
+_TASK = ("arm", "stage", "index", "trial", "seed", "hyperparameters")
 _PAUSE = 0.5
 """Seconds between calls of a storage that is away."""
 
@@ -108,6 +109,49 @@ class Ledger:
                     added += 1
             self._fail_spare()
         return added
+
+    def put(self, records: list[dict], ended: datetime.datetime) -> None:
+        """Puts records that another storage of the study had.
+
+        They count from here on; who trains one of their tasks is too late.
+        Those of a stage that the study was not asked for are left out.
+
+        Args:
+            records: Of the study, see `formats.check_record`.
+            ended: When their trials had ended, at the latest.
+        """
+        self.patiently(self._put, records, ended)
+
+    def _put(self, records, ended):
+        from optuna.trial import TrialState
+
+        with self.errors():
+            there = {}
+            for (arm, _), place in self._places.items():
+                for trial in _not_failed(place):
+                    key = (arm, *optuna_trials.place(trial))
+                    there.setdefault(key, []).append(trial)
+            for record in records:
+                if (record["arm"], record["stage"]) not in self._places:
+                    continue
+                trials = there.get(study_folder.key(record), [])
+                if not any(trial.state.is_finished() for trial in trials):
+                    self._put_one(record, ended)
+                for trial in trials:
+                    self._set_state(trial, TrialState.FAIL)  # if not finished
+
+    def _put_one(self, record, ended):
+        task = {key: record[key] for key in _TASK if key in record}
+        value, text = self.checked(task, record)
+        trial = optuna_trials.of_task(
+            task,
+            self._study["arms"][task["arm"]]["space"],
+            "PRUNED" if value is None else "COMPLETE",
+            value,
+            optuna_trials.attributes(text),
+        )
+        trial.datetime_start = trial.datetime_complete = ended
+        self._places[task["arm"], task["stage"]].add_trial(trial)
 
     def claim(self, prefer_arm: str | None = None) -> "Claim | None":
         """Takes a waiting task, of this arm if it has any; None if none."""

@@ -9,8 +9,14 @@ _PIECE = 30_000
 """Characters of a record in one attribute: MySQL's hold 65,535 bytes."""
 
 
-def of_task(task, space):
-    """A waiting trial; what is a number stands among its parameters."""
+def of_task(task, space, state="WAITING", value=None, further=None):
+    """A trial; what is a number stands among its parameters.
+
+    Args:
+        state: Of the trial, WAITING, or COMPLETE or PRUNED of one that ended.
+        value: That it ended with, if any.
+        further: Attributes beside the task.
+    """
     import optuna
 
     numbers = {
@@ -19,13 +25,14 @@ def of_task(task, space):
         if checks.is_number(value, (int, float))
     }
     return optuna.create_trial(
-        state=optuna.trial.TrialState.WAITING,
+        state=optuna.trial.TrialState[state],
+        value=value,
         params=numbers,
         distributions={
             name: _distribution(value, space["parameters"].get(name, {}))
             for name, value in numbers.items()
         },
-        user_attrs={"task": task},
+        user_attrs={"task": task, **(further or {})},
     )
 
 

@@ -2,13 +2,15 @@
 
 study.json    what is studied; written once, before anything is trained
 ledger.db     the ledger, unless another storage was asked for
-trials.jsonl  the record of every trial, one a line, in canonical order
+trials.jsonl  the record of every trial, one a line, in canonical order; a
+              ledger that lacks one of them is given it
 .lock         held by who makes the folder or writes into it
 
 Further searches and a control are folders in it of the same kind, see
 `companions`.
 """
 
+import datetime
 import json
 import pathlib
 import reprlib
@@ -197,10 +199,10 @@ def read_trials(folder, study: dict) -> list[dict]:
     try:
         for where, record in schema.read_lines(path):
             formats.check_record(record, study, where)
-            trial = record["arm"], place(record)
+            trial = key(record)
             if trial in places:
                 raise ValueError(
-                    f"{where}: arm {trial[0]!r}, {record['stage']} trial "
+                    f"{where}: arm {record['arm']!r}, {record['stage']} trial "
                     f"{record['index']} appears at {places[trial]} already."
                 )
             places[trial] = where
@@ -212,6 +214,12 @@ def read_trials(folder, study: dict) -> list[dict]:
     except ValueError as error:
         raise StudyError(str(error)) from error
     return canonical(study, records)
+
+
+def written(folder) -> datetime.datetime:
+    """When trials.jsonl was written, by this machine's clock."""
+    path = pathlib.Path(folder) / TRIALS
+    return datetime.datetime.fromtimestamp(path.stat().st_mtime)
 
 
 def another(there: dict, here: dict) -> str | None:
@@ -318,6 +326,11 @@ def canonical(study: dict, records: list[dict]) -> list[dict]:
         records,
         key=lambda record: (arms.index(record["arm"]), *place(record)),
     )
+
+
+def key(task: dict) -> tuple[str, int, int, int]:
+    """What tells a task from all others of its study."""
+    return (task["arm"], *place(task))
 
 
 def place(task: dict) -> tuple[int, int, int]:

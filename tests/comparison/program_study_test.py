@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +14,13 @@ import time
 import pytest
 from absl import app
 
+from lbcheck.comparison import session
 from lbcheck.programs import command_lines
 from lbcheck.programs import program
 from lbcheck.programs import program_arm
 from lbcheck.programs import run_folder
+from lbcheck.study import study_folder
+from lbcheck.study.settings import Settings
 from tests import programs
 
 FAKE = "tests.comparison.fake_program"
@@ -64,6 +68,21 @@ def study_of(folder, arms, *further):
         "--noprogress",
         *further,
     )
+
+
+def session_of(arms, *flags, **settings):
+    """The study of `calm` in this process, unless told otherwise."""
+    explicit = command_lines.of_run([(flag, None) for flag in flags])
+    loaded = [program_arm.load(str(path), {}, explicit) for path in arms]
+    made = program.make(FAKE, loaded, metric="accuracy")
+    origin = {
+        "name": FAKE,
+        "workload": FAKE,
+        "command": ["lbcheck"],
+        "flagfile": None,
+    }
+    given = {"trials": 1, "seeds": 3, "challenge_trials": 0} | settings
+    return session.Session(made, loaded, Settings(**given), origin)
 
 
 def records_of(folder):
@@ -337,6 +356,90 @@ def test_a_finished_study_runs_nothing_again(calm):
     assert {path.read_text() for path in starts} == {"0\n"}
     other = compare(*study_of(folder, arms, *further, "--l2=1"))
     assert other.returncode == 2 and "holds another study" in other.stderr
+
+
+def test_without_its_ledger_nothing_is_lost_or_run_again(calm, tmp_path):
+    folder, arms, further = calm
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(folder / "study.json", copy)
+    kept = "".join(lines[:5])
+    (copy / "trials.jsonl").write_text(kept)
+    one = session_of(arms, further[-1])
+    with one.opened(copy, f"sqlite:///{tmp_path}/other.db"):
+        assert "Interrupted after 5 of 8 trials" in one.interrupted()
+    assert (copy / "trials.jsonl").read_text() == kept
+    assert not (copy / "runs").exists()
+    one = session_of(arms, further[-1])
+    with one.opened(copy):
+        assert len(one.ends().earlier) == 5
+        one.work(lambda counts: None)
+        one.export()
+    assert (copy / "trials.jsonl").read_text().startswith(kept)
+    assert records_of(copy) == records_of(folder)
+    begun = {path.parent.name for path in copy.glob("runs/*/*/starts")}
+    assert begun == {"confirm-0", "confirm-1", "confirm-2"}
+    assert len([*copy.glob("runs/*/*/starts")]) == 3
+
+
+def test_what_grew_meanwhile_is_kept(tmp_path):
+    arms = write_arms(tmp_path)
+    one = session_of(arms[1:], seeds=1)
+    with one.opened(tmp_path / "s"):
+        one.work(lambda counts: None)
+        broad, confirm = one.export()
+        study = study_folder.read(tmp_path / "s")
+        study_folder.open_study(
+            tmp_path / "s", study | {"seeds": 2, "challenge_trials": 4}
+        )
+        challenge = broad | {"stage": "challenge", "index": 1}
+        grown = [broad, challenge, confirm, confirm | {"index": 1}]
+        study_folder.export(tmp_path / "s", study, grown)
+        one.export()
+    assert study_folder.load(tmp_path / "s").records == grown
+
+
+def test_results_that_differ_from_the_ledgers_are_kept(calm, tmp_path):
+    folder, arms, further = calm
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    records = (copy / "trials.jsonl").read_text().splitlines()
+    first = json.loads(records[0])
+    first["metrics"]["validation"]["accuracy"] += 0.25
+    other = "\n".join([json.dumps(first), *records[1:], ""])
+    (copy / "trials.jsonl").write_text(other)
+    message = "ledger.db hold different results of tuned broad 0: give the"
+    with (
+        pytest.raises(study_folder.StudyError, match=message),
+        session_of(arms, further[-1]).opened(copy),
+    ):
+        pass
+    assert (copy / "trials.jsonl").read_text() == other
+
+
+def test_a_search_that_is_added_has_the_seeds_of_the_study(tmp_path):
+    arms = write_arms(tmp_path)
+    with session_of(arms, searches=2, seeds=4).opened(tmp_path / "s"):
+        pass
+    more = session_of(arms, searches=3, seeds=2, margin=0.1)
+    with more.opened(tmp_path / "s"):
+        names, found = zip(*more.companions())
+    assert names == ("search_1", "search_2")
+    assert [one.study["seeds"] for one in found] == [4, 4]
+    assert [one.study["margin"] for one in found] == [0.1, 0.1]
+
+
+def test_behind_a_link_the_reason_is_said_as_well(tmp_path):
+    arms = write_arms(tmp_path)[1:]
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    one = session_of(arms, "--learning_rate=200")
+    with (
+        pytest.raises(ValueError, match="learning_rate must be at most 100"),
+        one.opened(tmp_path / "link"),
+    ):
+        one.work(lambda counts: None)
+    assert not [*(tmp_path / "real").iterdir()]
 
 
 def test_killed_and_with_two_workers_it_is_the_same_study(calm, tmp_path):

@@ -86,6 +86,32 @@ def test_tasks_come_back_as_records(tmp_path):
     }
 
 
+def test_records_of_another_storage(tmp_path):
+    study = make_study()
+    shared, other = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    tasks = first_tasks(study)
+    shared.add(tasks[:4])
+    with shared.claim() as claim:
+        own = make_record(claim.task)
+        claim.finish(own)
+    late = shared.claim()
+    done = [make_record(task) for task in tasks[:7]]
+    when = datetime.datetime(2020, 2, 3)
+    for book in (shared, other):  # as two workers that begin
+        book.put(done, when)
+    assert not late.finish(make_record(late.task))
+    assert shared.records() == [own, *done[1:]]
+    assert shared.ends()[:6] == [when] * 6
+    assert shared.add(tasks) == 5
+    diverged = sum(r["status"] == "diverged" for r in [own, *done[1:6]])
+    assert shared.counts()["nesterov", "broad"] == {
+        "finished": 6 - diverged,
+        "diverged": diverged,
+        "running": 0,
+        "waiting": 0,
+    }
+
+
 def test_status_counts_what_is_to_be_done(tmp_path):
     study = study_folder.open_study(tmp_path, make_study())
     total = protocol.Protocol(study).total
