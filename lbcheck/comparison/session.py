@@ -161,8 +161,9 @@ class Session:
             if is_new:
                 # A storage that failed cannot say more than it has.
                 self._ledger.patience = 0
+                # Why the study failed is to be said, not why this did.
                 with contextlib.suppress(
-                    study_folder.StudyError, errors.Unavailable
+                    OSError, study_folder.StudyError, errors.Unavailable
                 ):
                     self._take_back()
             raise
@@ -297,6 +298,8 @@ class Session:
         settings = dataclasses.replace(
             self._settings,
             seed=protocol.derived_seed(study["seed"], name),
+            seeds=study["seeds"],
+            margin=study["margin"],
             searches=1,
             challenge_trials=0,
             control_batch_size=None,
