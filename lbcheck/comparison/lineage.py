@@ -27,24 +27,35 @@ def parent(folder: str | pathlib.Path) -> dict[str, Any]:
         is one of its best; no arm without any}}.
 
     Raises:
-        study_folder.StudyError: There is no study, or it is damaged.
+        study_folder.StudyError: There is no study that is finished, or it is
+            damaged.
     """
     read = study_folder.load(folder)
+    if not verdict.is_finished(*read):
+        raise study_folder.StudyError(
+            f"{folder}: a study follows one that is finished, received one "
+            f"with trials to run after {len(read.records)}; its own command "
+            "goes on with it."
+        )
     path = pathlib.Path(folder) / study_folder.STUDY
+    return {
+        "name": read.study["name"],
+        "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "steps": read.study["steps"],
+        "best": _best(read),
+    }
+
+
+def _best(read):
     judged = verdict.judged(read.study, read.records).records
     best = {
         arm: protocol.confirmed(read.study, judged, arm)
         for arm in read.study["arms"]
     }
     return {
-        "name": read.study["name"],
-        "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "steps": read.study["steps"],
-        "best": {
-            arm: record["hyperparameters"]
-            for arm, record in best.items()
-            if record is not None
-        },
+        arm: record["hyperparameters"]
+        for arm, record in best.items()
+        if record is not None
     }
 
 
@@ -61,14 +72,14 @@ def refined(folder: str | pathlib.Path, arm: str, width: float) -> Space:
         study_folder.StudyError: There is no study, or it is damaged.
         ValueError: It has no such arm, or all trials of it diverged.
     """
-    earlier = parent(folder)
-    study = study_folder.load(folder).study
-    if arm not in earlier["best"]:
+    read = study_folder.load(folder)
+    best = _best(read)
+    if arm not in best:
         raise ValueError(
             f"{folder}: no best trial of an arm {arm!r} to refine; there are "
-            f"{', '.join(earlier['best']) or 'none'}."
+            f"{', '.join(best) or 'none'}."
         )
-    described = study["arms"][arm]["space"]
+    described = read.study["arms"][arm]["space"]
     return Space.from_dict(described, f"{folder}: arm {arm!r}").refined(
-        earlier["best"][arm], width, study["steps"]
+        best[arm], width, read.study["steps"]
     )

@@ -11,8 +11,6 @@ import lbcheck
 from lbcheck.report.rows import budget
 from lbcheck.report.rows import runs
 from lbcheck.report.rows import search
-from lbcheck.study import challenge
-from lbcheck.study import companions
 from lbcheck.study import protocol
 from lbcheck.study.formats import parts_of
 from lbcheck.study.study_folder import Folder
@@ -92,11 +90,9 @@ def collect(folder: Folder) -> dict[str, Any]:
         while trials are missing, "tables": {name: flat rows}}, JSON-able.
     """
     from lbcheck import verdict
-    from lbcheck.verdict import several
 
-    study, records, beside = folder
-    finished = challenge.plan(study, verdict.answer).is_done(records)
-    finished &= set(companions.names(study)) <= several.done(study, beside)
+    study, records, _ = folder
+    finished = verdict.is_finished(*folder)
     judged = verdict.judged(study, records).records
     decided = verdict.decide(*folder).to_dict() if finished else {}
     arms, pairs = decided.pop("arms", []), decided.pop("pairs", [])

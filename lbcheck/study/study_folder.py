@@ -248,6 +248,9 @@ def settings(study: dict) -> dict:
         for key, value in study.get("facts", {}).items()
         if key != "same_initial_weights"
     }
+    # As it was when this one began; it may have got more seeds since.
+    if parent := study.get("parent"):
+        kept["parent"] = {"name": parent["name"], "steps": parent["steps"]}
     kept["arms"] = {
         name: {key: value for key, value in arm.items() if key != "audit"}
         for name, arm in study["arms"].items()

@@ -17,6 +17,7 @@ from lbcheck.verdict.judge import answer
 from lbcheck.verdict.judge import compare_arms
 from lbcheck.verdict.judge import decide
 from lbcheck.verdict.judge import from_summaries
+from lbcheck.verdict.judge import is_finished
 from lbcheck.verdict.judge import judged
 from lbcheck.verdict.judge import leading
 from lbcheck.verdict.judge import search_means
@@ -33,6 +34,7 @@ __all__ = [
     "compare_arms",
     "decide",
     "from_summaries",
+    "is_finished",
     "judged",
     "leading",
     "search_means",

@@ -284,6 +284,14 @@ def answer(study: Mapping[str, Any], records: list[dict]) -> str:
     return decision.overall(parts.judged(pairs))[0]
 
 
+def is_finished(
+    study: Mapping[str, Any], records: list[dict], beside: Mapping[str, Folder]
+) -> bool:
+    """Whether no trial is left to run, of the study or of those beside it."""
+    own = challenge.plan(study, answer).is_done(records)
+    return own and {*companions.names(study)} <= several.done(study, beside)
+
+
 class Judged(NamedTuple):
     """The records that a verdict rests on, and how they were come by."""
 

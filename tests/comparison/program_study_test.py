@@ -14,6 +14,7 @@ import time
 import pytest
 from absl import app
 
+from lbcheck.comparison import lineage
 from lbcheck.comparison import session
 from lbcheck.programs import command_lines
 from lbcheck.programs import program
@@ -573,6 +574,15 @@ def test_a_chain_of_studies_and_its_chronology(tmp_path):
     assert latex.count(r"\begin{table}") == 2 and r"learning\_rate" in latex
     turned = chronology("fine", "grid", "--chronology=latex")
     assert turned.returncode == 2 and "must stand before it" in turned.stderr
+
+
+def test_a_study_follows_one_that_is_finished(calm, tmp_path):
+    folder, arms, further = calm
+    assert set(lineage.parent(folder)["best"]) == {"tuned", "fixed"}
+    with session_of(arms, further[-1]).opened(tmp_path):
+        pass
+    with pytest.raises(study_folder.StudyError, match="finished, .* after 0;"):
+        lineage.parent(tmp_path)
 
 
 def test_scores_of_answers_have_no_training_part(tmp_path, calm):

@@ -586,6 +586,20 @@ def test_margin_and_more_seeds(tmp_path):
     assert fewer["seeds"] == 9
 
 
+def test_a_parent_that_goes_on_is_the_same(tmp_path):
+    """More seeds change its study.json, and perhaps what is best there."""
+    best = {"lars": {"learning_rate": 0.1}}
+    parent = {"name": "grid", "digest": "a" * 64, "steps": 10, "best": best}
+    study = make_study(parent=parent)
+    study_folder.open_study(tmp_path, study)
+    later = study | {"parent": parent | {"digest": "b" * 64, "best": {}}}
+    assert study_folder.open_study(tmp_path, later) == study
+    with pytest.raises(study_folder.StudyError, match="parent.name is 'grid'"):
+        study_folder.open_study(
+            tmp_path, study | {"parent": parent | {"name": "other"}}
+        )
+
+
 def other_rate(study):
     arm = study["arms"]["lars"]["space"]["parameters"]["learning_rate"]
     arm["max"] = 20.0
