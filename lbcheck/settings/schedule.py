@@ -71,11 +71,10 @@ def warmup_cosine(
 
 def constant(total_steps, learning_rate, warmup_steps=0):
     """One rate, after a linear warm-up if there is to be one."""
-    del total_steps
     rate = schedules.Constant(learning_rate)
     if not base.is_array(warmup_steps) and warmup_steps == 0:
         return rate
-    return schedules.Warmup(rate, warmup_steps)
+    return _within(schedules.Warmup(rate, warmup_steps), total_steps)
 
 
 def goyal(
@@ -95,13 +94,21 @@ def goyal(
             f"boundaries: step {steps[-1]} is not before the end of the run, "
             f"{total_steps} updates."
         )
-    return schedules.GoyalSteps(
+    made = schedules.GoyalSteps(
         learning_rate,
         warmup_steps,
         steps,
         boundary_factor,
         initial_learning_rate,
     )
+    return _within(made, total_steps)
+
+
+def _within(made, total_steps):
+    """The schedule; refuses a warm-up that is longer than the run."""
+    owner, warmup = type(made).__name__, made.warmup_steps
+    base.check_order(owner, "warmup_steps", warmup, "total_steps", total_steps)
+    return made
 
 
 FAMILIES = {

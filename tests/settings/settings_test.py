@@ -373,6 +373,21 @@ def test_the_schedule_is_what_the_flags_say(line):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "--schedule=constant",
+        "--schedule=goyal --boundaries=",
+        "--schedule=warmup_polynomial",
+    ],
+)
+def test_a_warm_up_may_last_the_whole_run(line):
+    given = [*line.split(), "--learning_rate=2", "--warmup_steps=100"]
+    made = schedule.make(parsed(*given), total_steps=100)
+    for t in range(100):
+        assert made(t) == pytest.approx(2 * t / 100, rel=1e-12)
+
+
+@pytest.mark.parametrize(
     "line, expected",
     [
         (
@@ -390,6 +405,15 @@ def test_the_schedule_is_what_the_flags_say(line):
         (
             "--schedule=warmup_cosine --learning_rate=1 --warmup_steps=100",
             "leaves nothing of the 100 updates",
+        ),
+        (
+            "--schedule=constant --learning_rate=1 --warmup_steps=101",
+            "warmup_steps=101 and total_steps=100",
+        ),
+        (
+            "--schedule=goyal --learning_rate=1 --warmup_steps=101 "
+            "--boundaries=",
+            "warmup_steps=101 and total_steps=100",
         ),
         (
             "--schedule=goyal --learning_rate=1 --warmup_steps=1 "
