@@ -81,7 +81,7 @@ def _train_paper(encoded, boxes, key, size):
 def _evaluate_paper(encoded, size):
     height, width = tf.unstack(tf.image.extract_jpeg_shape(encoded)[:2])
     smaller = tf.cast(tf.minimum(height, width), tf.float32)
-    crop = tf.cast(size / (size + 32) * smaller, tf.int32)
+    crop = tf.maximum(tf.cast(size / (size + 32) * smaller, tf.int32), 1)
     window = [(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop]
     image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3)
     image = tf.image.resize(image, [size, size], method="bicubic")
@@ -89,9 +89,10 @@ def _evaluate_paper(encoded, size):
 
 
 def _resize_mlperf(image, height, width):
-    return tf.compat.v1.image.resize(
+    resized = tf.compat.v1.image.resize(
         image, [height, width], method="bilinear", align_corners=False
     )
+    return tf.cast(resized, tf.float32)  # the image itself if of that size
 
 
 def _train_mlperf(encoded, boxes, key, size):
@@ -104,7 +105,9 @@ def _evaluate_mlperf(encoded, size):
     sides = tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.float32)
     image = tf.image.decode_jpeg(encoded, channels=3)
     scale = round(size * _SMALLER_SIDE) / tf.reduce_min(sides)
-    height, width = tf.unstack(tf.cast(sides * scale, tf.int32))
+    # In float32, 41 * (3 / 41) is below 3.
+    sides = tf.maximum(tf.cast(sides * scale, tf.int32), size)
+    height, width = tf.unstack(sides)
     image = _resize_mlperf(image, height, width)
     top, left = (height - size) // 2, (width - size) // 2
     image = tf.slice(image, [top, left, 0], [size, size, 3])

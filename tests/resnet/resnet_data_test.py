@@ -988,6 +988,32 @@ def test_paper_evaluation_equals_a_rewrite(size):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("chain", preprocessing.CHAINS)
+@pytest.mark.parametrize(
+    "size, height, width",
+    [
+        (SIZE, 1, 1),
+        (SIZE, 1, 70),
+        (SIZE, 70, 1),
+        (SIZE, 27, 40),  # MLPerf's evaluation resizes the smaller side to 27.
+        (1, 31, 33),  # The paper's takes 1 / 33 of 31 pixels.
+        (3, 37, 41),
+        (1, 1, 1),
+    ],
+)
+def test_a_jpeg_of_any_size_is_good(chain, size, height, width):
+    encoded = jpeg(np.full((height, width, 3), (200, 30, 90), np.uint8))
+    colour = tf.image.decode_jpeg(encoded)[0, 0].numpy()
+    expected = normalised(chain, np.tile(colour, (size, size, 1)))
+    chain = preprocessing.CHAINS[chain]
+    whole = tf.constant([preprocessing.WHOLE_IMAGE])
+    for found in (
+        chain.evaluate(encoded, size),
+        chain.train(encoded, whole, tf.constant([0, 0]), size),
+    ):
+        np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
 def test_imagenet_stream_is_a_function_of_position(folder):
     source = imagenet(folder, seed=2)
     whole = joined(take(source.train(6), 13))
