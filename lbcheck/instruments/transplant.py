@@ -8,7 +8,6 @@ medians, or one layer's alone.
 
 import importlib
 import pathlib
-from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
@@ -16,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lbcheck.optimizers import base
+from lbcheck.optimizers import keras_arguments
 from lbcheck.optimizers.lamb import LAMBRule
 from lbcheck.schedules import arrays
 from lbcheck.support import files
 from lbcheck.support import npz
 
 _RATES = "learning_rate"
-_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _NUMBERS = ("beta_1", "beta_2", "epsilon", "weight_decay", "bias_correction")
 _AS_ADAMW = {
     "decay_placement": "inside",
@@ -112,6 +111,8 @@ class Recorder:
             on_train_batch_end=lambda batch, logs: recorder.look())
         model.fit(x, y, callbacks=[look])
         recorder.recording().save("lamb.npz")
+
+    On JAX, `model.jax_state_sync()` comes before `recorder.look()`.
     """
 
     def __init__(self, optimizer: base.Optimizer):
@@ -130,9 +131,16 @@ class Recorder:
         """Keeps what the update that was made last did.
 
         Raises:
-            ValueError: It is not the one after the last that was kept.
+            ValueError: It is not the one after the last that was kept, or
+                `fit` has the optimizer's state elsewhere, as it does on JAX.
         """
-        updates = self._optimizer.completed_updates()
+        try:
+            updates = self._optimizer.completed_updates()
+        except TypeError as error:  # a variable without a value
+            raise ValueError(
+                "`fit` on JAX has the optimizer's state elsewhere: call "
+                "model.jax_state_sync() before look()."
+            ) from error
         if updates != len(self._rates) + 1:
             raise ValueError(
                 f"expected update {len(self._rates) + 1}, received {updates}: "
@@ -182,7 +190,7 @@ def record(model: Any, batches: Iterable[tuple]) -> Recording:
 def replay(
     recording: Recording,
     lamb: base.Optimizer,
-    learning_rate: float | Callable[[int], float] | None = None,
+    learning_rate: base.Rate | None = None,
 ) -> base.Optimizer:
     r"""AdamW whose rate for each variable is the one that LAMB had there.
 
@@ -196,18 +204,21 @@ def replay(
 
     Args:
         recording: Of the same architecture: variables are taken in order, and
-            their shapes must agree. After its updates the last ratios hold.
+            their shapes must agree. After its updates the last ratios hold,
+            and the last of its rates.
         lamb: The optimizer that was recorded, for its settings.
-        learning_rate: Another rate than the recorded one: a number, or a
-            function of the update's number from 0, such as a schedule.
+        learning_rate: Another rate than the recorded one, as every optimizer
+            takes it: a number, a schedule, which goes on after the
+            recording, or a callable without arguments.
 
     Returns:
         A new optimizer of the same Keras, to compile a new model with. It
         cannot be saved; save the recording.
 
     Raises:
-        TypeError, ValueError: `lamb` is no LAMB of the paper's form; when the
-            optimizer is built, the model has other shapes.
+        TypeError, ValueError: `lamb` is no LAMB of the paper's form, or the
+            rate is none; when the optimizer is built, the model has other
+            shapes.
 
     Example:
 
@@ -221,25 +232,31 @@ def replay(
     rule = _rule(lamb)
     room = importlib.import_module(f"lbcheck.{lamb.keras_name}")
     config = lamb.get_config()
-    clips = {n: config[n] for n in _CLIPS if config.get(n) is not None}
+    of_keras = (*keras_arguments.ALL, *lamb.keras_own)
+    if learning_rate is None:
+        learning_rate = 1.0
+    else:
+        ones = np.ones_like(recording.learning_rates)
+        recording = recording._replace(learning_rates=ones)
     # Of the class, since Keras takes apart what is put on an optimizer.
-    attributes = {"transplanted": _with_rate(recording, learning_rate)}
+    attributes = {"transplanted": recording}
     bases = (_Transplanted, room.AdamW)
     return type("TransplantedAdamW", bases, attributes)(
-        learning_rate=float(recording.learning_rates[0]),
+        learning_rate=learning_rate,
         exclude_from_weight_decay=config["exclude_from_weight_decay"],
         **{name: getattr(rule, name) for name in _NUMBERS},
-        **clips,
+        **{n: config[n] for n in of_keras if config.get(n) is not None},
     )
 
 
 class _Transplanted:
-    """Mixed into AdamW: rates of the recording for every variable."""
+    """Mixed into AdamW: its rate times that of the recording, for every
+    variable."""
 
     transplanted: Recording
 
     def plan(self, paths, shapes):
-        """AdamW's plan, with a rate of its own for every variable."""
+        """AdamW's plan, with the recorded rate of every variable."""
         recorded = self.transplanted
         given = tuple(tuple(shape) for shape in shapes)
         if given != recorded.shapes:
@@ -249,9 +266,15 @@ class _Transplanted:
             )
         rates = recorded.learning_rates[:, None] * recorded.ratios
         return tuple(
-            assignment._replace(rate=_Recorded(column))
+            assignment._replace(rate=column)
             for assignment, column in zip(super().plan(paths, shapes), rates.T)
         )
+
+    def _rate(self, assignment, learning_rate):
+        step = arrays.unwrap(self.update_count)
+        xp = arrays.namespace(step, ())
+        place = xp.minimum(xp.count(step), len(assignment.rate) - 1)
+        return xp.number(learning_rate) * xp.convert(assignment.rate)[place]
 
     def get_config(self):
         """None: it would be AdamW without the transplant.
@@ -263,33 +286,6 @@ class _Transplanted:
             "A transplanted AdamW cannot be saved; save the model's weights "
             "and the recording."
         )
-
-
-class _Recorded:
-    """A rate by update, as an optimizer takes a schedule."""
-
-    def __init__(self, rates):
-        self._rates = np.ascontiguousarray(rates)
-
-    def __call__(self, step):
-        """The rate of the update after `step` completed ones."""
-        xp = arrays.namespace(arrays.unwrap(step), ())
-        last = len(self._rates) - 1
-        place = xp.minimum(xp.count(arrays.unwrap(step)), last)
-        return xp.convert(self._rates)[place]
-
-    def get_config(self):
-        """The rates as numbers."""
-        return {"rates": self._rates.tolist()}
-
-
-def _with_rate(recording, learning_rate):
-    if learning_rate is None:
-        return recording
-    count = range(len(recording.learning_rates))
-    is_function = callable(learning_rate)
-    rates = [learning_rate(t) if is_function else learning_rate for t in count]
-    return recording._replace(learning_rates=np.asarray(rates, np.float32))
 
 
 def _rule(optimizer):
@@ -311,9 +307,16 @@ def _rule(optimizer):
             "A transplant needs LAMB with a number as beta_1, received "
             f"{rule.beta_1!r}."
         )
-    if optimizer.get_config()["fallback"] is not None:
+    config = optimizer.get_config()
+    if config["fallback"] is not None:
         raise ValueError(
             "A transplant needs LAMB without a fallback, whose variables "
             "AdamW would train in another way."
+        )
+    if config.get("gradient_accumulation_steps") is not None:
+        raise ValueError(
+            "A transplant needs LAMB with an update for every batch: "
+            "gradient_accumulation_steps must be None, received "
+            f"{config['gradient_accumulation_steps']!r}."
         )
     return rule

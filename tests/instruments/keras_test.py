@@ -1,6 +1,10 @@
 """Instruments on real models of both Kerases: transplant and noise scale."""
 
 import importlib
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -83,6 +87,24 @@ def train(model, data):
             "keras3",
             {"bias_correction": False, "global_clipnorm": 0.5, "epsilon": 1e-3},
         ),
+        (
+            "keras3",
+            {
+                "use_ema": True,
+                "ema_momentum": 0.9,
+                "ema_overwrite_frequency": 3,
+                "loss_scale_factor": 64.0,
+            },
+        ),
+        pytest.param(
+            "tf_keras",
+            {
+                "use_ema": True,
+                "ema_momentum": 0.9,
+                "ema_overwrite_frequency": 3,
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_replayed_ratios_give_lambs_weights(name, settings):
@@ -124,6 +146,57 @@ def test_transplanted_to_another_seed_it_trains(tmp_path):
     assert apart(unmoved, fresh) == 0
 
 
+@pytest.mark.parametrize("name", KERASES)
+def test_a_given_rate_goes_on_after_the_recording(name):
+    """Where every gradient is 1, AdamW's step is the rate times the ratio."""
+    keras, room = rooms(name)
+    tensorflow = importlib.import_module("tensorflow")
+    recording = transplant.Recording(
+        np.array([0.5, 0.25], np.float32),
+        ("w",),
+        ((),),
+        np.array([[2.0], [3.0]], np.float32),
+    )
+    falling = keras.optimizers.schedules.PolynomialDecay(0.4, 4, 0.0)
+    warm = lbcheck.schedules.PolynomialWarmupDecay(
+        initial_rate=0.1,
+        peak_rate=0.4,
+        final_rate=0.2,
+        warmup_steps=1,
+        total_steps=3,
+    )
+    for given, rates in (
+        (None, [0.5, 0.25, 0.25, 0.25]),
+        (0.1, [0.1, 0.1, 0.1, 0.1]),
+        (lambda: 0.1, [0.1, 0.1, 0.1, 0.1]),
+        (falling, [0.4, 0.3, 0.2, 0.1]),
+        (warm, [0.1, 0.4, 0.3, 0.2]),
+    ):
+        lamb = room.LAMB(weight_decay=0.0, diagnostics_every=1)
+        optimizer = transplant.replay(recording, lamb, given)
+        variable = getattr(keras, "Variable", tensorflow.Variable)(0.0)
+        weights = [0.0]
+        for _ in range(4):
+            one = tensorflow.constant(1.0)
+            optimizer.apply_gradients([(one, variable)])
+            weights.append(float(variable.numpy()))
+        steps = np.multiply(rates, [2.0, 3.0, 3.0, 3.0])
+        np.testing.assert_allclose(-np.diff(weights), steps, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rate", ["0.1", True, -1.0, np.nan, [0.1] * 2, lambda t: 0.1]
+)
+def test_what_is_no_rate_of_a_transplant(rate):
+    _, room = rooms()
+    recording = transplant.Recording(
+        np.ones(2, np.float32), ("w",), ((),), np.ones((2, 1), np.float32)
+    )
+    lamb = room.LAMB(diagnostics_every=1)
+    with pytest.raises((TypeError, ValueError), match="`learning_rate`"):
+        transplant.replay(recording, lamb, rate)
+
+
 def test_what_cannot_be_transplanted(tmp_path):
     keras, room = rooms()
     with pytest.raises(TypeError, match="records lbcheck.LAMB"):
@@ -134,6 +207,7 @@ def test_what_cannot_be_transplanted(tmp_path):
         {"dialect": "keras"},
         {"nesterov": "first"},
         {"fallback": room.AdamW()},
+        {"gradient_accumulation_steps": 2},
     ):
         lamb = room.LAMB(diagnostics_every=1, **settings)
         with pytest.raises(ValueError, match="A transplant needs LAMB"):
@@ -152,6 +226,57 @@ def test_what_cannot_be_transplanted(tmp_path):
     np.savez(tmp_path / "no.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="no.npz: expected a recording"):
         transplant.load(tmp_path / "no.npz")
+
+
+JAX = """
+import keras, lbcheck, numpy as np
+from lbcheck.instruments import noise_scale, transplant
+
+def made():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile(lbcheck.LAMB(0.1, diagnostics_every=1), loss="mse")
+    return model
+
+def recorded(model, before):
+    recorder = transplant.Recorder(model.optimizer)
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: (before(), recorder.look()))
+    model.fit(x, y, batch_size=8, shuffle=False, callbacks=[look], verbose=0)
+    return recorder.recording().ratios
+
+data = np.random.default_rng(0).normal(size=(3, 8, 5)).astype("float32")
+x, y = data[:, :, :3].reshape(24, 3), data[:, :, 3:].reshape(24, 2)
+expected = transplant.record(made(), [(d[:, :3], d[:, 3:]) for d in data])
+model = made()
+found = recorded(model, lambda: model.jax_state_sync())
+np.testing.assert_allclose(found, expected.ratios, rtol=1e-5)
+for refused in (
+    lambda: recorded(made(), lambda: None),
+    lambda: noise_scale.gram(made(), (x, y), 8),
+):
+    try:
+        refused()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_on_jax():
+    """`Recorder` beside `fit` has what `record` has, once it is told how."""
+    finished = subprocess.run(
+        [sys.executable, "-c", JAX],
+        cwd=pathlib.Path(__file__).parents[2],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    beside, noise = finished.stdout.splitlines()
+    assert "call model.jax_state_sync() before look()" in beside
+    assert noise.endswith("on TensorFlow, received a model on jax.")
 
 
 # The noise scale.
@@ -203,3 +328,93 @@ def test_a_gradient_leaves_the_model_as_it_was():
     assert noise_scale.gram(model, (x, y), 8).shape == (4, 4)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+def linear(keras, kind=None):
+    """One layer that is trained for the mean squared error."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = (kind or keras.Sequential)(
+        [layers.Input((6,)), layers.Dense(3, name="only")]
+    )
+    model.compile(keras.optimizers.SGD(0.01), loss="mse")
+    return model
+
+
+@pytest.mark.parametrize("name", KERASES)
+def test_a_loss_of_the_models_own_is_called_as_keras_calls_it(name):
+    """Whatever it calls its arguments, and without `training`."""
+    keras, _ = rooms(name)
+    tensorflow = importlib.import_module("tensorflow")
+
+    class Own(keras.Sequential):
+        def compute_loss(self, inputs, label, output, weight):
+            return tensorflow.reduce_mean((label - output) ** 2)
+
+    x, y = batches()[0]
+    expected = noise_scale.gram(linear(keras), (x, y), 8)
+    found = noise_scale.gram(linear(keras, Own), (x, y), 8)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", KERASES)
+def test_a_train_step_of_the_models_own_has_no_known_loss(name):
+    keras, _ = rooms(name)
+
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="Own has its own train_step"):
+        noise_scale.gram(linear(keras, Own), batches()[0], 8)
+
+
+def test_a_short_batch_takes_part_in_training_alone():
+    keras, _ = rooms()
+    whole, short = batches()[:2], [array[:20] for array in batches()[2]]
+    expected = noise_scale.measure(linear(keras), whole, 8)
+    model = linear(keras)
+    found = noise_scale.measure(model, [*whole, short], 8)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    trained = train(linear(keras), [*whole, short])
+    assert apart(model, trained) < 1e-6
+    with pytest.raises(ValueError, match="at least 2 microbatches"):
+        noise_scale.measure(model, whole, 20)
+
+
+def test_a_weight_of_none_is_none():
+    keras, _ = rooms()
+    x, y = batches()[0]
+    expected = noise_scale.gram(linear(keras), (x, y), 8)
+    for batch in ((x, y, None), [x, y, np.ones(32)]):
+        found = noise_scale.gram(linear(keras), batch, 8)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+X, Y = batches()[0]
+
+
+@pytest.mark.parametrize(
+    "batch, size, every, message",
+    [
+        (
+            {"x": X, "y": Y},
+            8,
+            1,
+            r"a batch must be \(x, y\) or .* \{'x'",
+        ),
+        (X, 8, 1, "a batch must be"),
+        ((X, Y, None, None), 8, 1, "a batch must be"),
+        ((X, Y[:8]), 8, 1, r"as many examples .* \[\(8, 3\), \(32, 6\)\]"),
+        ((X.tolist(), Y), 8, 1, r"as many examples .* \[\(\), "),
+        ((X, Y), 0, 1, "`microbatch_size` must be .* received 0"),
+        ((X, Y), 8.0, 1, "`microbatch_size` must be .* received 8.0"),
+        ((X, Y), 8, 0, "`every` must be .* received 0"),
+        ((X, Y), 8, -1, "`every` must be .* received -1"),
+        ((X * np.nan, Y), 8, 1, "finite gradients, .* step 0"),
+    ],
+)
+def test_what_has_no_noise_scale(batch, size, every, message):
+    keras, _ = rooms()
+    with pytest.raises(ValueError, match=message):
+        noise_scale.measure(linear(keras), [batch], size, every)
