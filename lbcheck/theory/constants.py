@@ -4,6 +4,7 @@ import dataclasses
 import math
 import reprlib
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,34 @@ import numpy as np
 from lbcheck.support import checks
 
 
-def check_real(owner: str, name: str, value: Any) -> float:
-    """`value` as a float, refused unless finite and above 0."""
+def check_choice(
+    owner: str, name: str, value: Any, choices: Iterable[str]
+) -> None:
+    """Refuses what is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{owner}: `{name}` must be one of {list(choices)}, received "
+            f"{value!r}."
+        )
+
+
+def check_real(
+    owner: str, name: str, value: Any, or_zero: bool = False
+) -> float:
+    """`value` as a float, refused unless finite and above 0, or 0 itself."""
+    where = "at least 0" if or_zero else "above 0"
     if not checks.is_number(value):
         raise TypeError(
-            f"{owner}: `{name}` must be a number above 0, received {value!r} "
+            f"{owner}: `{name}` must be a number {where}, received {value!r} "
             f"of type {type(value).__name__}."
         )
-    if not 0 < _as_float(value) <= sys.float_info.max:
+    number = _as_float(value)
+    if not 0 <= number <= sys.float_info.max or not (number or or_zero):
         raise ValueError(
-            f"{owner}: `{name}` must be a finite number above 0, received "
+            f"{owner}: `{name}` must be a finite number {where}, received "
             f"{reprlib.repr(value)}."
         )
-    return float(value)
+    return number
 
 
 def _as_float(value) -> float:
@@ -34,8 +50,10 @@ def _as_float(value) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def check_count(owner: str, name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int, refused unless whole and at least `least`."""
+def check_count(
+    owner: str, name: str, value: Any, least: int = 1, most: float = math.inf
+) -> int:
+    """`value` as an int, refused unless whole and from `least` to `most`."""
     if not checks.is_number(value):
         raise TypeError(
             f"{owner}: `{name}` must be a whole number, received {value!r} "
@@ -47,6 +65,10 @@ def check_count(owner: str, name: str, value: Any, least: int = 1) -> int:
             f"{owner}: `{name}` must be a whole number of at least {least}, "
             f"received {reprlib.repr(value)}"
             f"{', more than a float can hold' if number == math.inf else ''}."
+        )
+    if value > most:
+        raise ValueError(
+            f"{owner}: `{name}` must be at most {most}, received {value!r}."
         )
     return int(value)
 

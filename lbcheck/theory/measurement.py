@@ -75,12 +75,9 @@ def measure(
         >>> print(round(found.left_side, 4), round(found.bound.value, 4))
         0.2575 0.26
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(
-            f"measure: `algorithm` must be one of {list(ALGORITHMS)}, "
-            f"received {algorithm!r}."
-        )
+    _constants.check_choice("measure", "algorithm", algorithm, ALGORITHMS)
     runs = _constants.check_count("measure", "runs", runs, least=2)
+    seed = _constants.check_count("measure", "seed", seed, least=0)
     bound = ALGORITHMS[algorithm](constants, learning_rate)
     rng = np.random.default_rng(seed)
     x = np.repeat(problem.start[None], runs, axis=0)

@@ -24,6 +24,9 @@ Huber's is convex: x^2 / 2 up to |x| = 1, a line from there on. 1 - cos(x) is
 not convex.
 """
 
+_LARGEST_BATCH = np.iinfo(np.int64).max
+"""The most examples of which NumPy draws a sum."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
@@ -60,11 +63,7 @@ class Problem:
     start: Any
 
     def __post_init__(self):
-        if self.shape not in SHAPES:
-            raise ValueError(
-                f"Problem: `shape` must be one of {list(SHAPES)}, received "
-                f"{self.shape!r}."
-            )
+        _constants.check_choice("Problem", "shape", self.shape, SHAPES)
         for name in ("curvature", "deviations", "start"):
             value = getattr(self, name)
             array = _constants.check_array("Problem", name, value, "h", "d/h")
@@ -100,12 +99,19 @@ class Problem:
 
         Returns:
             The problem; x_1 is uniform in [-3, 3].
+
+        Raises:
+            TypeError, ValueError: An argument outside its range; names it.
         """
-        for name, value in (("layers", layers), ("layer_size", layer_size)):
-            _constants.check_count("Problem.random", name, value)
+        owner = "Problem.random"
+        size = (
+            _constants.check_count(owner, "layers", layers),
+            _constants.check_count(owner, "layer_size", layer_size),
+        )
+        noise = _constants.check_real(owner, "noise", noise, or_zero=True)
+        seed = _constants.check_count(owner, "seed", seed, least=0)
         rng = np.random.default_rng(seed)
-        size = (layers, layer_size)
-        curvature = 10 ** rng.uniform(-1, 0, (layers, 1))
+        curvature = 10 ** rng.uniform(-1, 0, (size[0], 1))
         curvature = curvature * rng.uniform(0.5, 1, size)
         deviations = noise * curvature * rng.uniform(0, 1, size)
         return cls(shape, curvature, deviations, rng.uniform(-3, 3, size))
@@ -123,9 +129,20 @@ class Problem:
     def batch_gradient(
         self, x: np.ndarray, batch_size: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """The mean gradient of a fresh batch at each point (..., h, d/h)."""
+        """The mean gradient of a fresh batch at each point (..., h, d/h).
+
+        Raises:
+            TypeError, ValueError: `batch_size` is no whole number of at least
+                1, or too large to be drawn.
+        """
+        batch_size = _constants.check_count(
+            "Problem.batch_gradient",
+            "batch_size",
+            batch_size,
+            most=_LARGEST_BATCH,
+        )
         ones = rng.binomial(batch_size, 0.5, x.shape)
-        mean = 2 * ones / batch_size - 1
+        mean = 2 * (ones / batch_size) - 1
         return self.gradient(x) + self.deviations * mean
 
     def constants(self, steps: int, batch_size: int, **others) -> Constants:

@@ -56,11 +56,7 @@ def worst_case(algorithm: str, steps: int) -> tuple[Problem, Constants]:
         >>> print(round(theory.measure(problem, "lars", known).ratio, 4))
         0.9999
     """
-    if algorithm not in WORST_CASES:
-        raise ValueError(
-            f"worst_case: `algorithm` must be one of {list(WORST_CASES)}, "
-            f"received {algorithm!r}."
-        )
+    _constants.check_choice("worst_case", "algorithm", algorithm, WORST_CASES)
     steps = _constants.check_count("worst_case", "steps", steps)
     if algorithm in ("lamb", "adam"):
         problem = _slope(steps)

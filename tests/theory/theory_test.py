@@ -519,7 +519,24 @@ def test_a_count_that_no_float_holds_is_told_shortly():
             lambda: theory.Problem.random("huber", 0, 1),
             "`layers` .* received 0",
         ),
+        (
+            lambda: theory.Problem(["huber"], [[1]], [[1]], [[1]]),
+            r"`shape` must be one of .* received \['huber'\]",
+        ),
+        (
+            lambda: theory.Problem.random("huber", 1, 1, -0.5),
+            "random: `noise` .* at least 0, received -0.5",
+        ),
+        (
+            lambda: theory.Problem.random("huber", 1, 1, math.nan),
+            "random: `noise` .* received nan",
+        ),
+        (
+            lambda: theory.Problem.random("huber", 1, 1, seed=-1),
+            "random: `seed` .* at least 0, received -1",
+        ),
         (lambda: theory.worst_case("adagrad", 3), "'adagrad'"),
+        (lambda: theory.worst_case(["sgd"], 3), r"received \['sgd'\]"),
         (lambda: theory.worst_case("sgd", 0), "`steps` .* received 0"),
     ],
 )
@@ -532,7 +549,9 @@ def test_bad_arguments(call, message):
     ("arguments", "message"),
     [
         (("adagrad",), "`algorithm` must be one of .* received 'adagrad'"),
+        ((["sgd"],), r"`algorithm` must be one of .* received \['sgd'\]"),
         (("sgd", 1), "`runs` .* at least 2, received 1"),
+        (("sgd", 2, -1), "`seed` .* at least 0, received -1"),
     ],
 )
 def test_bad_measurements(arguments, message):
@@ -540,6 +559,26 @@ def test_bad_measurements(arguments, message):
     name, *runs = arguments
     with pytest.raises(ValueError, match=f"measure: {message}"):
         theory.measure(problem, name, constants, *runs)
+
+
+@pytest.mark.parametrize("batch_size", [2**62 + 1, 2**63 - 1, 2**63, 10**30])
+def test_a_batch_has_no_noise_or_is_too_large_to_be_drawn(batch_size):
+    problem = theory.Problem.random("huber", 2, 3, noise=1.0)
+    constants = problem.constants(20, batch_size)
+    if batch_size >= 2**63:
+        with pytest.raises(ValueError, match="`batch_size` must be at most 9"):
+            theory.measure(problem, "sgd", constants)
+        return
+    quiet = theory.Problem.random("huber", 2, 3, noise=0.0)
+    expected = theory.measure(quiet, "sgd", quiet.constants(20, 1))
+    found = theory.measure(problem, "sgd", constants)
+    assert found.left_side == pytest.approx(expected.left_side, rel=1e-6)
+
+
+def test_whole_numbers_may_be_floats():
+    found = theory.Problem.random("huber", 2.0, np.float64(3), 1, np.int64(4))
+    expected = theory.Problem.random("huber", 2, 3, 1.0, 4)
+    np.testing.assert_array_equal(found.start, expected.start)
 
 
 def test_the_example_of_the_manual():
