@@ -327,7 +327,9 @@ class Plan:
         possible = (self.runs >= least_runs) & shift.ranks_can_tell(
             self.runs, num_runs
         )
-        self._possible = bool(possible[num_runs - 2])
+        self._possible = num_runs >= least_runs and bool(
+            shift.ranks_can_tell(num_runs, num_runs)
+        )
         self.needed = possible * _above(shift.estimate - enough, spread)
         self.not_needed = possible * _above(
             margin - quantiles * errors - shift.estimate, spread

@@ -750,6 +750,16 @@ def test_many_arms_take_more_seeds_by_ranks():
 # --- planning -------------------------------------------------------------
 
 
+def test_the_detectable_difference_falls_as_the_root_of_any_number_of_runs():
+    random = np.random.default_rng(3)
+    found = []
+    for count in (400, 1_600):  # more than a study plans
+        runs = dict(zip("lg", random.normal(size=(2, count)).tolist()))
+        pair = verdict.compare_arms(runs, ["l"], margin=0.001).pairs[0]
+        found.append(pair.detectable)
+    assert found[0] / found[1] == pytest.approx(2, rel=0.05)
+
+
 def test_the_detectable_difference_is_found_as_often_as_said():
     random = np.random.default_rng(7)
     draws, said, found = 300, [], 0
