@@ -120,9 +120,7 @@ class Session:
             **_besides(settings, workload),
         }
         self.protocol = challenge.plan(self.study, verdict.answer)
-        if backend is not None:  # of a program, the flags say all
-            seen = self.trainer.fingerprint(settings.seed)
-            self.study["fingerprint"] = seen
+        self.study["fingerprint"] = self.trainer.fingerprint(settings.seed)
 
     @contextlib.contextmanager
     def opened(self, folder, storage: str | None = None):

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import copy
 import pathlib
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 from lbcheck.programs import child
 from lbcheck.programs import pod
 from lbcheck.programs import run_folder
+from lbcheck.programs import source
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import processes
@@ -43,10 +45,13 @@ class Runs:
         self._program = program
         self._arms = dict(arms)
         self._folder = pathlib.Path(folder)
+        self._source = source.digests(program.module)
 
     def within(self, folder) -> "Runs":
         """The same, for a study in that folder."""
-        return Runs(self._program, self._arms, folder)
+        other = copy.copy(self)
+        other._folder = pathlib.Path(folder)
+        return other
 
     @property
     def arms(self) -> dict:
@@ -64,6 +69,11 @@ class Runs:
             "mode": self._program.mode,
             **({"only_validation": True} if only_validation else {}),
         }
+
+    def fingerprint(self, seed: int) -> dict:
+        """What study.json says of the program's source; JSON-able."""
+        del seed
+        return {"code": self._source}
 
     def audit(self, arm_name: str) -> list[dict]:
         """Nothing: what is decayed stands in selection.txt of every run."""
@@ -94,11 +104,13 @@ class Runs:
             The record: the task and what came out, JSON-able.
 
         Raises:
-            ValueError: The program refused its flags, or failed.
+            ValueError: The program refused its flags, or failed, or was
+                edited meanwhile.
             errors.Unavailable: The program was killed, or another worker of
                 it is gone.
         """
         del evaluate_at, diagnostics_every
+        self._check_source()
         place = self._place(task)
         place.parent.mkdir(parents=True, exist_ok=True)
         command = self.command(task)
@@ -120,6 +132,16 @@ class Runs:
             for checkpoints in place.glob("**/checkpoints"):
                 shutil.rmtree(checkpoints, ignore_errors=True)
         return {**task, **outcome}
+
+    def _check_source(self):
+        now = source.digests(self._program.module)
+        for name, digest in self._source.items():
+            if now.get(name) != digest:
+                raise ValueError(
+                    f"The code of {name} was edited while the study ran; no "
+                    "trial of the new code is mixed with the others. Choose "
+                    "another --output_dir, or undo the edit."
+                )
 
     def _take_back(self, arm, *written):
         for path in written:

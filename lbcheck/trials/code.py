@@ -17,8 +17,8 @@ import types
 
 import numpy as np
 
-_LIBRARIES = ("site-packages", "dist-packages", "<frozen")
-"""Parts of the paths of what is not the user's; see also `_is_installed`, for
+LIBRARIES = ("site-packages", "dist-packages", "<frozen")
+"""Parts of the paths of what is not the user's; see also `put_by_pip`, for
 other folders, such as of `pip install --target`."""
 _RECIPE = 2
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
@@ -237,21 +237,29 @@ def _in_library(module, filename):
     return (
         root in sys.stdlib_module_names - {"__main__"}
         or root == "lbcheck"
-        or any(part in filename for part in _LIBRARIES)
+        or any(part in filename for part in LIBRARIES)
         or _is_installed(root)
     )
 
 
 @functools.cache
 def _is_installed(root):
-    """Whether pip says of a package or module that it put it where it is."""
+    """Whether pip put a package or module where it was imported from."""
     module = sys.modules.get(root)
     places = list(getattr(module, "__path__", None) or ())
     if not places and getattr(module, "__file__", None):
         places = [module.__file__]
-    for place in map(pathlib.Path, places):
-        for about in place.parent.glob("*.dist-info"):
-            files = importlib.metadata.Distribution.at(about).files or ()
-            if place.name in {file.parts[0] for file in files}:
-                return True
+    return any(map(put_by_pip, map(pathlib.Path, places)))
+
+
+def put_by_pip(place: pathlib.Path) -> bool:
+    """Whether pip says of a package's folder or a module that it put it there.
+
+    Args:
+        place: The folder, or the module's file.
+    """
+    for about in place.parent.glob("*.dist-info"):
+        files = importlib.metadata.Distribution.at(about).files or ()
+        if place.name in {file.parts[0] for file in files}:
+            return True
     return False

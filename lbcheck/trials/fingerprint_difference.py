@@ -29,18 +29,24 @@ def difference(there: dict | None, here: dict) -> str | None:
         here: Fingerprint of the study asked for now.
     """
     if there is None and here is not None:
-        return "it was begun by a version that kept no fingerprint of its model"
+        return "it was begun by a version that kept no fingerprint of its code"
     if here is None:
         return None
-    found = [
-        *_differing_layers(there["layers"], here["layers"]),
-        *_differing_numbers(there, here),
-        *_differing_data(there["data"], here["data"]),
-        *_differing_code(there["code"], here["code"]),
-    ]
+    if there.keys() != here.keys():
+        return "one is of a model in this process, the other of a program"
+    found = [*_differing_code(there["code"], here["code"])]
+    hint = ""
+    if "layers" in here:
+        found = [
+            *_differing_layers(there["layers"], here["layers"]),
+            *_differing_numbers(there, here),
+            *_differing_data(there["data"], here["data"]),
+            *found,
+        ]
+        hint = _HINT
     if len(found) > 3:
         found[3:] = [f"and {len(found) - 3} more"]
-    return "; ".join(found) + _HINT if found else None
+    return "; ".join(found) + hint if found else None
 
 
 def close(a, b, tolerance: float = TOLERANCE[32]) -> bool:

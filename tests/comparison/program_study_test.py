@@ -20,6 +20,7 @@ from lbcheck.programs import command_lines
 from lbcheck.programs import program
 from lbcheck.programs import program_arm
 from lbcheck.programs import run_folder
+from lbcheck.programs import source
 from lbcheck.study import study_folder
 from lbcheck.study.settings import Settings
 from tests import programs
@@ -71,14 +72,14 @@ def study_of(folder, arms, *further):
     )
 
 
-def session_of(arms, *flags, **settings):
+def session_of(arms, *flags, module=FAKE, **settings):
     """The study of `calm` in this process, unless told otherwise."""
     explicit = command_lines.of_run([(flag, None) for flag in flags])
     loaded = [program_arm.load(str(path), {}, explicit) for path in arms]
-    made = program.make(FAKE, loaded, metric="accuracy")
+    made = program.make(module, loaded, metric="accuracy")
     origin = {
-        "name": FAKE,
-        "workload": FAKE,
+        "name": module,
+        "workload": module,
         "command": ["lbcheck"],
         "flagfile": None,
     }
@@ -441,6 +442,80 @@ def test_behind_a_link_the_reason_is_said_as_well(tmp_path):
     ):
         one.work(lambda counts: None)
     assert not [*(tmp_path / "real").iterdir()]
+
+
+def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
+    fake = (programs.ROOT / "tests/comparison/fake_program.py").read_text()
+    late = "def late():\n    from score import parts\n\n\n"
+    (tmp_path / "mine.py").write_text(late + fake)
+    parts = tmp_path / "score/parts.py"  # in a folder without __init__.py
+    parts.parent.mkdir()
+    parts.write_text("OFFSET = 0.1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    arms = write_arms(tmp_path)[1:]
+
+    def work(seeds, progress=lambda counts: None):
+        one = session_of(arms, module="mine", seeds=seeds)
+        with one.opened("s"):
+            one.work(progress)
+            return one.export()
+
+    assert len(work(seeds=1)) == 2
+    parts.write_text("OFFSET = (\n    0.1  # of the paper\n)\n")
+    assert len(work(seeds=2)) == 3
+    parts.write_text("OFFSET = 0.2\n")
+    refused = "s holds another study: the code of score.parts was edited. Ch"
+    with pytest.raises(study_folder.StudyError, match=refused):
+        work(seeds=3)
+    parts.write_text("OFFSET = 0.1\n")
+    with pytest.raises(ValueError, match="score.parts was edited while the"):
+        work(4, lambda counts: parts.write_text("OFFSET = 0.2\n"))
+    assert len([*(tmp_path / "s/runs/fixed").glob("*/starts")]) == 3
+
+
+def test_the_source_is_what_python_imports(tmp_path, monkeypatch):
+    """And is read without importing it."""
+    for name, text in {
+        "tool/__init__.py": "",
+        "tool/__main__.py": "import json, numpy\nfrom .inner import deep as d",
+        "tool/inner/__init__.py": "from .. import beside",
+        "tool/inner/deep.py": "from ..beside import *\nimport far.away as f",
+        "tool/beside.py": "try:\n    import gone\nexcept ImportError: pass",
+        "tool/unused.py": "raise ValueError",
+        "far/away.py": "import mended\nfrom aside import library\n'\\d'",
+        "mended.py": "VALUE = 1",
+        "aside/library.py": "",
+        "aside-1.0.dist-info/RECORD": "aside/library.py,,\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = subprocess.run(
+        [sys.executable, "-c", _LOADED, tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = {*json.loads(loaded.stdout), "tool.__main__"}
+    assert "far.away" in expected
+    found = source.digests("tool")
+    assert {*found} == expected - {"aside.library"}
+    assert not {"tool", "mended"} & {*sys.modules}
+    for broken in ("VALUE = 2", "VALUE ="):
+        (tmp_path / "mended.py").write_text(broken)
+        now = source.digests("tool")
+        assert {n for n in found if now[n] != found[n]} == {"mended"}
+
+
+_LOADED = """
+import json, runpy, sys
+runpy.run_module("tool", run_name="__main__")
+files = {n: getattr(m, "__file__", None) for n, m in sys.modules.items()}
+ours = [n for n, f in files.items() if f and f.startswith(sys.argv[1])]
+print(json.dumps(ours))
+"""
 
 
 def test_killed_and_with_two_workers_it_is_the_same_study(calm, tmp_path):
