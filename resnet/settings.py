@@ -44,7 +44,7 @@ _MODEL = {
     ),
     "batch_norm_epsilon": (
         _real,
-        "Number added to the variance, >= 0.",
+        "Number added to the variance, > 0.",
         _NORMED,
     ),
     "running_variance": (
@@ -150,6 +150,11 @@ def check(flag_values: flags.FlagValues) -> None:
             "--batch_norm_momentum=1 leaves the moving statistics as they "
             "begin; expected a number in [0, 1)."
         )
+    if flag_values["batch_norm_epsilon"].value == 0:
+        raise app.UsageError(
+            "--batch_norm_epsilon=0 divides by zero where a channel does not "
+            "vary; expected a number above 0."
+        )
     if flag_values["l2_on"].value and not flag_values["l2"].value:
         raise app.UsageError(
             "--l2_on does not apply to --l2=0; only an --l2 above 0 uses it "
@@ -224,9 +229,9 @@ def options(flag_values: flags.FlagValues, source):
 
 
 def _ghost_batch(flag_values):
-    """Examples of a ghost batch; None: those of a replica, or no norm."""
+    """Examples of a ghost batch; 0: those of a replica; None: no norm."""
     if flag_values["model"].value not in _NORMED:
         return None
     default = inspect.signature(models.build).parameters["virtual_batch_size"]
-    given = model_settings(flag_values)
-    return given.get("virtual_batch_size", default.default)
+    given = flag_values["virtual_batch_size"].value
+    return default.default if given is None else given

@@ -129,7 +129,7 @@ def plan(
     _check_trains(options, topology)
     layout = engines.layout(options, topology.replicas)
     engines.check_ghost_batches(options, layout)
-    ghost = options.virtual_batch_size
+    ghost = engines.ghost_batch(options, layout)
     peak = _peak(topology, options.mixed_precision)
     traced = trace(run, layout.element)
     memory = memory_of(traced, layout.microbatches)
@@ -199,7 +199,7 @@ def _verdict(memory, topology):
 
 def _fitting(run, traced, layout, topology):
     """The largest smaller microbatch that fits in any case."""
-    ghost = run.options.virtual_batch_size
+    ghost = engines.ghost_batch(run.options, layout)
     for size in range(layout.element - 1, 0, -1):
         if layout.replica_batch % size or size % (ghost or 1):
             continue

@@ -59,8 +59,8 @@ class Options:
             the call. On torch it takes no `microbatch_size`.
         progress: Show a progress bar.
         virtual_batch_size: Examples whose statistics a layer of the model
-            takes together; divides what a replica trains on at once. None: no
-            layer does so.
+            takes together; divides what a replica trains on at once. 0: all
+            of a replica's share of the batch. None: no layer does so.
 
     Raises:
         ValueError: A number out of range, sizes that do not divide, or an
@@ -92,7 +92,6 @@ class Options:
             "batch_size",
             "total_steps",
             "microbatch_size",
-            "virtual_batch_size",
             "evaluation_batch_size",
             "log_every",
             "evaluate_every",
@@ -104,8 +103,14 @@ class Options:
                 raise ValueError(
                     f"{name} must be at least 1, received {value}."
                 )
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, received {self.seed}.")
+        for name, value in (
+            ("seed", self.seed),
+            ("virtual_batch_size", self.virtual_batch_size or 0),
+        ):
+            if value < 0:
+                raise ValueError(
+                    f"{name} must be at least 0, received {value}."
+                )
         for name, choices in (
             ("distribution", DISTRIBUTIONS),
             ("keras", KERASES),

@@ -103,6 +103,7 @@ def test_one_microbatch_has_no_accumulators_and_no_price_no_dollars():
         (None, 10, 4),  # 5 + 2 + 1
         (8, 10, None),  # 4 is no multiple of the ghost batch
         (4, 10, 4),
+        (0, 10, None),  # all 16 of a replica
         (None, 5, None),  # not even 1
     ],
 )
@@ -129,6 +130,8 @@ def test_ghost_batches():
     assert found.ghost_batches == 2
     text = page.text([found], device(80), "a.program")
     assert "ghost batches of 4: 2 at once, 16 in an update" in text
+    found = plan(run(microbatch_size=16, virtual_batch_size=0), device(80))
+    assert (found.ghost_batch, found.ghost_batches) == (16, 1)
 
 
 def test_what_cannot_be_divided_is_refused():
@@ -142,6 +145,9 @@ def test_what_cannot_be_divided_is_refused():
     said = "virtual_batch_size=8 does not divide microbatch_size=4"
     with pytest.raises(ValueError, match=said):
         plan(run(microbatch_size=4, virtual_batch_size=8), device(80))
+    said = "=0 takes all 16 examples of a replica together, which microb.*=4 d"
+    with pytest.raises(ValueError, match=said):
+        plan(run(microbatch_size=4, virtual_batch_size=0), device(80))
     with pytest.raises(ValueError, match="'float16': a machine computes in fl"):
         plan(run(mixed_precision="float16"), device(80))
 

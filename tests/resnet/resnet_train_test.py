@@ -630,6 +630,11 @@ def test_places_where_nothing_can_be_written(place, program_run):
 def test_a_dry_run_refuses_what_the_run_refuses(program_run, tmp_path):
     for arguments, said in (
         (("--virtual_batch_size=96",), "virtual_batch_size=96 does not divide"),
+        (
+            ("--virtual_batch_size=0",),
+            "virtual_batch_size=0 takes all 256 examples of a replica "
+            "together, which microbatch_size=64 divides",
+        ),
         (("--model=lenet5",), "at least 12 x 12 pix"),
     ):
         texts = set()
@@ -671,6 +676,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(program_run, tmp_path):
             "virtual_batch_size=64 does not divide microbatch_size=32",
         ),
         ("--batch_norm_momentum=1", "expected a number in [0, 1)"),
+        ("--batch_norm_epsilon=0", "epsilon=0 divides by zero where"),
         ("--train_steps=5", "one of --train_steps and --train_epochs"),
         ("--mode=eval", "holds no whole checkpoint"),
     ],

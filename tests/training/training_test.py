@@ -479,6 +479,10 @@ def test_two_workers_are_one_device(folder, reference):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, received 0"),
         ({"seed": -1}, "seed must be at least 0"),
+        (
+            {"virtual_batch_size": -1},
+            "virtual_batch_size must be at least 0, received -1",
+        ),
         ({"distribution": "gpu"}, "distribution must be one of"),
         ({"evaluate_every": 150}, "evaluate_every=150 is not a multiple"),
         ({"steps_per_execution": 30}, "multiple of steps_per_execution=30"),

@@ -64,6 +64,13 @@ def layout(options, replicas: int) -> Layout:
     return Layout(replicas, replica_batch, element, microbatches)
 
 
+def ghost_batch(options, divided: Layout) -> int | None:
+    """Examples that a layer takes together in training; None: no layer."""
+    if options.virtual_batch_size == 0:
+        return divided.replica_batch
+    return options.virtual_batch_size
+
+
 def check_ghost_batches(options, divided: Layout) -> None:
     """Refuses to train on a part of a ghost batch; inference has none.
 
@@ -71,8 +78,15 @@ def check_ghost_batches(options, divided: Layout) -> None:
         ValueError: virtual_batch_size does not divide what a replica computes
             at once.
     """
-    ghost, element = options.virtual_batch_size, divided.element
+    ghost, element = ghost_batch(options, divided), divided.element
     if ghost and element % ghost:
+        if options.virtual_batch_size == 0:
+            raise ValueError(
+                f"virtual_batch_size=0 takes all {ghost} examples of a "
+                f"replica together, which microbatch_size={element} divides; "
+                f"expected a virtual_batch_size that divides {element}, or no "
+                "microbatch_size."
+            )
         at_once = (
             f"microbatch_size={element}"
             if options.microbatch_size
