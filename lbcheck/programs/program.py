@@ -27,7 +27,8 @@ _METRICS = {
 _OF_ANSWERS = ("f1", "exact_match")
 """Metrics that only the answers to held-out questions have."""
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_PHASE = "phase{}_"
+_SECOND = "phase2_"
+"""Before the name of a flag that is the second phase's."""
 
 
 class Program(NamedTuple):
@@ -137,7 +138,7 @@ def _check_there(module):
 
 
 def _sizes(arm) -> list[tuple[int, int]]:
-    """(batch size, updates) of each phase."""
+    """(batch size, updates) of each phase that is trained."""
     batch_size = command_lines.count(arm.flags, "batch_size", str(arm))
     steps = command_lines.count(arm.flags, "train_steps", str(arm))
     for name, value in (("batch_size", batch_size), ("train_steps", steps)):
@@ -147,12 +148,21 @@ def _sizes(arm) -> list[tuple[int, int]]:
                 "command line: a study must know it beforehand."
             )
     found = [(batch_size, steps)]
-    second = _PHASE.format(2)
-    steps = command_lines.count(arm.flags, f"{second}train_steps", str(arm))
+    alone = command_lines.value(arm.flags, "phase")
+    if alone == "1":
+        return found
+    second = f"{_SECOND}train_steps"
+    steps = command_lines.count(arm.flags, second, str(arm))
+    if steps is None and f"{_SECOND}train_epochs" in arm.flags:
+        raise ValueError(
+            f"{arm}: --{second} is needed in place of --{_SECOND}train_epochs: "
+            "a study must know it beforehand."
+        )
     if steps is not None:
-        other = command_lines.count(arm.flags, f"{second}batch_size", str(arm))
+        name = f"{_SECOND}batch_size"
+        other = command_lines.count(arm.flags, name, str(arm))
         found.append((other or batch_size, steps))
-    return found
+    return found[-1:] if alone == "2" else found
 
 
 def _said(sizes):

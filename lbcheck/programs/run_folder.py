@@ -3,13 +3,15 @@
 A program writes into its folder, one that has phases into phase1, phase2, ..
 there, be it one phase or more; the last phase counts. Metrics of the line of
 measurements are called validation_X and selection_X, the latter of a fixed set
-of training examples; X alone is of the interval's training batches. Scores of
-a task, such as SQuAD's, are in eval_results.json.
+of training examples; X alone is of the interval's training batches. What is no
+number is no metric. Scores of a task, such as SQuAD's, are in
+eval_results.json.
 """
 
 import pathlib
 from collections.abc import Sequence
 
+from lbcheck.support import checks
 from lbcheck.support import schema
 from lbcheck.training import record
 
@@ -20,29 +22,37 @@ _PREFIXES = {"validation_": "validation", "selection_": "training"}
 _NOT_METRICS = ("step", "epoch", "learning_rate")
 
 
-def outcome(folder: pathlib.Path, batch_sizes: Sequence[int]) -> dict:
+def outcome(
+    folder: pathlib.Path,
+    batch_sizes: Sequence[int],
+    phase_steps: Sequence[int],
+) -> dict:
     """What a trial's record has beside its task.
 
     Args:
         folder: Of a run that is finished or diverged.
         batch_sizes: Examples of one update, of each phase.
+        phase_steps: Updates of a run that is finished, of each phase.
 
     Returns:
         "status", "bad", "steps", "examples", "seconds" of training,
         "metrics" and "curve".
 
     Raises:
-        ValueError, OSError: The folder does not say how the run ended.
+        ValueError, OSError: The folder does not say how the run ended, or
+            that it was finished after other updates.
     """
-    phases = _phases(folder, len(batch_sizes))
-    runs = [record.read(phase) for phase in phases]
+    runs = [record.read(phase) for phase in record.phases(folder)]
     last = runs[-1]
     state = last.status.get("status")
-    if state not in ("finished", "diverged"):
+    if state not in ("finished", "diverged") or "step" not in last.status:
         raise ValueError(
-            f"{phases[-1]}: expected a run that is finished or diverged, "
-            f"received status {schema.shown(state)}."
+            f"{last.folder / record.STATUS}: expected a run that is finished "
+            'or diverged, and its updates as "step"; received '
+            f"{schema.shown(last.status)}."
         )
+    if state == "finished":
+        _check_whole(folder, runs, phase_steps)
     steps = [_steps(run) for run in runs]
     before = sum(steps[:-1])
     curve = [
@@ -66,21 +76,29 @@ def outcome(folder: pathlib.Path, batch_sizes: Sequence[int]) -> dict:
     }
 
 
-def _phases(folder, count):
-    """The folders of the phases that were begun; else the one of the run."""
-    found = [folder / f"phase{number}" for number in range(1, count + 1)]
-    return [phase for phase in found if phase.exists()] or [folder]
+def _check_whole(folder, runs, phase_steps):
+    made = [run.status.get("step") for run in runs]
+    if made != [*phase_steps]:
+        expected, received = (
+            " + ".join(map(str, steps)) for steps in (phase_steps, made)
+        )
+        raise ValueError(
+            f"{folder}: expected a run that is finished after {expected} "
+            f"updates, as its flags say; {record.STATUS} says {received}."
+        )
+    for run in runs:
+        run.final()
 
 
 def _steps(run):
     """Updates that were made, the one that failed included."""
     first_bad = run.status.get("first_non_finite_step")
-    step = run.status.get("step", 0)
+    step = run.status["step"]
     return step if first_bad is None else max(step, first_bad + 1)
 
 
 def _bad(run, before):
-    step = run.status.get("first_non_finite_step", run.status.get("step", 0))
+    step = run.status.get("first_non_finite_step", run.status["step"])
     return {
         "step": before + step,
         "variable": run.status.get("first_non_finite_variable"),
@@ -100,6 +118,8 @@ def _metrics(line):
     found: dict[str, dict[str, float]] = {"training": {}, "validation": {}}
     fixed = {}
     for name, value in line.items():
+        if not checks.is_number(value):
+            continue
         prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
         if prefix == "selection_":
             fixed[name.removeprefix(prefix)] = value

@@ -123,7 +123,9 @@ class Runs:
             if not place.exists():  # refused before anything was written
                 self._take_back(place.parent, lock, log)
             raise error
-        outcome = run_folder.outcome(place, self._program.batch_sizes)
+        outcome = run_folder.outcome(
+            place, self._program.batch_sizes, self._program.phase_steps
+        )
         self._check(outcome, place)
         outcome["curve"] = self._measured(outcome["curve"])
         if outcome["status"] == "finished":
@@ -153,13 +155,16 @@ class Runs:
     def _check(self, outcome, place):
         if outcome["status"] == "diverged":
             return
-        metrics = outcome["metrics"]["validation"]
-        if self._program.metric not in metrics:
-            known = ", ".join(sorted(metrics)) or "none"
-            raise ValueError(
-                f"{place}: the run has no validation metric "
-                f"{self._program.metric!r}; it has {known}."
-            )
+        parts = ("validation", "training")
+        for part in parts[:1] if self._program.only_validation else parts:
+            metrics = outcome["metrics"][part]
+            if self._program.metric not in metrics:
+                known = ", ".join(sorted(metrics)) or "none"
+                raise ValueError(
+                    f"{place}: the run has no {part} metric "
+                    f"{self._program.metric!r} that is a number; it has "
+                    f"{known}."
+                )
 
     def _measured(self, curve):
         """The points with what trials are judged by, and nothing else."""

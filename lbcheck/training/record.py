@@ -26,9 +26,10 @@ import sys
 import tempfile
 from typing import Annotated
 from typing import NamedTuple
-from typing import TypedDict
 
 import msgspec
+from typing_extensions import NotRequired
+from typing_extensions import TypedDict
 
 import lbcheck
 from lbcheck.support import files
@@ -42,6 +43,7 @@ _MEASUREMENTS = "measurements.jsonl"
 _TIMING = "timing.jsonl"
 _LOCK = "lock"
 _FOLDERS = ("checkpoints", "tensorboard")
+_ENDED = ("finished", "diverged")
 _LARGEST_FLAGFILE = 2**20
 
 
@@ -51,6 +53,11 @@ class _Run(TypedDict):
 
 class _Status(TypedDict):
     status: schema.Name
+    step: NotRequired[schema.Index]
+    first_non_finite_step: NotRequired[
+        Annotated[int, msgspec.Meta(ge=-1, le=schema.COUNT)]
+    ]
+    first_non_finite_variable: NotRequired[str | None]
 
 
 class _Line(TypedDict):
@@ -65,14 +72,32 @@ class Ended(NamedTuple):
     """What the folder of a run says, for those who only read it.
 
     Attributes:
+        folder: Where it lies.
         status: The content of status.json; {} if there is none.
         measurements: One dict per line.
         timing: One dict per line.
     """
 
+    folder: pathlib.Path
     status: dict
     measurements: list[dict]
     timing: list[dict]
+
+    def final(self) -> dict:
+        """The last line of a finished run, after all of its updates.
+
+        Raises:
+            ValueError: There is none; names the file.
+        """
+        step = self.status.get("step")
+        last = self.measurements[-1]["step"] if self.measurements else None
+        if last is None or last != step:
+            raise ValueError(
+                f"{self.folder / _MEASUREMENTS}: a finished run has a last "
+                f'line of the "step" that {STATUS} has; received '
+                f"{'no line' if last is None else last}, and {step} there."
+            )
+        return self.measurements[-1]
 
 
 def read(folder) -> Ended:
@@ -82,11 +107,20 @@ def read(folder) -> Ended:
         ValueError, OSError: A file is damaged; names it.
     """
     folder = pathlib.Path(folder)
+    status = _status(folder)
+    ended = status.get("status") in _ENDED
     return Ended(
-        _status(folder),
-        _lines(folder / _MEASUREMENTS),
-        _lines(folder / _TIMING, _Timing),
+        folder,
+        status,
+        _lines(folder / _MEASUREMENTS, ended=ended),
+        _lines(folder / _TIMING, _Timing, ended=ended),
     )
+
+
+def phases(folder) -> list[pathlib.Path]:
+    """The folders of the phases of a run that were begun; else its own."""
+    found = [pathlib.Path(folder, f"phase{number}") for number in (1, 2)]
+    return [p for p in found if p.exists()] or [pathlib.Path(folder)]
 
 
 class Record:
@@ -344,13 +378,26 @@ def _status(folder):
     return schema.read(path, _Status) if path.exists() else {}
 
 
-def _lines(path, kind=_Line):
-    """The lines of a JSONL file; of one that a kill cut short, the rest is
-    missing."""
+def _lines(path, kind=_Line, *, ended=False):
+    """The lines of a JSONL file, whose steps increase.
+
+    Of a run that has not ended a last line that a kill cut short is missing.
+    """
     if not path.exists():
         return []
-    lines = schema.read_bytes(path).split(b"\n")
-    return [
-        schema.parse(line, kind, f"{path}:{number}")
-        for number, line in enumerate(lines[:-1], 1)
-    ]
+    *lines, rest = schema.read_bytes(path).split(b"\n")
+    if rest and ended:
+        lines.append(rest)
+    found, before = [], 0
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        numbers = schema.parse(line, kind, where)
+        if numbers["step"] <= before:
+            raise ValueError(
+                f"{where}: step must be more than {before}, as in the line "
+                f"before, received {numbers['step']}. A run that begins anew "
+                "begins its files anew."
+            )
+        before = numbers["step"]
+        found.append(numbers)
+    return found

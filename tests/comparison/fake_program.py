@@ -12,7 +12,8 @@ import time
 
 flags = dict(a.removeprefix("--").split("=") for a in sys.argv[1:])
 folder = pathlib.Path(flags["output_dir"])
-steps, rate = int(flags["train_steps"]), float(flags["learning_rate"])
+steps = int(flags.get("made", flags["train_steps"]))
+rate = float(flags["learning_rate"])
 
 
 def end(code, status, **details):
@@ -48,6 +49,7 @@ with (
         score = 1 / (1 + abs(rate - 1)) - int(flags["seed"]) % 7 / 1e3
         line = {"step": done, "accuracy": score, "loss": 1.0}
         line["validation_accuracy"] = score - 0.1
+        line |= json.loads(flags.get("line", "{}"))
         for file, what in (
             (measured, line),
             (timing, {"step": done, "examples_per_second": 20.0}),

@@ -225,6 +225,16 @@ def test_two_phases_are_one_trial(tmp_path):
     made = program.make("bert.pretrain", [arm])
     assert made.phase_steps == (3, 2) and made.batch_sizes == (10, 10)
     assert made.steps == 5 and made.metric == "masked_lm_accuracy"
+    for alone, steps in (("all", (3, 2)), ("1", (3,)), ("2", (2,))):
+        explicit = {"phase": f"--phase={alone}"}
+        arm = program_arm.load(str(fixed), {}, explicit)
+        assert program.make("bert.pretrain", [arm]).phase_steps == steps
+    fixed.write_text(
+        fixed.read_text().replace("2_train_steps", "2_train_epochs")
+    )
+    arm = program_arm.load(str(fixed), {}, {})
+    with pytest.raises(ValueError, match="--phase2_train_steps is needed"):
+        program.make("bert.pretrain", [arm])
 
 
 # What a folder says.
@@ -258,7 +268,7 @@ def test_a_finished_run(tmp_path):
             {"step": 6, "accuracy": 0.3, "validation_accuracy": 0.2},
         ],
     )
-    found = run_folder.outcome(tmp_path / "run", (5,))
+    found = run_folder.outcome(tmp_path / "run", (5,), (6,))
     assert found["metrics"] == {
         "training": {"accuracy": 0.3},
         "validation": {"accuracy": 0.2},
@@ -274,7 +284,7 @@ def test_the_last_phase_counts_and_selection_is_training(tmp_path):
     two = {"step": 2, "validation_x": 0.3, "selection_x": 0.4, "x": 0.9}
     write_run(tmp_path / "run" / "phase1", [one])
     write_run(tmp_path / "run" / "phase2", [two])
-    found = run_folder.outcome(tmp_path / "run", (10, 100))
+    found = run_folder.outcome(tmp_path / "run", (10, 100), (3, 2))
     assert found["metrics"] == {
         "training": {"x": 0.4},
         "validation": {"x": 0.3},
@@ -285,7 +295,7 @@ def test_the_last_phase_counts_and_selection_is_training(tmp_path):
 
 def test_the_only_phase_of_a_program_that_has_phases(tmp_path):
     write_run(tmp_path / "run" / "phase1", [{"step": 3, "validation_x": 0.1}])
-    found = run_folder.outcome(tmp_path / "run", (10,))
+    found = run_folder.outcome(tmp_path / "run", (10,), (3,))
     assert found["metrics"]["validation"] == {"x": 0.1}
     assert found["steps"] == 3 and found["examples"] == 30
 
@@ -293,7 +303,7 @@ def test_the_only_phase_of_a_program_that_has_phases(tmp_path):
 def test_a_diverged_run(tmp_path):
     where = {"first_non_finite_step": 7, "first_non_finite_variable": "k"}
     write_run(tmp_path / "run", [{"step": 4}], "diverged", **where)
-    found = run_folder.outcome(tmp_path / "run", (5,))
+    found = run_folder.outcome(tmp_path / "run", (5,), (20,))
     assert found["status"] == "diverged" and found["metrics"] is None
     assert found["bad"] == {"step": 7, "variable": "k"}
     assert found["steps"] == 8 and found["examples"] == 40
@@ -302,17 +312,87 @@ def test_a_diverged_run(tmp_path):
 def test_answers_are_validation(tmp_path):
     write_run(tmp_path / "run", [{"step": 4, "loss": 1.0}])
     (tmp_path / "run" / "eval_results.json").write_text('{"f1": 80.5}')
-    metrics = run_folder.outcome(tmp_path / "run", (5,))["metrics"]
+    metrics = run_folder.outcome(tmp_path / "run", (5,), (4,))["metrics"]
     assert metrics["validation"] == {"f1": 80.5}
 
 
 def test_a_run_that_has_not_ended_is_refused(tmp_path):
     write_run(tmp_path / "run", [{"step": 4}], "running")
-    with pytest.raises(ValueError, match="run: expected .* 'running'"):
-        run_folder.outcome(tmp_path / "run", (5,))
+    with pytest.raises(ValueError, match="run/status.json: .* 'running'"):
+        run_folder.outcome(tmp_path / "run", (5,), (4,))
     (tmp_path / "run" / "timing.jsonl").write_text('{"step": 4}\n')
     with pytest.raises(ValueError, match="timing.jsonl:1.*examples_per_second"):
-        run_folder.outcome(tmp_path / "run", (5,))
+        run_folder.outcome(tmp_path / "run", (5,), (4,))
+
+
+LINE = '{"step": 2, "validation_x": 0.1}\n'
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("status.json", '{"status": "finished"}', 'updates as "step"'),
+        ("status.json", '{"status": "finished", "step": 2}', "says 2"),
+        ("status.json", '{"status": "finished", "step": 8}', "says 8"),
+        ("status.json", '{"status": "finished", "step": "4"}', "received '4'"),
+        ("status.json", '{"status": "diverged"}', 'updates as "step"'),
+        (
+            "status.json",
+            '{"status": "diverged", "step": 1, "first_non_finite_variable": 7}',
+            "first_non_finite_variable: .* received 7",
+        ),
+        ("measurements.jsonl", LINE, "jsonl: .* received 2, and 4 there"),
+        ("measurements.jsonl", "", "received no line, and 4 there"),
+        ("measurements.jsonl", f'{LINE}{{"step": 4', "jsonl:2: not JSON"),
+        ("measurements.jsonl", LINE + LINE, "jsonl:2: step .* received 2"),
+        ("timing.jsonl", LINE, "timing.jsonl:1: .*examples_per_second"),
+    ],
+)
+def test_a_finished_run_says_all_that_it_measured(
+    tmp_path, name, content, message
+):
+    lines = [{"step": n, "validation_x": n / 10} for n in (2, 4)]
+    write_run(tmp_path / "run", lines)
+    (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path}/run.*{message}"):
+        run_folder.outcome(tmp_path / "run", (5,), (4,))
+
+
+def test_a_run_without_measurements_is_refused(tmp_path):
+    write_run(tmp_path / "run", [{"step": 4}])
+    (tmp_path / "run" / "measurements.jsonl").unlink()
+    with pytest.raises(ValueError, match="measurements.jsonl: .* no line"):
+        run_folder.outcome(tmp_path / "run", (5,), (4,))
+
+
+def test_a_second_phase_that_is_missing_is_noticed(tmp_path):
+    write_run(tmp_path / "run" / "phase1", [{"step": 3, "validation_x": 0.1}])
+    with pytest.raises(ValueError, match=r"after 3 \+ 2 updates, .*says 3\."):
+        run_folder.outcome(tmp_path / "run", (5, 5), (3, 2))
+    write_run(tmp_path / "run" / "phase2", [{"step": 2, "validation_x": 0.1}])
+    with pytest.raises(ValueError, match=r"after 3 updates, .*says 3 \+ 2\."):
+        run_folder.outcome(tmp_path / "run", (5,), (3,))
+
+
+def test_the_new_line_of_a_last_line_may_be_missing(tmp_path):
+    write_run(tmp_path / "run", [{"step": 4}, {"step": 6, "validation_x": 0.5}])
+    for name in ("measurements.jsonl", "timing.jsonl"):
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text().removesuffix("\n"))
+    found = run_folder.outcome(tmp_path / "run", (5,), (6,))
+    assert found["metrics"]["validation"] == {"x": 0.5}
+    assert found["seconds"] == pytest.approx(4 * 5 / 10 + 2 * 5 / 20)
+
+
+def test_only_numbers_are_metrics(tmp_path):
+    other = {"note": "a", "validation_y": [1, 2], "z": None, "w": True}
+    write_run(
+        tmp_path / "run", [{"step": 4, "x": 1, "validation_x": 2} | other]
+    )
+    found = run_folder.outcome(tmp_path / "run", (5,), (4,))
+    numbers = {"training": {"x": 1}, "validation": {"x": 2}}
+    assert found["metrics"] == numbers
+    assert found["curve"] == [{"step": 4, **numbers}]
 
 
 # Whole studies.
@@ -576,7 +656,7 @@ def wait_for(path):
         (("--learning_rate=200",), "fake: learning_rate must be at most 100"),
         (("--steps=5",), "--steps does not apply to --program"),
         (("--workload=a:b",), "received both"),
-        (("--metric=f2",), "no validation metric 'f2'; it has accuracy"),
+        (("--metric=f2",), "no validation metric 'f2' .*; it has accuracy"),
         (("--train_steps=many",), "whole number of at least 1.*'many'"),
     ],
 )
@@ -592,6 +672,37 @@ def test_refused(calm, tmp_path, further, message):
     assert re.search(message, done.stderr), done.stderr
     if "f2" not in message:  # which only a run that ended shows
         assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--made=2", "broad-0: .* after 3 updates, as its flags say; .*says 2"),
+        ("--made=5", "broad-0: .* after 3 updates, as its flags say; .*says 5"),
+        (
+            '--line={"accuracy": null}',
+            "broad-0: .*no training metric 'accuracy' that is a number; .*loss",
+        ),
+        (
+            '--line={"validation_accuracy": "0.5"}',
+            "broad-0: .*no validation metric 'accuracy' .*it has none",
+        ),
+        (
+            '--line={"validation_accuracy": 1e150}',
+            "fixed/broad/0: metrics.*expected `float` <= 1e",
+        ),
+    ],
+)
+def test_a_run_that_no_report_takes_leaves_no_study(
+    calm, tmp_path, flag, message
+):
+    _, arms, _ = calm
+    done = compare(
+        *study_of(tmp_path / "s", arms[1:], "--trials=1", "--seeds=1", flag)
+    )
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["runs"]
 
 
 def test_dry_run_shows_the_commands(calm, tmp_path):

@@ -814,6 +814,16 @@ def test_whose_folder_it_is(tmp_path):
         ("status.json", b"[1]", "status.json: expected `object`"),
         ("status.json", b'{"status": 3}', "status.json: status: expected"),
         ("status.json", b"", "status.json: not JSON"),
+        (
+            "status.json",
+            b'{"status": "finished", "step": "20"}',
+            "status.json: step: expected `int`, .*received '20'",
+        ),
+        (
+            "measurements.jsonl",
+            b'{"step": 4}\n{"step": 2}\n',
+            "measurements.jsonl:2: step must be more than 4, .* received 2",
+        ),
         ("run.json", b'{"seed": 0}', "run.json: .*required field `starts`"),
         ("run.json", b'{"starts": {}}', "run.json: starts: expected `array`"),
         ("measurements.jsonl", b'{"step": 1}\n[]\n', "measurements.jsonl:2: "),
