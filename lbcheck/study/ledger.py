@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+from lbcheck.study import formats
 from lbcheck.study import optuna_storage
 from lbcheck.study import optuna_trials
 from lbcheck.study import protocol
@@ -234,20 +235,10 @@ class Ledger:
         what = "{arm}/{stage}/{index}".format(**task)
         if {key: record.get(key) for key in task} != task:
             raise ValueError(f"{what}: the record is of another task.")
-        try:
-            text = json.dumps(record, allow_nan=False)
-        except ValueError as error:
-            raise ValueError(
-                f"{what}: the record has numbers that are not finite."
-            ) from error
-        value = protocol.score(self._study, record)
-        if value is None and record["status"] != "diverged":
-            metric, part = self._study["metric"], self._study["selection"]
-            raise ValueError(
-                f"{what}: finished without a {part} {metric['name']}, which "
-                f"selects; received {record['metrics'][part]}."
-            )
-        return value, text
+        text = json.dumps(record)
+        read = json.loads(text)  # as every reader of the ledger has it
+        formats.check_outcome(read, self._study, what)
+        return protocol.score(self._study, read), text
 
     def delete(self) -> None:
         """Takes the study out of its storage, trials and all."""
@@ -412,8 +403,8 @@ class Claim:
             given to another; the record is dropped then.
 
         Raises:
-            ValueError: The record is not of this task, lacks the metric that
-                selects, or has numbers that are not finite.
+            ValueError: The record is not of this task, or is none that
+                trials.jsonl may have; says what is wrong in it.
         """
         value, text = self._ledger.checked(self.task, record)
         state, values = "COMPLETE", [value]
