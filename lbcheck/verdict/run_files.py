@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+from lbcheck.programs import run_folder
 from lbcheck.support import schema
+from lbcheck.training import record
 from lbcheck.verdict import run_tables
 from lbcheck.verdict.run_tables import RunTable
 
@@ -40,6 +42,7 @@ _PRINTED = re.compile(
 )
 _NOT_MEASURED = ("", "NA")
 _COUNTERS = {"epoch", "step", ""}
+_STEPS_OF = "steps of phase {}"
 _KINDS = (
     "a folder of lbcheck's programs, a CSV file of Keras's CSVLogger or of "
     "TensorBoard, or a log of modded-nanogpt"
@@ -90,13 +93,15 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
     run_tables.check_size("The runs", runs)
     run_tables.check_unit("The runs", runs, called)
     notes = []
-    for unit in ("steps", "epochs"):
-        ends = [
-            run.end
-            for _, run in found
-            if run.end and run.unit == unit and None not in run.metrics.values()
-        ]
-        notes += run_tables.early(ends, unit) if ends else ()
+    ended = [
+        run for _, run in found if run.end and None not in run.metrics.values()
+    ]
+    units = sorted({run.unit for run in ended})
+    for unit in units:
+        ends = [run.end for run in ended if run.unit == unit]
+        notes += run_tables.early(ends, unit)
+    if {*map(_STEPS_OF.format, (1, 2))} <= {*units}:
+        notes.append("Some runs end with phase 1, others with phase 2.")
     return RunTable(runs, called, None, tuple(notes))
 
 
@@ -148,6 +153,7 @@ def _by_part(found):
 def _runs(arm, where, metric):
     """Every `_Run` of an arm."""
     paths = sorted(map(pathlib.Path, glob.glob(where)))
+    paths = [path for path in paths if not _is_beside(path, paths)]
     file, colon, names = where.rpartition(":")
     if not paths and colon and pathlib.Path(file).is_file():
         path = pathlib.Path(file)
@@ -162,6 +168,12 @@ def _runs(arm, where, metric):
         run = _run(path, metric)
         metric = metric or run.metric
         yield run
+
+
+def _is_beside(path, paths):
+    """Whether it is what a study keeps of a run, such as confirm-0.lock."""
+    run = path.with_suffix("")
+    return path.suffix in (".lock", ".log") and run in paths and run.is_dir()
 
 
 def _of_export(path, names, metric):
@@ -245,7 +257,7 @@ def _part(name):
 def _run(path, metric):
     """The run of a file or folder."""
     if path.is_dir():
-        return _Run(path, None, *_of_folder(path, metric))
+        return _of_folder(path, metric)
     content = schema.read_bytes(path)
     if path.suffix in (".pkl", ".pickle") or content[:1] == b"\x80":
         raise ValueError(
@@ -337,31 +349,30 @@ def _last_values(rows):
 
 
 def _of_folder(path, metric):
-    """A run of lbcheck's own programs."""
-    status = path / "status.json"
-    if not status.exists():
-        raise ValueError(f"{path}: has no status.json; expected {_KINDS}.")
-    found = schema.read(status, dict[str, Any]).get("status")
-    if found == "diverged":
-        return {}, metric and _part(metric)[1]
-    if found != "finished":
+    """A run of lbcheck's own programs; its last phase, if it has any."""
+    folder = record.phases(path)[-1]
+    if not (folder / record.STATUS).exists():
+        raise ValueError(f"{folder}: has no status.json; expected {_KINDS}.")
+    ended = record.read(folder)
+    status, base = ended.status["status"], metric and _part(metric)[1]
+    if status == "diverged":
+        return _Run(folder, None, {}, base)
+    if status != "finished":
         raise ValueError(
-            f"{path}: is {schema.shown(found)}, expected a run that is "
+            f"{folder}: is {schema.shown(status)}, expected a run that is "
             "finished or diverged."
         )
-    scores = path / "eval_results.json"
-    if scores.exists():
-        row = schema.read(scores, dict[str, Any])
-        if metric in row:
-            value = run_tables.value(f"{scores}", row, metric)
-            return {"validation": value}, metric
-    lines = path / "measurements.jsonl"
-    last = None
-    for where, row in schema.read_lines(lines):
-        last = where, row
-    if last is None:
-        raise ValueError(f"{lines}: has no line.")
-    return _of_row(last[0], last[1], metric), _part(metric)[1]
+    last, scores = ended.final(), path / run_folder.SCORES
+    row = schema.read(scores, dict[str, Any]) if scores.exists() else {}
+    if metric in row:
+        value = run_tables.value(f"{scores}", row, metric)
+        found, base = {"validation": value}, metric
+    else:
+        found = _of_row(f"{folder}", last, metric)
+    unit = "steps"
+    if folder != path:
+        unit = _STEPS_OF.format(folder.name.removeprefix("phase"))
+    return _Run(folder, None, found, base, last["step"], unit)
 
 
 def _of_row(where, row, metric):

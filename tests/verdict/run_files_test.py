@@ -39,8 +39,9 @@ def nanogpt(path, value):
 
 def folder(path, value, status="finished"):
     """As resnet.train writes it."""
-    path.mkdir()
-    (path / "status.json").write_text(json.dumps({"status": status}))
+    path.mkdir(parents=True)
+    ended = {"status": status, "step": 20}
+    (path / "status.json").write_text(json.dumps(ended))
     lines = [
         {"step": 10, "loss": 2.0, "accuracy": 0.2},
         {"step": 20, "loss": 0.1, "accuracy": 0.99}
@@ -175,6 +176,57 @@ def test_scores_of_squad(tmp_path):
     assert found.runs == {"validation": {"x": [88.25]}}
 
 
+def phases(path, *values, status="finished"):
+    """As bert.pretrain writes them."""
+    for number, value in enumerate(values, 1):
+        last = number == len(values)
+        folder(path / f"phase{number}", value, status if last else "finished")
+
+
+def test_the_last_phase_counts(tmp_path):
+    phases(tmp_path / "a", 0.25, 0.5)
+    phases(tmp_path / "b", 0.75)
+    for paths, values in (("a", [0.5]), ("b", [0.75]), ("a/phase1", [0.25])):
+        found = run_files.read([f"x={tmp_path}/{paths}"], "accuracy")
+        assert found.runs["validation"] == {"x": values}
+        assert found.notes == ()
+    found = run_files.read([f"x={tmp_path}/?"], "accuracy")
+    assert found.runs["validation"] == {"x": [0.5, 0.75]}
+    assert "end with phase 1, others with phase 2" in found.notes[0]
+    with pytest.raises(ValueError, match="b/phase1: .*comes twice, as a run"):
+        run_files.read(
+            [f"x={tmp_path}/b", f"y={tmp_path}/b/phase1"], "accuracy"
+        )
+    # Phase 2 was begun, so that of phase 1 is no final metric.
+    phases(tmp_path / "c", 0.25, 0.5, status="interrupted")
+    with pytest.raises(ValueError, match="c/phase2: is 'interrupted'"):
+        run_files.read([f"x={tmp_path}/c"], "accuracy")
+    (tmp_path / "c" / "phase2" / "status.json").unlink()
+    with pytest.raises(ValueError, match="c/phase2: has no status.json"):
+        run_files.read([f"x={tmp_path}/c"], "accuracy")
+
+
+def cut(path, change):
+    """A folder of which a file is changed."""
+    folder(path, 0.5)
+    lines = path / "measurements.jsonl"
+    lines.write_text(change(lines.read_text()))
+
+
+def test_what_a_study_keeps_beside_its_runs_is_no_run(tmp_path):
+    for name, value in (("confirm-0", 0.5), ("confirm-1", 0.25)):
+        folder(tmp_path / name, value)
+        for suffix in ("lock", "log"):
+            (tmp_path / f"{name}.{suffix}").touch()
+    found = run_files.read([f"x={tmp_path}/confirm-*"], "accuracy")
+    assert found.runs["validation"] == {"x": [0.5, 0.25]}
+    nanogpt(tmp_path / "a.log", 3.25)
+    found = run_files.read([f"x={tmp_path}/a*"])
+    assert found.runs["validation"] == {"x": [3.25]}
+    with pytest.raises(ValueError, match="confirm-0.log: is no run"):
+        run_files.read([f"x={tmp_path}/*.log"])
+
+
 @pytest.mark.parametrize("write, message", [
     (lambda p: p.write_bytes(pickle.dumps({"acc": [1]})), "is a pickle"),
     (lambda p: p.write_bytes(b"\xff\xfe"), "no UTF-8"),
@@ -197,6 +249,13 @@ def test_scores_of_squad(tmp_path):
      "ends at step 750 of 1000"),
     (lambda p: p.mkdir(), "has no status.json"),
     (lambda p: folder(p, 0.5, "interrupted"), "is 'interrupted', expected"),
+    (lambda p: cut(p, lambda lines: lines[:-9]),
+     "measurements.jsonl:2: not JSON"),
+    (lambda p: cut(p, lambda lines: lines.splitlines()[0]),
+     "measurements.jsonl: a finished run .* received 10, and 20 there"),
+    (lambda p: cut(p, lambda lines: ""), "received no line, and 20 there"),
+    (lambda p: cut(p, lambda lines: lines + '{"step": 4}\n'),
+     "measurements.jsonl:3: step must be more than 20, .* received 4"),
 ])  # fmt: skip
 def test_runs_that_are_refused(tmp_path, write, message):
     write(tmp_path / "x")
@@ -241,6 +300,17 @@ def test_runs_that_end_early_are_told_of(tmp_path):
     found = run_files.read([f"x={tmp_path}/?"], "accuracy")
     assert "end after 7 to 10 epochs" in found.notes[0]
     assert not run_files.read([f"x={tmp_path}/a"], "accuracy").notes
+    for name, steps in (("c", 8), ("d", 4)):
+        cut(tmp_path / name, lambda _, n=steps: row_of(n))
+        status = {"status": "finished", "step": steps}
+        (tmp_path / name / "status.json").write_text(json.dumps(status))
+    found = run_files.read([f"x={tmp_path}/[cd]"], "accuracy")
+    assert "end after 4 to 8 steps" in found.notes[0]
+
+
+def row_of(step):
+    # Without the new line that JSON Lines does not ask for, either.
+    return json.dumps({"step": step, "validation_accuracy": 0.5})
 
 
 def test_fractions_beside_per_cent_are_refused(tmp_path):
