@@ -21,6 +21,7 @@ from lbcheck.programs.program_arm import ProgramArm
 from lbcheck.programs.runs import Runs
 from lbcheck.study import protocol
 from lbcheck.study import study_folder
+from lbcheck.support import checks
 from lbcheck.support import files
 from lbcheck.support import schema
 
@@ -115,7 +116,7 @@ class LadderFolder:
         score = None
         if metrics is not None:
             value = metrics["validation"].get(name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if not checks.is_number(value):
                 raise ValueError(
                     f"{where}: a run that is finished has a number in "
                     f"metrics, validation, {name!r}; received "

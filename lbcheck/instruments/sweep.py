@@ -30,11 +30,16 @@ class Run(NamedTuple):
         steps: Updates to the target, of `steps_to_target`; None: not
             reached.
         hyperparameters: What the trial was tuned to.
+        seed: Of its initial weights and the order of its data.
+        at_first: Whether it had the target at its first evaluation, so that
+            it may have taken any fewer steps.
     """
 
     batch_size: int
     steps: float | None
     hyperparameters: Mapping[str, Any]
+    seed: int | None = None
+    at_first: bool = False
 
 
 class Point(NamedTuple):
@@ -46,6 +51,8 @@ class Point(NamedTuple):
         hyperparameters: Of that trial.
         trials: How many there were.
         reached: How many reached the target.
+        seed: Of that trial.
+        at_first: Whether that trial had the target at its first evaluation.
     """
 
     batch_size: int
@@ -53,6 +60,8 @@ class Point(NamedTuple):
     hyperparameters: Mapping[str, Any] | None
     trials: int
     reached: int
+    seed: int | None = None
+    at_first: bool = False
 
 
 class Curve(NamedTuple):
@@ -151,9 +160,16 @@ def best(runs: Iterable[Run]) -> list[Point]:
                 first and first.hyperparameters,
                 len(those),
                 len(reached),
+                first and first.seed,
+                first is not None and first.at_first,
             )
         )
     return found
+
+
+def usable(points: Iterable[Point]) -> list[Point]:
+    """Those whose steps are known: reached, and not at the first evaluation."""
+    return [p for p in points if p.steps is not None and not p.at_first]
 
 
 def fit(points: Sequence[Point]) -> Curve:
@@ -171,13 +187,13 @@ def fit(points: Sequence[Point]) -> Curve:
     It is open where the sweep does not show the bend.
 
     Args:
-        points: Of `best`; those that did not reach the target are left out.
+        points: Of `best`; those that are not `usable` are left out.
 
     Returns:
         A `Curve`.
 
     Raises:
-        ValueError: Fewer than three batch sizes reached the target.
+        ValueError: Fewer than three batch sizes are usable.
 
     Example:
         >>> points = [Point(b, round(100 * (1 + 64 / b)), {}, 1, 1)
@@ -191,12 +207,12 @@ def fit(points: Sequence[Point]) -> Curve:
     Source: McCandlish et al. 2018, Equation 2.11; Shallue et al. 2019 for
         steps to a target of the best of a search at each batch size.
     """
-    known = [p for p in points if p.steps is not None]
+    known = usable(points)
     if len(known) < LEAST:
         raise ValueError(
-            f"a knee needs at least {LEAST} batch sizes whose trials reached "
-            f"the target, received {len(known)} of {len(points)}: lower the "
-            "target, or give the trials more examples."
+            f"points must have at least {LEAST} batch sizes that reached the "
+            f"target after their first evaluation, received {len(known)} of "
+            f"{len(points)}."
         )
     sizes = np.array([p.batch_size for p in known], float)
     logs = np.log([p.steps for p in known])
@@ -211,7 +227,9 @@ def fit(points: Sequence[Point]) -> Curve:
     squares = ((logs - shapes - offsets[:, None]) ** 2).sum(axis=1)
     at = int(np.argmin(squares))
     inside = knees[squares <= _limit(squares[at], len(known))]
-    low, high = float(inside[0]), float(inside[-1])
+    # Between an end alone and the next that was tried there are knees, too.
+    low = min(float(inside[0]), float(knees[-2]))
+    high = max(float(inside[-1]), float(knees[1]))
     return _curve(float(knees[at]), low, high, math.exp(offsets[at]))
 
 

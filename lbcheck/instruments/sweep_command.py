@@ -9,7 +9,8 @@ The arm is tuned anew at every batch size, with --trials trials. A trial sees
 from where it has the target for good. The arm's schedule should be constant,
 or the length of the run decides when the target is reached. Beside the knee
 of the curve stands the gradient-noise scale, measured along the best run of
-the largest batch. The same command continues where it was stopped.
+the largest batch that reaches the target. The same command continues where it
+was stopped; with another --target it trains nothing again.
 
 Exit codes: 0 the knee lies in the sweep, 1 it does not, 2 refused, 75
 interrupted; the same command continues.
@@ -50,7 +51,7 @@ _COUNTS = {
     "noise_steps": (
         8,
         0,
-        "Updates at which the gradient-noise scale is measured; 0: none.",
+        "Most updates at which the gradient-noise scale is measured; 0: none.",
     ),
     "seed": (0, 0, "Seed of the searches, initial weights and data order."),
     "threads": (1, 1, "Threads, on whose number the last bits depend."),
@@ -127,12 +128,14 @@ def _run(sizes):
     arm, workload = _loaded()
     runs, session = [], None
     for size in sizes:
-        session = _session(workload, arm, size)
+        session = _session(workload, arm, size, folder / f"batch_{size}")
         _work(session, folder / f"batch_{size}")
         runs += _runs(session, folder / f"batch_{size}", size)
     points = sweep.best(runs)
-    curve = sweep.fit(points)
-    noise = _noise(session, arm, points[-1]) if FLAGS.noise_steps else None
+    curve = None
+    if len(sweep.usable(points)) >= sweep.LEAST:
+        curve = sweep.fit(points)
+    noise = _noise(workload, arm, points, folder)
     metric = session.study["metric"]["name"]
     result = sweep_page.result(
         points, curve, noise, metric, FLAGS.target, workload.batch_size
@@ -143,8 +146,8 @@ def _run(sizes):
     print(text if FLAGS.format == "json" else sweep_page.text(result))
     if FLAGS.format == "text":
         print(f"\n{paths[0]}")
-    known = 0 < curve.knee < math.inf
-    return exit_codes.FINISHED if known else exit_codes.FINDING
+    found = result["in_sweep"]
+    return exit_codes.FINISHED if found else exit_codes.FINDING
 
 
 def _loaded():
@@ -159,7 +162,7 @@ def _loaded():
     )
 
 
-def _session(workload, arm, size):
+def _session(workload, arm, size, folder):
     """The study of one batch size."""
     from lbcheck.comparison.session import Session
     from lbcheck.study.settings import Settings
@@ -174,7 +177,7 @@ def _session(workload, arm, size):
     settings = Settings(
         trials=FLAGS.trials,
         seeds=1,
-        target=FLAGS.target,
+        target=_target(folder),
         seed=FLAGS.seed,
         threads=FLAGS.threads,
     )
@@ -188,6 +191,16 @@ def _session(workload, arm, size):
             f"model on {backend}: set --noise_steps=0."
         )
     return session
+
+
+def _target(folder):
+    """That of a study that is there already, whose trials are of any target."""
+    from lbcheck.study import study_folder
+
+    there = None
+    if (folder / study_folder.STUDY).exists():
+        there = study_folder.read(folder)["target"]
+    return FLAGS.target if there is None else there
 
 
 def _work(session, folder):
@@ -213,27 +226,39 @@ def _runs(session, folder, size):
         steps = None
         if record["status"] == "finished":
             steps = sweep.steps_to_target(curve, FLAGS.target, metric["mode"])
-        found.append(sweep.Run(size, steps, record["hyperparameters"]))
+        found.append(
+            sweep.Run(
+                size,
+                steps,
+                record["hyperparameters"],
+                record["seed"],
+                steps is not None and steps == curve[0][0],
+            )
+        )
     return found
 
 
-def _noise(session, arm, point):
-    """The noise scale along the best run of the largest batch size."""
+def _noise(workload, arm, points, folder):
+    """The noise scale along the best run of the largest batch that has one."""
     from lbcheck.instruments import noise_scale
     from lbcheck.support import random_state
     from lbcheck.trials import user_model
 
-    if point.steps is None:
+    reached = [point for point in points if point.steps is not None]
+    if not FLAGS.noise_steps or not reached:
         return None
+    point = reached[-1]
     steps = math.ceil(point.steps)
+    size = point.batch_size
+    session = _session(workload, arm, size, folder / f"batch_{size}")
     with random_state.kept():
-        model, feed, _ = session.trainer.fresh(FLAGS.seed)
+        model, feed, _ = session.trainer.fresh(point.seed)
         user_model.make_optimizer(
             model, arm, point.hyperparameters, session.workload.steps, 0
         )
         return noise_scale.measure(
             model,
-            feed.updates(FLAGS.seed, 0, steps),
-            max(1, point.batch_size // _MICROBATCHES),
-            max(1, steps // FLAGS.noise_steps),
+            feed.updates(point.seed, 0, steps),
+            max(1, size // _MICROBATCHES),
+            math.ceil(steps / FLAGS.noise_steps),
         )

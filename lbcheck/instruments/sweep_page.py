@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lbcheck.instruments import sweep
 from lbcheck.instruments.noise_scale import NoiseScale
 from lbcheck.instruments.sweep import Curve
 from lbcheck.instruments.sweep import Point
@@ -21,50 +22,63 @@ OCTAVE = 2.0
 
 def result(
     points: Sequence[Point],
-    curve: Curve,
+    curve: Curve | None,
     noise: NoiseScale | None,
     metric: str,
     target: float,
     own: int,
 ) -> dict[str, Any]:
-    """What was found, JSON-able; None stands for infinite.
+    """What was found, JSON-able; None stands for what is not finite.
 
     Args:
         points: The best of each batch size.
-        curve: The fit.
+        curve: The fit, if enough of them are usable.
         noise: The gradient-noise scale, if it was measured.
         metric: What was to reach the target.
         target: The target.
         own: Batch size of the workload.
     """
+    sizes = [point.batch_size for point in sweep.usable(points)]
+    within = curve is not None and sizes[0] <= curve.knee <= sizes[-1]
+    aim = f"{metric} {target:g}"
+    if curve is None:
+        told = [_no_knee_sentence(sizes, aim)]
+    else:
+        told = [
+            _knee_sentence(curve, aim, sizes, within),
+            _own_sentence(curve, own),
+        ]
     return {
         "metric": metric,
         "target": target,
         "batch_size": own,
-        "place": curve.place(own),
+        "place": curve and curve.place(own),
+        "in_sweep": within,
         "sentences": [
-            _knee_sentence(curve, metric, target),
-            _own_sentence(curve, own),
+            *told,
+            *_left_out_sentences(points),
             *([_noise_sentence(curve, noise)] if noise else []),
         ],
-        "knee": _finite(curve._asdict()),
+        "knee": curve and _finite(curve._asdict()),
         "noise_scale": noise and _finite(noise._asdict()),
         "points": [
-            p._asdict() | {"place": curve.place(p.batch_size)} for p in points
+            p._asdict() | {"place": curve and curve.place(p.batch_size)}
+            for p in points
         ],
     }
 
 
 def text(found: dict[str, Any]) -> str:
     """The sentences and a table with a line a batch size."""
-    examples = found["knee"]["examples"]
+    knee = found["knee"]
+    examples = knee and knee["examples"]
     rows = [
         [
             f"{p['batch_size']}",
             f"{p['reached']} of {p['trials']}",
-            _number(p["steps"]),
+            ("at most " if p["at_first"] else "") + _number(p["steps"]),
             _number(examples / p["batch_size"] if examples else None),
-            p["place"],
+            p["place"] or "",
             _point(p["hyperparameters"]),
         ]
         for p in found["points"]
@@ -80,17 +94,19 @@ def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
         f"Steps to {found['metric']} {found['target']:g}", "steps"
     )
     axes.set(xlabel="batch size", xscale="log", yscale="log")
-    known = [p for p in found["points"] if p["steps"] is not None]
-    sizes = [p["batch_size"] for p in known]
+    sizes = [p["batch_size"] for p in found["points"]]
     axes.set_xticks(sizes, [f"{size}" for size in sizes])
-    axes.plot(sizes, [p["steps"] for p in known], "o", label="best of a search")
-    across = np.geomspace(sizes[0], sizes[-1], 100)
+    reached = [p for p in found["points"] if p["steps"] is not None]
+    known = _drawn(axes, reached, False, "o", "best of a search")
+    _drawn(axes, reached, True, "v", "at most")
     knee, noise = found["knee"], found["noise_scale"]
-    fitted = knee["least_steps"] + knee["examples"] / across
-    axes.plot(across, fitted, color="tab:blue", label="fit")
-    if knee["examples"]:
-        perfect = knee["examples"] / across
-        axes.plot(across, perfect, "k--", label="perfect scaling")
+    if knee:
+        across = np.geomspace(known[0], known[-1], 100)
+        fitted = knee["least_steps"] + knee["examples"] / across
+        axes.plot(across, fitted, color="tab:blue", label="fit")
+        if knee["examples"]:
+            perfect = knee["examples"] / across
+            axes.plot(across, perfect, "k--", label="perfect scaling")
     for values, name, color, key in (
         (knee, "knee", "tab:blue", "knee"),
         (noise, "noise scale", "tab:orange", "value"),
@@ -105,17 +121,63 @@ def draw(found: dict[str, Any], folder) -> list[pathlib.Path]:
                     alpha=0.1,
                 )
     axes.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
-    steps = [p["steps"] for p in known]
-    axes.set_ylim(min(steps) / 2, max(steps) * 2)
-    rungs = np.geomspace(min(steps), max(steps), 5)
-    axes.set_yticks(rungs, [f"{rung:.3g}" for rung in rungs])
+    if reached:
+        steps = [p["steps"] for p in reached]
+        axes.set_ylim(min(steps) / 2, max(steps) * 2)
+        rungs = np.geomspace(min(steps), max(steps), 5)
+        axes.set_yticks(rungs, [f"{rung:.3g}" for rung in rungs])
+        axes.legend()
     axes.minorticks_off()
-    axes.legend()
     return figures.save_both(figure, folder, FIGURE)
 
 
-def _knee_sentence(curve, metric, target):
-    aim = f"Steps to {metric} {target:g}"
+def _drawn(axes, reached, at_first, style, label):
+    """Draws the points that are exact, or at most so; their batch sizes."""
+    those = [p for p in reached if p["at_first"] is at_first]
+    sizes = [p["batch_size"] for p in those]
+    if those:
+        steps = [p["steps"] for p in those]
+        axes.plot(sizes, steps, style, color="tab:blue", label=label)
+    return sizes
+
+
+def _no_knee_sentence(sizes, aim):
+    return (
+        f"No knee is told from the steps to {aim}: it takes {sweep.LEAST} "
+        "batch sizes that reach it after their first evaluation, and there "
+        f"{'is' if len(sizes) == 1 else 'are'} {len(sizes)}."
+    )
+
+
+def _left_out_sentences(points):
+    """Which points the knee is not told from, and why."""
+    missed = [p.batch_size for p in points if p.steps is None]
+    if missed:
+        yield (
+            f"No trial of {_batches(missed)} reached the target: give an "
+            "easier --target, or more --examples."
+        )
+    first = [p.batch_size for p in points if p.at_first]
+    if first:
+        yield (
+            f"Of {_batches(first)} the best trial had the target at its first "
+            "evaluation: its steps are an upper bound, which no knee is told "
+            "from. Give a harder --target."
+        )
+
+
+def _batches(sizes):
+    several = "es" if len(sizes) > 1 else ""
+    return f"batch{several} {', '.join(map(str, sizes))}"
+
+
+def _knee_sentence(curve, aim, sizes, within):
+    aim = f"Steps to {aim}"
+    # An end of the fit that the other end of the sweep is not ruled out for.
+    if (curve.knee == math.inf and curve.low < sizes[0]) or (
+        curve.knee == 0 and curve.high > sizes[-1]
+    ):
+        return f"{aim} scatter too much to tell a knee ({_range(curve)})."
     if curve.knee == math.inf:
         return (
             f"{aim} fall in proportion over the whole sweep; the knee is above "
@@ -126,10 +188,13 @@ def _knee_sentence(curve, metric, target):
             f"{aim} do not fall with the batch; the knee is below "
             f"{curve.high:.3g} (95 %)."
         )
+    outside = (
+        "" if within else f", outside the sweep of {sizes[0]} to {sizes[-1]}"
+    )
     return (
         f"{aim}: the knee, where they are twice those of perfect scaling, is "
-        f"at a batch of {curve.knee:.3g} ({_range(curve)}). Perfect scaling "
-        f"takes {curve.examples:.3g} examples, and no batch fewer than "
+        f"at a batch of {curve.knee:.3g} ({_range(curve)}){outside}. Perfect "
+        f"scaling takes {curve.examples:.3g} examples, and no batch fewer than "
         f"{curve.least_steps:.3g} updates."
     )
 
@@ -150,6 +215,8 @@ def _noise_sentence(curve, noise):
         f"{noise.steps} steps with {noise.microbatches} microbatches of "
         f"{noise.microbatch_size}"
     )
+    if curve is None:
+        return f"{told}."
     pair = (curve.knee, noise.value)
     if not all(0 < number < math.inf for number in pair):
         return f"{told}; it cannot be compared with this knee."
@@ -170,7 +237,7 @@ def _range(one):
 
 
 def _finite(values):
-    return {n: None if v == math.inf else v for n, v in values.items()}
+    return {n: v if math.isfinite(v) else None for n, v in values.items()}
 
 
 def _number(value):

@@ -124,13 +124,15 @@ def test_a_sweep_that_ends_before_the_knee():
     assert curve.knee == curve.high == math.inf
     assert curve.examples == pytest.approx(8000)
     assert curve.steps(16) == pytest.approx(500)
-    assert curve.place(64) == "inside"
+    assert curve.place(64) == "inside" and 64 < curve.low < math.inf
 
 
 def test_a_sweep_that_begins_after_it():
     curve = sweep.fit(points({8: 100, 16: 100, 32: 101, 64: 100}))
     assert curve.low == 0 and curve.place(64) == "beyond"
     assert curve.steps(8) == pytest.approx(100, rel=0.05)
+    flat = sweep.fit(points({8: 50, 16: 50, 32: 50}))
+    assert flat.low == flat.knee == 0 < flat.high < 8
 
 
 def test_its_line_is_that_of_the_small_batches():
@@ -153,14 +155,25 @@ def test_a_target_that_is_touched_is_not_reached():
 
 def test_the_best_is_of_those_that_reached_the_target():
     runs = [
-        sweep.Run(8, 40.0, {"rate": 1}),
-        sweep.Run(4, None, {"rate": 2}),
-        sweep.Run(8, 30.0, {"rate": 3}),
-        sweep.Run(8, None, {"rate": 4}),
+        sweep.Run(8, 40.0, {"rate": 1}, 5),
+        sweep.Run(4, None, {"rate": 2}, 6),
+        sweep.Run(8, 30.0, {"rate": 3}, 7, True),
+        sweep.Run(8, None, {"rate": 4}, 8),
     ]
     assert sweep.best(runs) == [
         sweep.Point(4, None, None, 1, 0),
-        sweep.Point(8, 30.0, {"rate": 3}, 3, 2),
+        sweep.Point(8, 30.0, {"rate": 3}, 3, 2, 7, True),
     ]
-    with pytest.raises(ValueError, match="received 1 of 2: lower the"):
+    with pytest.raises(ValueError, match="received 0 of 2"):
         sweep.fit(sweep.best(runs))
+
+
+def test_the_grid_of_evaluations_is_not_fitted():
+    """Runs of 6400 examples that have the target at their first evaluation
+    seem to scale perfectly."""
+    steps = {b: 10 + 2560 / b for b in (8, 32, 128, 512)}
+    at_first = [
+        sweep.Point(b, 6400 / b / 20, {}, 1, 1, at_first=True)
+        for b in (16, 64, 256)
+    ]
+    assert sweep.fit(points(steps) + at_first) == sweep.fit(points(steps))
