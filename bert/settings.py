@@ -43,6 +43,8 @@ _DATA = (
     "dupe_factor",
 )
 _EMBEDDED_ONLY = ("max_seq_length", "max_predictions_per_seq", "dupe_factor")
+_COUNTING = ("ademamix", "nadamw", "schedulefreeadamw")
+"""Optimizers that correct their moments and have no switch for it."""
 _OF_BOTH_PHASES = (
     "deterministic",
     "distribution",
@@ -342,6 +344,13 @@ def _check_kept(flag_values):
             "--keep_optimizer_state needs one optimizer for both phases, "
             f"received {first.optimizer} and {second.optimizer}."
         )
+    for name in (second.optimizer, second.fallback):
+        if name in _COUNTING:
+            raise app.UsageError(
+                f"--keep_optimizer_state does not apply to {name}, which "
+                "corrects its moments by the count of updates, as if those "
+                "that are kept were new in phase 2."
+            )
     if second.init_checkpoint is not None:
         raise app.UsageError(
             "--keep_optimizer_state continues phase 1, so it takes no "

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from bert import models
 from bert.checkpoints import variables
+from lbcheck import optimizers
 from lbcheck.support import schema
 from lbcheck.training import checkpoints
 
@@ -28,7 +29,7 @@ def read(folder: str):
     if found is None:
         raise ValueError(f"{folder} holds no whole checkpoint of a run.")
     step, state = found
-    weights = [a for name, a in state.items() if name.startswith("model/")]
+    weights = _evaluated(folder, state)
     paths = _paths(folder, weights)
     named = {path: a for path, a in zip(paths, weights) if path}
     settings = _settings(folder)
@@ -48,8 +49,28 @@ def read(folder: str):
     return arrays, tuple(named), settings, note
 
 
+def _evaluated(folder, state):
+    """The arrays of the model, as they were evaluated where training was at
+    others."""
+    found = [a for name, a in state.items() if name.startswith("evaluation/")]
+    if found:
+        return found
+    rules = [_run(folder).get(name) for name in ("optimizer", "fallback")]
+    for name, optimizer in optimizers.BY_NAME.items():
+        if name in rules and optimizer.rule_class.has_evaluation_point():
+            raise ValueError(
+                f"{folder}: its checkpoint lacks the averages that {name} is "
+                "evaluated at, as an older lbcheck wrote it; train it again."
+            )
+    return [a for name, a in state.items() if name.startswith("model/")]
+
+
+def _run(folder):
+    return schema.read(pathlib.Path(folder, "run.json"), _Run)["settings"]
+
+
 def _settings(folder):
-    run = schema.read(pathlib.Path(folder, "run.json"), _Run)["settings"]
+    run = _run(folder)
     for name in ("bert_config", "encoder"):  # of bert.pretrain, bert.squad
         if isinstance(run.get(name), dict):
             return models.checked(run[name], f"{folder}/run.json")

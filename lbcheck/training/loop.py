@@ -10,7 +10,6 @@ import sys
 import tempfile
 
 import lbcheck
-from lbcheck.optimizers import evaluation
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import files
@@ -335,9 +334,8 @@ class _Run:
         with tempfile.TemporaryDirectory() as folder:
             # Reading takes all workers, so the others write a copy too.
             weights = pathlib.Path(folder, _WEIGHTS)
-            model = self._engine.model
-            with evaluation.evaluation_point(model.optimizer):
-                model.save_weights(weights)
+            with self._engine.evaluated():
+                self._engine.model.save_weights(weights)
             if not self._engine.writes:
                 return
             if not self._begun:

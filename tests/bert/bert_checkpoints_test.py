@@ -29,6 +29,7 @@ from bert.checkpoints import variables
 from lbcheck import training
 from lbcheck.settings import command_line
 from lbcheck.support import exit_codes
+from lbcheck.training import checkpoints as training_checkpoints
 from tests import damage as damages
 
 _PRETRAINED = os.environ.get("LBCHECK_BERT")
@@ -490,6 +491,32 @@ class FormatsTest(Case):
         self.assert_same(weights(ours), weights(trained))
         self.assertIn("after 2 updates, finished", str(loaded))
 
+    def test_a_run_gives_the_weights_that_it_was_evaluated_at(self):
+        """Those that the run itself wrote as its result."""
+        run = self.path("run")
+        trained = train(run, "ScheduleFreeAdamW")
+        at_the_end = weights(trained)
+        trained.load_weights(self.path("run/model.weights.h5"))
+        ours = models.pretrainer(SETTINGS)
+        checkpoints.load_initial(ours, run)
+        self.assert_same(weights(ours), weights(trained))
+        moved = (
+            weights(ours)[variables.WORDS][0] - (at_the_end[variables.WORDS][0])
+        )
+        self.assertGreater(np.max(np.abs(moved)), 1e-4)
+        # As written before checkpoints had them.
+        kept = training_checkpoints.of(run)
+        step, state = kept.newest()
+        older = {n: a for n, a in state.items() if "evaluation/" not in n}
+        kept.save(step, older)
+        self.assertLess(len(older), len(state))
+        for flag in ("optimizer", "fallback"):
+            with open(self.path("run/run.json"), "w") as file:
+                settings = {flag: "schedulefreeadamw"}
+                json.dump({"settings": settings, "starts": []}, file)
+            with self.assertRaisesRegex(ValueError, "lacks.*schedulefreeadam"):
+                checkpoints.read(run)
+
     def assert_same_outputs(self, ours, theirs):
         inputs = named(batch(SETTINGS), np.array([[1, 4], [2, 3], [0, 1]]))
         got = ours(inputs)
@@ -943,7 +970,7 @@ def save_as_tensorflow_1(arrays, path):
     marker.unlink()
 
 
-def train(output_dir):
+def train(output_dir, rule="LAMB"):
     """Two updates of `training.run`; the model after them."""
     made = []
 
@@ -969,7 +996,7 @@ def train(output_dir):
         model = randomized(models.pretrainer(SETTINGS), seed=3)
         made.append(model)
         return training.Workload(
-            model, optimizers.LAMB(learning_rate=0.01), None, []
+            model, getattr(optimizers, rule)(learning_rate=0.01), None, []
         )
 
     options = training.Options(

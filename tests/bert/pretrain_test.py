@@ -1,6 +1,7 @@
 """BERT pretraining: the step, the stream of records, the two phases."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -36,6 +37,8 @@ from bert import schedule as bert_schedule
 from bert import settings
 from bert import workloads
 from bert.pretraining_data import records as writer
+from lbcheck import optimizers
+from lbcheck import rules
 from lbcheck.data import tfrecords
 from lbcheck.search import arm
 from lbcheck.settings import command_line
@@ -993,6 +996,22 @@ def test_second_phase_begins_with_the_weights_alone(data, whole, tmp_path):
             assert ours[name] == pytest.approx(value, rel=1e-6), name
 
 
+def test_second_phase_begins_where_the_first_was_evaluated(data, tmp_path):
+    """A phase 2 of rate 0 measures what Schedule-Free measured at its end."""
+    code, _ = run(
+        *line(data, tmp_path, "--optimizer=schedulefreeadamw", *SECOND),
+        "--phase2_optimizer=momentum",
+        "--phase2_learning_rate=0",
+    )
+    assert code == 0
+    ours, theirs = (
+        measurements(tmp_path / phase)[-1] for phase in ("phase2", "phase1")
+    )
+    for name, value in theirs.items():
+        if name.startswith(("selection", "validation")):
+            assert ours[name] == pytest.approx(value, rel=1e-6), name
+
+
 def test_accumulation_equals_the_whole_batch(
     data, whole, tmp_path, monkeypatch
 ):
@@ -1177,6 +1196,37 @@ def test_kept_state_goes_on_bias_corrected(tmp_path):
     wrong, _ = built()
     with pytest.raises(ValueError, match="no whole checkpoint"):
         handover.keep_state(wrong, tmp_path / "nothing", corrected=True)
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.BY_NAME))
+def test_no_state_is_kept_that_would_be_taken_for_new(data, name):
+    """Refused where the count of updates changes what a full state does."""
+    rule = optimizers.BY_NAME[name].rule_class()
+    if hasattr(rule, "bias_correction"):  # phase 2 turns it off
+        rule = dataclasses.replace(rule, bias_correction=False)
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(3, 3))
+    slots = [np.zeros(s.shape_for((3, 3))) for s in rule.slots_of((3, 3))]
+
+    def update(step):
+        gradient = rng.normal(size=(3, 3))
+        return rule.update(rules.NUMPY, weight, gradient, slots, 0.01, step)
+
+    for step in range(20):
+        weight, slots, _ = update(step)
+    state = rng.bit_generator.state
+    later = update(20)[0]
+    rng.bit_generator.state = state
+    counts = not np.allclose(update(0)[0], later, rtol=1e-9)
+    arguments = line(data, "out", *SECOND, "--keep_optimizer_state")
+    values = parsed(*arguments[1:], f"--optimizer={name}")
+    if name not in ("adamw", "lamb"):
+        values["weight_decay"].unparse()
+    if counts:
+        with pytest.raises(app.UsageError, match=f"apply to {name}, which"):
+            settings.check(values)
+    else:
+        settings.check(values)
 
 
 def test_clipping_per_replica_is_global_on_one():

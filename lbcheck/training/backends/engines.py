@@ -4,6 +4,7 @@ An engine builds and compiles the workload, feeds `fit`, reads and sets the
 state, and says what went non-finite first.
 """
 
+import contextlib
 import math
 from typing import Any
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from lbcheck.optimizers import evaluation
 from lbcheck.training import checkpoints
 
+_EVALUATED = "evaluation/"
 _METRIC = "metric/"
 
 
@@ -191,7 +193,7 @@ class Engine:
         examples that fill the last batch count in it."""
         size = evaluation_size(self.options, self.layout)
         everywhere = size * self.layout.replicas
-        with evaluation.evaluation_point(self.model.optimizer):
+        with self.evaluated():
             metrics = self.model.evaluate(
                 self._evaluation_data(getattr(source, part), size),
                 steps=math.ceil(getattr(source, f"num_{part}") / everywhere),
@@ -199,6 +201,29 @@ class Engine:
                 verbose=0,
             )
         return {n: float(v) for n, v in metrics.items() if n != "loss"}
+
+    @contextlib.contextmanager
+    def evaluated(self):
+        """The weights that are measured and handed on, for a `with` block.
+
+        Those of the optimizer's evaluation point, or the averages of its
+        `use_ema`; afterwards the model has its own again, bit by bit.
+        """
+        variables = self.model.trainable_variables
+        with evaluation.evaluation_point(self.model.optimizer):
+            own = []
+            if any(part.use_ema for part in self._parts()):
+                own = [self._read(variable) for variable in variables]
+                self._average(variables)
+                for variable in variables:
+                    # jax evaluates in the memory of the weights, which here
+                    # is that of the averages.
+                    variable.assign(np.array(self._read(variable)))
+            try:
+                yield
+            finally:
+                for variable, value in zip(variables, own):
+                    variable.assign(value)
 
     def meet(self) -> None:
         """Waits until all workers are here; alone it does nothing."""
@@ -226,7 +251,9 @@ class Engine:
 
     def state(self, with_metrics: bool) -> dict[str, np.ndarray]:
         """The arrays of a checkpoint."""
+        evaluated = self._evaluated_state()  # notes the weights of training
         state = {name: self._read(v) for name, v in self.variables().items()}
+        state |= evaluated
         if with_metrics:
             state |= {
                 n: self._read_metric(v) for n, v in self._metrics().items()
@@ -236,7 +263,11 @@ class Engine:
     def restore(self, step: int, arrays: dict, source):
         """Sets the state; gives back the arrays of metrics, if any."""
         metrics = {n: a for n, a in arrays.items() if n.startswith(_METRIC)}
-        state = {n: a for n, a in arrays.items() if n not in metrics}
+        state = {
+            n: a
+            for n, a in arrays.items()
+            if n not in metrics and not n.startswith(_EVALUATED)
+        }
         where = f"The checkpoint after {step} updates"
         checkpoints.assign(self.variables(), state, where)
         if metrics:
@@ -256,6 +287,27 @@ class Engine:
         if hasattr(rate, "get_config"):  # a schedule
             return float(rate(step))
         return float(self._read(rate))
+
+    def _evaluated_state(self):
+        """The model's arrays as they are evaluated; {} where they are those
+        of training."""
+        if not any(
+            part.use_ema
+            or getattr(part, "at_evaluation_point", None) is not None
+            for part in self._parts()
+        ):
+            return {}
+        with self.evaluated():
+            return {
+                f"{_EVALUATED}{index}": self._read(variable)
+                for index, variable in enumerate(self._model_variables())
+            }
+
+    def _parts(self):
+        """The optimizer without its loss scale; all of Keras's of several."""
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        return getattr(optimizer, "optimizers", [optimizer])
 
     def _metrics(self):
         return {
@@ -281,7 +333,12 @@ class Engine:
             steps_per_execution=self.options.steps_per_execution,
             jit_compile=xla,
         )
-        self.model.optimizer.build(self.model.trainable_variables)
+        optimizer = self.model.optimizer
+        optimizer.build(self.model.trainable_variables)
+        # `fit` would give the averages of `use_ema` to the model whenever it
+        # ends, which is also where a run is resumed.
+        self._average = optimizer.finalize_variable_values
+        optimizer.finalize_variable_values = lambda variables: None
         check_train_step(self.model, self.keras.Model, self.layout.microbatches)
 
     def _model_variables(self):
