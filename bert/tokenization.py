@@ -39,7 +39,7 @@ class Tokenizer:
 
     Args:
         vocab_file: One token per line, UTF-8; the id is the line's number
-            from 0.
+            from 0. Blank lines at the end are none.
         lower_case: Lower-case and strip accents, as for uncased models.
 
     Raises:
@@ -159,7 +159,7 @@ def _read(vocab_file: str) -> list[str]:
         raise ValueError(
             f"{vocab_file}, line {line}: not UTF-8 ({error.reason})."
         ) from error
-    if not lines[-1]:
+    while lines and not lines[-1].strip():
         lines.pop()
     return [line.strip() for line in lines]
 

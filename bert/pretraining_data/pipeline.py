@@ -76,11 +76,10 @@ def run(
     home = pathlib.Path(prefix).parent
     if home.exists() and not home.is_dir():
         raise ValueError(f"{home}: expected a folder.")
-    home.mkdir(parents=True, exist_ok=True)
     record = pathlib.Path(f"{prefix}.json")
     folder = pathlib.Path(f"{prefix}.work")
     begun = folder / "made_with.json"
-    with _alone(folder):
+    with _made(home), _alone(folder):
         if train_vocab and not (record.exists() or begun.exists()):
             vocabulary.train(
                 settings.vocab_file, origins, train_vocab, settings.lower_case
@@ -96,10 +95,23 @@ def run(
         if not done or not _all_whole(prefix, done["shards"]):
             _write(begun, made_with)
             bars = functools.partial(_bar, progress)
-            text, places = _tokenize(
-                folder, origins, settings, split_sentences, num_workers, bars
-            )
-            count = _num_shards(num_shards, text, origins, folder)
+            try:
+                text, places = _tokenize(
+                    folder,
+                    origins,
+                    settings,
+                    split_sentences,
+                    num_workers,
+                    bars,
+                )
+                count = _num_shards(num_shards, text, origins)
+            except ValueError:
+                # Text that is mended is other text: nothing of this one could
+                # be used.
+                shutil.rmtree(folder)
+                if train_vocab:
+                    os.unlink(settings.vocab_file)
+                raise
             made = _make(
                 prefix, folder, count, places, settings, num_workers, bars
             )
@@ -137,16 +149,11 @@ def _tokenize(folder, origins, settings, split_sentences, num_workers, bars):
     sizes = [source.size for source in origins]
     total = token_blocks.Counts(0, 0, 0, 0, 0)
     places = []
-    try:
-        with bars("tokens", "B", None if None in sizes else sum(sizes)) as bar:
-            for path, counts in workers.in_order(_block, tasks, num_workers):
-                places.append((path, counts.documents))
-                total = token_blocks.Counts(*map(sum, zip(total, counts)))
-                bar.update(counts.bytes)
-    except ValueError:
-        # Text that is mended is other text: nothing here could be used.
-        shutil.rmtree(folder)
-        raise
+    with bars("tokens", "B", None if None in sizes else sum(sizes)) as bar:
+        for path, counts in workers.in_order(_block, tasks, num_workers):
+            places.append((path, counts.documents))
+            total = token_blocks.Counts(*map(sum, zip(total, counts)))
+            bar.update(counts.bytes)
     return total, places
 
 
@@ -207,16 +214,13 @@ def _all_whole(prefix: str, made: list[dict]) -> bool:
     return all(map(_whole, paths, made))
 
 
-def _num_shards(
-    asked: int | None, text: token_blocks.Counts, origins, folder
-) -> int:
+def _num_shards(asked: int | None, text: token_blocks.Counts, origins) -> int:
     """How many shards, at least two documents in each."""
     most = text.documents // 2
     if asked is None and most:
         return min(most, -(-text.bytes // SHARD_BYTES))
     if asked is not None and asked <= most:
         return asked
-    shutil.rmtree(folder)
     names = text_sources.names(origins)
     if not text.documents:
         raise ValueError(f"{names}: there is no text in it.")
@@ -250,6 +254,19 @@ def _brief(value) -> str:
     """A value of a setting; of many inputs only how many there are."""
     many = isinstance(value, list) and len(value) > 2
     return f"of {len(value)} files" if many else reprlib.repr(value)
+
+
+@contextlib.contextmanager
+def _made(home: pathlib.Path):
+    """A folder; if nothing is written there, not even those around it stay."""
+    new = [f for f in (home, *home.parents) if not f.exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            for made in new:
+                made.rmdir()
 
 
 @contextlib.contextmanager

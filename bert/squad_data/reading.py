@@ -193,7 +193,7 @@ def stands(answer: Answer, context: str) -> bool:
 def _entries(path: str) -> Iterator[tuple[str, str, _Entry]]:
     """(its place, its context, the question) of each question of a file."""
     text = _bytes(path)
-    if text.partition(b"\n")[0].rstrip().endswith(b"}"):
+    if text.lstrip().partition(b"\n")[0].rstrip().endswith(b"}"):
         lines = enumerate(text.splitlines(), 1)
         rows = [(f"{path}:{n}", line) for n, line in lines if line.strip()]
         if len(rows) > 1:

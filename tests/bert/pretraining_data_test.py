@@ -237,6 +237,22 @@ def test_a_vocabulary_without_mask_is_refused(tmp_path):
         tokenization.Tokenizer(str(path))
 
 
+@pytest.mark.parametrize(
+    "end", ["", "\n", "\n\n\n", "\r\n \t\r\n", "\n\u3000\n"]
+)
+def test_blank_lines_at_the_end_are_no_tokens(tmp_path, vocab_file, end):
+    tokens = pathlib.Path(vocab_file).read_text().split("\n")[:-1]
+    tokens.insert(7, "")  # one before the end has its number
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(tokens) + end)
+    tokenizer = tokenization.Tokenizer(str(path))
+    assert tokenizer.vocab == tokens
+    assert tokenizer.id(tokens[8]) == 8
+    text = write_text(tmp_path / "text.txt", corpus(4))
+    _, done = make(tmp_path, text, settings(str(path)))
+    assert done["made_with"]["vocabulary"]["tokens"] == len(tokens)
+
+
 def test_sentences():
     assert text.split_sentences(
         "He is 3.5 m. tall, e.g. Mr. X. Really? Yes!"
@@ -795,6 +811,14 @@ def test_bad_text_is_refused(tmp_path, vocab_file, content, message):
     path = tmp_path / "text.txt"
     path.write_bytes(content)
     (tmp_path / "out").mkdir()
+    prefix = str(tmp_path / "out/new/er/x")
+    learned = settings(f"{prefix}.vocab.txt")
+    for options, train_vocab in ((settings(vocab_file), None), (learned, 30)):
+        with pytest.raises(ValueError):
+            pipeline.run(
+                text_sources.sources([str(path)]), options, prefix, train_vocab
+            )
+        assert not list((tmp_path / "out").iterdir())
     with pytest.raises(ValueError, match=message):
         make(tmp_path / "out", path, settings(vocab_file))
     assert not list((tmp_path / "out").iterdir())
@@ -960,7 +984,7 @@ def test_numbers_and_places_without_sense(
         command_line.parse(flag_values, ["make", *given])
         create_pretraining_data._check()
         create_pretraining_data._run()
-    assert not list(tmp_path.glob("out/*"))
+    assert not (tmp_path / "out").exists()
 
 
 @damage.EXAMPLES

@@ -173,6 +173,7 @@ def test_questions_with_their_contexts(tmp_path):
         b"\xef\xbb\xbf" + json.dumps({"data": rows}, indent=1).encode(),
         json.dumps(rows).encode(),
         lines,
+        b"\n \r\n" + lines,
         bz2.compress(lines),
     ):
         flat = tmp_path / "flat"
@@ -180,9 +181,10 @@ def test_questions_with_their_contexts(tmp_path):
         assert squad_data.read(str(flat)) == expected._replace(origin=str(flat))
     flat.write_text(json.dumps(rows[0]))
     assert len(squad_data.read(str(flat)).questions) == 1
-    flat.write_bytes(lines + b'{"id": 9, "question": "x"}\n')
-    with pytest.raises(ValueError, match="flat:5: .*`context`"):
-        squad_data.read(str(flat))
+    for before, line in ((b"", 5), (b"\n\n", 7)):
+        flat.write_bytes(before + lines + b'{"id": 9, "question": "x"}\n')
+        with pytest.raises(ValueError, match=f"flat:{line}: .*`context`"):
+            squad_data.read(str(flat))
     rows[1]["answers"]["text"] *= 2
     flat.write_text(json.dumps(rows))
     with pytest.raises(ValueError, match=r"flat: \[1\].*2 texts and 1 answer"):
