@@ -1,5 +1,6 @@
 """What data hold, looked at once: numbers that are not finite, labels."""
 
+import math
 import warnings
 
 import numpy as np
@@ -15,16 +16,19 @@ class Content:
 
     Attributes:
         count: Examples that were shown.
+        has_weights: Whether they have weights.
     """
 
     def __init__(self, name: str):
         self._name = name
         self.count = 0
+        self.has_weights = False
         self._bad = 0
         self._first_bad = None
         self._finite = {}
         self._labels = {}
         self._counts = {}
+        self._width = 1
 
     def add(self, batch) -> None:
         """Looks at (x, y, ...), at leaves of NumPy arrays or tensors."""
@@ -44,11 +48,13 @@ class Content:
         self._bad += int(bad.sum())
         self.count += size
         if isinstance(batch, tuple) and len(batch) > 1:
-            self._add_labels(leaves(batch[1]))
+            weights = leaves(batch[2]) if len(batch) == 3 else []
+            self.has_weights |= bool(weights)
+            self._add_labels(leaves(batch[1]), weights)
 
-    def _add_labels(self, labels):
+    def _add_labels(self, labels, weights):
         for place, leaf in enumerate(labels):
-            self._count(place, leaf)
+            self._count(place, leaf, weights)
             values = dense(leaf)
             if not len(values) or values.ndim > 2:
                 continue
@@ -57,29 +63,43 @@ class Content:
             if not same or not (values == first).all():
                 self._labels[place] = None
 
-    def _count(self, place, leaf):
+    def _count(self, place, leaf, weights):
         """Counts the examples of each class; None of what has no classes."""
         counts = self._counts.setdefault(place, {})
         classes = None if counts is None else _classes(leaf)
-        if classes is None:
+        weight = dense(weights[0]).ravel() if len(weights) == 1 else None
+        if classes is None or weights and np.shape(weight) != classes.shape:
             self._counts[place] = None
             return
-        for label, number in zip(*np.unique(classes, return_counts=True)):
-            counts[int(label)] = counts.get(int(label), 0) + int(number)
+        labels, places = np.unique(classes, return_inverse=True)
+        numbers = np.bincount(places)
+        parts = zip(numbers, np.bincount(places, weight), strict=True)
+        for label, part in zip(map(int, labels), parts):
+            counts[label] = counts.get(label, 0) + np.array(part)
+        self._width = math.prod(leaf.shape[1:])
         if len(counts) > _MOST_CLASSES:
             self._counts[place] = None
 
-    @property
-    def chance(self) -> float | None:
-        """Accuracy of always predicting the commonest label.
+    def chance(self, metric: str, weighted: bool) -> float | None:
+        """What always predicting the commonest label reaches of an accuracy.
 
         None where the labels are no classes, one for each example.
+
+        Args:
+            metric: Name of the accuracy.
+            weighted: Whether examples count by their weights.
         """
         found = list(self._counts.values())
         if len(found) != 1 or not found[0]:
             return None
-        numbers = found[0].values()
-        return max(numbers) / sum(numbers)
+        numbers = np.array(list(found[0].values()))[:, int(weighted)]
+        if not numbers.sum() > 0:
+            return None
+        shares = numbers / numbers.sum()
+        if metric == "binary_accuracy" and self._width > 1:
+            # Of each column of one-hot rows, most of which are 0.
+            return float(1 - np.minimum(shares, 1 - shares).sum() / self._width)
+        return float(shares.max())
 
     def check(self) -> None:
         """Refuses data that cannot be judged; warns of suspicious data.

@@ -68,9 +68,19 @@ class Rebuilt:
         ):
             # Keras warns at the end of any stream of unknown length.
             warnings.filterwarnings("ignore", "Your input ran out of data")
-            logs = self.model.evaluate(
-                (batch for batch in batches), return_dict=True, verbose=0
-            )
+            logs = self._evaluated(batches)
         for variable, value in zip(state, before):
             variable.assign(value)
         return models.flat(logs)
+
+    def _evaluated(self, batches):
+        if not models.on_tensorflow(self.model):
+            return self.model.evaluate(
+                (batch for batch in batches), return_dict=True, verbose=0
+            )
+        # Keras takes no generator of what are no tuples.
+        self.model.reset_metrics()
+        for batch in batches:
+            processes.check_interrupted()
+            logs = self.model.test_step(batch)
+        return logs

@@ -210,13 +210,19 @@ class Shared:
 
 
 def initial(workload):
-    """`Initial` with a model's (weights, other values)."""
+    """`Initial` with a model's (weights, other values).
+
+    Copies: Keras's own steps delete the values of what models share.
+    """
     return initial_values.Initial(
         workload,
-        lambda model: (
-            _values(model.trainable_variables),
-            _values(model.non_trainable_variables),
-        ),
+        lambda model: [
+            [jnp.array(value) for value in _values(variables)]
+            for variables in (
+                model.trainable_variables,
+                model.non_trainable_variables,
+            )
+        ],
     )
 
 

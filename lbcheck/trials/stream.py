@@ -60,6 +60,8 @@ class Stream:
         batch_size: Examples of an update.
         name: What errors call it.
         floatx: Type of floating numbers that are no tensors yet.
+        on_tensorflow: Whether batches are tensors, as they come; else they
+            are tuples of arrays.
 
     Raises:
         TypeError, ValueError: Data of no such kind, or without a batch.
@@ -68,12 +70,15 @@ class Stream:
     count = None
     longest = 2**30
 
-    def __init__(self, of_seed, by_seed, batch_size, name, floatx):
+    def __init__(
+        self, of_seed, by_seed, batch_size, name, floatx, on_tensorflow
+    ):
         self._of_seed = of_seed
         self._by_seed = by_seed
         self._batch_size = batch_size
         self._name = name
         self._floatx = floatx
+        self._on_tensorflow = on_tensorflow
         self._iterator = None
         self._example = self._sample = None
         self._first = of_seed(0)
@@ -92,8 +97,14 @@ class Stream:
     def _check_batched(self):
         import tensorflow as tf
 
-        example = self.example()
         specs = tf.nest.flatten(self.batch_signature)
+        special = [s for s in specs if not isinstance(s, tf.TensorSpec)]
+        if special and not self._on_tensorflow:
+            raise TypeError(
+                f"`{self._name}`: sparse and ragged tensors are for Keras on "
+                f"TensorFlow, received {special[0]}."
+            )
+        example = self.example()
         if any(spec.shape.rank is None for spec in specs):
             raise ValueError(
                 f"`{self._name}`: TensorFlow does not know how many dimensions "
@@ -120,6 +131,31 @@ class Stream:
             output_signature=self.batch_signature,
         )
 
+    def _read(self, seed, epoch=None):
+        """Yields the batches of `_dataset` as the model's steps take them."""
+        batch = None
+        for batch in self._dataset(seed, epoch):
+            yield self._given(batch)
+        if batch is None:
+            raise ValueError(self._without_batch)
+
+    def _given(self, batch):
+        if self._on_tensorflow:
+            return batch
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        return content.tree_map(np.asarray, batch)
+
+    @property
+    def _without_batch(self):
+        if self._example is None:
+            return f"`{self._name}` has no batch."
+        return (
+            f"`{self._name}` has no batch when it is read again, but every "
+            "trial reads it anew; what it is made from must be made by the "
+            "function that tf.data.Dataset.from_generator takes, or by a "
+            f"function that is given as `{self._name}`."
+        )
+
     def _epoch(self, seed, epoch):
         """Batches of data that are no tf.data, in the order of an epoch.
 
@@ -128,17 +164,19 @@ class Stream:
             epoch: Number of the epoch; None for the order of the data.
         """
         data = self._of_seed(seed)
-        if not _is_indexed(data):
-            return map(self._converted, data)
+        if _is_indexed(data):
+            return self._indexed(data, seed, epoch)
+        return map(self._converted, data)
+
+    def _indexed(self, data, seed, epoch):
+        if hasattr(data, "on_epoch_begin"):
+            data.on_epoch_begin()
         count = _batches_of(data)
         order = itertools.count() if count is None else range(count)
         if epoch is not None and count is not None:
             # As `fit` shuffles them.
             generator = np.random.default_rng([seed, epoch])
             order = generator.permutation(count).tolist()
-        return self._indexed(data, order)
-
-    def _indexed(self, data, order):
         for index in order:
             yield self._converted(data[index])
         if hasattr(data, "on_epoch_end"):
@@ -172,7 +210,7 @@ class Stream:
             return self._first.element_spec
         peeked = list(itertools.islice(self._epoch(0, None), _PEEK))
         if not peeked:
-            raise ValueError(f"`{self._name}` has no batch.")
+            raise ValueError(self._without_batch)
         return _signature(peeked, self._name)
 
     @functools.cached_property
@@ -197,11 +235,12 @@ class Stream:
         """
         found, seen = [], content.Content(self._name)
         shapes = set()
-        for batch in self._dataset(0).take(_LOOK):
+        for batch in self._read(0):
             seen.add(batch)
             found.append(content.sizes(batch)[0])
             shapes.add(_inner_shapes(batch))
-            if self._is_static and seen.count >= self._batch_size:
+            looked = self._is_static or len(found) >= _LOOK
+            if looked and seen.count >= self._batch_size:
                 break
         seen.check()
         if seen.count < self._batch_size:
@@ -230,6 +269,11 @@ class Stream:
             dataset = self._dataset(seed)
             if dataset.cardinality() != tf.data.INFINITE_CARDINALITY:
                 dataset = dataset.repeat()
+            dataset = dataset.concatenate(
+                tf.data.Dataset.from_generator(
+                    self._refuse_end, output_signature=self.batch_signature
+                )
+            )
         else:
             dataset = tf.data.Dataset.from_generator(
                 functools.partial(self._endless, seed),
@@ -245,7 +289,11 @@ class Stream:
             for batch in self._epoch(seed, epoch):
                 yield batch
             if batch is None:
-                raise ValueError(f"`{self._name}` has no batch.")
+                raise ValueError(self._without_batch)
+
+    def _refuse_end(self):
+        """What comes after data without end: of data that are read once."""
+        raise ValueError(self._without_batch)
 
     @property
     def batch_size(self) -> int:
@@ -299,18 +347,16 @@ class Stream:
         """Yields the batches of the updates that come next."""
         source = self.source(seed, first, count)
         for _ in range(count):
-            yield next(source)
+            yield self._given(next(source))
 
     def batches(self):
-        """The dataset, as it is batched."""
-        return self._dataset(0)
+        """Yields the batches of the dataset, at least one."""
+        return self._read(0)
 
     def example(self):
         """The first batch that was read."""
         if self._example is None:
-            self._example = next(iter(self._dataset(0).take(1)), None)
-        if self._example is None:
-            raise ValueError(f"`{self._name}` has no batch.")
+            self._example = next(self._read(0))
         return self._example
 
     def total(self) -> int:
@@ -321,8 +367,7 @@ class Stream:
         """
         import tensorflow as tf
 
-        dataset = self._dataset(0)
-        number = int(dataset.cardinality())
+        number = int(self._dataset(0).cardinality())
         endless = number == tf.data.INFINITE_CARDINALITY
         if endless or number > _EXAMPLES:
             raise ValueError(
@@ -333,7 +378,7 @@ class Stream:
         seen = content.Content(self._name)
         limit = time.monotonic() + _SECONDS
         self._sizes = []
-        for batch in dataset:
+        for batch in self._read(0):
             seen.add(batch)
             self._sizes.append(content.sizes(batch)[0])
             if number >= 0:
@@ -346,7 +391,7 @@ class Stream:
                     f"{self._how_to_end()}."
                 )
         seen.check()
-        self.chance = seen.chance
+        self.content = seen
         return seen.count
 
     def _how_to_end(self):
@@ -392,7 +437,7 @@ class Stream:
 
         random_state.begin_python(seed)
         found, size = [], 0
-        for batch in self._dataset(seed, epoch=0):
+        for batch in self._read(seed, epoch=0):
             (examples,) = content.sizes(batch)
             if examples > count and self._is_static and not self._keeps_size:
                 first = operator.itemgetter(slice(count))

@@ -144,9 +144,17 @@ class Trainer:
             self._facts["data"].append(self.test.describe())
         if same_weights:
             self._facts["same_initial_weights"] = True
-        chance = (self.test or self._validation).chance
-        if chance is not None and self.metric in _ACCURACIES:
+        chance = self._chance(model)
+        if chance is not None:
             self._facts["chance"] = chance
+
+    def _chance(self, model):
+        """What always predicting the commonest label reaches, if known."""
+        judged = (self.test or self._validation).content
+        weighted = models.weighs(model) if judged.has_weights else False
+        if self.metric not in _ACCURACIES or weighted is None:
+            return None
+        return judged.chance(self.metric, weighted)
 
     def _of_seeds(self, model, train):
         """What a build decides by its seed.

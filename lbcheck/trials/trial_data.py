@@ -81,7 +81,8 @@ def make(
         batch_size: Examples of an update.
         name: What errors call it.
         keras: The Keras module of the model.
-        on_tensorflow: Whether the arrays stay on TensorFlow's device.
+        on_tensorflow: Whether the arrays stay on TensorFlow's device, and
+            streams give tensors.
         kept: Function of the number of examples that says which of them the
             feed has, for arrays; None: all.
 
@@ -97,7 +98,9 @@ def make(
                 f"`{name}`: a part of the validation data can be held out "
                 "where they are arrays; give `test` data of their own."
             )
-        return stream.Stream(function, by_seed, batch_size, name, floatx)
+        return stream.Stream(
+            function, by_seed, batch_size, name, floatx, on_tensorflow
+        )
     if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
         raise TypeError(
             f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays, "
@@ -118,7 +121,7 @@ def make(
     special = [x for x in content.leaves(data) if not _is_array(x)]
     if special and not on_tensorflow:
         raise TypeError(
-            f"`{name}`: sparse matrices and ragged tensors are for Keras on "
+            f"`{name}`: sparse and ragged tensors are for Keras on "
             f"TensorFlow, received {type(special[0]).__name__}."
         )
     if any(hasattr(leaf, "tocsr") for leaf in special):
@@ -235,10 +238,9 @@ class Arrays:
                 f"at least 1; received {sorted(lengths)}."
             )
         (self.count,) = lengths
-        seen = content.Content(name)
-        seen.add(data)
-        seen.check()
-        self.chance = seen.chance
+        self.content = content.Content(name)
+        self.content.add(data)
+        self.content.check()
 
     def check_updates(self) -> None:
         """Refuses data of which no update can be made.

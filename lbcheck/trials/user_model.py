@@ -53,7 +53,12 @@ def create(workload, arguments, seed: int):
 
 
 def ready(workload, model, example):
-    """The model compiled and with weights; the second half of `build`."""
+    """The model compiled and with weights; the second half of `build`.
+
+    Raises:
+        ValueError: It is not compiled and the workload has no loss, or it
+            holds what an earlier model of the workload has trained.
+    """
     if not getattr(model, "compiled", getattr(model, "_is_compiled", False)):
         plain_step = keras_of(model).Model.train_step
         if workload.loss is None and type(model).train_step is plain_step:
@@ -64,6 +69,7 @@ def ready(workload, model, example):
         model.compile(loss=workload.loss, metrics=workload.metrics)
     if not model.built:
         look(model, example)
+    _refuse_trained(workload, model)
     if kerases.of(model) == "keras3" and on_tensorflow(model):
         from keras.src.random import seed_generator
 
@@ -73,13 +79,68 @@ def ready(workload, model, example):
     return model
 
 
+def _refuse_trained(workload, model):
+    """Refuses variables of an earlier model that training changes.
+
+    Frozen weights and what is adapted before may be shared: what another
+    variable has when it is met again, it must have ever after. Random
+    generators begin by the seed, as those that build_model makes.
+    """
+    trained = {id(variable) for variable in model.trainable_variables}
+    drawn = {id(variable) for variable in _random_states(model)}
+    for variable in {id(v): v for v in decided(model)}.values():
+        known, value = getattr(variable, "_lbcheck_met", (None, None))
+        if known is not workload:
+            variable._lbcheck_met = workload, None
+            continue
+        now = np.asarray(variable.numpy())
+        if id(variable) in drawn:
+            state = np.random.randint(2**31 - 1, size=now.shape)
+            variable.assign(state.astype(now.dtype))
+            continue
+        variable._lbcheck_met = workload, value or now.tobytes()
+        if id(variable) in trained or value not in (None, now.tobytes()):
+            raise ValueError(
+                f"Workload: `build_model` uses {_holder(model, variable)} "
+                "again, which an earlier model had, so that each trial would "
+                "begin with what the one before has changed; make, load or "
+                "copy it (keras.models.clone_model and set_weights) inside "
+                "build_model."
+            )
+
+
+def _holder(model, variable):
+    """The layer of a model that has a variable, or the variable, in words."""
+    for layer in getattr(model, "layers", []):
+        if any(variable is weight for weight in layer.variables):
+            return f"the layer {layer.name!r}"
+    return f"the variable {path(variable)!r}"
+
+
 def look(model, example) -> dict:
     """Evaluates one batch; what its step reports, loss first."""
-    if is_traced(model):
+    if on_tensorflow(model):
         return model.test_step(example)
     # One step is said, or Keras warns that the data ran out.
     model.evaluate((batch for batch in [example]), steps=1, verbose=0)
     return model.get_metrics_result()
+
+
+def weighs(model) -> bool | None:
+    """Whether its metrics count examples by their weights; None: unknown."""
+    plain = keras_of(model).Model
+    own = any(
+        getattr(type(model), step) is not getattr(plain, step)
+        for step in ("test_step", "compute_metrics")
+    )
+    is_keras3 = kerases.of(model) == "keras3"
+    name = "_compile_metrics" if is_keras3 else "compiled_metrics"
+    compiled = getattr(model, name, None)
+    given = [
+        bool(getattr(compiled, f"_user_{kind}metrics", None))
+        for kind in ("", "weighted_")
+    ]
+    return None if own or all(given) else given[1]
 
 
 def flat(logs) -> dict[str, float]:
@@ -200,10 +261,21 @@ def decided(model) -> list:
     if hasattr(model, "_lbcheck_generator"):
         variables.append(model._lbcheck_generator.state)
     if kerases.of(model) == "tf_keras":
+        variables += _random_states(model)
+    return variables
+
+
+def _random_states(model) -> list:
+    """States of the random generators of a model's layers."""
+    if kerases.of(model) == "tf_keras":
         from lbcheck.training.backends.tf_keras_updates import random_generators
 
-        variables += [g.state for g in random_generators(model)]
-    return variables
+        return [generator.state for generator in random_generators(model)]
+    return [
+        generator.state
+        for layer in model._flatten_layers()
+        for generator in layer._seed_generators
+    ]
 
 
 def bits(model) -> int:

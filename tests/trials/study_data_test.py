@@ -153,7 +153,9 @@ def test_batches_of_different_lengths_pass(module):
 
 
 @KERASES
-@pytest.mark.parametrize("kind", ["none", "alone", "dataset", "generator"])
+@pytest.mark.parametrize(
+    "kind", ["none", "alone", "dataset", "generator", "eager", "eager dicts"]
+)
 def test_a_model_may_have_its_own_loss_and_no_labels(module, kind):
     class Autoencoder(module.Model):
         def __init__(self):
@@ -161,13 +163,14 @@ def test_a_model_may_have_its_own_loss_and_no_labels(module, kind):
             self.dense = module.layers.Dense(5)
 
         def call(self, x):
+            x = x["x"] if isinstance(x, dict) else x
             decoded = self.dense(x)
             self.add_loss(tf.reduce_mean((decoded - x) ** 2))
             return decoded
 
     def build_model():
         model = Autoencoder()
-        model.compile("sgd")
+        model.compile("sgd", run_eagerly="eager" in kind)
         return model
 
     data = {
@@ -175,6 +178,8 @@ def test_a_model_may_have_its_own_loss_and_no_labels(module, kind):
         "alone": lambda x: (x,),
         "dataset": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8),
         "generator": lambda x: lambda: iter(np.split(x, 4)),
+        "eager": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(8),
+        "eager dicts": lambda x: lambda: ({"x": p} for p in np.split(x, 4)),
     }[kind]
     trainer = trainer_of(build_model, data(_X[:44]), data(_X[44:]))
     record = trainer.run(_TASK)
@@ -238,6 +243,69 @@ def test_validation_data_that_cannot_be(validation, message):
         trainer_of(dense(keras), _TRAIN, validation)
 
 
+def once(arrays):
+    """A dataset whose function gives one generator every time."""
+    one = batched(arrays, 8)()
+    specs = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in arrays)
+    return tf.data.Dataset.from_generator(lambda: one, output_signature=specs)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_tf_data_that_can_be_read_once_are_told(times):
+    validation = tuple(np.repeat(part, times, axis=0) for part in _VALIDATION)
+    with pytest.raises(ValueError, match="`validation` has no batch when it"):
+        trainer_of(dense(keras), _TRAIN, once(validation)).run(_TASK)
+    train = tuple(np.repeat(part, times, axis=0) for part in _TRAIN)
+    with pytest.raises(ValueError, match="`train` has no batch when it is"):
+        trainer = trainer_of(dense(keras), once(train), _VALIDATION)
+        for _ in range(5):
+            trainer.run(_TASK)
+
+
+@KERASES
+@pytest.mark.parametrize("kind", ["dataset", "indexed"])
+def test_an_update_may_take_many_small_batches(module, kind):
+    def batches(size):
+        if kind == "dataset":
+            return tf.data.Dataset.from_tensor_slices((_X, _Y)).batch(size)
+        return py_dataset(module, (_X, _Y), size)
+
+    trainer = trainer_of(dense(module), batches(1), _VALIDATION, batch_size=60)
+    found = trainer.run(_TASK)["metrics"]["validation"]
+    whole = trainer_of(dense(module), (_X, _Y), _VALIDATION, batch_size=60)
+    for name, value in whole.run(_TASK)["metrics"]["validation"].items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+    with pytest.raises(ValueError, match="=61 is more than the 60 examples"):
+        trainer_of(dense(module), batches(1), _VALIDATION, batch_size=61)
+
+
+def test_an_epoch_begins_as_in_fit():
+    events = []
+
+    class Batches(keras.utils.PyDataset):
+        scale = 0.0
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            events.append(self.scale)
+            part = slice(8 * index, 8 * index + 8)
+            return self.scale * _X[part], _Y[part]
+
+        def on_epoch_begin(self):
+            self.scale = 1.0
+
+        def on_epoch_end(self):
+            self.scale = 0.0
+
+    found = trainer_of(dense(keras), Batches(), Batches()).run(_TASK)
+    assert set(events) == {1.0}
+    plain = py_dataset(keras, _TRAIN, 8)
+    want = trainer_of(dense(keras), plain, plain).run(_TASK)
+    assert found["metrics"] == want["metrics"]
+
+
 def test_constant_labels_are_told_of():
     with pytest.warns(UserWarning, match="all 20 labels are the same"):
         trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))
@@ -258,7 +326,65 @@ def test_chance_is_the_commonest_label(validation, chance):
         lambda seed: validation, False, 0, 8, "validation", keras, True
     )
     data.total()
-    assert data.chance == chance
+    assert data.content.chance("accuracy", False) == chance
+
+
+@KERASES
+@pytest.mark.parametrize("kind", ["arrays", "stream", "held_out"])
+def test_chance_counts_as_the_judged_accuracy_does(module, kind):
+    y, weights = np.array([1] * 18 + [0] * 2), np.repeat([0.5, 6.0], [18, 2])
+    judged = _X[40:], y, weights
+    loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    class Own(module.Sequential):
+        def test_step(self, *arguments):
+            return super().test_step(*arguments)
+
+    def chance(own=False, **metrics):
+        def build_model():
+            model = (Own if own else module.Sequential)(
+                [module.layers.Input((5,)), module.layers.Dense(3)]
+            )
+            model.compile("sgd", loss, **metrics)
+            return model
+
+        data = {
+            "arrays": {"validation": judged},
+            "stream": {"validation": stream(judged)},
+            "held_out": {
+                "validation": tuple(np.tile(p.T, 2).T for p in judged),
+                "test": 0.5,
+            },
+        }[kind]
+        trainer = trainer_of(build_model, _TRAIN, **{"validation": None} | data)
+        return trainer.facts().get("chance")
+
+    if kind == "held_out":
+        _, chosen = trial_data.held_out(0.5, 40)
+        y, weights = np.tile(y, 2)[chosen], np.tile(weights, 2)[chosen]
+    sums = [weights[y == label].sum() for label in (0, 1)]
+    assert chance(metrics=["accuracy"]) == pytest.approx(np.mean(y))
+    assert chance(weighted_metrics=["accuracy"]) == pytest.approx(
+        max(sums) / sum(sums)
+    )
+    if kind == "arrays":
+        both = {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+        assert chance(**both) is None
+        assert chance(own=True, metrics=["accuracy"]) is None
+
+
+def test_chance_of_binary_accuracy_is_of_each_column():
+    one_hot = np.eye(4, dtype="float32")[[0, 0, 0, 1, 2]]
+    data = trial_data.make(
+        lambda seed: (_X[:5], one_hot), False, 0, 8, "test", keras, True
+    )
+    best = max(
+        np.mean(one_hot == guess)
+        for guess in itertools.product([0, 1], repeat=4)
+    )
+    found = data.content.chance("binary_accuracy", False)
+    assert found == pytest.approx(best)
+    assert data.content.chance("categorical_accuracy", False) == 0.6
 
 
 def test_a_loss_that_is_nan_is_no_result():

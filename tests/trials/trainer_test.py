@@ -788,6 +788,117 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
                 keras_name, lambda _: (lambda: model, train, validation), "lars"
             )
 
+    @parameterized.product(
+        keras_name=tuple(_KERASES),
+        kind=("trained", "of one arm", "statistics", "subclassed"),
+    )
+    def test_what_an_earlier_model_has_changed(self, keras_name, kind):
+        module = _KERASES[keras_name]
+        layers = module.layers
+        base = layers.Dense(6, name="base")
+        if kind == "statistics":
+            base = layers.BatchNormalization(
+                center=False, scale=False, name="base"
+            )
+
+        class Net(module.Model):
+            def __init__(self):
+                super().__init__()
+                self.base, self.out = base, layers.Dense(3)
+
+            def call(self, x):
+                return self.out(self.base(x))
+
+        def build_model(tuned=0.0):
+            if kind == "subclassed":
+                return Net()
+            base.trainable = kind != "of one arm" or float(tuned) > 0
+            inputs = module.Input((6,))
+            return module.Model(inputs, layers.Dense(3)(base(inputs)))
+
+        with self.assertRaisesRegex(
+            ValueError, "`build_model` uses the layer 'base' again"
+        ):
+            trainer = make(
+                keras_name,
+                user_models.functional,
+                arm_of("lamb", "tuned"),
+                build_model=build_model,
+            )
+            self.assertIn(kind, ("of one arm", "statistics"))
+            trainer.run(task("lamb", tuned=0.0))
+            trainer.run(task("lamb", seed=4, tuned=0.1))
+
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_frozen_layers_may_be_shared(self, keras_name):
+        module = _KERASES[keras_name]
+        layers = module.layers
+        base = module.Sequential(
+            [
+                layers.Input((6,)),
+                layers.Dense(8),
+                layers.BatchNormalization(momentum=0.5),
+            ]
+        )
+        base.trainable = False
+        scaled = layers.Normalization()
+        scaled.adapt(user_models.functional(module)[1][0])
+
+        def build_model():
+            inputs = module.Input((6,))
+            x = base(scaled(inputs), training=False)
+            return module.Model(inputs, layers.Dense(3)(x))
+
+        settings = {"build_model": build_model}
+        before = base.get_weights()
+        for _ in range(2):
+            # Of a study before, they may have had other values.
+            base.set_weights([2 * w for w in base.get_weights()])
+            trainer = make(
+                keras_name, user_models.functional, "lamb", **settings
+            )
+            found = [outcome(trainer, task("lamb", s)) for s in (3, 4, 3)]
+            self.assertEqual(found[0], found[2])
+            self.assertNotEqual(found[0]["metrics"], found[1]["metrics"])
+            trainer.fingerprint(0)
+        for now, then in zip(base.get_weights(), before):
+            np.testing.assert_array_equal(now, 4 * then)
+        _, last = by_hand(
+            keras_name, user_models.functional, "lamb", **settings
+        )
+        for ours, hand in zip(weights(trainer, "lamb"), last):
+            np.testing.assert_allclose(ours, hand, rtol=1e-4, atol=1e-6)
+
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_shared_noise_is_of_the_seed(self, keras_name):
+        module = _KERASES[keras_name]
+
+        def looked(seed):
+            with random_state.kept():
+                random_state.begin(seed)
+                noise = module.layers.GaussianNoise(0.9)
+
+            def build_model():
+                inputs = module.Input((6,))
+                x = module.layers.Dense(3)(noise(inputs))
+                return module.Model(inputs, x)
+
+            trainer = make(
+                keras_name,
+                user_models.functional,
+                "lamb",
+                build_model=build_model,
+            )
+            numbers = trainer.fingerprint(0)["numbers"]
+            found = [outcome(trainer, task("lamb", s)) for s in (3, 4, 3)]
+            self.assertEqual(found[0], found[2])
+            self.assertNotEqual(found[0]["metrics"], found[1]["metrics"])
+            return numbers, found
+
+        one, other = looked(1), looked(2)
+        self.assertNotIn(None, one[0]["loss"])
+        self.assertEqual(one, other)
+
     @parameterized.named_parameters(
         ("keras3", "keras3", tf_keras), ("tf_keras", "tf_keras", keras)
     )
