@@ -27,7 +27,7 @@ def check_real(
     owner: str, name: str, value: Any, or_zero: bool = False
 ) -> float:
     """`value` as a float, refused unless finite and above 0, or 0 itself."""
-    where = "at least 0" if or_zero else "above 0"
+    where = "of at least 0" if or_zero else "above 0"
     if not checks.is_number(value):
         raise TypeError(
             f"{owner}: `{name}` must be a number {where}, received {value!r} "
