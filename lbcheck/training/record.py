@@ -394,9 +394,9 @@ def _lines(path, kind=_Line, *, ended=False):
         numbers = schema.parse(line, kind, where)
         if numbers["step"] <= before:
             raise ValueError(
-                f"{where}: step must be more than {before}, as in the line "
-                f"before, received {numbers['step']}. A run that begins anew "
-                "begins its files anew."
+                f"{where}: step must be more than that of the line before, "
+                f"{before}, received {numbers['step']}. Where a run began "
+                "anew below its old lines, remove its folder."
             )
         before = numbers["step"]
         found.append(numbers)

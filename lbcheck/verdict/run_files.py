@@ -79,9 +79,10 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
             path, name, called = run.path, run.name, run.metric or called
             key = path.resolve(), name
             if key in arms:
+                which = "" if name is None else f": {schema.shown(name)}"
                 raise ValueError(
-                    f"{path}: {'' if name is None else schema.shown(name)} "
-                    f"comes twice, as a run of {arms[key]} and of {arm}."
+                    f"{path}{which} comes twice, as a run of {arms[key]} and "
+                    f"of {arm}."
                 )
             arms[key] = arm
             found.append((arm, run))

@@ -193,7 +193,7 @@ def test_the_last_phase_counts(tmp_path):
     found = run_files.read([f"x={tmp_path}/?"], "accuracy")
     assert found.runs["validation"] == {"x": [0.5, 0.75]}
     assert "end with phase 1, others with phase 2" in found.notes[0]
-    with pytest.raises(ValueError, match="b/phase1: .*comes twice, as a run"):
+    with pytest.raises(ValueError, match="b/phase1 comes twice, as a run"):
         run_files.read(
             [f"x={tmp_path}/b", f"y={tmp_path}/b/phase1"], "accuracy"
         )
@@ -255,7 +255,7 @@ def test_what_a_study_keeps_beside_its_runs_is_no_run(tmp_path):
      "measurements.jsonl: a finished run .* received 10, and 20 there"),
     (lambda p: cut(p, lambda lines: ""), "received no line, and 20 there"),
     (lambda p: cut(p, lambda lines: lines + '{"step": 4}\n'),
-     "measurements.jsonl:3: step must be more than 20, .* received 4"),
+     "measurements.jsonl:3: step must be more .*, 20, received 4"),
 ])  # fmt: skip
 def test_runs_that_are_refused(tmp_path, write, message):
     write(tmp_path / "x")
