@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from bert.checkpoints import reading
 from bert.checkpoints import variables
 
@@ -76,6 +78,7 @@ def load_initial(model, path: str | os.PathLike | reading.Checkpoint) -> Loaded:
             unused.append(part)
     targets = {n: v for n, v in targets.items() if n in given}
     _check_shapes(targets, checkpoint)
+    _check_finite(targets, checkpoint)
     variables.assign(targets, given)
     return Loaded(
         checkpoint._replace(arrays={}),
@@ -107,7 +110,6 @@ def _check_settings(model, checkpoint):
 
 def _same(activation, layer):
     """Whether a layer has this activation: tried, since it has no name."""
-    import numpy as np
     import tensorflow as tf
     import tf_keras
 
@@ -132,6 +134,17 @@ def _check_names(missing, checkpoint):
             f"{checkpoint.path}: {min(missing)} is missing ({len(missing)} "
             "variables in all)."
         )
+
+
+def _check_finite(names, checkpoint):
+    for name in sorted(names):
+        array = checkpoint.arrays[name]
+        count = np.count_nonzero(~np.isfinite(array))
+        if count:
+            raise ValueError(
+                f"{checkpoint.path}: {count:,} of the {array.size:,} numbers "
+                f"of {name} are not finite."
+            )
 
 
 def _check_shapes(targets, checkpoint):

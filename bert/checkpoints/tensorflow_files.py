@@ -9,6 +9,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from lbcheck.support import errors
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _NAME = "bert_model.ckpt"
 _CONFIG = "bert_config.json"
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+"""Other types hold numbers, or weights that were quantized."""
 _OF_TRAINING = ("adam_m", "adam_v", "global_step", "lamb_m", "lamb_v")
 
 
@@ -31,20 +34,22 @@ def prefix(path: str) -> str | None:
     Raises:
         ValueError: A folder holds several, and no such file.
     """
-    path = path.removesuffix(".index")
+    path = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
     if os.path.isfile(f"{path}.index"):
         return path
     found = sorted(glob.glob(os.path.join(glob.escape(path), "*.index")))
     if len(found) > 1:
         import tensorflow as tf
 
-        latest = None
-        with contextlib.suppress(UnicodeDecodeError):
-            latest = tf.train.latest_checkpoint(path)
-        if f"{latest}.index" in found:
-            return latest
+        with contextlib.suppress(ValueError):  # such as of bytes, not text
+            state = tf.train.get_checkpoint_state(path)
+            if state and f"{state.model_checkpoint_path}.index" in found:
+                return state.model_checkpoint_path
         names = ", ".join(os.path.basename(f) for f in found)
-        raise ValueError(f"{path} holds {len(found)} checkpoints: {names}.")
+        raise ValueError(
+            f"{path} holds {len(found)} checkpoints: {names}; give one of "
+            f"them, such as {found[-1].removesuffix('.index')}."
+        )
     return found[0].removesuffix(".index") if found else None
 
 
@@ -75,7 +80,7 @@ def read(prefix: str):
 def _google(reader, prefix):
     names = reader.get_variable_to_shape_map()
     places = variables.places(variables.num_layers(names))
-    arrays = {n: _float(reader.get_tensor(n)) for n in places if n in names}
+    arrays = {n: _array(reader, prefix, n, n) for n in places if n in names}
     if variables.WORDS not in arrays:
         raise ValueError(
             f"{prefix}: holds no {variables.WORDS}, but {_some(names)}."
@@ -108,10 +113,10 @@ def _garden(reader, prefix):
         keys = (graph.key(p.attributes, roots.get(p.root)) for p in at)
         key = next(filter(None, keys), None)
         if key:
-            array = reader.get_tensor(key)
+            array = _array(reader, prefix, key, name)
             if name.endswith("/attention/self/query/bias"):
                 heads = array.shape[0]
-            arrays[name] = variables.to_google(name, _float(array))
+            arrays[name] = variables.to_google(name, array)
     return arrays, (), {"num_attention_heads": heads, **_settings(prefix)}
 
 
@@ -164,10 +169,19 @@ class _Graph:
         node = self.find(path, node)
         if node is None:
             return None
-        return self._nodes[node].attributes[0].checkpoint_key
+        attributes = self._nodes[node].attributes
+        return attributes[0].checkpoint_key if attributes else None
 
 
-def _float(array):
+def _array(reader, prefix, key, name):
+    """What the checkpoint holds under `key`; `name` is Google's for it."""
+    array = reader.get_tensor(key)
+    kind = reader.get_variable_to_dtype_map()[key].name
+    if kind not in _FLOATS:
+        raise ValueError(
+            f"{prefix}: {name} is of {kind}, expected one of "
+            f"{', '.join(_FLOATS)}."
+        )
     return np.asarray(array, np.float32)
 
 

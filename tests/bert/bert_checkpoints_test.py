@@ -685,11 +685,14 @@ class RefusedTest(Case):
             os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
             save_as_tensorflow_1(google_arrays(), self.path(name))
         marker = pathlib.Path(self.path("in/checkpoint"))
-        for named in ("../out/c", self.path("out/c"), "gone", "\\377"):
+        last = self.path("in/b")
+        said = "holds 2 checkpoints: a.index, b.index; give one of them, such"
+        for named in ("../out/c", self.path("out/c"), "gone", "\\377", ""):
             marker.write_text(f'model_checkpoint_path: "{named}"\n')
-            self.assert_refused(self.path("in"), "holds 2 checkpoints: a.index")
+            with self.assertNoLogs("tensorflow", "ERROR"):
+                self.assert_refused(self.path("in"), f"{said} as {last}.")
         marker.write_bytes(b'model_checkpoint_path: "\xff"\n')
-        self.assert_refused(self.path("in"), "holds 2 checkpoints: a.index")
+        self.assert_refused(self.path("in"), said)
         marker.write_text('model_checkpoint_path: "b"\n')
         read = checkpoints.read(self.path("in"))
         self.assertEqual(read.path, self.path("in/b"))
@@ -724,6 +727,71 @@ class RefusedTest(Case):
         made[name] = made[name].astype(np.int8)
         path = write_tensors(self.path("hf"), made)
         self.assert_refused(path, "is of I8, expected one of F64")
+
+    @parameterized.parameters(
+        (np.int8, "int8"),
+        (np.uint8, "uint8"),
+        (np.int32, "int32"),
+        (bool, "bool"),
+        (bytes, "string"),
+        (ml_dtypes.float8_e4m3fn, "float8_e4m3fn"),
+    )
+    def test_tensorflow_weights_that_are_no_floating_numbers(self, kind, name):
+        said = f"embeddings is of {name}, expected one of float64, float32,"
+        made = google_arrays()
+        made[variables.WORDS] = (100 * made[variables.WORDS]).astype(kind)
+        save(made, self.path("quantized"))
+        self.assert_refused(self.path("quantized"), said)
+
+    @parameterized.parameters(np.float64, np.float16, ml_dtypes.bfloat16)
+    def test_tensorflow_weights_of_any_precision(self, kind):
+        made = google_arrays()
+        save({n: a.astype(kind) for n, a in made.items()}, self.path("short"))
+        read = checkpoints.read(self.path("short")).arrays
+        for name, array in read.items():
+            self.assertEqual(array.dtype, np.float32)
+            want = made[name].astype(kind).astype(np.float32)
+            np.testing.assert_array_equal(array, want, err_msg=name)
+
+    def test_quantized_weights_of_model_garden(self):
+        encoder = models.encoder(SETTINGS)
+        saved = tf.train.Checkpoint(encoder=encoder)
+        saved.write(self.path("whole"))
+        reader = tf.train.load_checkpoint(self.path("whole"))
+        made = {
+            name: reader.get_tensor(name)
+            for name in reader.get_variable_to_dtype_map()
+        }
+        key = next(n for n, a in made.items() if np.shape(a) == (50, 24))
+        made[key] = (100 * made[key]).astype(np.int8)
+        save(made, self.path("ckpt"))
+        said = f"{variables.WORDS} is of int8, expected one of float64"
+        self.assert_refused(self.path("ckpt"), said)
+
+    @parameterized.parameters(np.nan, np.inf)
+    def test_weights_that_are_not_finite(self, value):
+        made = tensors(SETTINGS)
+        made["bert.pooler.dense.bias"][[3, 5]] = value
+        path = write_tensors(self.path("hf"), made, hidden_act="gelu")
+        said = "2 of the 24 numbers of bert/pooler/dense/bias are not finite"
+        self.assert_refused(path, said)
+
+    def test_objects_that_are_no_variables(self):
+        encoder, embeddings = tf.Module(), tf.Module()
+        encoder._embedding_layer = embeddings
+        embeddings.embeddings = tf.Module()
+        tf.train.Checkpoint(encoder=encoder).write(self.path("ckpt"))
+        said = "0 transformer layers, the model has 2"
+        self.assert_refused(self.path("ckpt"), said)
+
+    def test_any_of_its_files_names_a_checkpoint(self):
+        made = google_arrays()
+        save(made, self.path("a"))
+        for end in (".index", ".data-00000-of-00001", ".meta"):
+            read = checkpoints.read(self.path("a") + end)
+            self.assertEqual(read.path, self.path("a"))
+            words = read.arrays[variables.WORDS]
+            np.testing.assert_array_equal(words, made[variables.WORDS])
 
     def test_tensorflow_checkpoints(self):
         tf.train.Checkpoint(v=tf.Variable(1.0)).write(self.path("other"))
@@ -954,6 +1022,16 @@ def google_arrays():
             found[f"{path}/bias"] = array
     found["output_weights"] = np.ones((2, 24), np.float32)
     return found
+
+
+def save(arrays, path):
+    """Under these names; a file `checkpoint` is not written."""
+    tf.raw_ops.SaveV2(
+        prefix=path,
+        tensor_names=list(arrays),
+        shape_and_slices=[""] * len(arrays),
+        tensors=[tf.constant(array) for array in arrays.values()],
+    )
 
 
 def save_as_tensorflow_1(arrays, path):
