@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
-# Two files at a time; the tests of a file share what they set up.
-PYTEST := $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile \
+# Three files at a time, also on two cores: many tests wait for processes that
+# start. The tests of a file share what they set up.
+PYTEST := $(QUIET) $(BIN)/python -m pytest -n 3 --dist loadfile \
   --no-loadscope-reorder
 
 .PHONY: run test test-all docs bench oracles lint types clean
