@@ -10,6 +10,7 @@ eval_results.json.
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from lbcheck.support import checks
 from lbcheck.support import schema
@@ -108,18 +109,25 @@ def _bad(run, before):
 def _final(folder, run):
     metrics = _metrics(run.measurements[-1])
     if (folder / SCORES).exists():
-        scores = schema.read(folder / SCORES, dict[str, schema.Number])
-        metrics["validation"] |= scores
+        scores = schema.read(folder / SCORES, dict[str, Any])
+        metrics["validation"] |= _numbers(scores)
     return metrics
+
+
+def _numbers(values):
+    """Those of {name: value} that a metric can be."""
+    return {
+        name: value
+        for name, value in values.items()
+        if checks.is_number(value) and abs(value) <= schema.LARGEST_METRIC
+    }
 
 
 def _metrics(line):
     """{"validation": {name: value}, "training": ..} of a line."""
     found: dict[str, dict[str, float]] = {"training": {}, "validation": {}}
     fixed = {}
-    for name, value in line.items():
-        if not checks.is_number(value):
-            continue
+    for name, value in _numbers(line).items():
         prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
         if prefix == "selection_":
             fixed[name.removeprefix(prefix)] = value

@@ -162,8 +162,8 @@ class Runs:
                 known = ", ".join(sorted(metrics)) or "none"
                 raise ValueError(
                     f"{place}: the run has no {part} metric "
-                    f"{self._program.metric!r} that is a number; it has "
-                    f"{known}."
+                    f"{self._program.metric!r} that is a number of at most "
+                    f"{schema.LARGEST_METRIC:g}; it has {known}."
                 )
 
     def _measured(self, curve):

@@ -346,6 +346,7 @@ LINE = '{"step": 2, "validation_x": 0.1}\n'
         ("measurements.jsonl", f'{LINE}{{"step": 4', "jsonl:2: not JSON"),
         ("measurements.jsonl", LINE + LINE, "jsonl:2: step .* received 2"),
         ("timing.jsonl", LINE, "timing.jsonl:1: .*examples_per_second"),
+        ("eval_results.json", "[80.5]", "eval_results.json: expected"),
     ],
 )
 def test_a_finished_run_says_all_that_it_measured(
@@ -386,12 +387,17 @@ def test_the_new_line_of_a_last_line_may_be_missing(tmp_path):
 
 def test_only_numbers_are_metrics(tmp_path):
     other = {"note": "a", "validation_y": [1, 2], "z": None, "w": True}
+    other |= {"validation_z": 1e150}
     write_run(
         tmp_path / "run", [{"step": 4, "x": 1, "validation_x": 2} | other]
     )
     found = run_folder.outcome(tmp_path / "run", (5,), (4,))
     numbers = {"training": {"x": 1}, "validation": {"x": 2}}
     assert found["metrics"] == numbers
+    scores = tmp_path / "run" / "eval_results.json"
+    scores.write_text('{"f1": 80.5, "best": null, "by": "me"}')
+    read = run_folder.outcome(tmp_path / "run", (5,), (4,))["metrics"]
+    assert read["validation"] == {"x": 2, "f1": 80.5}
     assert found["curve"] == [{"step": 4, **numbers}]
 
 
@@ -681,7 +687,7 @@ def test_refused(calm, tmp_path, further, message):
         ("--made=5", "broad-0: .* after 3 updates, as its flags say; .*says 5"),
         (
             '--line={"accuracy": null}',
-            "broad-0: .*no training metric 'accuracy' that is a number; .*loss",
+            "broad-0: .*no training metric 'accuracy' that is a number .*loss",
         ),
         (
             '--line={"validation_accuracy": "0.5"}',
@@ -689,7 +695,7 @@ def test_refused(calm, tmp_path, further, message):
         ),
         (
             '--line={"validation_accuracy": 1e150}',
-            "fixed/broad/0: metrics.*expected `float` <= 1e",
+            "broad-0: .*no validation metric 'accuracy' .* at most 1e.100; it",
         ),
     ],
 )
