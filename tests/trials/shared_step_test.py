@@ -38,7 +38,7 @@ def computed(folder, *parts):
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jax")
     parts = ("study", "facts", "convolutions", "looked_up", "ways")
-    return computed(folder, *parts)
+    return computed(folder, *parts, "shared_layers", "streams")
 
 
 def same(one, other):
@@ -142,6 +142,21 @@ def test_weights_of_evaluation_are_those_that_are_judged(found):
     one, other = found["average"]
     same(one, other)
     same(one, found["average rebuilt"])
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dicts", "generator"])
+def test_streams_train_as_by_hand(found, kind):
+    stream = found["streams"][kind]
+    assert stream["far"] < 1e-6
+    assert stream["loss"] == pytest.approx(stream["by hand"], rel=1e-5)
+    before, during, after = stream["seen"]
+    assert before == pytest.approx(during, rel=1e-5) and after < before
+
+
+def test_a_base_of_all_models_is_frozen_or_refused(found):
+    assert "`build_model` uses the layer 'base' again" in found["trained base"]
+    first, again = found["frozen base"]
+    same(first, again)
 
 
 def test_short_memory_makes_it_fewer(found):

@@ -305,6 +305,99 @@ def _facts(found):
     }
 
 
+class _Decoder(keras.Model):
+    """Learns to give what it gets; by a loss of its own without labels."""
+
+    def __init__(self, labelled):
+        super().__init__()
+        self.dense = keras.layers.Dense(16, use_bias=False)
+        self.labelled = labelled
+
+    def call(self, x):
+        """As of any model."""
+        x = x["x"] if isinstance(x, dict) else x
+        decoded = self.dense(x)
+        if not self.labelled:
+            self.add_loss(keras.ops.mean((decoded - x) ** 2))
+        return decoded
+
+
+def _streams(found):
+    """Weights after training on batches, and those of NumPy in float64."""
+    import tensorflow as tf
+
+    x = _X[:90].reshape(-1, 16)
+    slices = tf.data.Dataset.from_tensor_slices
+    data = {
+        "dataset": slices((x, x)).batch(30),
+        "dicts": slices({"x": x}).batch(30),
+        "generator": lambda: iter(np.split(x, 3)),
+    }
+    rate = {"learning_rate": 0.5, "momentum": 0.0}
+    arm = arms.Arm(
+        "sgd", "momentum", {n: {"value": v} for n, v in rate.items()}
+    )
+    one = {**task("lamb"), "arm": "sgd", "hyperparameters": rate}
+    rates = arm.schedule_of(rate, STEPS)(np.arange(STEPS))
+    found["streams"] = {}
+    for name, batches in data.items():
+
+        def build(labelled=name == "dataset"):
+            model = _Decoder(labelled)
+            model.compile("sgd", "mse" if labelled else None)
+            return model
+
+        both = {"train": batches, "validation": batches, "batch_size": 30}
+        trainer = trainer_of(arm, build, **both)
+        record = trainer.run(one)
+        ours = weights(trainer, "sgd")[0]
+        with random_state.kept():
+            random_state.begin(one["seed"])
+            model = build()
+            model(x[:2])
+            (hand,) = model.get_weights()
+        for step in range(STEPS):
+            part = np.split(x, 3)[step % 3].astype("float64")
+            gradient = 2 / part.size * part.T @ (part @ hand - part)
+            hand = hand - rates[step] * gradient
+        found["streams"][name] = {
+            "far": float(abs(ours - hand).max()),
+            "loss": record["metrics"]["validation"]["loss"],
+            "by hand": float(np.mean((x @ hand - x) ** 2)),
+            "seen": trainer.fingerprint(0)["numbers"]["loss"],
+        }
+
+
+def _shared_layers(found):
+    """Of a base of all models: trained, or frozen."""
+    layers = keras.layers
+    base = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            layers.Flatten(),
+            layers.Dense(8, name="base"),
+            layers.BatchNormalization(),
+        ],
+        name="base",
+    )
+
+    def build():
+        model = keras.Sequential([base, layers.Dense(3)])
+        model.compile("sgd", plain().loss)
+        return model
+
+    try:
+        trainer_of(arm_of("lamb"), build)
+    except ValueError as error:
+        found["trained base"] = str(error)
+    base.trainable = False
+    trainer = trainer_of(arm_of("lamb"), build)
+    first = trainer.run(task("lamb"))
+    # Keras's steps delete the values that they are given.
+    trainer.fingerprint(3)
+    found["frozen base"] = [first, trainer.run(task("lamb"))]
+
+
 def _study(found, folder):
     """A study in a ledger, two trials at once."""
     from resnet import workloads as ready
@@ -333,6 +426,8 @@ _PARTS = {
     "ways": _ways,
     "convolutions": _convolutions,
     "facts": _facts,
+    "streams": _streams,
+    "shared_layers": _shared_layers,
     "looked_up": _looked_up,
     "mutants": _mutants,
 }
