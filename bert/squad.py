@@ -20,6 +20,7 @@ import os
 import pathlib
 import sys
 import types
+from typing import Any
 
 from absl import app
 from absl import flags
@@ -46,6 +47,7 @@ from lbcheck.support import exit_codes
 from lbcheck.support import files
 from lbcheck.support import schema
 from lbcheck.training import checkpoints
+from lbcheck.training import record
 
 FLAGS = flags.FlagValues()
 settings.define(FLAGS)
@@ -55,6 +57,13 @@ NBEST = "nbest_predictions.json"
 NULL_ODDS = "null_odds.json"
 SCORES = "eval_results.json"
 DIAGNOSTICS = "diagnostics.json"
+
+_ONLY_OF_TRAINING = (
+    "attention_probs_dropout_prob",
+    "hidden_dropout_prob",
+    "initializer_range",
+)
+"""Settings of an encoder that its answers do not depend on."""
 
 _PUBLISHED_QUESTIONS = {False: 87_599, True: 130_319}
 """{whether it is v2.0: questions of the training set}: Rajpurkar et al. 2016
@@ -73,6 +82,15 @@ class _Counts(TypedDict):
     long_answers: schema.Index
     whole_word_answers: NotRequired[schema.Index]  # newer than the others
     trained_exact_match: NotRequired[schema.Number | None]
+
+
+class _Settings(TypedDict):
+    encoder: dict[str, Any]
+    lower_case: bool
+
+
+class _Run(TypedDict):
+    settings: _Settings
 
 
 class _Diagnostics(TypedDict):
@@ -201,6 +219,8 @@ def main() -> int:
 
 def _all(questions) -> int:
     """The run, or one for each seed."""
+    for line in _vocabulary_warnings(questions):
+        print(line, flush=True)
     if FLAGS.mode != ["train"]:
         questions.dev  # noqa: B018, refused before training if at all
     if FLAGS.num_seeds == 1:
@@ -323,9 +343,13 @@ def _description(questions) -> str:
     checks = settings.missing(FLAGS)
     if checks or "train" not in FLAGS.mode:
         if not checks:
-            checks = [f"questions to answer: {len(questions.dev.questions)}"]
+            if "predict" in FLAGS.mode:
+                _check_trained(questions)
+            checks = _vocabulary_warnings(questions)
+            checks += [f"questions to answer: {len(questions.dev.questions)}"]
         sections = {"Settings": shown.splitlines(), "Data": checks}
         return dry_run.listing(sections)
+    checks += _vocabulary_warnings(questions)
     if FLAGS.num_seeds > 1:
         checks.append(f"the first of {FLAGS.num_seeds} runs is shown")
         _choose_seed(FLAGS.output_dir, FLAGS.seed)
@@ -371,6 +395,12 @@ def _train(questions) -> int:
     return code
 
 
+def _vocabulary_warnings(questions):
+    if not {"train", "predict"} & set(FLAGS.mode):
+        return []
+    return [f"warning: {text}" for text in questions.warnings]
+
+
 def _training_warnings(counts):
     return [f"warning: {t}" for t in squad_diagnostics.of_training(counts)]
 
@@ -396,13 +426,14 @@ def _skipped(options):
 def _predict(questions) -> None:
     from bert import span_labeler
 
-    folder = pathlib.Path(FLAGS.finetuned or FLAGS.output_dir)
+    folder = _trained()
     weights = folder / settings.WEIGHTS
     if not weights.exists():
         raise ValueError(
             f"{folder} holds no finished run (no {weights.name}): train "
             "first, or name one by --finetuned."
         )
+    _check_trained(questions)
     dataset, features = questions.dev, questions.dev_features
     with span_labeler.precision(FLAGS.mixed_precision):
         model = span_labeler.build(questions.settings)
@@ -423,6 +454,28 @@ def _predict(questions) -> None:
         _write(NULL_ODDS, decoded.null_odds)
     _write(PREDICTIONS, decoded.predictions)
     _diagnose(warnings=questions.warnings, predict=_counts(dataset, features))
+
+
+def _trained():
+    """The folder of the run whose model answers."""
+    return pathlib.Path(FLAGS.finetuned or FLAGS.output_dir)
+
+
+def _check_trained(questions):
+    """Refuses to answer with another model than the run's; not all of it
+    shows in the shapes of the weights, and layers may be left out of them."""
+    path = _trained() / record.RUN
+    trained = schema.read(path, _Run)["settings"]
+    trained = trained["encoder"] | {"lower_case": trained["lower_case"]}
+    ours = questions.settings | {"lower_case": FLAGS.lower_case}
+    for name, value in ours.items():
+        there = trained.get(name)
+        if name not in _ONLY_OF_TRAINING and there != value:
+            raise ValueError(
+                f"{path}: the run trained a model with {name} "
+                f"{schema.shown(there)}, the flags describe one with "
+                f"{schema.shown(value)}."
+            )
 
 
 def _load(model, weights):

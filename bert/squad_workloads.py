@@ -14,6 +14,7 @@ files, name a function of your own:
 from bert import checkpoints
 from bert import span_labeler
 from bert import squad_data
+from bert import squad_diagnostics
 from bert import squad_settings
 from bert import squad_source
 from bert import tokenization
@@ -89,6 +90,9 @@ def squad(
     """
     tokenizer = tokenization.Tokenizer(vocab_file, lower_case)
     settings = squad_settings.architecture(bert_config, len(tokenizer.vocab))
+    squad_diagnostics.of_vocabulary(
+        tokenizer, settings["vocab_size"], vocab_file
+    )
     checkpoint = checkpoints.read(init_checkpoint)
 
     def windows(path):

@@ -1,10 +1,12 @@
 """The SQuAD program, from reading to scores, and the set of this package."""
 
+import collections
 import itertools
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -370,6 +372,7 @@ def test_diagnostics_of_predictions():
     del predictions[list(texts)[-1]]
     predictions["elsewhere"] = "a"
     found = {"answers": squad_diagnostics.of_predictions(dataset, predictions)}
+    found["predict"] = collections.Counter(tokens=200, unknown_tokens=3)
     assert found["answers"] == dict(
         answered=31, empty=1, not_in_context=1, other_case=1
     )
@@ -381,6 +384,7 @@ def test_diagnostics_of_predictions():
         "1 predictions are empty, which v1.1 counts as wrong",
         "1 predictions occur in their context with other case only",
         "1 predictions do not occur in their context",
+        "1.5% of the tokens of --predict_file are unknown",
     ):
         assert f"warning: {text}" in told, told
 
@@ -525,12 +529,35 @@ def test_the_whole_chain(program_run, vocab):
 
     # Apart from training, into another folder.
     apart = command(vocab, "--mode=predict,evaluate", "--finetuned=run")
-    code, text = program_run(*apart, "--output_dir=apart", "--nolower_case")
-    assert code == 0, text
-    assert "is uncased, but the text is not lower-cased" in text
-    assert "of the tokens of --predict_file are unknown" in text
-    code, text = program_run(*apart, "--output_dir=apart")
+    tokens = len(vocab.read_text().splitlines())
+    encoder = settings.architecture("1x64", tokens)
+    alike = encoder | {"hidden_dropout_prob": 0.3}
+    pathlib.Path("alike.json").write_text(json.dumps(alike))
+    code, text = program_run(
+        *apart, "--output_dir=apart", "--bert_config=alike.json"
+    )
     assert code == 0 and content("apart", "predictions.json") == predictions
+
+    # Not with another model, which the weights alone would not always tell.
+    trained = pathlib.Path("run/run.json").read_text()
+    deeper = json.loads(trained)
+    deeper["settings"]["encoder"]["num_hidden_layers"] = 2
+    other = encoder | {"hidden_act": "relu"}
+    pathlib.Path("other.json").write_text(json.dumps(other))
+    for more, described, message in (
+        ("--bert_config=other.json", trained, "hidden_act 'gelu'.*'relu'"),
+        ("--bert_config=2x64", trained, "num_hidden_layers 1, .* 2"),
+        ("--bert_config=1x64", json.dumps(deeper), "num_hidden_layers 2, .* 1"),
+        ("--nolower_case", trained, "lower_case True, .* False"),
+    ):
+        pathlib.Path("run/run.json").write_text(described)
+        for dry_run in ("--nodry_run", "--dry_run"):
+            refused = (*apart, "--output_dir=refused", more, dry_run)
+            code, text = program_run(*refused)
+            assert code == 2, text
+            assert re.search(f"run/run.json: .*{message}", text), text
+        assert not pathlib.Path("refused").exists()
+    pathlib.Path("run/run.json").write_text(trained)
 
     # Its encoder is a checkpoint, without the pooler that was not trained.
     from bert import checkpoints as bert_checkpoints
@@ -570,6 +597,29 @@ def test_a_dry_run_writes_nothing(program_run, vocab, tmp_path, windows):
     ):
         assert line in text, text
     assert not list(tmp_path.iterdir())
+
+
+def test_the_vocabulary_is_looked_at_before_training(
+    program_run, vocab, tmp_path
+):
+    from bert import squad_workloads
+
+    tokens = len(vocab.read_text().splitlines())
+    config = settings.architecture("1x64", tokens - 1)
+    (tmp_path / "small.json").write_text(json.dumps(config))
+    for more in ([], ["--dry_run"], ["--mode=train"], ["--mode=predict"]):
+        code, text = program_run(
+            *command(vocab, "--bert_config=small.json", *more)
+        )
+        said = f"{vocab} has {tokens} tokens, the encoder {tokens - 1} (vocab_"
+        assert code == 2 and said in text, text
+    with pytest.raises(ValueError, match=f"{tokens} tokens, the encoder"):
+        squad_workloads.squad("", "", "", str(vocab), "small.json")
+    for more in (["--batch_size=100000"], ["--mode=predict"]):
+        code, text = program_run(*command(vocab, "--nolower_case", *more))
+        assert code == 2
+        assert f"warning: {vocab} is uncased, but the text is not" in text
+    assert {p.name for p in tmp_path.iterdir()} == {"small.json"}
 
 
 def test_a_dry_run_without_data(program_run, tmp_path):
