@@ -8,17 +8,14 @@ Of the forward pass, whatever an operation of the backward pass reads stays in
 memory between the two. `kept` is the sum of these arrays, as TensorFlow keeps
 them operation by operation. `least` is what is left of them where a compiler
 computes every elementwise operation again inside the operation that needs it:
-the results of convolutions, products, sums, pools and comparisons.
+the results of convolutions, products, sums, pools and comparisons. A loop
+keeps its arrays on lists, of each iteration one, and computes none again.
 """
 
-import math
 from typing import NamedTuple
 
-VIEWS = frozenset(
-    "Identity IdentityN Reshape Squeeze ExpandDims StopGradient "
-    "PreventGradient CheckNumerics EnsureShape".split()
-)
-"""Operations whose result is the memory of their first input."""
+from lbcheck.plan import steps
+from lbcheck.plan.steps import Place
 
 SOURCES = frozenset("Const VarHandleOp ReadVariableOp NoOp".split())
 """Operations whose results are not of the pass: they are the weights."""
@@ -61,160 +58,93 @@ def examine(graph, gradients, forward: int) -> Found:
         graph: A `tf.Graph` with known shapes.
         gradients: The tensors that it is traced for.
         forward: How many of its operations are the forward pass.
+
+    Raises:
+        ValueError: What an operation computes is not known before it runs.
     """
-    operations = graph.get_operations()
-    early = set(operations[:forward])
-    needed = _needed(operations, gradients)
+    early = set(graph.get_operations()[:forward])
+    place = Place(graph, early.__contains__)
+    needed = steps.needed(map(place.value, gradients), place)
     read = {
-        tensor.ref()
-        for operation in needed
-        if operation not in early and operation.type not in VIEWS
-        for tensor in _arrays(operation.inputs)
-        if tensor.op in early
+        value
+        for step in needed
+        if not step.early
+        for value in _read(step)
+        if value.step.early
     }
-    least = _roots([t.deref() for t in read])
-    flops = {operation: multiply_adds(operation) * 2 for operation in needed}
-    kept = sum(size(tensor.deref()) for tensor in read)
-    again = sum(size(tensor.deref()) for tensor in least)
+    # What is refused is then named as the model has it, not its gradient.
+    needed.sort(key=lambda step: not step.early)
+    flops = {step: step.flops for step in needed}
+    kept = sum(map(_all, read))
     return Found(
-        forward_flops=sum(n for op, n in flops.items() if op in early),
+        forward_flops=sum(n for step, n in flops.items() if step.early),
         flops=sum(flops.values()),
         kept=kept,
-        least=min(kept, again),
-        working=max(_beside(operation, read) for operation in needed),
+        least=min(kept, sum(map(_all, _roots(read)))),
+        working=max((_beside(step, read) for step in needed), default=0),
     )
 
 
-def _needed(operations, outputs):
-    """The operations that the outputs are computed from, in their order."""
-    found, rest = set(), [tensor.op for tensor in outputs]
+def _all(value):
+    """Bytes of an array from all iterations of its loop."""
+    return value.size * value.step.place.times
+
+
+def _is_array(value):
+    """Apart from weights."""
+    return value.step.type not in SOURCES and not value.is_handle
+
+
+def _read(step):
+    """The arrays that a step reads, where it computes anything."""
+    if _makes_none(step):
+        return set()
+    return set(filter(_is_array, map(steps.array, step.inputs)))
+
+
+def _makes_none(step):
+    return step.type in SOURCES or all(
+        value.is_handle or steps.viewed(value) is not None
+        for value in step.outputs
+    )
+
+
+def _roots(values):
+    """The arrays that are kept where these are computed again from them.
+
+    Those of a loop, which are on its lists, are not computed again.
+    """
+    rest, seen, found = list(values), set(), set()
     while rest:
-        operation = rest.pop()
-        if operation not in found:
-            found.add(operation)
-            rest.extend(tensor.op for tensor in operation.inputs)
-    return [operation for operation in operations if operation in found]
-
-
-def _arrays(tensors):
-    """The arrays in memory that tensors are, apart from weights."""
-    for tensor in tensors:
-        while _is_view(tensor.op):
-            tensor = tensor.op.inputs[0 if tensor.op.type != "Split" else 1]
-        if tensor.op.type not in SOURCES and tensor.dtype.name != "resource":
-            yield tensor
-
-
-def _is_view(operation):
-    """Also of a split into one part, and of parts of one that are joined."""
-    if operation.type == "Split":
-        return len(operation.outputs) == 1
-    if operation.type in ("Pack", "ConcatV2"):
-        return size(operation.inputs[0]) == size(operation.outputs[0]) > 0
-    return operation.type in VIEWS and bool(operation.inputs)
-
-
-def _roots(tensors):
-    """The arrays that are kept where these are computed again from them."""
-    rest, seen, found = list(tensors), set(), set()
-    while rest:
-        tensor = rest.pop()
-        if tensor.ref() in seen:
+        value = rest.pop()
+        if value in seen:
             continue
-        seen.add(tensor.ref())
-        statistic = tensor.op.type.startswith("FusedBatchNorm")
-        statistic &= tensor.value_index > 0
-        if tensor.op.type in FUSED and not statistic:
-            rest.extend(_arrays(tensor.op.inputs))
+        seen.add(value)
+        step = value.step
+        statistic = (
+            step.type.startswith("FusedBatchNorm") and value.position > 0
+        )
+        if step.type in FUSED and not statistic and not step.place.in_loop:
+            rest.extend(_read(step))
         else:
-            found.add(tensor.ref())
+            found.add(value)
     return found
 
 
-def _beside(operation, kept):
-    """Bytes that an operation reads and writes and that are not kept.
+def _beside(step, kept):
+    """Bytes that a step reads and writes and that are not kept.
 
-    An elementwise one writes over what it reads, where that is not kept.
+    An elementwise one writes over what it reads, where that is not kept. Of a
+    list all is read, of other arrays of a loop those of one iteration.
     """
-    if operation.type in VIEWS or operation.type in SOURCES:
+    if _makes_none(step) or isinstance(step, steps.Handed):
         return 0
-    inputs = {tensor.ref() for tensor in _arrays(operation.inputs)} - kept
-    outputs = {tensor.ref() for tensor in _arrays(operation.outputs)} - kept
-    read = [size(tensor.deref()) for tensor in inputs]
-    written = sum(size(tensor.deref()) for tensor in outputs - inputs)
-    if operation.type in FUSED and written in read:
+    read = {}
+    for value in step.inputs:
+        array = steps.array(value)
+        if _is_array(array) and array not in kept:
+            read[array] = _all(array) if value.is_handle else value.size
+    written = sum(v.size for v in step.outputs if v not in kept)
+    if step.type in FUSED and written in read.values():
         written = 0
-    return sum(read) + written
-
-
-def size(tensor) -> int:
-    """Bytes of a tensor; 0 where its shape is not known.
-
-    TensorFlow knows the shapes of all arrays but of the space that batch norm
-    reserves on a GPU, and of index arithmetic.
-    """
-    shape = tensor.shape
-    if not shape.is_fully_defined() or tensor.dtype.name == "resource":
-        return 0
-    return math.prod(shape.as_list()) * tensor.dtype.size
-
-
-def multiply_adds(operation) -> int:
-    """Multiply-adds of an operation; 0 of those that are not counted."""
-    count = _COUNTS.get(operation.type)
-    return count(operation) if count else 0
-
-
-def _numbers(tensor):
-    return math.prod(tensor.shape.as_list())
-
-
-def _of_convolution(kernel, outputs):
-    """A kernel (height, width, in, out) at every output position."""
-    return _numbers(outputs) * math.prod(kernel.shape.as_list()[:3])
-
-
-def _of_depthwise(kernel, outputs):
-    return _numbers(outputs) * math.prod(kernel.shape.as_list()[:2])
-
-
-def _of_product(transposed):
-    def count(operation):
-        shape = operation.inputs[0].shape.as_list()
-        summed = shape[-2 if operation.get_attr(transposed) else -1]
-        return _numbers(operation.outputs[0]) * summed
-
-    return count
-
-
-def _of_einsum(operation):
-    """The product of the lengths of all its letters."""
-    terms = operation.get_attr("equation").decode().split("->")[0].split(",")
-    lengths = {}
-    for letters, tensor in zip(terms, operation.inputs):
-        lengths.update(zip(letters, tensor.shape.as_list()))
-    return math.prod(lengths.values()) if len(terms) > 1 else 0
-
-
-_COUNTS = {
-    "Conv2D": lambda op: _of_convolution(op.inputs[1], op.outputs[0]),
-    "Conv2DBackpropInput": lambda op: _of_convolution(
-        op.inputs[1], op.inputs[2]
-    ),
-    "Conv2DBackpropFilter": lambda op: _of_convolution(
-        op.outputs[0], op.inputs[2]
-    ),
-    "DepthwiseConv2dNative": lambda op: _of_depthwise(
-        op.inputs[1], op.outputs[0]
-    ),
-    "DepthwiseConv2dNativeBackpropInput": lambda op: _of_depthwise(
-        op.inputs[1], op.inputs[2]
-    ),
-    "DepthwiseConv2dNativeBackpropFilter": lambda op: _of_depthwise(
-        op.outputs[0], op.inputs[2]
-    ),
-    "MatMul": _of_product("transpose_a"),
-    "BatchMatMulV2": _of_product("adj_x"),
-    "BatchMatMulV3": _of_product("adj_x"),
-    "Einsum": _of_einsum,
-}
+    return sum(read.values()) + written

@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING
 from typing import NamedTuple
 
-from lbcheck.optimizers import selection
 from lbcheck.plan.run import Run
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Network(NamedTuple):
         parameters: Number of trainable weights.
         trainable_bytes: Of the trainable weights, and so of their gradients.
         weight_bytes: Of all weights, moving statistics included.
-        slot_bytes: Of the optimizer's state for them.
+        slot_bytes: Of the optimizer's state for them, its numbers apart.
         found: `lbcheck.plan.graph.Found` of the microbatch.
     """
 
@@ -44,7 +43,8 @@ def trace(run: Run, examples: int) -> Network:
         examples: Microbatch, at least 1, a multiple of a ghost batch.
 
     Raises:
-        ValueError: The network cannot be built so; its own message.
+        ValueError: The network cannot be built so, with its own message, or
+            what an operation computes is not known before it runs.
     """
     import tensorflow as tf
     import tf_keras
@@ -58,13 +58,16 @@ def trace(run: Run, examples: int) -> Network:
         with tf.variable_creator_scope(_unfilled):
             workload = run.build(tf_keras, optimizers)
             model = workload.model
-            model.compile(loss=workload.loss)
+            with tf.init_scope():  # else a name is that of a legacy optimizer
+                model.compile(workload.optimizer, workload.loss)
             with tf.GradientTape() as tape:
                 predicted = model(inputs, training=True)
                 loss = model.compute_loss(inputs, labels, predicted, None)
-        operations = tf.compat.v1.get_default_graph().get_operations()
-        traced.update(workload=workload, forward=len(operations))
-        gradients = tape.gradient(loss, model.trainable_variables)
+            operations = tf.compat.v1.get_default_graph().get_operations()
+            traced.update(model=model, forward=len(operations))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            _check_builds(model.optimizer)
+            model.optimizer.build(model.trainable_variables)
         return [tf.convert_to_tensor(g) for g in gradients if g is not None]
 
     policy = tf_keras.mixed_precision
@@ -77,7 +80,7 @@ def trace(run: Run, examples: int) -> Network:
         )
     finally:
         policy.set_global_policy(before)
-    model = traced["workload"].model
+    model = traced["model"]
     trainable = model.trainable_variables
     outputs = [t for t in function.graph.outputs if t.dtype.is_floating]
     return Network(
@@ -85,9 +88,19 @@ def trace(run: Run, examples: int) -> Network:
         parameters=sum(math.prod(v.shape) for v in trainable),
         trainable_bytes=_bytes(trainable),
         weight_bytes=_bytes(model.weights),
-        slot_bytes=slot_bytes(traced["workload"].optimizer, trainable),
+        slot_bytes=_bytes(v for v in model.optimizer.variables if v.shape.rank),
         found=graph.examine(function.graph, outputs, traced["forward"]),
     )
+
+
+def _check_builds(optimizer):
+    """Legacy optimizers make their state when they are applied."""
+    if not hasattr(optimizer, "build"):
+        kind = type(optimizer)
+        raise ValueError(
+            f"optimizer: expected one that has `build`, of lbcheck or of "
+            f"tf_keras.optimizers, received {kind.__module__}.{kind.__name__}."
+        )
 
 
 def _unfilled(next_creator, **given):
@@ -126,28 +139,6 @@ def _specs(tf, nested):
     if isinstance(dtype, str):
         return tf.TensorSpec(shape, dtype)
     return tuple(_specs(tf, value) for value in nested)
-
-
-def slot_bytes(optimizer, variables) -> int:
-    """Bytes of an lbcheck optimizer's state for these variables.
-
-    Args:
-        optimizer: It need not be built.
-        variables: Trainable variables of its Keras.
-    """
-    shapes = [tuple(v.shape) for v in variables]
-    paths = [selection.clean_path(v) for v in variables]
-    assignments = optimizer.plan(paths, shapes)
-    found = 0
-    for assignment, variable in zip(assignments, variables):
-        slots = assignment.rule.slots_of(assignment.shape)
-        numbers = sum(
-            math.prod(slot.shape_for(assignment.shape)) for slot in slots
-        )
-        found += numbers * variable.dtype.size
-    if any(a.rule.has_evaluation_point() for a in assignments):
-        found += _bytes(variables)
-    return found
 
 
 def _bytes(variables):

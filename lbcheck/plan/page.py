@@ -125,11 +125,15 @@ def _said(plan):
 
 
 def _computation(plan, topology):
+    if not plan.flops:
+        return ["no convolution, product or einsum, so no time is planned"]
     seconds = plan.hours * 3600
+    times = ""
+    if plan.forward_flops:
+        times = f" ({plan.flops / plan.forward_flops:.2f} times)"
     rows = [
         f"{plan.forward_flops / 1e9:,.3f} GFLOP an example forward, "
-        f"{plan.flops / 1e9:,.3f} with the backward pass "
-        f"({plan.flops / plan.forward_flops:.2f} times)",
+        f"{plan.flops / 1e9:,.3f} with the backward pass{times}",
         f"{plan.total_flops:.3e} FLOP in all",
         f"{_hours(plan.hours)} = {plan.steps:,} updates x "
         f"{plan.batch_size:,} examples x {plan.flops:.4g} FLOP / "

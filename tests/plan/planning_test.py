@@ -229,3 +229,16 @@ def test_json_is_the_plan():
     assert read["dollars"] is None
     assert read["hours"] == found.hours == one["hours"]
     assert read["topology"]["peak"] == {"float32": 1000.0}
+
+
+def test_no_time_where_nothing_is_multiplied():
+    def nothing(run, examples):
+        found = traced(run, examples)
+        found.found.flops = found.found.forward_flops = 0
+        return found
+
+    found = planning.plan(run(), device(80), 0.5, 3.0, nothing)
+    assert found.hours == found.dollars == 0
+    text = page.text([found], device(80), "a.program")
+    assert "no convolution, product or einsum, so no time is planned" in text
+    assert "a second" not in text
