@@ -16,6 +16,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from lbcheck.instruments import ladder
+from lbcheck.programs import source
 from lbcheck.programs.program import Program
 from lbcheck.programs.program_arm import ProgramArm
 from lbcheck.programs.runs import Runs
@@ -67,7 +68,8 @@ class LadderFolder:
         self._sign = 1 if program.mode == "max" else -1
         self._writing = threading.Lock()
         self._folder.mkdir(parents=True, exist_ok=True)
-        _same_ladder(self._folder / ABOUT, about)
+        self._about = about
+        self._check_same()
         self._scores = self._read()
 
     def score(
@@ -76,9 +78,11 @@ class LadderFolder:
         """The score of a run, greater is better; as `ladder.climb` calls it.
 
         Raises:
-            ValueError: The program refuses the flags, or failed.
+            ValueError: The program refuses the flags, or failed, or was
+                edited meanwhile.
         """
         if (rung, index) not in self._scores:
+            self._check_same()  # a run reads the program's source anew
             runs, task = self._run_of(rung, settings, index)
             try:
                 record = runs.run(task)
@@ -93,6 +97,10 @@ class LadderFolder:
         """The module and the arguments of a run, as after `python -m`."""
         runs, task = self._run_of(rung, settings, index)
         return runs.command(task)
+
+    def _check_same(self):
+        code = source.digests(self._program.module)
+        _same_ladder(self._folder / ABOUT, self._about | {"code": code})
 
     def _run_of(self, rung, settings, index):
         arm = self._best._replace(name=rung, flags=dict(settings))

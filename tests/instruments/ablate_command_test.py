@@ -125,6 +125,25 @@ def test_a_damaged_record_is_named(tmp_path, metrics, message):
         ladder_folder.LadderFolder(tmp_path, made, None, {}, 0)
 
 
+def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("RATE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = program.Program("mine", "mine", (10,), (3,), "accuracy", "max")
+
+    def ladder_of_it():
+        return ladder_folder.LadderFolder(tmp_path / "x", made, None, {}, 0)
+
+    begun = ladder_of_it()
+    (tmp_path / "mine.py").write_text("RATE = 2\n")
+    refused = "is of another ladder: code.mine is '3"
+    with pytest.raises(ValueError, match=refused):
+        begun.score("A", {}, 0)
+    with pytest.raises(ValueError, match=refused):
+        ladder_of_it()
+    (tmp_path / "mine.py").write_text("RATE = 1  # as in the paper\n")
+    ladder_of_it()
+
+
 @pytest.mark.slow
 def test_low_can_be_good(done, arms):
     """--metric=loss, of which a low one is better."""
