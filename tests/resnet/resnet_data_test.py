@@ -119,7 +119,7 @@ def test_no_thread_tunes_what_fit_and_trials_read():
     for read in (
         streams.dataset(source.train, 4, 0),
         streams.dataset(source.validation, 4),
-        trial.batches(),
+        trial._dataset(0),
     ):
         assert read.options().autotune.enabled is False
 
