@@ -121,4 +121,6 @@ _COUNTS = {
     "Einsum": _einsum,
 }
 
-_UNCOUNTED = re.compile("Conv(?!ert)|MatMul|Einsum|RNN|LSTM|GRU|Dot$|PyFunc")
+_UNCOUNTED = re.compile(
+    "Conv(?!ert)|MatMul|Einsum|XlaDot|QuantizedDot|RNN|LSTM|GRU|PyFunc"
+)

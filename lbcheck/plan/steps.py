@@ -284,7 +284,7 @@ class Loop(Call):
             }
             goes_on = constant(self._condition.result(0), known)
             if goes_on is None:
-                raise self._refused("is decided by values of the data")
+                raise self._refused("values of the data decide when it ends")
             if not goes_on:
                 return iteration, state
             state = {
@@ -293,12 +293,12 @@ class Loop(Call):
                 else constant(self._carried[index].inputs[0], known)
                 for index, number in state.items()
             }
-        raise self._refused(f"has not ended after {LONGEST:,}")
+        raise self._refused(f"it has not ended after {LONGEST:,} iterations")
 
     def _refused(self, why):
         return ValueError(
-            f"The loop {self._operation.name} cannot be planned: its number "
-            f"of iterations {why}; expected one that shapes or constants give."
+            f"The loop {self._operation.name} cannot be planned: {why}; "
+            "expected a number of iterations that shapes or constants give."
         )
 
 
