@@ -184,7 +184,7 @@ def gram(model: Any, batch: tuple, microbatch_size: int) -> np.ndarray:
         ValueError: As of `measure`.
     """
     _check_count("microbatch_size", microbatch_size)
-    _check_model(model)
+    check_model(model)
     tensorflow = importlib.import_module("tensorflow")
     batch, examples = _tensors(tensorflow, batch)
     kept = [v.numpy() for v in model.non_trainable_variables]
@@ -200,16 +200,12 @@ def gram(model: Any, batch: tuple, microbatch_size: int) -> np.ndarray:
     return flat.astype(float) @ flat.T.astype(float)
 
 
-def _check_count(name, value):
-    if not checks.is_number(value, numbers.Integral) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least 1, received "
-            f"{value!r}."
-        )
+def check_model(model: Any) -> None:
+    """Refuses a model whose training gradient is not to be had.
 
-
-def _check_model(model):
-    """Refuses a model whose training gradient is not to be had."""
+    Raises:
+        ValueError: It is not on TensorFlow, or has its own train_step.
+    """
     backend = user_model.backend(model)
     if backend != "tensorflow":
         raise ValueError(
@@ -221,6 +217,14 @@ def _check_model(model):
         raise ValueError(
             f"{type(model).__name__} has its own train_step, of whose loss the "
             "noise scale knows nothing; override compute_loss instead."
+        )
+
+
+def _check_count(name, value):
+    if not checks.is_number(value, numbers.Integral) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least 1, received "
+            f"{value!r}."
         )
 
 

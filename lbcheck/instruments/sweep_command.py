@@ -184,13 +184,22 @@ def _session(workload, arm, size, folder):
     session = Session(
         workload._replace(batch_size=size, steps=steps), [arm], settings, origin
     )
-    backend = session.study["facts"]["backend"]
-    if FLAGS.noise_steps and backend != "tensorflow":
-        raise ValueError(
-            "the gradient-noise scale is measured on TensorFlow; received a "
-            f"model on {backend}: set --noise_steps=0."
-        )
+    if FLAGS.noise_steps:
+        _check_noise(session)
     return session
+
+
+def _check_noise(session):
+    """Refuses before any trial a model whose noise cannot be measured."""
+    from lbcheck.instruments import noise_scale
+    from lbcheck.support import random_state
+
+    with random_state.kept():
+        model, *_ = session.trainer.fresh(FLAGS.seed)
+    try:
+        noise_scale.check_model(model)
+    except ValueError as error:
+        raise ValueError(f"{error} Or set --noise_steps=0.") from error
 
 
 def _target(folder):

@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+from absl import app
 from absl.testing import flagsaver
 
 from lbcheck.instruments import noise_scale
@@ -272,6 +273,18 @@ def test_the_noise_scale_is_of_a_batch_that_reached(swept, monkeypatch):
     result = json.loads((folder / "result.json").read_text())
     assert result["noise_scale"]["microbatch_size"] == 2  # a 16th of 32
     assert "No trial of batch 256 reached" in result["sentences"][1]
+
+
+def test_a_model_without_a_noise_scale_is_refused_before_it_trains(
+    swept, tmp_path
+):
+    _, line, _ = swept
+    own = ("--workload_arguments=own_step=True", f"--output_dir={tmp_path}")
+    with pytest.raises(
+        app.UsageError, match="own train_step.* --noise_steps=0"
+    ):
+        in_process(line, *own)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow
