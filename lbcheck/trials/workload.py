@@ -28,7 +28,8 @@ class Workload(NamedTuple):
     """A model and its data.
 
     Args:
-        build_model: Function that returns a new Keras model, of either Keras.
+        build_model: Function that returns a new Keras model, of either Keras;
+            layers of all models may be frozen or adapted before, not trained.
             A compiled model keeps its loss and metrics, its optimizer is
             replaced, clipping included. Hyperparameters that a search space
             calls as one of its arguments are passed as scalars.
