@@ -49,13 +49,19 @@ def trace(run: Run, examples: int) -> Network:
     import tensorflow as tf
     import tf_keras
 
+    # It has no public name.
+    from tensorflow.python.autograph.core import ag_ctx
+
     from lbcheck.plan import graph
 
     optimizers = importlib.import_module("lbcheck.tf_keras")
     traced = {}
 
     def step(inputs, labels):
-        with tf.variable_creator_scope(_unfilled):
+        # Layers with loops over tensors are converted, as in training; this
+        # function is not.
+        converted = ag_ctx.ControlStatusCtx(ag_ctx.Status.UNSPECIFIED)
+        with converted, tf.variable_creator_scope(_unfilled):
             workload = run.build(tf_keras, optimizers)
             model = workload.model
             with tf.init_scope():  # else a name is that of a legacy optimizer

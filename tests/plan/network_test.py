@@ -176,6 +176,24 @@ def time_distributed(keras):
     return spatial(keras, (STEPS, 6, 6, 2), each)
 
 
+class Repeated(tf_keras.layers.Layer):
+    """A loop that AutoGraph makes of Python's."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", (shape[-1], shape[-1]))
+
+    def call(self, inputs):
+        for _ in tf.range(STEPS):
+            inputs = tf.tanh(inputs @ self.kernel)
+        return inputs
+
+
+def repeated(keras):
+    return keras.Sequential(
+        [keras.layers.Input((UNITS,)), Repeated(), keras.layers.Dense(2)]
+    )
+
+
 def recurrent_gates(gates, width=WIDTH, inner=False):
     """Multiply-adds of a recurrent layer: forward, and both passes.
 
@@ -205,6 +223,12 @@ LAYERS = {
         stacked,
         SEQUENCE,
         [recurrent_gates(4), recurrent_gates(3, UNITS, inner=True)],
+        UNITS,
+    ),
+    "a layer with a Python loop": (
+        repeated,
+        (UNITS,),
+        [(STEPS * UNITS**2, 3 * STEPS * UNITS**2)],
         UNITS,
     ),
     "TimeDistributed": (

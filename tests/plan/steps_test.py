@@ -181,7 +181,10 @@ def some_rows(state, weights):
 @pytest.mark.parametrize(
     "function, said",
     [
-        (until_small, "loop while cannot be planned: values of the data decide"),
+        (
+            until_small,
+            "loop while cannot be planned: values of the data decide",
+        ),
         (
             loop(lambda n: n < 1, lambda n: n * 1),
             "loop while cannot be planned: .* not ended after 10,000",
