@@ -42,7 +42,7 @@ def averaged(folder, keras, how, terminate_at=-1):
         dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
 
         def predicted(y, w):
-            return w + 0.0 * y
+            return w
 
         return training.Workload(
             keras.Sequential([keras.layers.Input((1,)), dense]),
