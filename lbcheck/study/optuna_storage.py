@@ -18,6 +18,8 @@ _PATIENCE = 60
 SILENT_BEATS = 5
 """After so many heartbeats left out, a worker is taken for dead."""
 
+_LOST = "8s2b"
+"""SQLAlchemy's code of a connection that went within a transaction."""
 _FILES = ("sqlite", "sqlite+pysqlite")
 _MEMORY = (None, "", ":memory:")
 _PACKAGES = {
@@ -144,8 +146,10 @@ def _may_pass(cause):
         sqlalchemy.exc.OperationalError,
         sqlalchemy.exc.TimeoutError,
     )
-    return isinstance(cause, passing) or getattr(
-        cause, "connection_invalidated", False
+    return (
+        isinstance(cause, passing)
+        or getattr(cause, "connection_invalidated", False)
+        or getattr(cause, "code", None) == _LOST
     )
 
 

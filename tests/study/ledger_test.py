@@ -754,6 +754,18 @@ def test_many_open_one_new_folder(tmp_path):
             assert study_folder.read(folder)["seeds"] == 8
 
 
+def test_a_connection_lost_within_a_transaction_may_come_back(tmp_path):
+    shared = open_ledger(tmp_path, make_study())
+    with (
+        pytest.raises(errors.Unavailable, match="ledger.db: .*reconnect"),
+        optuna_storage.errors(shared.url),
+        shared.storage.engine.connect() as connection,
+    ):
+        connection.exec_driver_sql("SELECT 1")
+        connection.invalidate()
+        connection.exec_driver_sql("SELECT 1")
+
+
 def test_storage_that_comes_back(tmp_path, capsys):
     """What was trained meanwhile is kept, and nobody takes it away."""
     study = make_study()
