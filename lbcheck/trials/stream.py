@@ -46,7 +46,8 @@ class Stream:
 
     In which order they come is their own affair: a dataset that shuffles
     gives every trial another order. A function of the seed that returns a
-    dataset is the way to give all arms the same.
+    dataset is the way to give all arms the same. A PyDataset that a function
+    makes begins its epochs anew in every trial.
 
     An update takes `batch_size` examples: where the shapes of the examples
     are known, batches of another size are cut and joined, also across the
@@ -156,14 +157,15 @@ class Stream:
             f"function that is given as `{self._name}`."
         )
 
-    def _epoch(self, seed, epoch):
+    def _epoch(self, seed, epoch, data=None):
         """Batches of data that are no tf.data, in the order of an epoch.
 
         Args:
             seed: The trial's seed.
             epoch: Number of the epoch; None for the order of the data.
+            data: PyDataset of the epochs before; None for data made anew.
         """
-        data = self._of_seed(seed)
+        data = self._of_seed(seed) if data is None else data
         if _is_indexed(data):
             return self._indexed(data, seed, epoch)
         return map(self._converted, data)
@@ -284,9 +286,10 @@ class Stream:
         return pipeline.untuned(dataset.prefetch(2))
 
     def _endless(self, seed):
+        data = self._of_seed(seed) if _is_indexed(self._first) else None
         for epoch in itertools.count():
             batch = None
-            for batch in self._epoch(seed, epoch):
+            for batch in self._epoch(seed, epoch, data):
                 yield batch
             if batch is None:
                 raise ValueError(self._without_batch)

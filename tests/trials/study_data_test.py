@@ -306,6 +306,28 @@ def test_an_epoch_begins_as_in_fit():
     assert found["metrics"] == want["metrics"]
 
 
+def test_epochs_of_a_trial_are_of_one_py_dataset():
+    class Growing(keras.utils.PyDataset):
+        scale = 0.0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return self.scale * _X[:8], _Y[:8]
+
+        def on_epoch_begin(self):
+            self.scale += 1
+
+    def grown():
+        return ((scale * _X[:8], _Y[:8]) for scale in range(1, 6))
+
+    trainer = trainer_of(dense(keras), lambda: Growing(), _VALIDATION)
+    found = [trainer.run(_TASK)["metrics"]["validation"] for _ in range(2)]
+    want = trainer_of(dense(keras), grown, _VALIDATION).run(_TASK)["metrics"]
+    assert found == [want["validation"]] * 2
+
+
 def test_constant_labels_are_told_of():
     with pytest.warns(UserWarning, match="all 20 labels are the same"):
         trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))
