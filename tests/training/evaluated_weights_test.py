@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from lbcheck import training
 from lbcheck.conform import reference
 from lbcheck.support import exit_codes
+from lbcheck.training import checkpoints
 from tests import programs
 from tests.training import training_test
 
@@ -85,8 +87,14 @@ def test_what_is_measured_is_handed_on(tmp_path, keras, how):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert averaged(whole, keras, how) == exit_codes.FINISHED
     assert averaged(parts, keras, how, 5) == exit_codes.INTERRUPTED
-    assert averaged(parts, keras, how) == exit_codes.FINISHED
-    assert_averaged(whole, parts, keras, how)
+    older = tmp_path / "older"
+    shutil.copytree(parts, older)
+    step, state = checkpoints.of(older).newest()
+    state = {n: a for n, a in state.items() if "evaluation/" not in n}
+    checkpoints.of(older).save(step, state)  # as it was without them
+    for folder in (parts, older):
+        assert averaged(folder, keras, how) == exit_codes.FINISHED
+        assert_averaged(whole, folder, keras, how)
 
 
 @pytest.mark.slow  # the jax of Keras 3 needs its own processes
