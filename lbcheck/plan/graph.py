@@ -74,7 +74,7 @@ def examine(graph, gradients, forward: int) -> Found:
     }
     # What is refused is then named as the model has it, not its gradient.
     needed.sort(key=lambda step: not step.early)
-    flops = {step: step.flops for step in needed}
+    flops = {step: step.flops() for step in needed}
     kept = sum(map(_all, read))
     return Found(
         forward_flops=sum(n for step, n in flops.items() if step.early),
@@ -87,7 +87,7 @@ def examine(graph, gradients, forward: int) -> Found:
 
 def _all(value):
     """Bytes of an array from all iterations of its loop."""
-    return value.size * value.step.place.times
+    return value.size * value.step.place.times()
 
 
 def _is_array(value):

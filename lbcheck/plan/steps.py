@@ -111,34 +111,35 @@ class Step:
         """Whether it is of the forward pass."""
         return self.place.early(self.operation)
 
-    @property
-    def flops(self) -> int:
-        """Of all the times that it runs; 2 for each multiply-add."""
-        return 2 * multiply_adds(self.operation) * self.place.times
+    def flops(self, place: "Place | None" = None) -> int:
+        """Of all the times that it runs; 2 for each multiply-add.
+
+        Args:
+            place: Those while this runs once; None: the whole graph.
+        """
+        return 2 * multiply_adds(self.operation) * self.place.times(place)
 
 
 class Handed(Step):
-    """What a loop hands on: to its next iteration, or to what follows it."""
+    """What a loop or a branch hands on, which computes nothing itself.
 
-    def __init__(self, tensor, place, kind: str, loop: "Loop", index: int):
+    Its type is "Carried" from one iteration to the next and "Left" at the end
+    of a loop, with what an iteration hands on and what the first is given as
+    its inputs; and "Taken" of a branch that only the data decide for.
+    """
+
+    def __init__(self, tensor, place, kind: str, given: Callable, loop=None):
         super().__init__(tensor.op, place)
         self.type = kind
         self.outputs = [Value(self, tensor.value_index)]
-        self.loop = loop
-        self.index = index
+        self.loop: Loop = loop
+        self._given = given
 
     @functools.cached_property
     def inputs(self) -> list[Value]:
-        """What an iteration hands on, and what the first one is given."""
-        loop, index = self.loop, self.index
-        return [
-            loop.value(loop.graph.outputs[index]),
-            loop.outer.value(loop.given[index]),
-        ]
+        return self._given()
 
-    @property
-    def flops(self) -> int:
-        """None, whatever the loop computes."""
+    def flops(self, place: "Place | None" = None) -> int:
         return 0
 
 
@@ -165,9 +166,8 @@ class Place:
         self._steps: dict = {}
         self._called: dict = {}
 
-    @property
-    def times(self) -> int:
-        """How often it runs."""
+    def times(self, place: "Place | None" = None) -> int:
+        """How often it runs while a place that it is in runs once."""
         return 1
 
     def value(self, tensor) -> Value:
@@ -209,9 +209,8 @@ class Call(Place):
         self.chosen = outer.chosen
         self._arguments = {t.ref(): i for i, t in enumerate(graph.inputs)}
 
-    @property
-    def times(self) -> int:
-        return self.outer.times
+    def times(self, place: Place | None = None) -> int:
+        return 1 if self is place else self.outer.times(place)
 
     def value(self, tensor) -> Value:
         index = self._arguments.get(tensor.ref())
@@ -228,7 +227,7 @@ class Call(Place):
     def cost(self) -> tuple[int, int]:
         """FLOPs and the number of steps."""
         steps = needed(map(self.value, self.graph.outputs), self)
-        return sum(step.flops for step in steps), len(steps)
+        return sum(step.flops(self) for step in steps), len(steps)
 
 
 class Loop(Call):
@@ -246,15 +245,20 @@ class Loop(Call):
         self._operation = operation
         pairs = enumerate(zip(self.graph.inputs, self.graph.outputs))
         changed = [index for index, (one, other) in pairs if one is not other]
-        self._carried = {
-            i: Handed(self.graph.inputs[i], self, "Carried", self, i)
-            for i in changed
-        }
-        self._left = {
-            i: Handed(operation.outputs[i], outer, "Left", self, i)
-            for i in changed
-        }
+        self._carried, self._left = {}, {}
+        for i in changed:
+            hands = functools.partial(self._hands, i)
+            self._carried[i] = Handed(body.inputs[i], self, "Carried", hands)
+            self._left[i] = Handed(
+                operation.outputs[i], outer, "Left", hands, self
+            )
         self._condition = Call(self, operation, condition, self.graph.inputs)
+
+    def _hands(self, index):
+        return [
+            self.value(self.graph.outputs[index]),
+            self.outer.value(self.given[index]),
+        ]
 
     def argument(self, index: int) -> Value:
         if index not in self._carried:
@@ -266,9 +270,8 @@ class Loop(Call):
             return super().argument(index)
         return self._left[index].outputs[0]
 
-    @functools.cached_property
-    def times(self) -> int:
-        return self.outer.times * self.run[0]
+    def times(self, place: Place | None = None) -> int:
+        return self.run[0] * super().times(place)
 
     @functools.cached_property
     def run(self) -> tuple[int, dict]:
@@ -300,6 +303,20 @@ class Loop(Call):
             f"The loop {self._operation.name} cannot be planned: {why}; "
             "expected a number of iterations that shapes or constants give."
         )
+
+
+class Guess:
+    """The dearest of the branches that an operation may take."""
+
+    def __init__(self, outer: Place, operation, branch: Call):
+        self._taken = [
+            Handed(tensor, outer, "Taken", lambda i=i: [branch.result(i)])
+            for i, tensor in enumerate(operation.outputs)
+        ]
+
+    def result(self, index: int) -> Value:
+        """What an output of the branch is."""
+        return self._taken[index].outputs[0]
 
 
 def _called(outer, operation, attribute, given):
@@ -340,15 +357,15 @@ def _branch(outer, operation, functions):
         for function in functions
     ]
     decides = array(outer.value(operation.inputs[0]))
+    number = constant(decides, {})
+    if number is not None:
+        return branches[
+            int(number) if int(number) in range(len(branches)) else -1
+        ]
     if decides not in outer.chosen:
-        number = constant(decides, {})
-        if number is None:
-            costs = [branch.cost() for branch in branches]
-            index = costs.index(max(costs))
-        else:
-            index = int(number) if int(number) in range(len(branches)) else -1
-        outer.chosen[decides] = index
-    return branches[outer.chosen[decides]]
+        costs = [branch.cost() for branch in branches]
+        outer.chosen[decides] = costs.index(max(costs))
+    return Guess(outer, operation, branches[outer.chosen[decides]])
 
 
 def _function(outer, operation):
@@ -396,6 +413,8 @@ def viewed(value: Value) -> int | None:
         return 0 if step.inputs[0].size == value.size > 0 else None
     if step.type == "IdentityN":
         return value.position
+    if step.type == "Taken":
+        return 0
     if step.type == "Left":
         return 0 if value.is_handle else None
     return VIEWS.get(step.type)
@@ -441,7 +460,7 @@ def _computed(value, known):
 
     step, dtype = value.step, value.tensor.dtype
     counts = dtype.is_integer or dtype.is_bool
-    if not counts or value.size > _SMALL or step.type == "Carried":
+    if not counts or value.size > _SMALL or step.type in ("Carried", "Taken"):
         return None
     if step.type == "Left":
         return step.loop.run[1][value.position]

@@ -161,6 +161,11 @@ def until_small(state, weights):
     )[0]
 
 
+def uneven(count):
+    """A count that a branch moves on, which is not looked into."""
+    return tf.cond(count < 3, lambda: count + 1, lambda: count + 2)
+
+
 def outside(state, weights):
     def function(state):
         return state
@@ -189,11 +194,12 @@ def some_rows(state, weights):
             loop(lambda n: n < 1, lambda n: n * 1),
             "loop while cannot be planned: .* not ended after 10,000",
         ),
+        (loop(lambda n: n < 9, uneven), "values of the data decide"),
         (outside, "EagerPyFunc of type EagerPyFunc cannot be planned"),
         (sparse, "of type SparseTensorDenseMatMul cannot be planned"),
         (some_rows, r"expected a known shape, received \(None, 11\)"),
     ],
-    ids="until_small endless outside sparse some_rows".split(),
+    ids="until_small endless uneven outside sparse some_rows".split(),
 )
 def test_what_is_not_known_before_it_runs_is_refused(function, said):
     with pytest.raises(ValueError, match=said):
