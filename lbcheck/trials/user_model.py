@@ -120,10 +120,25 @@ def _holder(model, variable):
 def look(model, example) -> dict:
     """Evaluates one batch; what its step reports, loss first."""
     if on_tensorflow(model):
-        return model.test_step(example)
-    # One step is said, or Keras warns that the data ran out.
-    model.evaluate((batch for batch in [example]), steps=1, verbose=0)
-    return model.get_metrics_result()
+        logs = model.test_step(example)
+    else:
+        # One step is said, or Keras warns that the data ran out.
+        model.evaluate((batch for batch in [example]), steps=1, verbose=0)
+        logs = model.get_metrics_result()
+    for layer in _stateful(model):
+        # No variables of the model, so that no trial would set them back.
+        layer.reset_states()
+    return logs
+
+
+def _stateful(model) -> list:
+    """The recurrent layers whose state goes from batch to batch."""
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if getattr(layer, "stateful", False)
+        and hasattr(layer, "return_sequences")
+    ]
 
 
 def weighs(model) -> bool | None:
@@ -201,10 +216,7 @@ def keeps_size(model, batch_size: int) -> bool:
             f"Workload: the model takes batches of {max(sizes)} examples, "
             f"received batch_size={batch_size}."
         )
-    return bool(sizes) or any(
-        getattr(layer, "stateful", False) and hasattr(layer, "return_sequences")
-        for layer in model._flatten_layers()
-    )
+    return bool(sizes) or bool(_stateful(model))
 
 
 def on_tensorflow(model) -> bool:

@@ -431,6 +431,33 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertIs(trainer.facts()["same_initial_weights"], True)
 
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_recurrent_state_begins_at_zero(self, keras_name):
+        layers = _KERASES[keras_name].layers
+
+        def recurrent(module):
+            def build_model():
+                return module.Sequential(
+                    [
+                        layers.InputLayer(batch_input_shape=(_BATCH, 6))
+                        if keras_name == "tf_keras"
+                        else layers.Input(batch_shape=(_BATCH, 6)),
+                        layers.Reshape((3, 2)),
+                        layers.LSTM(4, stateful=True),
+                        layers.Dense(3),
+                    ]
+                )
+
+            _, (x, y), _ = user_models.functional(module)
+            return build_model, (x[:64], y[:64]), (x[:64], y[:64])
+
+        trainer = make(keras_name, recurrent, "lamb")
+        trainer.run(task("lamb", seed=9))
+        trainer.run(task("lamb"))
+        _, last = by_hand(keras_name, recurrent, "lamb")
+        for ours, hand in zip(weights(trainer, "lamb"), last):
+            np.testing.assert_allclose(ours, hand, rtol=1e-4, atol=1e-5)
+
 
 class IndependenceTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*user_models.EIGHT)
