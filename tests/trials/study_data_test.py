@@ -287,6 +287,26 @@ def test_an_update_may_take_many_small_batches(kind):
         feed_of(data, 61).check_updates()
 
 
+def test_other_backends_get_tuples_of_arrays():
+    def feed(data):
+        return trial_data.make(
+            lambda seed: data, False, 0, 8, "train", keras, False
+        )
+
+    batches = feed(tf.data.Dataset.from_tensor_slices({"x": _X}).batch(8))
+    for (batch,) in (
+        batches.example(),
+        next(batches.updates(0, 0, 1)),
+        next(batches.batches()),
+        batches.sample(8, 0)[0],
+    ):
+        assert isinstance(batch["x"], np.ndarray)
+        np.testing.assert_array_equal(batch["x"], _X[:8])
+    rows = tf.RaggedTensor.from_row_lengths(np.arange(60), [1, 2] * 20)
+    with pytest.raises(TypeError, match="`train`: .* are for Keras on Tens"):
+        feed(tf.data.Dataset.from_tensor_slices(rows).batch(8))
+
+
 def test_epochs_begin_and_end_as_in_fit():
     """And those of a trial are of one PyDataset, where a function makes it."""
 
