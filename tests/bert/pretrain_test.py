@@ -907,7 +907,11 @@ def _planted(value, name):
     "files, name",
     [
         (["run.json"], "evil:function"),
-        (["status.json", "*.jsonl"], "evil.function"),
+        pytest.param(
+            ["status.json", "*.jsonl"],
+            "evil.function",
+            marks=pytest.mark.slow,  # as the first, half a minute
+        ),
     ],
 )
 def test_nothing_that_a_run_names_is_run(

@@ -1092,6 +1092,7 @@ def test_a_data_set_of_tfds(tmp_path, vocab_file):
     assert [*contents(prefix).values()] == [*contents(plain).values()]
 
 
+@pytest.mark.slow
 def test_the_embedded_corpus_and_a_vocabulary_of_its_own(tmp_path):
     line = [
         "--input=embedded",

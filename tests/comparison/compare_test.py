@@ -180,6 +180,7 @@ def test_threads_of_a_process_that_has_started(monkeypatch):
         threads.in_force("tensorflow", now + 75)
 
 
+@pytest.mark.slow
 def test_interrupted_and_with_two_workers_it_is_the_same_study(
     finished, tmp_path
 ):
@@ -381,7 +382,10 @@ def test_lines_of_the_readme(tmp_path, monkeypatch, capsys):
     assert printed.strip().endswith("lbcheck_study/report.html")
 
 
-def test_several_searches_and_a_control_with_two_workers(here):
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_several_searches_and_a_control(here, workers):
     arguments = (
         "compare",
         f"--workload={WORKLOAD}:small",
@@ -390,12 +394,13 @@ def test_several_searches_and_a_control_with_two_workers(here):
         "--seeds=2",
         "--searches=2",
         "--control_batch_size=16",
-        "--output_dir=several",
+        f"--output_dir=several_{workers}",
     )
-    result = run(here, *arguments, "--num_workers=2", "--format=json")
+    number = f"--num_workers={workers}"
+    result = run(here, *arguments, number, "--format=json")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Control: at batch 16, with as many" in result.stdout
-    folder = here / "several"
+    folder = here / f"several_{workers}"
     studies = {
         name: json.loads((folder / name / "study.json").read_text())
         for name in ("", "search_1", "control")

@@ -719,6 +719,7 @@ def test_dry_run_shows_the_commands(calm, tmp_path):
     assert "8 trials before a challenge" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_chain_of_studies_and_its_chronology(tmp_path):
     space = {
         "learning_rate": {"min": 0.1, "max": 9, "scale": "log", "count": 3},
@@ -870,6 +871,7 @@ def digits(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_trial_has_the_bits_of_the_program_alone(tmp_path):
     line = digits(tmp_path)
     done = compare(*line, f"--output_dir={tmp_path}/s")

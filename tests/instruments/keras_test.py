@@ -273,6 +273,7 @@ for refused in (
 """
 
 
+@pytest.mark.slow
 def test_on_jax():
     """`Recorder` beside `fit` has what `record` has, once it is told how."""
     finished = subprocess.run(

@@ -16,6 +16,7 @@ from lbcheck.instruments import noise_scale
 from lbcheck.instruments import sweep
 from lbcheck.instruments import sweep_command
 from lbcheck.instruments import sweep_page
+from lbcheck.study import threads
 from tests import programs
 from tests.instruments import sweep_workload
 
@@ -173,6 +174,8 @@ def swept(tmp_path_factory):
         "--least_steps=30",
         "--trials=2",
         "--noprogress",
+        # As those of this process, where parts of it are run again.
+        f"--threads={threads.in_force('tensorflow', None)}",
         f"--output_dir={folder}/sweep",
     )
     done = run(*line)

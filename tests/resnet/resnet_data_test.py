@@ -1308,6 +1308,7 @@ def test_damaged_tfrecords(tmp_path, examples):
     damage.try_reader(read, path, damaged, examples)
 
 
+@pytest.mark.slow
 @damage.EXAMPLES
 def test_damaged_examples_in_whole_records(tmp_path, examples):
     """Past the checksums."""

@@ -260,6 +260,7 @@ def test_tasks_go_on_where_the_search_ended():
         assert len(again) == study["seeds"]
 
 
+@pytest.mark.slow
 def test_the_order_of_tasks_does_not_matter():
     good = {"lars": {0: 0.9, 7: 0.93}, "nesterov": {11: 0.9}}
     study = study_of()
@@ -390,6 +391,7 @@ def test_damaged_records_are_refused(tmp_path, change, message):
         study_folder.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_most_that_a_challenge_takes():
     """The bound that is shown beforehand is met, and by nothing exceeded."""
     study = study_of()
