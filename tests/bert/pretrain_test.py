@@ -1278,6 +1278,7 @@ print(found, times)
 """
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_embedded_records_once(tmp_path):
     processes = [
         subprocess.Popen(

@@ -448,6 +448,7 @@ def test_cross_entropy(kind, tau):
         losses.cross_entropy(kind, 1.0)
 
 
+@pytest.mark.slow
 def test_small_resnet_learns_digits():
     from sklearn import datasets
 
