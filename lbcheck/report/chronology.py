@@ -81,7 +81,11 @@ def _table(number, read, arm, best, numbers):
 
 
 def _caption(study, records, arm, best, numbers):
-    own = [r for r in records if r["arm"] == arm and r["stage"] != "confirm"]
+    own = [
+        r
+        for r in protocol.trials(study, records)
+        if r["arm"] == arm and r["stage"] != "confirm"
+    ]
     feasible = sum(r["status"] == "finished" for r in own)
     metric = study["metric"]["name"]
     said = [

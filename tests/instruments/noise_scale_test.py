@@ -38,6 +38,26 @@ def test_both_parts_are_unbiased_and_the_interval_holds_the_ratio():
     assert np.median([one.high / one.low for one in found]) < 4
 
 
+@pytest.mark.slow  # tens of thousands of intervals
+@pytest.mark.parametrize("dimensions, least", [(1, 0.82), (10, 0.94)])
+def test_the_interval_holds_as_often_as_the_page_says(dimensions, least):
+    generator, draws = np.random.default_rng(4), 1_000
+    held = []
+    for microbatches, steps in ((3, 1), (3, 4), (8, 1), (8, 2), (16, 8)):
+        for signal in (0.3, 1.0, 3.0):  # |G| over the noise of a microbatch
+            mean = np.full(dimensions, signal / math.sqrt(dimensions))
+            deviations = np.full(dimensions, math.sqrt(8 / dimensions))
+            given = (mean, deviations, 8, microbatches, steps)
+            found = [
+                noise_scale.estimate(grams(generator, *given), 8)
+                for _ in range(draws)
+            ]
+            ratio = 8 / signal**2
+            held.append(np.mean([x.low <= ratio <= x.high for x in found]))
+    assert min(held) == pytest.approx(least, abs=0.02)
+    assert 0.96 < max(held) <= 1
+
+
 def test_they_are_those_of_two_batch_sizes():
     """McCandlish et al. 2018, Equations A.2 and A.3, of norms alone."""
     generator = np.random.default_rng(1)

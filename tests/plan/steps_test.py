@@ -32,6 +32,13 @@ def examined(function):
     )
 
 
+def assert_products(function, products):
+    """Of a forward pass; the backward pass has two for each of them."""
+    found = examined(function)
+    assert found.forward_flops == products * PRODUCT
+    assert found.flops == 3 * products * PRODUCT
+
+
 def layer(state, weights):
     return tf.tanh(state @ weights)
 
@@ -86,9 +93,7 @@ def scanned(state, weights):
     ids="six one halved both nested converted mapped scanned".split(),
 )
 def test_a_loop_counts_as_often_as_it_runs(function, products):
-    found = examined(function)
-    assert found.forward_flops == products * PRODUCT
-    assert found.flops == 3 * products * PRODUCT
+    assert_products(function, products)
 
 
 def test_what_loops_keep_grows_with_the_product_of_their_times():
@@ -136,9 +141,7 @@ def case(state, weights):
     ids="positive decided case in_a_loop".split(),
 )
 def test_of_branches_the_one_that_computes_most_counts(function, products):
-    found = examined(function)
-    assert found.forward_flops == products * PRODUCT
-    assert found.flops == 3 * products * PRODUCT
+    assert_products(function, products)
 
 
 def test_a_function_that_was_traced_for_any_shape():

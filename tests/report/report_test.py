@@ -15,6 +15,7 @@ import pytest
 
 from lbcheck import report
 from lbcheck import verdict
+from lbcheck.report import chronology
 from lbcheck.report import figures
 from lbcheck.report import page_tables
 from lbcheck.report import results
@@ -1059,3 +1060,22 @@ def test_the_browser_test_can_fail(made, tmp_path):
         assert "http://127.0.0.1:9/x.png" in page.requests
         assert page.evaluate(BREADTH) > 390
         assert page.evaluate(EMPTY_PANELS) > 0
+
+
+def test_the_chronology_counts_trials_not_their_runs(tmp_path):
+    study = synthetic_study.make_study(("lars",), trials=6, seeds=2)
+    runs = synthetic_study.make_records(study)
+    values = []
+    for record in runs:
+        if record["stage"] == "broad":
+            accuracy = 0.5 + record["index"] / 100
+            record |= {"status": "finished", "bad": None, "steps": 100}
+            part = {"accuracy": accuracy, "loss": 1.0}
+            record["metrics"] = {"validation": part, "training": part}
+            values.append(accuracy)
+    study |= {"trials": 3, "search_seeds": 2, "challenge_trials": 0}
+    synthetic_study.write(tmp_path, study, runs)
+    (table,) = chronology.printed([str(tmp_path)])
+    best = sum(values[-2:]) / 2
+    assert "3 trials, 3 of them feasible" in table.caption
+    assert f"Best validation accuracy: {best:.4f}" in table.caption
