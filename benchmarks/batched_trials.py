@@ -34,6 +34,12 @@ _AT_ONCE = 4
 
 
 _TRIALS = flags.DEFINE_integer("trials", 40, "Trials of each way.", 1)
+_OF_PEERS = flags.DEFINE_integer(
+    "trials_of_peers",
+    None,
+    "The same of those ways whose trials share nothing; unset: as many.",
+    1,
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds.", 1)
 _WAY = flags.DEFINE_string("way", None, "Measure this one here.")
 
@@ -172,6 +178,7 @@ def kerastuner(trials, after):
 _WAYS = {
     way.__name__: way for way in (shared, batched, rebuild, optuna, kerastuner)
 }
+_SHARE = ("shared", "batched")
 
 
 def _one(name, trials):
@@ -219,13 +226,15 @@ def main(argv):
         _one(_WAY.value, _TRIALS.value)
         return
     trials = common.sized(_TRIALS.value, 2)
+    of_peers = common.sized(_OF_PEERS.value or trials, 2)
     found = {name: [] for name in _WAYS}
     if not importlib.util.find_spec("keras_tuner"):
         del found["kerastuner"]
         print("kerastuner: not installed (pip install keras-tuner).")
-    for _ in range(common.sized(_ROUNDS.value, 1)):
+    for _ in common.rounds_in_time(common.sized(_ROUNDS.value, 1)):
         for name, rounds in found.items():
-            rounds.append(_measured(name, trials))
+            count = trials if name in _SHARE else of_peers
+            rounds.append(_measured(name, count))
             print(name, rounds[-1], flush=True)
     ours = found.pop("batched")
     for name, rounds in found.items():

@@ -28,6 +28,9 @@ from absl import app
 from absl import flags
 
 _VARIABLE = "LBCHECK_SMOKE"
+UNTIL = "LBCHECK_BENCHMARK_UNTIL"
+"""Environment variable: seconds since the epoch from which on no round begins
+that is not expected to end by then."""
 _SMOKE = flags.DEFINE_bool(
     "smoke",
     False,
@@ -161,12 +164,27 @@ def processor_seconds():
     return time.process_time() + sum(os.times()[2:4])
 
 
+def rounds_in_time(count):
+    """0, 1, .. of at most `count` rounds; the first is always run.
+
+    `benchmarks/run.py` says until when. A round is expected to take as long as
+    the longest before it, so that a slow machine has fewer, not none.
+    """
+    until, longest = float(os.environ.get(UNTIL, "inf")), 0.0
+    for number in range(count):
+        began = time.time()
+        if number and began + longest > until:
+            return
+        yield number
+        longest = max(longest, time.time() - began)
+
+
 def in_turn(ways, rounds, warm_up=0):
     """Runs every way once a round.
 
     Args:
         ways: {name: function without arguments}.
-        rounds: How often each is timed.
+        rounds: How often each is timed, at most; see `rounds_in_time`.
         warm_up: How often each is run before.
 
     Returns:
@@ -176,7 +194,7 @@ def in_turn(ways, rounds, warm_up=0):
         for _ in range(warm_up):
             way()
     found = {name: Times([], []) for name in ways}
-    for _ in range(rounds):
+    for _ in rounds_in_time(rounds):
         for name, way in ways.items():
             gc.collect()
             began, processor = time.perf_counter(), processor_seconds()

@@ -131,7 +131,7 @@ def main(argv):
             "lbcheck": streams.dataset(source.train, _BATCH_SIZE.value, 0),
         }
         rates = {name: [] for name in ways}
-        for _ in range(_ROUNDS.value):
+        for _ in common.rounds_in_time(_ROUNDS.value):
             for name, dataset in ways.items():
                 rates[name].append(window(dataset))
     print(f"{_CHAIN.value}, batch {_BATCH_SIZE.value}, images a second")

@@ -16,6 +16,7 @@ Keras, whose choice of matrices optax is given too.
 import gc
 import json
 import statistics
+from concurrent import futures
 
 import common
 from absl import flags
@@ -273,8 +274,11 @@ def optax_ways(shapes, rule):
 def measure(ways, repeats):
     """{name: list of seconds}, the ways in turn."""
     runs = {name: run for name, (run, _) in ways.items()}
+    with futures.ThreadPoolExecutor(2) as pool:  # for their compilers
+        for _ in pool.map(lambda run: run(), runs.values()):
+            pass
     gc.disable()
-    found = common.in_turn(runs, repeats, warm_up=2)
+    found = common.in_turn(runs, repeats, warm_up=1)
     gc.enable()
     return {name: times.wall for name, times in found.items()}
 

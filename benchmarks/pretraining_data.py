@@ -121,7 +121,7 @@ def speed(text, vocabulary, folder):
     size = sum(os.path.getsize(path) for path in text) / 1e6
     print(f"{size:.2f} MB of text, dupe_factor {_DUPLICATIONS.value}")
     found = {}
-    for _ in range(_ROUNDS.value):
+    for _ in common.rounds_in_time(_ROUNDS.value):
         for name, command in commands(
             ",".join(text), vocabulary, folder
         ).items():

@@ -34,6 +34,8 @@ _MINUTES = flags.DEFINE_integer(
     "minutes", 58, "For all; what is left of them limits a script, too.", 1
 )
 _FOLDER = pathlib.Path(__file__).parent
+_FOR_ROUNDS = 0.75
+"""Part of a script's budget after which it begins no further round."""
 
 
 class Script(NamedTuple):
@@ -49,6 +51,16 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
+    "gpu": Script(budget=720),
+    "tpu_compile": Script(
+        (
+            (
+                "--program=resnet.train",
+                "--flagfile=flags/resnet/nesterov_b.flags",
+            ),
+        ),
+        300,
+    ),
     "theory_bounds": Script(budget=120),
     "interval_coverage": Script((("--draws=200",),), 240),
     "verdict_errors": Script(
@@ -68,7 +80,9 @@ SCRIPTS = {
         ),
         480,
     ),
-    "study": Script(budget=540),
+    "study": Script(
+        (("--parts=trials",), ("--parts=memory,workers,start,report",)), 360
+    ),
     "bert_step": Script(
         (
             ("--rounds=5",),
@@ -82,23 +96,13 @@ SCRIPTS = {
         240,
     ),
     "resnet_step": Script((("--rounds=3",),), 240),
-    "jpeg_input": Script((("--rounds=3",),), 150),
+    "jpeg_input": Script((("--rounds=7",),), 150),
     "accumulation_memory": Script((("--batch_sizes=512,2048",),), 240),
     "pretraining_data": Script((("--rounds=2", "--memory=10,40"),), 300),
     "squad": Script((("--rounds=2", "--copies=1,4"),), 240),
-    "batched_trials": Script((("--rounds=1",),), 600),
+    "batched_trials": Script((("--rounds=1", "--trials_of_peers=20"),), 480),
     "scaling": Script(budget=300),
     "soak": Script(budget=420),
-    "gpu": Script(budget=720),
-    "tpu_compile": Script(
-        (
-            (
-                "--program=resnet.train",
-                "--flagfile=flags/resnet/nesterov_b.flags",
-            ),
-        ),
-        300,
-    ),
 }
 OTHERS = ("common", "page", "run", "study_trials", "tpu_operations")
 """What measures nothing by itself; tpu_operations writes a table of lbcheck."""
@@ -117,10 +121,11 @@ def scripts():
 def run(name, arguments, budget):
     """Runs a script: (its lines, why it failed or None)."""
     command = [sys.executable, str(_FOLDER / f"{name}.py"), *arguments]
+    until = time.time() + _FOR_ROUNDS * budget
     process = subprocess.Popen(
         command,
         cwd=common.ROOT,
-        env=common.environment(),
+        env=common.environment() | {common.UNTIL: str(until)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -166,7 +166,7 @@ def speed():
             flush=True,
         )
 
-    for turn in range(_ROUNDS.value):
+    for turn in common.rounds_in_time(_ROUNDS.value):
         take("windows, Model Garden", garden.windows)
         take("windows, 1 worker", ours.windows)
         take("windows, 2 workers", lambda: ours.windows(num_workers=2))

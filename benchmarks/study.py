@@ -67,7 +67,7 @@ def _measured(name, trials):
 def trials():
     """Seconds a trial of ours, of the bare updates and of the peers."""
     found = {}
-    for _ in range(_ROUNDS.value):
+    for _ in common.rounds_in_time(_ROUNDS.value):
         for name in _PEERS:
             result = _measured(name, _TRIALS.value)
             if result:
@@ -130,6 +130,7 @@ def _compare(folder, workers):
         f"--trials={_TRIALS.value}",
         f"--seeds={_SEEDS.value}",
         f"--num_workers={workers}",
+        "--challenge_trials=0",
         f"--output_dir={folder}",
         "--noprogress",
     )

@@ -75,6 +75,25 @@ def test_ways_come_in_turn_and_warm_up_first():
     assert [len(times.wall) for times in found.values()] == [2, 2]
 
 
+def test_a_slow_machine_has_fewer_rounds_and_one_at_least(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(common.time, "time", lambda: now[0])
+
+    def rounds(until, seconds):
+        now[0] = 100.0
+        monkeypatch.setenv(common.UNTIL, str(until))
+        done = 0
+        for done, _ in enumerate(common.rounds_in_time(4), 1):
+            now[0] += seconds
+        return done
+
+    assert rounds(130, 10) == 3  # a fourth would end at 140
+    assert rounds(200, 10) == 4
+    assert rounds(99, 10) == 1
+    monkeypatch.delenv(common.UNTIL)
+    assert len(list(common.rounds_in_time(3))) == 3
+
+
 def test_without_data_a_script_says_so_in_a_sentence(start):
     done = start(SCRIPT)
     assert done.returncode == 0, done.stderr
