@@ -329,3 +329,46 @@ def test_a_leap_after_a_pause_is_no_stair(tmp_path):
     path = write(tmp_path, "\n".join(["step,lr", *rows]))
     found = schedules.examine(path, 2000)
     assert "jump" in [finding.code for finding in found.errors]
+
+
+@pytest.mark.parametrize("every", [1, 10, 50])
+@pytest.mark.parametrize("total", [1000, None])
+def test_a_log_that_ends_with_the_rate_after_the_run(tmp_path, every, total):
+    """Hugging Face's Trainer: the row of step k has the rate of t = k."""
+    clean = schedules.Warmup(schedules.Linear(5e-5, 900), 100)
+    rows = [
+        {"learning_rate": clean(t), "step": t}
+        for t in range(every, 1001, every)
+    ]
+    path = write(tmp_path, json.dumps({"log_history": rows}), "state.json")
+    found = schedules.examine(path, total, peak_rate=5e-5, warmup_steps=100)
+    assert (found.errors, found.total_steps) == ((), 1000)
+
+
+def test_a_pause_in_a_rounded_log_is_no_jump(tmp_path):
+    def inverse(t, drop=1.0):
+        return 0.1 / (1 + 3 * t / 1304) * (drop if t > 650 else 1)
+
+    steps = [t for t in range(1304) if not 653 <= t < 662]
+    for drop, codes in ((1.0, []), (0.9, ["jump"])):
+        rows = [f"{t},{inverse(t, drop):.2e}" for t in steps]
+        path = write(tmp_path, "\n".join(["step,lr", *rows]))
+        found = schedules.examine(path, 1304)
+        assert [finding.code for finding in found.errors] == codes
+
+
+@pytest.mark.parametrize("cycles, lost", [(3, False), (4, False), (4, True)])
+def test_a_steep_foot_between_two_rows(tmp_path, cycles, lost):
+    """Rounded to 0 from several units on; and one that is over too early."""
+
+    def restarts(t):
+        part = cycles * (t - 702) / (18465 - 702)
+        return 6e-4 * (t / 702 if t < 702 else math.cos(part % 1 * 1.57) ** 2)
+
+    end = 18000 if lost else 18465
+    steps = [*range(184, 18465, 184), 18464]
+    rows = [f"{t},{round(restarts(t) * (t < end), 6)!r}" for t in steps]
+    path = write(tmp_path, "\n".join(["step,lr", *rows]))
+    found = schedules.examine(path, 18465)
+    codes = [finding.code for finding in found.errors]
+    assert codes == (["ends_early"] if lost else [])

@@ -88,7 +88,7 @@ def examine(
     )
     samples = sampling.sample(schedule, total_steps, column, steps_per_epoch)
     if total_steps is None:
-        total_steps = int(samples.steps[-1]) + 1
+        total_steps = _length(samples)
         _check_warmup(warmup_steps, total_steps)
     if max(phase_starts, default=0) >= total_steps:
         raise ValueError(
@@ -114,6 +114,20 @@ def examine(
     return findings.Examination(
         tuple(found), total_steps, samples.steps, samples.rates
     )
+
+
+def _length(samples):
+    """Updates of the run that a log ends with.
+
+    A single 0 at its end is the rate of no update where rows are left out, or
+    it begins after the first with a rate, as Hugging Face's Trainer does.
+    """
+    steps, rates = samples.steps, samples.rates
+    sparse = np.max(np.diff(steps), initial=1) > 1 or (
+        steps[0] > 0 and rates[0] > 0
+    )
+    after = sparse and rates[-1] == 0 and rates[-2] > 0
+    return int(steps[-1]) + (not after)
 
 
 def _inside(samples, total):

@@ -22,6 +22,8 @@ _EARLY = 0.01
 
 _FOOT = 3
 """Units of its last digit below which a rounded rate may be a decay's foot."""
+_STEEP = 3
+"""Power of the steepest foot that is taken for one."""
 _FIT = 0.03
 """Part of what is left of a run by which a fitted decay may be off."""
 _LOW = 1e-3
@@ -129,9 +131,11 @@ def _rounding(case, zeros) -> bool:
     foot = case.rates[last]
     if foot < 1e-20 * case.highest:
         return True
-    if zeros <= case.gap and case.gap > 1 and case.units[last] > 0:
-        # One row, of a rate below half of its last digit.
-        return True
+    if case.gap > 1:
+        # What a steep foot has between two rows, below half of a last digit.
+        left = case.total - case.steps[last : last + 2]
+        if foot * (left[1] / left[0]) ** _STEEP < case.units[last] / 2:
+            return True
     if zeros < 5 * _WASTE * case.total and foot < _FOOT * case.units[last]:
         return True
     if case.gap == 1 and segments.is_power(case.rates[: last + 1]):

@@ -88,7 +88,9 @@ def find_jumps(steps, rates, warmup_steps=None, units=None) -> list[Jump]:
     after = 4 * np.abs(slopes[turns + 1])
     usual[turns] = np.minimum(usual[turns], after)
     limit = usual * gaps + _LEAST * beside + 1e-6 * np.max(np.abs(rates))
-    limit += 1.5 * np.maximum(units[1:], units[:-1])
+    # In a pause, rounding hides a unit for each row that it leaves out.
+    rows = np.maximum(gaps * _usual_slopes(1 / gaps), 1)
+    limit += 1.5 * rows * np.maximum(units[1:], units[:-1])
     found = [
         index + 1
         for index in np.flatnonzero(np.abs(changes) > limit)
