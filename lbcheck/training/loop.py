@@ -19,6 +19,7 @@ from lbcheck.training.backends.engines import Workload
 from lbcheck.training.options import Options
 from lbcheck.training.record import Record
 from lbcheck.training.record import describe_start
+from lbcheck.training.record import difference
 from lbcheck.training.run_callback import Conductor
 from lbcheck.training.run_callback import Diverged
 from lbcheck.training.run_callback import Interrupted
@@ -87,6 +88,7 @@ def plan(options: Options, source, flagfile: str) -> dict:
         found["epochs"] = examples / source.num_train
         try:
             engines.check_data(options, source)
+            record.check_continues(_examples(source), {})
         except ValueError as error:
             found["refused without --dry_run"] = str(error)
     return found
@@ -172,6 +174,7 @@ def evaluate(
             f"{options.output_dir} holds no whole checkpoint to evaluate."
         )
     engine = engines.make(options)
+    _check_alike(engine, flagfile, {"updates until now": found[0]})
     engine.build(build)
     engine.restore(*found, source)
     metrics = {"step": found[0]}
@@ -218,15 +221,37 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
         for line in record.measurements()[-1:]:
             print(json.dumps(line))
         return exit_codes.FINISHED
+    record.check_continues(_examples(source), settings)
     record.check_place()
     with cluster.signals_end():  # nothing is there to save yet
         engine = engines.make(options)
+        counts = {f"{p} examples": n for p, n in _examples(source).items()}
+        _check_alike(engine, flagfile, counts)
         engines.check_ghost_batches(options, engine.layout)
         engine.build(build)
     with Interruption() as interruption:
         return _Run(
             options, engine, record, source, settings, interruption
         ).train()
+
+
+def _examples(source):
+    """{part of the data: its number of examples}."""
+    parts = ("train", *engines.parts(source))
+    counts = {part: getattr(source, f"num_{part}", None) for part in parts}
+    return {part: int(n) for part, n in counts.items() if n is not None}
+
+
+def _check_alike(engine, flagfile, counts):
+    """Refuses workers that would not train, or evaluate, one run together."""
+    ours = flagfile + "".join(f"{n}: {count}\n" for n, count in counts.items())
+    for theirs in engine.texts(ours):
+        if differs := difference(theirs, ours):
+            raise ValueError(
+                "The workers of TF_CONFIG need the same command and data, and "
+                "an --output_dir that all of them see; another one differs "
+                f"from this one in {differs}."
+            )
 
 
 class _Run:
@@ -286,9 +311,9 @@ class _Run:
         found = self._record.resumable(
             self._options.log_every, self._options.total_steps
         )
-        step, metrics = 0, {}
+        step, metrics = found[0] if found else 0, {}
+        _check_alike(self._engine, "", {"updates until now": step})
         if found:
-            step = found[0]
             metrics = self._engine.restore(*found, self._source)
             print(f"Continues after {step} updates.", flush=True)
         self._conductor.start(step, metrics)
@@ -323,7 +348,11 @@ class _Run:
             return
         selection = lbcheck.audit(self._engine.model)
         self._record.begin(
-            {"seed": self._options.seed, "settings": self._settings},
+            {
+                "seed": self._options.seed,
+                "examples": _examples(self._source),
+                "settings": self._settings,
+            },
             describe_start(self._resumed, self._engine.devices),
             str(selection),
         )

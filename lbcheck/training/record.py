@@ -49,6 +49,8 @@ _LARGEST_FLAGFILE = 2**20
 
 class _Run(TypedDict):
     starts: list[dict]
+    examples: NotRequired[dict[str, schema.Index]]
+    settings: NotRequired[dict]
 
 
 class _Status(TypedDict):
@@ -162,7 +164,7 @@ class Record:
                 f"{self.folder}: another process is writing this record."
             ) from error
         self._write(FLAGS, self._flagfile)
-        starts = [*self._starts(), start]
+        starts = [*self._known().get("starts", []), start]
         self._write(RUN, _json({**settings, "starts": starts}))
         self._write("selection.txt", selection + "\n")
         self.set_status("running")
@@ -258,9 +260,41 @@ class Record:
         writer.writerows(lines)
         self._write("measurements.csv", table.getvalue())
 
-    def _starts(self):
+    def check_continues(self, examples: dict, settings: dict) -> None:
+        """Refuses other data or another model than the run began with.
+
+        The flags are equal by now; the files that they name may not be.
+
+        Args:
+            examples: {part of the data: number of examples}.
+            settings: What `begin` is to write, of which objects count: no
+                flag holds one, so that they follow from flags and files.
+
+        Raises:
+            ValueError: Names the file and what differs.
+        """
+        known = self._known()
+        before = known.get("settings", {})
+        pairs = [("examples", known.get("examples"), examples)]
+        pairs += [
+            (name, before.get(name), now) for name, now in settings.items()
+        ]
+        for name, there, here in json.loads(_json(pairs)):
+            if not (isinstance(there, dict) and isinstance(here, dict)):
+                continue
+            for key, value in here.items():
+                if there.get(key, value) != value:
+                    raise ValueError(
+                        f"{self.folder / RUN}: the run began with {name}: "
+                        f"{key} {schema.shown(there[key])}, now it is "
+                        f"{schema.shown(value)}: a file that its flags name "
+                        "was changed. Choose another --output_dir, or undo it."
+                    )
+
+    def _known(self):
+        """What run.json says; {} before `begin`."""
         path = self.folder / RUN
-        return schema.read(path, _Run)["starts"] if path.exists() else []
+        return schema.read(path, _Run) if path.exists() else {}
 
     def _check_owner(self):
         flags = self.folder / FLAGS
@@ -270,7 +304,7 @@ class Record:
             if _identity(theirs) != _identity(ours):
                 raise ValueError(
                     f"{self.folder} holds another run; it differs in "
-                    f"{_difference(theirs, ours)}. Choose another "
+                    f"{difference(theirs, ours)}. Choose another "
                     "--output_dir, or give the same flags to go on with it."
                 )
         elif self.folder.exists() and (
@@ -292,7 +326,7 @@ class Record:
             if path.exists() and not path.is_dir():
                 raise ValueError(f"{path}: expected a folder.")
         self.status()
-        self._starts()
+        self._known()
         for name in (_MEASUREMENTS, _TIMING):
             _lines(self.folder / name)
 
@@ -353,7 +387,8 @@ def _identity(flagfile):
     return {line for line in lines if not line.startswith("--output_dir=")}
 
 
-def _difference(theirs, ours):
+def difference(theirs: str, ours: str) -> str:
+    """In which lines two flagfiles differ, apart from --output_dir; or ""."""
     theirs, ours = _identity(theirs), _identity(ours)
     changed = [f"{line} (there)" for line in sorted(theirs - ours)]
     changed += [f"{line} (here)" for line in sorted(ours - theirs)]

@@ -95,7 +95,7 @@ class Conductor:
             "epoch": self.step
             * self._options.batch_size
             / self._source.num_train,
-            "learning_rate": self._engine.learning_rate(self.step - 1),
+            "learning_rate": self._engine.learning_rate(),
             **{
                 name: float(logs[name])
                 for name in sorted(logs, key=_loss_first)
@@ -104,7 +104,9 @@ class Conductor:
         if last or self._due(self._options.evaluate_every, never=True):
             for part in engines.parts(self._source):
                 metrics = self._engine.evaluate(self._source, part)
-                line |= {f"{part}_{k}": v for k, v in metrics.items()}
+                metrics = {f"{part}_{k}": v for k, v in metrics.items()}
+                self._check_metrics(metrics)
+                line |= metrics
         self._report(line, seconds)
         due = self._due(self._options.checkpoint_every)
         alone = self._interruption.requested and not self._engine.multi_worker
@@ -152,7 +154,10 @@ class Conductor:
         bad = self._engine.first_bad(self.step)
         if bad:
             raise Diverged(*bad)
-        for name, value in logs.items():
+        self._check_metrics(logs)
+
+    def _check_metrics(self, metrics):
+        for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(self.step - 1, f"the metric {name}")
 

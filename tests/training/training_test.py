@@ -2,11 +2,13 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.training import checkpoints
 from lbcheck.training import cluster
+from lbcheck.training import loop
 from lbcheck.training import record
 from lbcheck.training.backends import engines
 from tests import damage
@@ -474,6 +477,54 @@ def test_two_workers_are_one_device(folder, reference):
         assert np.linalg.norm(array - theirs[name]) <= 1e-4 * scale, name
 
 
+class Told:
+    """An engine whose other worker gives a text."""
+
+    def __init__(self, other):
+        self._other = other
+
+    def texts(self, text):
+        return [text, self._other]
+
+
+def test_workers_that_would_train_two_runs():
+    ours = "--output_dir=/mnt/a\n--rate=0.1\n"
+    counts = {"train examples": 8}
+    for other, differs in (
+        ("--output_dir=b\n--rate=0.1\ntrain examples: 8\n", None),
+        ("--rate=0.2\ntrain examples: 8\n", r"--rate=0.2 \(th.*=0.1 \(here"),
+        ("--rate=0.1\ntrain examples: 9\n", r"train examples: 9 \(there"),
+    ):
+        alike = pytest.raises(ValueError, match=f"differs .*{differs}")
+        with alike if differs else contextlib.nullcontext():
+            loop._check_alike(Told(other), ours, counts)
+
+
+@pytest.mark.slow  # two TensorFlows, twice
+def test_workers_of_two_commands_or_folders_are_refused(folder):
+    """Each would go its own way, and nothing would show it."""
+    begun = folder / "begun"
+    code, _ = train(begun, "--terminate_at=15")
+    assert code == exit_codes.INTERRUPTED
+    for name, others, message in (
+        ("apart", ["--learning_rate=0.1"], r"--rate=0.1 \((there|here)\)"),
+        ("begun", [f"--output_dir={folder / 'new'}"], "updates until now: 0"),
+    ):
+        workers = [
+            start(
+                f"--output_dir={folder / name}",
+                "--distribution=multi_worker",
+                *more,
+                cluster=cluster,
+            )
+            for more, cluster in zip(([], others), programs.two_workers())
+        ]
+        for code, output in map(finish, workers):
+            assert code == exit_codes.REFUSED, output
+            assert re.search(f"The workers of TF_CONFIG .*{message}", output)
+        assert not (folder / "apart").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -842,6 +893,26 @@ def test_a_damaged_record_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{tmp_path}/{message}"):
         record.Record(tmp_path, "--a=1\n")
+
+
+def test_what_files_say_stays_as_it_was(tmp_path):
+    """A run with --train_epochs went on with twice the data, and updates."""
+    data, config = {"train": 640}, {"layers": 2, "act": "gelu"}
+    kept = record.Record(tmp_path, "--a=1\n")
+    kept.begin(
+        {"examples": data, "settings": {"config": config, "data": "mnist"}},
+        {"after_step": 0},
+        "table",
+    )
+    kept.release()
+    kept.check_continues(data, {"config": config, "data": "other"})
+    kept.check_continues({**data, "validation": 9}, {"schedule": {"rate": 1}})
+    for examples, settings, message in (
+        ({"train": 1280}, {}, "examples: train 640, now it is 1280"),
+        (data, {"config": {**config, "act": "relu"}}, "config: act 'gelu', n"),
+    ):
+        with pytest.raises(ValueError, match=f"run.json: .*with {message}"):
+            kept.check_continues(examples, settings)
 
 
 def test_places_where_no_record_can_be(tmp_path):

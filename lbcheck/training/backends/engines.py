@@ -228,6 +228,10 @@ class Engine:
     def meet(self) -> None:
         """Waits until all workers are here; alone it does nothing."""
 
+    def texts(self, text: str) -> list[str]:
+        """The texts that all workers give here, at least their own."""
+        return [text]
+
     def watch(self, step: int, logs) -> None:
         """Looks at the logs of each call of the train function."""
 
@@ -280,12 +284,14 @@ class Engine:
         """Lets metrics go on from what `state` read."""
         checkpoints.assign(self._metrics(), arrays, "The checkpoint's metrics")
 
-    def learning_rate(self, step: int) -> float:
-        """The rate of the update after `step` ones."""
-        rate = getattr(self.model.optimizer, "inner_optimizer", None)
-        rate = (rate or self.model.optimizer)._learning_rate
+    def learning_rate(self) -> float:
+        """The rate of the last update, which float16 may have skipped."""
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        rate = optimizer._learning_rate
         if hasattr(rate, "get_config"):  # a schedule
-            return float(rate(step))
+            made = int(self._read(optimizer.iterations))
+            return float(rate(max(made - 1, 0)))
         return float(self._read(rate))
 
     def _evaluated_state(self):

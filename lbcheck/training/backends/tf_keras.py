@@ -87,6 +87,15 @@ class TFKerasEngine(engines.Engine):
             ones = self.strategy.run(lambda: tf.ones(()))
             self.strategy.reduce("SUM", ones, axis=None).numpy()
 
+    def texts(self, text):
+        """Of all replicas, each of which has its worker's."""
+        if not self.multi_worker:
+            return [text]
+        codes = tf.constant([*text.encode(), 0])
+        codes = self.strategy.run(lambda: codes)
+        codes = self.strategy.gather(codes, axis=0).numpy()
+        return bytes(codes.tolist()).decode().split("\0")[:-1]
+
     def first_bad(self, step):
         """As the train function saw it."""
         return self._update.first_bad()
