@@ -19,6 +19,8 @@ _OTHERS = (
     r"|improvement|reduction|ratio"
 )
 """Words with which a name is of another quantity: steps_to_accuracy."""
+_NEGATIVE = "neg|negative"
+"""Of a loss, what scikit-learn turns around, or the loss of negative pairs."""
 
 
 def mode_of(metric: str) -> str:
@@ -31,7 +33,8 @@ def mode_of(metric: str) -> str:
         ValueError: If the name tells neither.
     """
     low, high = _has(_LOW, metric), _has(_HIGH, metric)
-    if low == high or _has(_OTHERS, metric):
+    turned = low and _has(_NEGATIVE, metric)
+    if low == high or turned or _has(_OTHERS, metric):
         raise ValueError(
             f"Is a high or a low {metric!r} good? Set `mode` to 'max' or 'min'."
         )

@@ -10,6 +10,7 @@ pattern. Pickles are not: reading one runs what it holds.
 import collections
 import fnmatch
 import glob
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ _PRINTED = re.compile(
     r"(nan|[-+]?inf|[-+]?[\d.]+(?:e[-+]?\d+)?)(?![\w.])",
     re.IGNORECASE,
 )
+_RANGES = ("__MIN", "__MAX")
+"""What ends the columns that Weights & Biases puts beside a chart's."""
 _NOT_MEASURED = ("", "NA")
 _COUNTERS = {"epoch", "step", ""}
 _STEPS_OF = "steps of phase {}"
@@ -153,7 +156,8 @@ def _by_part(found):
 
 def _runs(arm, where, metric):
     """Every `_Run` of an arm."""
-    paths = sorted(map(pathlib.Path, glob.glob(where)))
+    there = [where] if os.path.exists(where) else glob.glob(where)
+    paths = sorted(map(pathlib.Path, there))
     paths = [path for path in paths if not _is_beside(path, paths)]
     file, colon, names = where.rpartition(":")
     if not paths and colon and pathlib.Path(file).is_file():
@@ -186,22 +190,12 @@ def _of_export(path, names, metric):
     rows = _rows(path)
     columns = list(rows[0][1])
     if "Name" in columns:
-        for where, row in rows:
-            name, state = row["Name"], row.get("State", "finished")
-            if not fnmatch.fnmatchcase(name, names):
-                continue
-            if state != "finished":
-                raise ValueError(
-                    f"{where}: the run {schema.shown(name)} is "
-                    f"{schema.shown(state)}, expected one that is finished."
-                )
-            found = _of_row(where, row, metric)
-            yield name, found, _part(metric)[1]
+        yield from _of_table(rows, names, metric)
         return
     charted: dict[str, list[tuple[str, str]]] = {}
     for column in columns:
         name, dash, what = column.rpartition(" - ")
-        if dash and not what.startswith("_") and "__M" not in what:
+        if dash and not what.startswith("_") and not what.endswith(_RANGES):
             charted.setdefault(what, []).append((name, column))
     if "Step" not in columns or not charted:
         raise ValueError(
@@ -230,6 +224,33 @@ def _of_export(path, names, metric):
             )
         value = run_tables.value(*last[name][0], column)
         yield name, {part: value}, base
+
+
+def _of_table(rows, names, metric):
+    """The runs of a table; of several with one name each has its line."""
+    counts = collections.Counter(row["Name"] for _, row in rows)
+    lines: dict[str, str] = {}
+    for where, row in rows:
+        name, state = row["Name"], row.get("State", "finished")
+        if not fnmatch.fnmatchcase(name, names):
+            continue
+        if state != "finished":
+            raise ValueError(
+                f"{where}: the run {schema.shown(name)} is "
+                f"{schema.shown(state)}, expected one that is finished."
+            )
+        line = where.rpartition(":")[2]
+        first = lines.setdefault(repr(row), line)
+        if first != line:
+            raise ValueError(
+                f"{where}: is the same as line {first}; leave out a run that "
+                "is there twice, and export a column that tells two runs "
+                "apart, such as Created."
+            )
+        found = _of_row(where, row, metric)
+        if counts[name] > 1:
+            name = f"{name}, line {line}"
+        yield name, found, _part(metric)[1]
 
 
 def _charted(path, there, metric):

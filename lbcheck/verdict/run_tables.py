@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import pathlib
@@ -19,7 +20,7 @@ _KEYS = ("arm", "seed", "part", "step", "trial")
 ENDS_ALIKE = 0.9
 """Part of the longest run that a run has, unless it was stopped."""
 _NEAR = 0.15
-_DIVERGED = ("", "none", "null", "nan", "inf", "-inf", "diverged")
+_DIVERGED = ("none", "null", "nan", "inf", "-inf", "diverged")
 
 
 class RunTable(NamedTuple):
@@ -47,8 +48,9 @@ def read(path, metric: str | None = None) -> RunTable:
     judged), `step`: of the rows of one run the last step counts, and `trial`:
     where it is not empty, the run is one of a search, which is not judged; of
     a trial with several seeds the median counts, if none diverged. A metric
-    that is empty, null, nan or "diverged" is of a run that diverged. Others
-    are left alone.
+    that is empty, null, nan or "diverged" is of a run that diverged; one that
+    is empty at the last step alone is refused, since it may not have been
+    measured there. Others are left alone.
 
     Args:
         path: The file.
@@ -65,34 +67,7 @@ def read(path, metric: str | None = None) -> RunTable:
         raise ValueError(f"{path}: has no row.")
     names = list(rows[0][1])
     metric = _metric(path, names, metric)
-    last: dict[tuple, tuple] = {}
-    for where, row in rows:
-        part, arm = _part(where, row), _text(where, row, "arm")
-        seed, trial = _label(where, row, "seed"), row.get("trial")
-        if trial is None or not str(trial).strip():
-            trial = None
-        else:
-            trial = _label(where, row, "trial")
-        if trial is not None and part != "validation":
-            raise ValueError(
-                f"{where}: a trial of a search counts by its validation "
-                f"metric, received one of part {part!r}."
-            )
-        run = part, arm, seed, trial
-        step = _step(where, row)
-        before = last.get(run)
-        if before and step == before[0]:
-            again, expected = "", "one row a run, or a column `step`"
-            if row.get("step") is not None:
-                again, expected = f" with step {step:g}", "each step once"
-            raise ValueError(
-                f"{where}: the run of arm {schema.shown(arm)}, seed {seed}, "
-                f"{part} stands in {before[2]} as well{again}; expected "
-                f"{expected}."
-            )
-        found = value(where, row, metric)
-        if before is None or step > before[0]:
-            last[run] = step, found, where
+    last = _last_steps(rows, metric)
     runs: dict[str, dict[str, list[float | None]]] = {}
     trials: dict[str, dict[str, list[float | None]]] = {}
     for (part, arm, _, trial), (_, found, _) in last.items():
@@ -122,6 +97,51 @@ def read(path, metric: str | None = None) -> RunTable:
     return RunTable(runs, metric, searched or None, notes)
 
 
+def _last_steps(rows, metric):
+    """{(part, arm, seed, trial): (last step, its metric, where it stands)}."""
+    last: dict[tuple, tuple] = {}
+    measured, empty = set(), set()
+    for where, row in rows:
+        part, arm = _part(where, row), _text(where, row, "arm")
+        seed, trial = _label(where, row, "seed"), None
+        if not _is_empty(row.get("trial")):
+            trial = _label(where, row, "trial")
+        if trial is not None and part != "validation":
+            raise ValueError(
+                f"{where}: a trial of a search counts by its validation "
+                f"metric, received one of part {part!r}."
+            )
+        run = part, arm, seed, trial
+        step = _step(where, row)
+        before = last.get(run)
+        if before and step == before[0]:
+            again, expected = "", "one row a run, or a column `step`"
+            if row.get("step") is not None:
+                again, expected = f" with step {step:g}", "each step once"
+            raise ValueError(
+                f"{where}: the run of arm {schema.shown(arm)}, seed "
+                f"{schema.printable(seed)}, {part} stands in {before[2]} as "
+                f"well{again}; expected {expected}."
+            )
+        found = value(where, row, metric)
+        if found is not None:
+            measured.add(run)
+        if before is None or step > before[0]:
+            last[run] = step, found, where
+            empty.discard(run)
+            if _is_empty(row[metric]):
+                empty.add(run)
+    for run in last:
+        # So a logger says "not measured here", and pandas "nan".
+        if run in measured and run in empty:
+            raise ValueError(
+                f"{last[run][2]}: the run's last step has no "
+                f"{schema.shown(metric)}, and an earlier one has; write nan "
+                "where it diverged, else leave the row out."
+            )
+    return last
+
+
 def _median(seeds):
     """What a search trial counts, as in a study: one that diverged is none."""
     return None if None in seeds else statistics.median(seeds)
@@ -144,7 +164,7 @@ def early(ends, unit: str) -> tuple[str, ...]:
 
 
 def check_unit(path, runs, metric) -> None:
-    """Refuses fractions beside per cent.
+    """Refuses fractions beside per cent, also on another part.
 
     A value counts as a fraction if others are per cent and a hundred times it
     is near their median; a run at chance level is not.
@@ -153,6 +173,7 @@ def check_unit(path, runs, metric) -> None:
         path, runs: As for `check_size`.
         metric: Its name.
     """
+    _check_printable(path, "the metric's name", metric)
     if not metric_names.is_part(metric):
         return
     for arms in runs.values():
@@ -168,6 +189,19 @@ def check_unit(path, runs, metric) -> None:
                     f"{schema.shown(arm)} is {value:g}, and others are about "
                     f"{middle:g}; give all as fractions, or all as per cent."
                 )
+    known = {
+        part: found
+        for part, arms in runs.items()
+        if (found := [v for vs in arms.values() for v in vs if v is not None])
+    }
+    for part, other in itertools.permutations(known, 2):
+        most, middle = max(known[part]), statistics.median(known[other])
+        if 0 < most <= 1 and 1.5 < middle and max(known[other]) <= 100:
+            raise ValueError(
+                f"{path}: {schema.shown(metric)} is at most {most:g} on "
+                f"{part}, and about {middle:g} on {other}; give both as "
+                "fractions, or both as per cent."
+            )
 
 
 def check_target(runs, metric: str, target: float | None) -> None:
@@ -210,15 +244,19 @@ def check_size(path, runs, most: int = formats.MOST_SEEDS) -> None:
                 f"{formats.MOST_ARMS}; is `arm` the right column?"
             )
         for arm, values in arms.items():
-            if not arm.isprintable():
-                raise ValueError(
-                    f"{path}: an arm's name has control characters: {arm!r}."
-                )
+            _check_printable(path, "an arm's name", arm)
             if len(values) > most:
                 raise ValueError(
                     f"{path}: arm {schema.shown(arm)} has {len(values):,} "
                     f"runs, expected at most {most:,}."
                 )
+
+
+def _check_printable(path, what, name):
+    if not name.isprintable():
+        raise ValueError(
+            f"{path}: {what} has control characters: {schema.shown(name)}."
+        )
 
 
 def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
@@ -247,18 +285,18 @@ def rows_of(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
         )
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        names = [name.strip() for name in next(reader, [])]
+        lines = (cells for cells in reader if any(map(str.strip, cells)))
+        names = [name.strip() for name in next(lines, [])]
         _check_commas(path, names)
         found = []
-        for cells in reader:
+        for cells in lines:
             where = f"{path}:{reader.line_num}"
-            if any(cell.strip() for cell in cells):
-                if len(cells) != len(names):
-                    raise ValueError(
-                        f"{where}: has {len(cells)} cells, expected "
-                        f"{len(names)}, as many as the first line names."
-                    )
-                found.append((where, dict(zip(names, cells))))
+            if len(cells) != len(names):
+                raise ValueError(
+                    f"{where}: has {len(cells)} cells, expected "
+                    f"{len(names)}, as many as the first line names."
+                )
+            found.append((where, dict(zip(names, cells))))
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: {error}.") from error
     if len(set(names)) < len(names):
@@ -368,11 +406,15 @@ def value(where: str, row: dict[str, Any], metric: str) -> float | None:
     if metric not in row:
         raise ValueError(f"{where}: has no {schema.shown(metric)}.")
     cell = row[metric]
-    if cell is None or str(cell).strip().lower() in _DIVERGED:
+    if _is_empty(cell) or str(cell).strip().lower() in _DIVERGED:
         return None
     found = _number(where, cell, metric)
     is_sound = math.isfinite(found) and abs(found) <= schema.LARGEST_METRIC
     return found if is_sound else None
+
+
+def _is_empty(cell):
+    return cell is None or not str(cell).strip()
 
 
 def is_not_finite(cell) -> bool:

@@ -213,6 +213,16 @@ def test_parts_steps_and_what_diverged(tmp_path):
     assert "The runs end after 750 to 1000 steps." in found.notes[0]
 
 
+def test_what_is_empty_before_the_last_step_was_not_measured(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(
+        "arm,seed,step,acc\na,0,1,\na,0,2,0.5\na,1,1,0.5\na,1,2,nan\na,2,2,\n"
+    )
+    assert run_tables.read(path).runs == {
+        "validation": {"a": [0.5, None, None]}
+    }
+
+
 def test_a_page_does_not_replace_the_runs(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text(csv_of(RUNS))
@@ -253,6 +263,10 @@ def test_a_page_does_not_replace_the_runs(tmp_path):
     ("arm;seed;loss\na;1;0,5\n", "separated by ';'; expected"),
     ('[{"arm": "a"}]', "is a JSON list; expected"),
     ("arm,seed,accuracy\na,1,0.76\nb,1,75\n", "all as per cent"),
+    ("arm,seed,part,acc\na,1,validation,0.76\na,1,training,97\n",
+     "at most 0.76 on validation, and about 97 on training"),
+    ("arm,seed,step,loss\na,0,1,0.5\na,0,2,\n", "runs:3: .* write nan where"),
+    ("arm,seed,acc\x1b[31m\na,1,0.5\n", "metric's name has control .*x1b"),
 ])  # fmt: skip
 def test_tables_that_are_refused(text, message, tmp_path):
     path = tmp_path / "runs"

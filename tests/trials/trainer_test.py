@@ -1013,6 +1013,7 @@ class WorkloadTest(parameterized.TestCase):
         ("mse", "min"),
         ("mean_absolute_error", "min"),
         ("perplexity", "min"),
+        ("f1_negative", "max"),
     )
     def test_mode_is_told_by_the_name(self, metric, mode):
         self.assertEqual(metric_names.mode_of(metric), mode)
@@ -1027,6 +1028,8 @@ class WorkloadTest(parameterized.TestCase):
             "accuracy_gap",
             "memory_access_time",
             "loss_reduction",
+            "neg_mean_squared_error",
+            "negative_loss",
         ):
             with self.assertRaisesRegex(ValueError, "Set `mode`"):
                 metric_names.mode_of(metric)

@@ -372,6 +372,29 @@ def test_a_table_of_weights_and_biases(tmp_path):
     assert found.runs["validation"] == {"x": [1.0]}
 
 
+def test_runs_of_one_name_in_a_table_are_runs_of_their_own(tmp_path):
+    path = tmp_path / "wandb.csv"
+    runs = [("a", "finished", 0.9), ("a", "finished", 0.8)]
+    table_of_runs(path, runs)
+    found = run_files.read([f"x={path}:a"], "accuracy")
+    assert found.runs["validation"] == {"x": [0.9, 0.8]}
+    with pytest.raises(ValueError, match="'a, line 2' comes twice"):
+        run_files.read([f"x={path}:a", f"y={path}:?"], "accuracy")
+    table_of_runs(path, [*runs, runs[0]])
+    with pytest.raises(ValueError, match="csv:4: is the same as line 2; "):
+        run_files.read([f"x={path}:a"], "accuracy")
+
+
+def test_what_is_named_like_a_range_or_a_pattern(tmp_path):
+    path = tmp_path / "chart[lr=0.1].csv"
+    path.write_text("Step,a - val__MAE,a - val__MAE__MIN\n1,0.5,0.4\n")
+    found = run_files.read([f"x={path}:a"])
+    assert found.runs == {"validation": {"x": [0.5]}}
+    logger(path, 0.5)
+    found = run_files.read([f"x={path}"], "accuracy")
+    assert found.runs["validation"] == {"x": [0.5]}
+
+
 def test_a_chart_of_weights_and_biases(tmp_path):
     path = tmp_path / "chart.csv"
     header = ["Step"]
