@@ -35,8 +35,8 @@ class Edge(NamedTuple):
 def find(space: Space, points: Sequence[dict], steps: int) -> list[Edge]:
     """The edges that the best points lie at.
 
-    Without warm-up there is nothing below, so that the low end of a fraction
-    that begins at 0 is none.
+    Where nothing lies beyond, as below no warm-up, no decay or no momentum, the
+    end of a range is no edge.
 
     Args:
         space: Where the points are from.
@@ -63,7 +63,7 @@ def find(space: Space, points: Sequence[dict], steps: int) -> list[Edge]:
         base = space.base(name, points[0], steps)
         ends = [parameter.value(u, base) for u in (0, 1)]
         for end, sign in ((0, -1), (1, 1)):
-            if end == 0 and parameter.of and not parameter.min:
+            if _is_last(parameter, end):
                 continue
             outer = [sign * (p[name] - 0.5) > 0.5 - _OUTER for p in places]
             if outer[0] or sum(outer) > 1:
@@ -77,3 +77,10 @@ def find(space: Space, points: Sequence[dict], steps: int) -> list[Edge]:
                 )
                 found.append(edge)
     return found
+
+
+def _is_last(parameter, end):
+    """Whether nothing that can be tried lies beyond this end of a range."""
+    if end == 0:
+        return parameter.min == 0
+    return parameter.within_one and parameter.max == 1
