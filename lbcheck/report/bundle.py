@@ -97,7 +97,7 @@ def write(folder, path) -> pathlib.Path:
         write("lbcheck_study", "lbcheck_study.zip")
     """
     folder, path = pathlib.Path(folder), pathlib.Path(path)
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if path.is_file() and not _is_bundle(path):
         raise ValueError(f"{path}: is there, and no bundle to be replaced.")
     contents = _contents(folder)
     manifest = {
@@ -117,6 +117,15 @@ def write(folder, path) -> pathlib.Path:
         for name, content in (first | contents).items():
             archive.writestr(_entry(name), content)
     return path
+
+
+def _is_bundle(path):
+    """Whether it is one, and no other zip file, such as a document."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def _contents(folder):

@@ -56,7 +56,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def metric(value: float | None, sign: str = "") -> str:
-    """A metric: four decimals below 10, else four significant digits.
+    """A metric: four decimals from 0.001 to 10, else four significant digits.
 
     Args:
         value: None where there is none.
@@ -64,7 +64,8 @@ def metric(value: float | None, sign: str = "") -> str:
     """
     if value is None:
         return "–"
-    return format(value, f"{sign}.4f" if abs(value) < 10 else f"{sign}.4g")
+    has_decimals = value == 0 or 0.001 <= abs(value) < 10
+    return format(value, f"{sign}.4{'f' if has_decimals else 'g'}")
 
 
 def interval(low, high) -> str:

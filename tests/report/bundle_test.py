@@ -232,6 +232,10 @@ def test_a_bundle_replaces_nothing_but_a_bundle(folder, whole, tmp_path):
         with pytest.raises(ValueError, match="and no bundle to be replaced"):
             bundle.write(folder, folder / name)
         assert (folder / name).read_bytes() == before
+    with zipfile.ZipFile(tmp_path / "paper.docx", "w") as other:
+        other.writestr("word/document.xml", "words")
+    with pytest.raises(ValueError, match="and no bundle to be replaced"):
+        bundle.write(folder, tmp_path / "paper.docx")
     again = bundle.write(folder, bundle.write(folder, tmp_path / "a.zip"))
     assert again.read_bytes() == whole.read_bytes()
     os.mkfifo(tmp_path / "pipe")

@@ -372,7 +372,7 @@ def forms(number):
         return {f"{number:,}", str(number)}
     return {
         format(number, form)
-        for form in "g .4f .4g .3g .2g +.4f .2f .0% ,.1f ,.0f".split()
+        for form in "g .4f .4g .3g .2g +.4f +.4g .2f .0% ,.1f ,.0f".split()
     }
 
 
@@ -620,6 +620,14 @@ def test_names_are_escaped_everywhere(made, tmp_path):
         if line.startswith("| nesterov"):
             width = len(re.findall(r"(?<!\\)\|", line))
             assert width in (8, 6, 10)
+
+
+def test_a_metric_of_any_size_shows_four_digits():
+    shown = [tables.metric(v) for v in (2.345678e-5, 0.0, 0.76543, 76.237)]
+    assert shown == ["2.346e-05", "0.0000", "0.7654", "76.24"]
+    assert [tables.metric(v, "+") for v in (3e-6, -0.0123)] == [
+        "+3e-06", "-0.0123",
+    ]  # fmt: skip
 
 
 def test_markdown_and_latex_hold_the_tables_of_the_papers(made):
