@@ -33,7 +33,7 @@ HITS_ERROR = 0.05
 MOST_FAILURES = 0.1
 """An arm that may fail in so many more runs than another is not as good."""
 _TIE = 1e-6
-"""Part of a margin below which a difference is rounding, as of float32."""
+"""Part of a number that is rounding, as of float32."""
 
 Runs = Mapping[str, Sequence[float | None]]
 Groups = Mapping[str, Sequence[Sequence[float]]]
@@ -184,7 +184,9 @@ def _with_hits(question, pair, ranked):
 
 
 def _hits(question, runs):
-    return int(np.count_nonzero(runs >= question.sign * question.target))
+    target = question.sign * question.target
+    least = statistics.less_rounding(target, [target])
+    return int(np.count_nonzero(runs >= least))
 
 
 def conclude(
@@ -199,6 +201,7 @@ def conclude(
     challenge: Sequence[ChallengeStep] = (),
     unit: str = "seed",
     chance: float | None = None,
+    points: Mapping[str, int] = types.MappingProxyType({}),
 ) -> Verdict:
     """The verdict of all pairs.
 
@@ -214,6 +217,7 @@ def conclude(
         challenge: Its steps, if the runs are of the last one.
         unit: What a run is, a "seed" or a "search".
         chance: What is reached without having learnt anything.
+        points: {arm: all points of its space}, where that has an end.
     """
     answer, deciding = overall(parts.judged(pairs))
     training = [p for p in pairs if p.part == "training"]
@@ -250,7 +254,7 @@ def conclude(
             *sentences.notes(pairs, arms, metric, LEAST_SEEDS, unit),
         ),
     )
-    text = sentences.sentence(found, deciding, narrow, metric, chance)
+    text = sentences.sentence(found, deciding, narrow, metric, chance, points)
     return dataclasses.replace(found, sentence=text)
 
 
@@ -430,6 +434,7 @@ def _compare(question, pair, x, y, worst, examples):
     failed, other_failed = failures(x, y, margin)
     # A run that diverged is worse than every run, by what matters at least.
     x, y = (np.where(np.isinf(v), worst - margin, v) for v in (x, y))
+    reached = statistics.less_rounding(margin, np.concatenate([x, y]))
     shift = Shift(x, y, margin, scale, examples)
     chance, (chance_low, chance_high) = statistics.improvement(x, y)
     runs = min(len(x), len(y))
@@ -439,7 +444,7 @@ def _compare(question, pair, x, y, worst, examples):
         without = Shift(x, y, margin, scale)
     pair = dataclasses.replace(
         pair,
-        relation=_relation(*shift.interval, shift.estimate, margin, runs),
+        relation=_relation(*shift.interval, shift.estimate, reached, runs),
         median_difference=median_difference,
         p_superior=shift.p_above(0.0),
         p_equivalent=max(shift.p_below(margin), shift.p_above(-margin)),
@@ -457,11 +462,12 @@ def _compare(question, pair, x, y, worst, examples):
             None if examples is difference.NO_EXAMPLES else examples.error
         ),
         seeds_answer=_answer(
-            dataclasses.replace(pair, **_of_shift(without, margin))
+            dataclasses.replace(pair, **_of_shift(without, margin, reached)),
+            reached,
         ),
-        **_of_shift(shift, margin),
+        **_of_shift(shift, margin, reached),
     )
-    answer, doubt = _answer(pair), None
+    answer, doubt = _answer(pair, reached), None
     more = 0 if answer != "undecided" else LEAST_SEEDS - runs
     if answer == "undecided":
         doubt = "seeds" if pair.seeds_answer == answer else "examples"
@@ -474,26 +480,26 @@ def _compare(question, pair, x, y, worst, examples):
     return pair, plan
 
 
-def _answer(pair):
-    """What the runs of a pair say; rounding decides nothing."""
+def _answer(pair, margin):
+    """What the runs of a pair say, of a margin less what rounding makes."""
     if min(pair.runs, pair.other_runs) < LEAST_SEEDS:
         return "undecided"
-    margin = pair.margin * (1 - _TIE)
     if pair.low > 0 and pair.p_needed <= difference.RANK_ERROR:
         return "needed"
     return "not needed" if pair.high < margin else "undecided"
 
 
-def _of_shift(shift, margin):
-    """The numbers of a pair that its answer rests on."""
+def _of_shift(shift, margin, reached):
+    """The numbers of a pair that its answer rests on.
+
+    `reached` is the margin less what rounding makes of differences.
+    """
     low, high = shift.interval
     return {
         "difference": shift.estimate,
         "low": low,
         "high": high,
-        "p_needed": max(
-            shift.p_above(0.0), shift.p_reached(margin * (1 - _TIE))
-        ),
+        "p_needed": max(shift.p_above(0.0), shift.p_reached(reached)),
         "p_not_needed": shift.p_below(margin),
     }
 
@@ -513,11 +519,14 @@ def failures(
         (1, 1)
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    both = np.concatenate([x, y])
-    known = both[np.isfinite(both)]
-    if not len(known):
+    known = [own[np.isfinite(own)] for own in (x, y)]
+    known = [own for own in known if len(own)]
+    if not known:
         return len(x), len(y)
-    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    # Each arm is half of the pool: the smaller is no outlier of the larger.
+    size = math.lcm(*map(len, known))
+    pool = np.concatenate([np.repeat(own, size // len(own)) for own in known])
+    low, middle, high = np.quantile(pool, [0.25, 0.5, 0.75])
     far = middle - difference.FENCE * max(high - low, margin)
     return int(np.sum(x < far)), int(np.sum(y < far))
 
@@ -543,7 +552,9 @@ def may_fail_more(favoured: tuple[int, int], other: tuple[int, int]) -> bool:
 def _doubted(pair, top, median):
     """The pair, without an answer that failures or a ceiling forbid."""
     doubt = None
-    if top is not None and top - median <= pair.margin * (1 + _TIE):
+    has_ceiling = top is not None and top - median <= pair.margin * (1 + _TIE)
+    # An arm that is behind lacks no room.
+    if has_ceiling and pair.relation != "baseline better":
         doubt = "ceiling"
     elif pair.answer != "undecided":
         favoured = (pair.failures, pair.runs)

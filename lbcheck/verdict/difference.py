@@ -140,8 +140,9 @@ class Shift:
         n, m = len(x), len(y)
         if self._num_runs < 2:
             return math.inf, 1.0
-        aligned = x - self.estimate
-        wins = statistics.wins(aligned, y)
+        leads = x[:, None] - y - self.estimate
+        tie = min(statistics.rounding([*x, *y]), 0.01 * float(leads.std()))
+        wins = (leads > tie) + 0.5 * (np.abs(leads) <= tie)
         a = wins.mean(axis=1).var(ddof=1) / n
         b = wins.mean(axis=0).var(ddof=1) / m
         freedom = (a + b) ** 2 / max(

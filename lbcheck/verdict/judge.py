@@ -254,6 +254,11 @@ def _of_one(study, records):
             for arm, own in edges.items()
         },
         challenge=found.steps,
+        points={
+            arm: number
+            for arm in study["arms"]
+            if (number := protocol.num_points(study, arm)) is not None
+        },
         groups=groups,
         chance=_chance(study),
     )
@@ -494,10 +499,10 @@ def compare_arms(
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
-    error, looks, notes = 1.0, None, []
+    judged_runs = next(iter(values.values()))
+    error, looks, notes = 1.0, None, _of_runs(judged_runs, searched or {})
     if look_every is not None or planned_seeds is not None:
-        judged = next(iter(values.values()))
-        error, looks = _spent(judged, look_every, planned_seeds)
+        error, looks = _spent(judged_runs, look_every, planned_seeds)
         notes.append(sentences.looks(look_every, planned_seeds, error))
     return decision.judge(
         values,
@@ -512,6 +517,19 @@ def compare_arms(
         error=error,
         looks=looks,
     )
+
+
+def _of_runs(runs, searched):
+    """Notes on runs that no study made, of which less is known."""
+    notes = []
+    trials = {arm: len(values) for arm, values in searched.items()}
+    if len({*trials.values()}) > 1:
+        notes.append(sentences.unequal_trials(trials))
+    for arm, values in runs.items():
+        known = statistics.finite(values)
+        if len(known) == len(values) > 1 and known.min() == known.max():
+            notes.append(sentences.all_alike(arm, len(values)))
+    return notes
 
 
 def _check_arms(values, searched, challengers, baselines):
@@ -647,7 +665,7 @@ better on training: regularization rather than optimization.
                     p = statistics.rates_p_value(
                         hits[arm], runs, hits[other], runs
                     )
-                pairs.append(_of_medians(pair, known[arm] - known[other], p))
+                pairs.append(_of_medians(pair, (known[arm], known[other]), p))
     return decision.conclude(
         pairs, arms, metric, 0, notes=[sentences.MEDIANS_ONLY]
     )
@@ -675,9 +693,11 @@ def _check_runs(part, runs):
                 )
 
 
-def _of_medians(pair, difference, hits_p):
+def _of_medians(pair, medians, hits_p):
+    difference = medians[0] - medians[1]
+    reached = statistics.less_rounding(pair.margin, medians)
     answer, relation = "not needed", "baseline better"
-    if abs(difference) < pair.margin:
+    if abs(difference) < reached:
         relation = "equal"
     elif difference > 0:
         differ = hits_p is not None and hits_p <= decision.HITS_ERROR
@@ -779,8 +799,9 @@ def _value(study, record, part):
 def _first_step(record, metric, target):
     """The first update at which validation was seen to reach the target."""
     sign = 1 if metric["mode"] == "max" else -1
+    least = statistics.less_rounding(sign * target, [target])
     for point in record.get("curve") or []:
         value = point["validation"][metric["name"]]
-        if value is not None and sign * value >= sign * target:
+        if value is not None and sign * value >= least:
             return point["step"]
     return None

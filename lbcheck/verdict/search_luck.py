@@ -111,10 +111,10 @@ def shares(
     """
     values = np.unique(np.concatenate([[-np.inf], *challengers]))
     own = [_below(arm, values) for arm in challengers]
-    others = [
-        _below(arm, values[1:] - margin * (1 - 1e-9))
-        for margin, arm in baselines
-    ]
+    others = []
+    for margin, arm in baselines:
+        margin = statistics.less_rounding(margin, [*values, *arm])
+        others.append(_below(arm, values[1:] - margin))
     return [
         float(np.sum(np.diff(np.prod(ahead, axis=0)) * np.prod(behind, axis=0)))
         for ahead, behind in zip(zip(*own), zip(*others))

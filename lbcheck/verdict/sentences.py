@@ -1,6 +1,7 @@
 """The verdict in words."""
 
 import math
+import types
 
 from lbcheck.verdict import parts
 
@@ -22,7 +23,14 @@ def answer(
     return f"undecided ({_more(more_seeds, unit)})"
 
 
-def sentence(found, deciding, narrow, metric, chance=None) -> str:
+def sentence(
+    found,
+    deciding,
+    narrow,
+    metric,
+    chance=None,
+    points=types.MappingProxyType({}),
+) -> str:
     """The first line of a report.
 
     Args:
@@ -32,6 +40,7 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
         narrow: Hyperparameters of baselines at an edge, for "edge".
         metric: Its name.
         chance: What is reached without having learnt anything, for "floor".
+        points: {arm: all points of its space}, where that has an end.
     """
     pairs = found.pairs
     if not pairs:
@@ -39,7 +48,7 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
     if found.doubt == "floor":
         text = _floor(found.arms, metric, chance)
     elif found.doubt == "search":
-        text = _search(found, deciding, metric)
+        text = _search(found, deciding, metric, points)
     elif found.doubt == "edge":
         text = _edge(deciding, narrow, metric)
     elif found.doubt == "ceiling":
@@ -74,7 +83,7 @@ def sentence(found, deciding, narrow, metric, chance=None) -> str:
         count = _counts(parts.judged(pairs), found.unit)
         texts.append(f"It rests on {count} per arm.")
     if found.answer != "undecided" and len(found.challenge) > 1:
-        texts.append(f"The answer holds with {_trials(found)}.")
+        texts.append(f"The answer holds with {_trials(found, points)}.")
     told = deciding or parts.judged(pairs)
     compared = [both(pair, pairs) for pair in told]
     if not any(pair.part == "training" for pair in pairs):
@@ -89,7 +98,7 @@ def _behind(pairs, unit):
     ends = [p.high for p in pairs if p.high is not None]
     if len(ends) < len(pairs):
         return ""
-    if max(ends) <= 0:
+    if max(ends) < 0:
         return f", and ahead by {_number(-max(ends))} at least"
     return (
         f", and at most {_number(max(ends))} behind over {_counts(pairs, unit)}"
@@ -195,6 +204,23 @@ def same_weights(repeated: list[str]) -> str:
             "and count as one."
         )
     return text
+
+
+def unequal_trials(found: dict[str, int]) -> str:
+    """That arms were not searched equally hard."""
+    numbers = ", ".join(f"{arm} {count}" for arm, count in found.items())
+    return (
+        f"Unequal numbers of search trials ({numbers}): an arm with more finds "
+        "better hyperparameters, whatever its optimizer."
+    )
+
+
+def all_alike(arm: str, runs: int) -> str:
+    """That the seeds of an arm may decide nothing."""
+    return (
+        f"All {runs} runs of {arm} are equal. If its seeds decide nothing, "
+        "they are one run, and the answer is surer than it should be."
+    )
 
 
 def one_search(trials: int) -> str:
@@ -385,7 +411,7 @@ def _one_sided(arms):
     return f"Undecided: there is no {side} left to compare with."
 
 
-def _search(found, deciding, metric):
+def _search(found, deciding, metric, points):
     """Seeds decide, and other trials turned it, or might have."""
     steps, share = found.challenge, found.search_share
     if steps and steps[-1].answer != steps[0].answer:
@@ -396,8 +422,8 @@ def _search(found, deciding, metric):
         if steps[-1].answer is None:
             return f"{first}; the challenge by further trials has not ended."
         return (
-            f"{first}, but no longer with {_trials(found)}. Which settings "
-            "were tried decides here, not more seeds."
+            f"{first}, but no longer with {_trials(found, points)}. Which "
+            "settings were tried decides here, not more seeds."
         )
     if not deciding:
         return "Undecided (search): which settings were tried decides here."
@@ -417,7 +443,7 @@ def _search(found, deciding, metric):
     )
 
 
-def _trials(found):
+def _trials(found, points):
     """The search trials of both sides at the end of a challenge."""
     last = found.challenge[-1]
     sides = [
@@ -427,8 +453,18 @@ def _trials(found):
     more, fewer = sorted(sides, key=lambda side: side[0], reverse=True)
     each = " each" if len(set(more[1])) > 1 else ""
     return (
-        f"{more[0]} search trials{each} for {_names(dict.fromkeys(more[1]))} "
-        f"against {fewer[0]} for {_names(dict.fromkeys(fewer[1]))}"
+        f"{more[0]} search trials{each} for {_of_side(*more, points)} "
+        f"against {fewer[0]} for {_of_side(*fewer, points)}"
+    )
+
+
+def _of_side(trials, arms, points):
+    """Names of arms; a grid that ends before has fewer trials."""
+    return _names(
+        f"{arm} (which has {points[arm]} in all)"
+        if points.get(arm, trials) < trials
+        else arm
+        for arm in dict.fromkeys(arms)
     )
 
 

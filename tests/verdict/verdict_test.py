@@ -211,7 +211,7 @@ MUTANTS = {
             (
                 decision,
                 "_answer",
-                lambda p: "needed" if p.difference > p.margin else "undecided",
+                lambda p, m: "needed" if p.difference > m else "undecided",
             )
         ],
     ),
@@ -509,6 +509,34 @@ def test_per_cent_and_fractions_get_the_same_answer():
     )
 
 
+def test_a_baseline_at_its_ceiling_can_be_better():
+    for best, margin in (([1.0] * 8, None), ([0.998] * 8, 0.005)):
+        runs = {"lars": [0.9 + 1e-3 * i for i in range(8)], "sgd": best}
+        found = verdict.compare_arms(runs, ["lars"], runs, margin=margin)
+        assert found.sentence.startswith("Not needed: sgd is better than lars")
+        assert "sgd better on training" in found.sentence
+    # What is as good at the ceiling as below it is still not known.
+    runs["lars"] = [0.997] * 8
+    found = verdict.compare_arms(runs, ["lars"], margin=0.005)
+    assert found.doubt == "ceiling"
+
+
+@pytest.mark.parametrize("few", ["lars", "sgd"])
+def test_the_smaller_arm_does_not_fail_for_being_worse(few):
+    runs = {
+        arm: [level + 1e-4 * (i % 7) for i in range(9 if arm == few else 60)]
+        for arm, level in (("lars", 0.9), ("sgd", 0.8))
+    }
+    for challenger, answer in (("lars", "needed"), ("sgd", "not needed")):
+        found = verdict.compare_arms(runs, [challenger], margin=0.005)
+        assert found.answer == answer
+        assert "failed" not in found.sentence
+    # One of its runs still can.
+    runs[few][0] = 0.1
+    found = verdict.compare_arms(runs, [few], margin=0.005)
+    assert found.pairs[0].failures == 1
+
+
 def test_training_at_its_ceiling_says_nothing():
     validation = {"lars": [0.95] * 8, "sgd": [0.8] * 8}
     training = {"lars": [1.0] * 8, "sgd": [1.0] * 8}
@@ -525,6 +553,33 @@ def test_rounding_of_float32_decides_nothing():
     # A difference of the margin itself is not below it.
     decided = verdict.compare_arms(runs, ["lars"], margin=0.1)
     assert decided.answer != "not needed"
+
+
+def test_float32_and_decimals_say_the_same():
+    random, margin = np.random.default_rng(0), 0.002
+
+    def drawn_twice(mean, count):
+        found = np.round(random.normal(mean, 2 * margin, count), 3)
+        return found, np.float32(found).astype(float)
+
+    for _ in range(40):
+        mean = random.uniform(0.6, 0.95)
+        pairs = zip(drawn_twice(mean + margin, 12), drawn_twice(mean, 12))
+        answers, shares = [], []
+        for lars, sgd in pairs:
+            runs = {"lars": lars, "sgd": sgd}
+            decided = verdict.compare_arms(runs, ["lars"], margin=margin)
+            answers.append((decided.answer, decided.pairs[0].relation))
+            shares.append(search_luck.share([lars], [(margin, sgd)]))
+        assert answers[0] == answers[1]
+        assert shares[0] == pytest.approx(shares[1], abs=1e-12)
+    # 565 and 560 of 1,000 in float64, and a target in float32.
+    assert search_luck.share([[0.565]], [(0.005, [0.56])]) == 1
+    runs = {"lars": np.float32([0.9] * 8), "sgd": np.float32([0.9] * 8)}
+    found = verdict.compare_arms(runs, ["lars"], target=0.9)
+    assert [arm.hits for arm in found.arms] == [8, 8]
+    ((reached, _),) = statistics.fraction_reaching(runs["sgd"], [0.9], "max")
+    assert reached == 1
 
 
 def test_share_is_that_of_all_pairs_of_sub_searches():
@@ -1218,6 +1273,15 @@ def test_trials_that_all_diverged_are_not_ahead():
     ends = [-np.inf, 0.9]
     assert search_luck.share([ends], [(0.005, ends)]) == pytest.approx(0.25)
     assert search_luck.share([[-np.inf] * 4], [(0.005, ends * 2)]) == 0.0
+
+
+def test_runs_that_say_less_than_it_seems_are_told_of():
+    runs = {"a": [0.9] * 6, "b": [0.8 + i / 100 for i in range(6)]}
+    searched = {"a": [0.8] * 9, "b": [0.8] * 4}
+    notes = verdict.compare_arms(runs, ["a"], searched=searched).notes
+    assert "Unequal numbers of search trials (a 9, b 4): " in notes[0]
+    assert notes[1].startswith("All 6 runs of a are equal. ")
+    assert not any("runs of b are equal" in note for note in notes)
 
 
 def test_search_trials_of_some_arms_only_are_refused():
