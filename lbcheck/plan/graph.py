@@ -21,12 +21,16 @@ SOURCES = frozenset("Const VarHandleOp ReadVariableOp NoOp".split())
 """Operations whose results are not of the pass: they are the weights."""
 
 FUSED = frozenset(
-    "Add AddV2 AddN Sub Mul RealDiv DivNoNan Neg Abs Sign Square Sqrt Rsqrt "
-    "SquaredDifference Pow Exp Log Log1p Erf Tanh Sigmoid Softplus Relu Relu6 "
-    "LeakyRelu Elu Selu Maximum Minimum SelectV2 Cast BiasAdd ZerosLike "
-    "OnesLike Fill Tile BroadcastTo Pad PadV2 MirrorPad RandomUniform "
-    "RandomStandardNormal StatelessRandomUniformV2 Split SplitV Slice "
-    "StridedSlice ConcatV2 Pack Transpose FusedBatchNormV3".split()
+    "Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BatchToSpaceND "
+    "BiasAdd BroadcastTo Cast Ceil ClipByValue ConcatV2 Cos Cosh DepthToSpace "
+    "Digamma Div DivNoNan Elu Erf Erfc Exp Expm1 Fill Floor FloorDiv FloorMod "
+    "FusedBatchNormV3 Inv LeakyRelu Lgamma Log Log1p Maximum Minimum MirrorPad "
+    "Mod Mul MulNoNan Neg OnesLike Pack Pad PadV2 Pow RandomStandardNormal "
+    "RandomUniform RealDiv Reciprocal Relu Relu6 ReverseV2 Rint Roll Round "
+    "Rsqrt Select SelectV2 Selu Sigmoid Sign Sin Sinh Slice Softplus Softsign "
+    "SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference "
+    "StatelessRandomNormalV2 StatelessRandomUniformV2 StridedSlice Sub Tan "
+    "Tanh Tile Transpose Unpack Xdivy Xlog1py Xlogy ZerosLike".split()
 )
 """Operations that a compiler can compute again where their result is read; of
 batch norm, whose statistics are kept, the first result is such a one."""

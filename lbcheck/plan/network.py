@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 from lbcheck.plan.run import Run
+from lbcheck.support import schema
+from lbcheck.training.backends import engines
 
 if TYPE_CHECKING:
     from lbcheck.plan.graph import Found
@@ -63,6 +65,7 @@ def trace(run: Run, examples: int) -> Network:
         converted = ag_ctx.ControlStatusCtx(ag_ctx.Status.UNSPECIFIED)
         with converted, tf.variable_creator_scope(_unfilled):
             workload = run.build(tf_keras, optimizers)
+            _check_is_workload(workload)
             model = workload.model
             with tf.init_scope():  # else a name is that of a legacy optimizer
                 model.compile(workload.optimizer, workload.loss)
@@ -97,6 +100,14 @@ def trace(run: Run, examples: int) -> Network:
         slot_bytes=_bytes(v for v in model.optimizer.variables if v.shape.rank),
         found=graph.examine(function.graph, outputs, traced["forward"]),
     )
+
+
+def _check_is_workload(workload):
+    if not isinstance(workload, engines.Workload):
+        raise ValueError(
+            "build: expected an lbcheck.training.Workload, received "
+            f"{schema.shown(workload)}."
+        )
 
 
 def _check_builds(optimizer):

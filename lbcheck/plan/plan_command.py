@@ -22,9 +22,11 @@ from absl import flags
 from lbcheck.plan import page
 from lbcheck.plan import planning
 from lbcheck.plan import topologies
+from lbcheck.plan.run import Run
 from lbcheck.support import command
 from lbcheck.support import exit_codes
 from lbcheck.support import flagfiles
+from lbcheck.support import schema
 from lbcheck.support.load_object import load
 
 FLAGS = flags.FlagValues()
@@ -122,7 +124,14 @@ def described(program: str, arguments: flagfiles.Arguments) -> list:
         raise app.UsageError(
             f"Arguments must be flags such as --seed=1, received {rest}."
         )
-    return planned()
+    found = planned()
+    runs = found if isinstance(found, (list, tuple)) else []
+    if not runs or not all(isinstance(run, Run) for run in runs):
+        raise app.UsageError(
+            f"--program={program}: `planned` must return a list of "
+            f"lbcheck.plan.Run, received {schema.shown(found)}."
+        )
+    return runs
 
 
 def _check_is_program(flag_values, planned, program):

@@ -154,7 +154,7 @@ def plan(
         verdict=verdict,
         fitting=None
         if verdict == FITS
-        else _fitting(run, traced, layout, topology),
+        else _fitting(run, traced, layout, topology, trace),
         forward_flops=traced.found.forward_flops / traced.examples,
         flops=flops,
         peak=peak,
@@ -174,7 +174,8 @@ def memory_of(
     Args:
         traced: The network.
         microbatches: Of an update.
-        examples: Of a microbatch; None: those that were traced.
+        examples: Of a microbatch, of which it takes so much at least; None:
+            those that were traced.
     """
     part = 1 if examples is None else examples / traced.examples
     found = traced.found
@@ -197,14 +198,19 @@ def _verdict(memory, topology):
     return TOO_LARGE
 
 
-def _fitting(run, traced, layout, topology):
+def _fitting(run, traced, layout, topology, trace):
     """The largest smaller microbatch that fits in any case."""
     ghost = engines.ghost_batch(run.options, layout)
     for size in range(layout.element - 1, 0, -1):
-        if layout.replica_batch % size or size % (ghost or 1):
+        count, rest = divmod(layout.replica_batch, size)
+        if rest or size % (ghost or 1):
             continue
-        memory = memory_of(traced, layout.replica_batch // size, size)
-        if _verdict(memory, topology) == FITS:
+        # At least so much: weights in half precision, for one, do not shrink.
+        least = memory_of(traced, count, size)
+        if (
+            _verdict(least, topology) == FITS
+            and _verdict(memory_of(trace(run, size), count), topology) == FITS
+        ):
             return size
     return None
 

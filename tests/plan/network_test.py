@@ -87,6 +87,27 @@ def test_what_a_compiler_computes_again_is_not_kept():
     assert found.flops == found.forward_flops * 3 - 10 * 2 * 16 * 64
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        tf.nn.softsign,
+        tf.sin,
+        lambda x: tf.math.xlogy(x, tf.floor(x)),
+        lambda x: tf.reverse(tf.stack(tf.unstack(tf.tanh(x), axis=1), 1), [1]),
+    ],
+)
+def test_any_elementwise_operation_is_one_that_is_computed_again(function):
+    def model(keras):
+        layers = keras.layers
+        first = layers.Dense(64, input_shape=(16,))
+        return keras.Sequential(
+            [first, layers.Lambda(function), layers.Dense(2)]
+        )
+
+    found = network.trace(run(model, (16,)), 10).found
+    assert found.least == 10 * 4 * (16 + 64 + 2)
+
+
 def test_half_the_bytes_in_bfloat16():
     whole = network.trace(run(gelu, (16,)), 1000)
     half = network.trace(run(gelu, (16,), mixed_precision="bfloat16"), 1000)
@@ -347,6 +368,14 @@ def test_slots_are_those_of_the_built_optimizer(name):
     built = sum(math.prod(v.shape) * v.dtype.size for v in optimizer.variables)
     # Beside them a count of updates, a rate and single numbers of variables.
     assert 0 <= built - planned <= 100
+
+
+def test_what_is_no_workload_is_refused():
+    no_workload = run(gelu, (16,))._replace(build=lambda *_: ("model", None))
+    with pytest.raises(
+        ValueError, match="build: expected an .*Workload"
+    ):
+        network.trace(no_workload, 1)
 
 
 def test_an_optimizer_that_cannot_be_built_is_named():

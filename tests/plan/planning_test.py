@@ -113,6 +113,18 @@ def test_the_largest_microbatch_that_fits(ghost, gib, fitting):
     assert (found.verdict == planning.FITS) == (gib == 17)
 
 
+def test_what_does_not_shrink_with_the_microbatch_counts():
+    def cast(run, examples):
+        """With 3 GiB more of any examples, as weights in half precision."""
+        found = traced(run, examples)
+        found.found.kept += 3 * GIB
+        return found
+
+    # 8 at once take 5 + 3 + 4 + 2 GiB; in proportion to 16 it would be 12.5.
+    found = planning.plan(run(), device(13), 0.5, None, cast)
+    assert found.fitting == 4
+
+
 def test_only_a_compiled_device_may_do_with_less():
     # 16 at once: at most 16 GiB and a little, at least 12.
     for gib, compiled, verdict in (

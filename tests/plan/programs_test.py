@@ -4,8 +4,12 @@ import functools
 import importlib
 import json
 import pathlib
+import sys
+import types
 
 import pytest
+from absl import app
+from absl import flags
 
 from lbcheck.plan import network
 from lbcheck.plan import plan_command
@@ -142,6 +146,15 @@ def test_ghost_batches_of_models_that_have_none_and_of_a_whole_batch():
 def test_what_cannot_be_planned_is_refused(program, flags, said):
     with pytest.raises(Exception, match=said):
         described(program, *flags.split())
+
+
+@pytest.mark.parametrize("planned", [None, [], 3, [3], "one"])
+def test_a_program_that_gives_no_runs_is_refused(planned, monkeypatch):
+    made = types.ModuleType("gives_no_runs")
+    made.FLAGS, made.planned = flags.FlagValues(), lambda: planned
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    with pytest.raises(app.UsageError, match="must return a list of .*Run"):
+        described(made.__name__)
 
 
 def program(*arguments):
