@@ -2,8 +2,6 @@
 
 import textwrap
 
-import numpy as np
-
 from bert import schedule
 from bert import settings
 from lbcheck.settings import command_line
@@ -15,25 +13,38 @@ _MOMENTS = {"first_moment": "beta_1", "second_moment": "beta_2"}
 _OF_THE_RUN = ("bert_config", "clip", "mixed_precision", "output_dir", "seed")
 
 
-def without_correction(flag_values, optimizers) -> bool:
-    """Turns bias correction off in the flags; whether it was on.
+def without_correction(flag_values, optimizers) -> dict[bool, bool]:
+    """Turns bias correction off in the flags.
 
     The count of updates, on which it depends, starts anew in phase 2, where
     moments that are kept must not be corrected as if they were new.
+
+    Returns:
+        {whether of the fallback: whether it was on}.
     """
-    rule = optimizer.make(flag_values, optimizers, 0.0).rule
-    corrected = getattr(rule, "bias_correction", False)
-    if corrected:
-        flag_values.bias_correction = False
-    if flag_values.fallback == "adamw":
-        flag_values.fallback_bias_correction = False
+    made = optimizer.make(flag_values, optimizers, 0.0)
+    corrected = {
+        of_fallback: getattr(rule, "bias_correction", False)
+        for of_fallback, rule in _rules(made).items()
+    }
+    for of_fallback, was_on in corrected.items():
+        if was_on:
+            prefix = "fallback_" if of_fallback else ""
+            flag_values[f"{prefix}bias_correction"].value = False
     return corrected
 
 
-def keep_state(made, folder, corrected: bool) -> None:
+def _rules(made):
+    """{whether of the fallback: rule}."""
+    fallback = made._fallback.optimizer
+    return {False: made.rule} | ({True: fallback.rule} if fallback else {})
+
+
+def keep_state(made, folder, first, corrected: dict[bool, bool]) -> None:
     """Gives a new optimizer the moments that phase 1 ended with.
 
-    If they are to be bias-corrected, they are so once, here:
+    If they are to be bias-corrected, they are so once, here, with the betas
+    of phase 1:
 
         m = m_T / (1 - beta_1^T),  v = v_T / (1 - beta_2^T)
 
@@ -42,7 +53,8 @@ def keep_state(made, folder, corrected: bool) -> None:
     Args:
         made: The optimizer, built; of the class and model of phase 1.
         folder: Record of phase 1, whose T updates are done.
-        corrected: Whether they are.
+        first: The optimizer of phase 1; it need not be built.
+        corrected: Whether they are, as `without_correction` returned.
 
     Raises:
         ValueError: There is no checkpoint, or its state is another one's.
@@ -55,9 +67,10 @@ def keep_state(made, folder, corrected: bool) -> None:
         id(variable): f"optimizer/{index}"
         for index, variable in enumerate(made.variables)
     }
+    rules = _rules(first)
     for assignment, slots in zip(made.assignments, made._slots):
-        rule = assignment.rule
-        for slot, variable in zip(rule.slots_of(assignment.shape), slots):
+        of_slots = assignment.rule.slots_of(assignment.shape)
+        for slot, variable in zip(of_slots, slots):
             kept = arrays.get(names[id(variable)])
             if kept is None or kept.shape != tuple(variable.shape):
                 raise ValueError(
@@ -65,8 +78,9 @@ def keep_state(made, folder, corrected: bool) -> None:
                     f"shape {tuple(variable.shape)} in its checkpoint."
                 )
             beta = _MOMENTS.get(slot.name)
-            if corrected and beta is not None:
-                kept = kept / -np.expm1(steps * np.log(getattr(rule, beta)))
+            if corrected[assignment.fallback] and beta is not None:
+                beta = getattr(rules[assignment.fallback], beta)
+                kept = kept / (1 - beta**steps)
             variable.assign(kept)
 
 

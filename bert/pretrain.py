@@ -190,6 +190,8 @@ class Phase:
             print(f"Phase {self.number}\n{self.describe()}")
             return exit_codes.FINISHED
         if FLAGS.mode == "eval":
+            config = {"bert_config": self.model_settings}
+            self.record.check_continues({}, config)
             metrics = training.evaluate(
                 self.options, build, self.source, self.flagfile
             )
@@ -200,7 +202,9 @@ class Phase:
             f"{self.options.batch_size} records",
             flush=True,
         )
-        begins = checkpoints.of(self.record.folder).newest() is None
+        begins = not self.record.resumable(
+            self.options.log_every, self.options.total_steps
+        )
         if self.follows and begins:
             print(self.hand_over(self._steps_before()), flush=True)
         return training.run(
@@ -261,8 +265,12 @@ class Phase:
             print(weights.load_initial(model, flag_values.init_checkpoint))
             if kept:
                 made.build(model.trainable_variables)
+                first = settings.phase(FLAGS, 1)
                 handover.keep_state(
-                    made, flag_values.init_checkpoint, corrected
+                    made,
+                    flag_values.init_checkpoint,
+                    optimizer.make(first, optimizers, 0.0),
+                    corrected,
                 )
         return training.Workload(model, made, None, [])
 

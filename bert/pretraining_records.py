@@ -85,6 +85,8 @@ def find(patterns: list[str], flag: str = "train_data") -> Records:
     paths = []
     for pattern in patterns:
         paths.extend(inputs.named(flag, pattern, patterns))
+    inputs.check_once(flag, paths)
+    _check_one_set(flag, paths)
     described = [_described(path) for path in paths]
     counts = [count for _, count in described]
     unknown = [path for path, n in zip(paths, counts) if n is None]
@@ -96,6 +98,19 @@ def find(patterns: list[str], flag: str = "train_data") -> Records:
         raise ValueError(f"{empty}: there is no record in it.")
     lengths = _lengths(paths[0])
     return Records(paths, counts, *lengths, described[0][0])
+
+
+def _check_one_set(flag, paths):
+    """Refuses shards that were made at another time than others beside them."""
+    totals = {}
+    for shard in filter(None, map(_SHARD.fullmatch, paths)):
+        total = totals.setdefault(shard[1], shard[3])
+        if total != shard[3]:
+            raise ValueError(
+                f"--{flag}: {shard[1]}-* is a set of {int(total):,} files and "
+                f"one of {int(shard[3]):,}; name one of them, such as "
+                f"{shard[1]}-*-of-{shard[3]}."
+            )
 
 
 def _described(path):

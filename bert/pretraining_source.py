@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bert import pretrainer
 from bert import pretraining_records
+from bert.pretraining_data import inputs
 from lbcheck.data import tfrecords
 from lbcheck.training import loop
 
@@ -42,6 +43,11 @@ class Source:
     def __init__(
         self, train, validation, settings, batch_size, seed, num_selection
     ):
+        if validation is not None:
+            inputs.check_once(
+                "train_data and --validation_data",
+                [*train.paths, *validation.paths],
+            )
         self.num_train = train.total
         self.num_selection = min(num_selection, train.total)
         self.parts = ("selection",)

@@ -339,11 +339,12 @@ def _check_phase(flag_values):
 
 def _check_kept(flag_values):
     first, second = (phase(flag_values, number) for number in (1, 2))
-    if first.optimizer != second.optimizer or first.dialect != second.dialect:
-        raise app.UsageError(
-            "--keep_optimizer_state needs one optimizer for both phases, "
-            f"received {first.optimizer} and {second.optimizer}."
-        )
+    for name in ("optimizer", "dialect", "fallback"):
+        if first[name].value != second[name].value:
+            raise app.UsageError(
+                f"--keep_optimizer_state needs one {name} for both phases, "
+                f"received {first[name].value} and {second[name].value}."
+            )
     for name in (second.optimizer, second.fallback):
         if name in _COUNTING:
             raise app.UsageError(

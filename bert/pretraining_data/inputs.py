@@ -84,6 +84,20 @@ def named(flag: str, name: str, names: list[str]) -> list[str]:
     return paths
 
 
+def check_once(flag: str, paths: list[str]) -> None:
+    """Refuses a file that several names of a flag mean, which counts twice.
+
+    Raises:
+        ValueError: Names the flag and the file.
+    """
+    seen = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise ValueError(f"--{flag}: {path} is named twice.")
+        seen.add(real)
+
+
 def _missing(name, names):
     place = names.index(name)
     near = range(max(0, place - 3), place + 1), range(place + 1, place + 5)

@@ -64,7 +64,8 @@ def sources(names: list[str]) -> list[Source]:
             or folder.
 
     Raises:
-        ValueError: Names a pattern without files.
+        ValueError: Names a pattern without files, or a file that is named
+            twice.
         OSError: A file cannot be read.
     """
     files = [name for name in names if not _special(name)]
@@ -77,6 +78,7 @@ def sources(names: list[str]) -> list[Source]:
         else:
             paths = inputs.named("input", name, files)
             found.extend(_file(path) for path in paths)
+    inputs.check_once("input", [source.name for source in found])
     return found
 
 

@@ -576,6 +576,21 @@ def test_what_does_not_fit_is_named(data, tmp_path):
         pretraining_records.find(["nothing"])
 
 
+def test_no_record_counts_twice(data, tmp_path):
+    find = pretraining_records.find
+    train = find([f"{data}/train-*"])
+    with pytest.raises(ValueError, match="^--train_data: .* is named twice"):
+        find([f"{data}/train-*", train.paths[0]])
+    held = find([os.path.relpath(train.paths[1])], "validation_data")
+    with pytest.raises(ValueError, match="--validation_data: .* named twice"):
+        pretraining_source.Source(train, held, small(), 6, 0, 5)
+    for name in ("x-00000-of-00001", "x-00000-of-00002", "x-00001-of-00002"):
+        write(tmp_path / name, features(3, 0))
+    with pytest.raises(ValueError, match="is a set of 1 files and one of 2; n"):
+        find([f"{tmp_path}/x-*"])
+    assert find([f"{tmp_path}/x-*-of-00002"]).counts == [3, 3]
+
+
 def _example(**changes):
     """A record of pretraining with other features than it should have."""
     found = {**features(1, 0), **changes}
@@ -894,6 +909,21 @@ def test_evaluation_and_dry_run(data, whole, tmp_path):
     )
 
 
+def test_another_model_is_not_evaluated(data, whole, tmp_path):
+    """Shapes do not tell an activation, nor do the flags name it."""
+    shutil.copytree(whole[0], tmp_path / "out")
+    config = data / "config.json"
+    before = config.read_text()
+    command = line(data, tmp_path / "out", *PLAIN, *SECOND, "--mode=eval")
+    try:
+        other = {**json.loads(before), "hidden_act": "tanh"}
+        config.write_text(json.dumps(other))
+        with pytest.raises(ValueError, match="config: hidden_act 'gelu', now"):
+            run(*command)
+    finally:
+        config.write_text(before)
+
+
 def _planted(value, name):
     """A JSON value with a name in place of each of its texts."""
     if isinstance(value, dict):
@@ -1163,25 +1193,31 @@ def test_second_phase_waits_for_the_first(data, tmp_path):
 
 def test_kept_state_goes_on_bias_corrected(tmp_path):
     beta_1, beta_2, rate, epsilon = 0.9, 0.98, 0.01, 1e-6
+    later_1, later_2 = 0.8, 0.7
     rng = np.random.default_rng(0)
     gradients = rng.normal(size=(5, 3)).astype(np.float32)
-    arguments = dict(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon)
 
-    def built(**more):
+    def built(beta_1, beta_2, **more):
         variable = tf.Variable(np.ones(3, np.float32), name="kernel")
         made = lbcheck.tf_keras.AdamW(
-            rate, weight_decay=0.0, **arguments, **more
+            rate,
+            weight_decay=0.0,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            **more,
         )
         made.build([variable])
         return made, variable
 
-    first, variable = built()
+    first, variable = built(beta_1, beta_2)
     for gradient in gradients[:3]:
         first.apply_gradients([(tf.constant(gradient), variable)])
     state = {f"optimizer/{i}": v.numpy() for i, v in enumerate(first.variables)}
     checkpoints.of(tmp_path).save(3, state)
-    second, variable = built(bias_correction=False)
-    handover.keep_state(second, tmp_path, corrected=True)
+    second, variable = built(later_1, later_2, bias_correction=False)
+    corrected = {False: True}
+    handover.keep_state(second, tmp_path, first, corrected)
     assert second.completed_updates() == 0
     before = variable.numpy()
     # By hand: corrected moments of three updates, then two more averages.
@@ -1192,14 +1228,13 @@ def test_kept_state_goes_on_bias_corrected(tmp_path):
     m, v = m / (1 - beta_1**3), v / (1 - beta_2**3)
     expected = before.astype(np.float64)
     for gradient in gradients[3:]:
-        m = beta_1 * m + (1 - beta_1) * gradient
-        v = beta_2 * v + (1 - beta_2) * gradient**2
+        m = later_1 * m + (1 - later_1) * gradient
+        v = later_2 * v + (1 - later_2) * gradient**2
         expected -= rate * m / (np.sqrt(v) + epsilon)
         second.apply_gradients([(tf.constant(gradient), variable)])
     np.testing.assert_allclose(variable.numpy(), expected, rtol=2e-6)
-    wrong, _ = built()
     with pytest.raises(ValueError, match="no whole checkpoint"):
-        handover.keep_state(wrong, tmp_path / "nothing", corrected=True)
+        handover.keep_state(second, tmp_path / "nothing", first, corrected)
 
 
 @pytest.mark.parametrize("name", sorted(optimizers.BY_NAME))
