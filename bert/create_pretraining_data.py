@@ -14,7 +14,6 @@ Ctrl-C.
 
 import functools
 import os
-import signal
 
 from absl import app
 from absl import flags
@@ -109,7 +108,6 @@ tokens ({filled:.1%} filled), {masked:.2%} of the tokens masked, \
 
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _check()
     try:
         done = _run()

@@ -8,13 +8,17 @@ many hosts, is driven from one process and needs none of this.
 
 import contextlib
 import json
+import math
 import pathlib
 import secrets
+import sys
 import tempfile
 import time
 from typing import TypedDict
 
 from lbcheck.programs import child
+from lbcheck.support import errors
+from lbcheck.support import exit_codes
 from lbcheck.support import files
 from lbcheck.support import processes
 from lbcheck.support import schema
@@ -51,18 +55,37 @@ def follow(folder: pathlib.Path) -> None:
 
     What was announced last is begun at once, and ended where another thing is
     announced: it was of a first host that is gone.
+
+    Raises:
+        errors.Unavailable: The first host announces nothing for
+            `cluster.WAITING_SECONDS`; perhaps it was done before this one
+            began.
     """
     seen = _read(folder)
     if seen["command"] is not None:
         seen = _Announced(number="", command=None)
-    own = folder / f".host-{cluster.read().own.replace(':', '-')}.lock"
+    hosts = cluster.read()
+    own = folder / f".host-{hosts.own.replace(':', '-')}.lock"
+    print(f"{hosts.own} waits for {hosts.others[0]}.", file=sys.stderr)
+    until = time.monotonic() + cluster.WAITING_SECONDS
+    process = output = None
     with contextlib.ExitStack() as running:
         while True:
             processes.check_interrupted()
             said = _read(folder)
             if said["number"] == seen["number"]:
+                if time.monotonic() > until:
+                    raise errors.Unavailable(
+                        f"{folder / FILE}: {hosts.others[0]} announced nothing "
+                        f"for {cluster.WAITING_SECONDS} s. Give it the same "
+                        "command, unless the study is done."
+                    )
+                if process and process.poll() is not None:
+                    _tell_failure(hosts.own, process, output)
+                    process = None
                 time.sleep(_PAUSE)
                 continue
+            until = math.inf
             running.close()
             if said["command"] is None:
                 return
@@ -71,6 +94,14 @@ def follow(folder: pathlib.Path) -> None:
             process = child.start(said["command"], own, output)
             running.callback(process.wait)
             running.callback(process.terminate)
+
+
+def _tell_failure(host, process, output):
+    """The first host sees only that this one does not answer."""
+    code = process.returncode
+    if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
+        said = processes.reason(code, output)
+        print(f"{host}: a trial ended: {said}", file=sys.stderr, flush=True)
 
 
 def _read(folder) -> _Announced:

@@ -1,6 +1,7 @@
 """What every program does: parse, answer --help, refuse cleanly, exit."""
 
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 
@@ -16,8 +17,8 @@ def start(
 ) -> None:
     """Parses the command line, calls `main` and exits with its code.
 
-    What is refused ends the program with code 2 and one message; other
-    errors keep their traceback.
+    What is refused ends the program with code 2 and one message, SIGTERM and
+    Ctrl-C with 75; other errors keep their traceback.
 
     Args:
         main: The program; its value is the exit code.
@@ -30,7 +31,12 @@ def start(
             print(f"{manual}\n{flag_values.get_help()}")
             return 0
         parse(flag_values, sys.argv)
-        return main()
+        # As Ctrl-C, but while something runs that first saves what it has.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return main()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     command.run(pathlib.PurePath(sys.argv[0]).name, program)
 

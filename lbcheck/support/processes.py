@@ -79,11 +79,11 @@ class Helpers:
                 code = process.wait()
                 if self._ending.is_set() or code in (0, INTERRUPTED):
                     return
-                reason = _reason(code, errors)
+                said = reason(code, errors)
             then = "It is started again."
             if start == _STARTS:
                 then = f"It ended {start} times; the others go on without it."
-            self._say(which, f"{reason} {then}")
+            self._say(which, f"{said} {then}")
 
     def _say(self, which, text):
         print(f"Worker {which + 2} ended: {text}", file=sys.stderr, flush=True)
@@ -98,8 +98,13 @@ class Helpers:
         )
 
 
-def _reason(code, errors):
-    """Why a process ended: its last words, or the signal."""
+def reason(code: int, errors) -> str:
+    """Why a process ended: its last words, or the signal.
+
+    Args:
+        code: What `Popen.wait` returned.
+        errors: File of bytes with what it said.
+    """
     if code < 0:
         return f"killed by {signal.Signals(-code).name}."
     errors.seek(0)

@@ -909,6 +909,22 @@ def test_evaluation_and_dry_run(data, whole, tmp_path):
     )
 
 
+@pytest.mark.slow  # a run of phase 2
+def test_what_cannot_be_resumed_begins_with_the_weights_of_phase_1(
+    data, whole, tmp_path
+):
+    """The newest checkpoint lacks its line, the one before it is damaged."""
+    folder = tmp_path / "out"
+    shutil.copytree(whole[0], folder)
+    second = folder / "phase2"
+    (second / "status.json").write_text('{"status": "running"}')
+    (second / "measurements.jsonl").write_text("")
+    (second / "checkpoints/step-000000001.npz").write_text("damaged")
+    code, printed = run(*line(data, folder, *PLAIN, *SECOND))
+    assert code == 0 and "Hand-over" in printed
+    assert measurements(second) == measurements(whole[0] / "phase2")
+
+
 def test_another_model_is_not_evaluated(data, whole, tmp_path):
     """Shapes do not tell an activation, nor do the flags name it."""
     shutil.copytree(whole[0], tmp_path / "out")

@@ -17,12 +17,16 @@ from absl import app
 from lbcheck.comparison import lineage
 from lbcheck.comparison import session
 from lbcheck.programs import command_lines
+from lbcheck.programs import pod
 from lbcheck.programs import program
 from lbcheck.programs import program_arm
 from lbcheck.programs import run_folder
 from lbcheck.programs import source
 from lbcheck.study import study_folder
 from lbcheck.study.settings import Settings
+from lbcheck.support import errors
+from lbcheck.support import processes
+from lbcheck.training import cluster
 from tests import programs
 
 FAKE = "tests.comparison.fake_program"
@@ -929,6 +933,41 @@ def free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return free.getsockname()[1]
+
+
+def as_second_host(monkeypatch):
+    """TF_CONFIG of the second of two hosts."""
+    config = {
+        "cluster": {"worker": ["a:1", "b:1"]},
+        "task": {"type": "worker", "index": 1},
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+
+
+def test_a_host_does_not_wait_for_a_study_that_is_done(tmp_path, monkeypatch):
+    as_second_host(monkeypatch)
+    monkeypatch.setattr(cluster, "WAITING_SECONDS", 0.1)
+    pod.announce(tmp_path, None)
+    with pytest.raises(errors.Unavailable, match="a:1 announced nothing for"):
+        pod.follow(tmp_path)
+
+
+def test_a_host_says_why_its_part_of_a_trial_failed(
+    tmp_path, monkeypatch, capfd
+):
+    as_second_host(monkeypatch)
+    pod.announce(tmp_path, ["lbcheck.no_such_module"])
+    said = ""
+
+    def look():
+        nonlocal said
+        said += capfd.readouterr().err
+        if "b:1: a trial ended" in said:
+            pod.announce(tmp_path, None)
+
+    monkeypatch.setattr(processes, "check_interrupted", look)
+    pod.follow(tmp_path)
+    assert "b:1: a trial ended: " in said and "no_such_module" in said
 
 
 @pytest.mark.slow

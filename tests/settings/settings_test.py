@@ -616,7 +616,7 @@ def test_the_later_value_holds(tmp_path):
 # --- programs -------------------------------------------------------------
 
 PROGRAM = """
-import sys
+import os, signal, sys
 from absl import flags
 from lbcheck.settings import command_line
 FLAGS = flags.FlagValues()
@@ -626,6 +626,8 @@ def main():
         raise ValueError("not this")
     if FLAGS.end == "bug":
         raise KeyError("not mine")
+    if FLAGS.end == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
     return 75
 command_line.start(main, FLAGS, "The manual.")
 """
@@ -648,6 +650,7 @@ def started(*arguments):
         (["--end=refused"], 2, "not this"),
         (["--ent=refused"], 2, "mean: end"),
         (["--help"], 0, "How it ends."),
+        (["--end=terminated"], 75, "interrupted."),
     ],
 )
 def test_a_program_exits_with_its_code_and_without_traceback(
