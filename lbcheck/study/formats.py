@@ -389,7 +389,7 @@ def _check_metrics(record, study, where):
                 )
     if record["status"] == "diverged":
         return
-    for part in parts:
+    for part in dict.fromkeys((*parts, study["selection"])):
         value = ((record.get("metrics") or {}).get(part) or {}).get(name)
         if value is None:
             raise ValueError(

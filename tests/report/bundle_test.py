@@ -79,6 +79,22 @@ def test_a_study_that_is_not_finished(tmp_path):
     assert found["sentence"].startswith("No verdict yet")
 
 
+def test_runs_without_a_training_metric(tmp_path):
+    study = synthetic_study.make_study(("adamw", "lamb"), trials=2, seeds=6)
+    records = synthetic_study.make_records(study)
+    study["facts"]["only_validation"] = True
+    for record in records:
+        (record["metrics"] or {}).pop("training", None)
+    folder = synthetic_study.write(tmp_path / "s", study, records)
+    path = bundle.write(folder, tmp_path / "a.zip")
+    assert bundle.verify(path)["problems"] == []
+    # Nor can they be selected by one.
+    study["selection"] = "training"
+    synthetic_study.write(folder, study, records)
+    with pytest.raises(ValueError, match="has a number in metrics, training"):
+        bundle.write(folder, path)
+
+
 def test_a_changed_record_is_found(whole, tmp_path):
     changed = members(whole)
     lines = changed["trials.jsonl"].split(b"\n")

@@ -19,7 +19,7 @@ def value(record, part: str, study) -> float | None:
     """A record's metric on a part; None where the trial diverged."""
     if record["status"] != "finished":
         return None
-    return record["metrics"][part].get(study["metric"]["name"])
+    return (record["metrics"].get(part) or {}).get(study["metric"]["name"])
 
 
 def of(records, arm: str, *stages: str) -> list[dict[str, Any]]:
