@@ -36,6 +36,7 @@ from lbcheck.support import exit_codes
 from lbcheck.support import files
 from lbcheck.support import flagfiles
 from lbcheck.support import processes
+from lbcheck.support import shipped
 
 FLAGS = flags.FlagValues()
 RESULT = "result.json"
@@ -121,6 +122,12 @@ def main(parsed):
             "expected two flagfiles, A.flags and B.flags, before the flags; "
             f"received {' '.join(words) or 'none'}."
         )
+    for word in words:
+        if not shipped.resolved(word).endswith(".flags"):
+            raise app.UsageError(
+                f"{word}: expected a flagfile, such as a.flags: of a search "
+                "space no run is known."
+            )
     for name in ("program", "margin"):
         if FLAGS[name].value in (None, ""):
             raise app.UsageError(
@@ -140,7 +147,8 @@ def main(parsed):
 
 def _run(words, given):
     best, other = (
-        program_arm.load(word, given.base, given.explicit) for word in words
+        program_arm.load(word, given.base, given.explicit)._replace(name=word)
+        for word in words
     )
     made = program.make(
         FLAGS.program, [best, other], metric=FLAGS.metric, mode=FLAGS.mode

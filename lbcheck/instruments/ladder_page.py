@@ -169,8 +169,8 @@ def _sentence(ladder, metric):
     if last.rung is last.best:
         parts.append("So all of A's settings are kept.")
     else:
-        kept = ", ".join(last.kept) or "nothing"
-        parts.append(f"B with A's {kept} is as good as A, with fresh seeds.")
+        with_kept = f" with A's {', '.join(last.kept)}" if last.kept else ""
+        parts.append(f"B{with_kept} is as good as A, with fresh seeds.")
     return " ".join(parts)
 
 

@@ -187,15 +187,17 @@ def gram(model: Any, batch: tuple, microbatch_size: int) -> np.ndarray:
     check_model(model)
     tensorflow = importlib.import_module("tensorflow")
     batch, examples = _tensors(tensorflow, batch)
-    kept = [v.numpy() for v in model.non_trainable_variables]
+    # Moving statistics and random states: training goes on as if not looked at.
+    states = [v for v in user_model.decided(model) if not v.trainable]
+    kept = [state.numpy() for state in states]
     rows = []
     whole = examples - examples % microbatch_size
     for first in range(0, whole, microbatch_size):
         part = operator.itemgetter(slice(first, first + microbatch_size))
         micro = _of_each(tensorflow, part, batch)
         rows.append(_gradient(tensorflow, model, micro))
-    for variable, value in zip(model.non_trainable_variables, kept):
-        variable.assign(value)
+    for state, value in zip(states, kept):
+        state.assign(value)
     flat = np.stack(rows) if rows else np.zeros((0, 1))
     return flat.astype(float) @ flat.T.astype(float)
 

@@ -111,14 +111,13 @@ def main(argv):
 
 def _batch_sizes():
     words = FLAGS.batch_sizes
-    if not all(word.isdecimal() and int(word) for word in words) or (
-        len(set(words)) < sweep.LEAST
-    ):
+    sizes = {int(word) if word.isdecimal() else 0 for word in words}
+    if 0 in sizes or len(sizes) < sweep.LEAST:
         raise app.UsageError(
             f"--batch_sizes must be at least {sweep.LEAST} different whole "
             f"numbers, received {','.join(words) or 'none'}."
         )
-    return sorted({int(word) for word in words})
+    return sorted(sizes)
 
 
 def _run(sizes):
@@ -253,7 +252,8 @@ def _noise(workload, arm, points, folder):
     from lbcheck.support import random_state
     from lbcheck.trials import user_model
 
-    reached = [point for point in points if point.steps is not None]
+    # A batch of one example has no microbatches.
+    reached = [p for p in points if p.steps is not None and p.batch_size > 1]
     if not FLAGS.noise_steps or not reached:
         return None
     point = reached[-1]

@@ -96,9 +96,9 @@ def make(
             f"{module!r}."
         )
     _check_there(module)
-    sizes = {str(arm): _sizes(arm) for arm in arms}
-    (first, expected), *others = sizes.items()
-    for arm, found in others:
+    first, expected = arms[0], _sizes(arms[0])
+    for arm in arms[1:]:
+        found = _sizes(arm)
         if found != expected:
             raise ValueError(
                 f"{arm} has {_said(found)}, {first} {_said(expected)}; the "

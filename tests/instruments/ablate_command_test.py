@@ -240,6 +240,25 @@ def test_refused(arms, tmp_path, further, message):
     assert re.search(message, found.stderr), found.stderr
 
 
+def test_runs_of_one_name_in_two_folders_have_one_batch_size(arms, tmp_path):
+    files = [tmp_path / place / "run.flags" for place in ("new", "old")]
+    for arm, file in zip(arms, files):
+        file.parent.mkdir()
+        file.write_text(arm.read_text())
+    files[1].write_text(files[1].read_text() + "--batch_size=20\n")
+    found = ablate(*line_of(files, tmp_path / "x"), "--dry_run")
+    assert found.returncode == 2
+    assert "old/run.flags has 3 updates of 20" in found.stderr
+
+
+def test_a_search_space_is_no_run(arms, tmp_path):
+    file = tmp_path / "b.json"
+    file.write_text(f'{{"flagfile": "{arms[1]}", "space": {{}}}}')
+    found = ablate(*line_of((arms[0], file), tmp_path / "x"), "--dry_run")
+    assert found.returncode == 2
+    assert "b.json: expected a flagfile" in found.stderr
+
+
 def test_two_files_are_needed(arms):
     found = ablate(arms[0], f"--program={FAKE}", "--margin=1")
     assert found.returncode == 2

@@ -12,6 +12,7 @@ import pytest
 import lbcheck
 from lbcheck.instruments import noise_scale
 from lbcheck.instruments import transplant
+from lbcheck.support import random_state
 
 KERASES = {"keras3": "keras", "tf_keras": "tf_keras"}
 STEPS = 25
@@ -350,6 +351,27 @@ def linear(keras, kind=None):
     )
     model.compile(keras.optimizers.SGD(0.01), loss="mse")
     return model
+
+
+@pytest.mark.parametrize("name", KERASES)
+def test_dropout_goes_on_as_if_nothing_was_measured(name):
+    keras, _ = rooms(name)
+
+    def model():
+        random_state.begin(3)  # as a trial does
+        layers = keras.layers
+        drops = [layers.Dense(8), layers.Dropout(0.5), layers.Dense(3)]
+        made = keras.Sequential([layers.Input((6,)), *drops])
+        made.compile(keras.optimizers.SGD(0.1), loss="mse")
+        return made
+
+    few = batches()[:3]
+    with random_state.kept():
+        alone, measured = model(), model()
+        for batch in few:
+            alone.train_on_batch(*batch)
+        noise_scale.measure(measured, few, 8)
+    assert apart(alone, measured) == 0
 
 
 @pytest.mark.parametrize("name", KERASES)

@@ -275,7 +275,7 @@ def test_the_words_say_which_set_is_as_good():
         "of f1: a. B with A's a is as good as A, with fresh seeds."
     )
     nothing = page(Response({}, 0))
-    assert "none. B with A's nothing is as good" in nothing["sentence"]
+    assert "none. B is as good as A" in nothing["sentence"]
     few = page(Response({"a": 0.006}, 2, noise=0.02), seeds=3)
     assert few["sentence"].endswith("So all of A's settings are kept.")
     assert [row["rung"] for row in few["rungs"]][-2:] == ["B", "A again"]

@@ -278,6 +278,16 @@ def test_the_noise_scale_is_of_a_batch_that_reached(swept, monkeypatch):
     assert "No trial of batch 256 reached" in result["sentences"][1]
 
 
+def test_a_batch_of_one_example_has_no_noise_scale():
+    kept = flagsaver.save_flag_values(sweep_command.FLAGS)
+    try:
+        sweep_command.FLAGS([""])
+        points = [sweep.Point(1, 30.0, {}, 2, 2, 0)]
+        assert sweep_command._noise(None, None, points, None) is None
+    finally:
+        flagsaver.restore_flag_values(kept, sweep_command.FLAGS)
+
+
 def test_a_model_without_a_noise_scale_is_refused_before_it_trains(
     swept, tmp_path
 ):
@@ -304,6 +314,7 @@ def test_it_trains_nothing_again(swept):
     [
         (("--workload=a:b",), "--arm is needed"),
         (("--batch_sizes=8,8,16",), "at least 3 different"),
+        (("--batch_sizes=8,08,16",), "at least 3 different"),
         (("--batch_sizes=8,x,16",), "received 8,x,16"),
     ],
 )
