@@ -499,6 +499,8 @@ def compare_arms(
             raise TypeError(
                 f"{name} must be a number or None, received {number!r}."
             )
+    if target is not None and not math.isfinite(target):
+        raise ValueError(f"target is {target}; expected a finite number.")
     judged_runs = next(iter(values.values()))
     error, looks, notes = 1.0, None, _of_runs(judged_runs, searched or {})
     if look_every is not None or planned_seeds is not None:
@@ -691,6 +693,20 @@ def _check_runs(part, runs):
                     f"{part}: {arm}: run {seed} must be a number, or None "
                     f"where it diverged, received {schema.shown(value)}."
                 )
+            if value is not None and _is_too_large(value):
+                raise ValueError(
+                    f"{part}: {arm}: run {seed} must be at most "
+                    f"{schema.LARGEST_METRIC:g} in size, or None where it "
+                    f"diverged, received {schema.shown(value)}."
+                )
+
+
+def _is_too_large(value):
+    """Whether it is finite, and its square may be no number."""
+    try:
+        return schema.LARGEST_METRIC < abs(float(value)) < math.inf
+    except OverflowError:
+        return True
 
 
 def _of_medians(pair, medians, hits_p):
