@@ -190,9 +190,9 @@ def check_unit(path, runs, metric) -> None:
                     f"{middle:g}; give all as fractions, or all as per cent."
                 )
     known = {
-        part: found
+        part: numbers
         for part, arms in runs.items()
-        if (found := [v for vs in arms.values() for v in vs if v is not None])
+        if (numbers := [v for vs in arms.values() for v in vs if v is not None])
     }
     for part, other in itertools.permutations(known, 2):
         most, middle = max(known[part]), statistics.median(known[other])
