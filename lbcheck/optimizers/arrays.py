@@ -68,6 +68,11 @@ class NumPyArrays:
         return yes() if condition else no()
 
 
+def has_16_bits(array) -> bool:
+    """Whether an array or variable of any framework is float16 or bfloat16."""
+    return "float16" in str(getattr(array, "dtype", ""))
+
+
 def finite(library, matrix):
     """The matrix, or one that an algorithm ends with."""
     usable = library.all(library.isfinite(matrix))

@@ -22,8 +22,7 @@ from typing import ClassVar
 from typing import Literal
 from typing import NamedTuple
 
-import numpy as np
-
+from lbcheck.optimizers import arrays
 from lbcheck.optimizers import evaluation
 from lbcheck.optimizers import keras_arguments
 from lbcheck.optimizers import manual
@@ -296,6 +295,8 @@ class Optimizer:
         self.dialect = dialect
         self.diagnostics_every = diagnostics_every
         self._given_rate = learning_rate
+        if rules.is_number(learning_rate):
+            self._first_rate = self._rate_variable()  # as Keras rounds it
         self._exclude_decay = undecayed
         self._exclude_adaptation = unadapted
         self._fallback = FallbackChoice(fallback)
@@ -639,7 +640,7 @@ class Optimizer:
         ):
             return self._learning_rate
         now, given = self._rate_variable(), self._given_rate
-        if np.float32(now) != np.float32(given):  # assigned since
+        if now != self._first_rate:  # assigned since
             return now
         return None if isinstance(given, DefaultRate) else given
 
@@ -654,6 +655,8 @@ class Optimizer:
                 at first.
         """
         paths = [selection.clean_path(variable) for variable in variables]
+        if self.use_ema:
+            self._check_average(variables, paths)
         self._assignments = self.plan(paths, shapes)
         for part in _parts(self._fallback.optimizer):
             part._built_into = type(self).__name__
@@ -677,6 +680,17 @@ class Optimizer:
                 [add_slot(variable, _POINT) for variable in variables],
                 add_slot(variables[0], _FLAG),
             )
+
+    def _check_average(self, variables, paths):
+        """Refuses averages that Keras would keep and weigh in 16 bits."""
+        for variable, path in zip(variables, paths):
+            if arrays.has_16_bits(variable):
+                raise ValueError(
+                    f"{type(self).__name__}: `use_ema` needs variables of 32 "
+                    f"bits, received {path} of {variable.dtype}, in which an "
+                    "average cannot move by 0.001 of a weight. Keep them in "
+                    "float32, as the policy mixed_bfloat16 does."
+                )
 
     def _rate(self, assignment, learning_rate):
         """The rate of one variable in this update."""

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from lbcheck.optimizers import selection
+
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 if ON_TENSORFLOW:
@@ -16,6 +18,7 @@ else:
     from contextlib import nullcontext as init_scope
 
     from lbcheck.optimizers.keras_arrays import KerasUpdate as Update
+    from lbcheck.optimizers.keras_arrays import densify
 
 
 class Keras3Optimizer(keras.optimizers.Optimizer):
@@ -62,20 +65,36 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
                 np.full(shape, slot.initial), dtype=dtype
             )
 
-        narrow = str(variable.dtype) in ("float16", "bfloat16")
         shape = slot.shape_for(tuple(variable.shape))
-        if shape != tuple(variable.shape) or narrow:
-            # 16 bits cannot hold moments: small squares vanish in float16,
-            # and 0.999 times a bfloat16 rounds back to it.
-            return self.add_variable(
-                shape,
-                initializer,
-                dtype="float32" if narrow else variable.dtype,
-                name=slot.name,
+        if shape == tuple(variable.shape):
+            return self.add_variable_from_reference(
+                variable, slot.name, initializer
             )
-        return self.add_variable_from_reference(
-            variable, slot.name, initializer
+        path = selection.clean_path(variable).replace("/", "_")
+        return self.add_variable(
+            shape, initializer, variable.dtype, name=f"{path}_{slot.name}"
         )
+
+    def add_variable(self, shape, initializer="zeros", dtype=None, **kwargs):
+        """As Keras's; what an optimizer keeps has 32 bits at least.
+
+        16 cannot hold moments, nor sums of many gradients: small squares
+        vanish in float16, and 0.999 times a bfloat16 rounds back to it.
+        """
+        if "float16" in str(dtype):
+            dtype = "float32"
+        return super().add_variable(shape, initializer, dtype, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        """Applies gradients, dense and with 32 bits at least.
+
+        So clipping and norms see each row of a sparse one once, and no square
+        is beyond float16.
+        """
+        if ON_TENSORFLOW:
+            check_training_point(self)
+        grads = [densify(gradient) for gradient in grads]
+        return super().apply(grads, trainable_variables)
 
     @staticmethod
     def _read(variable, dtype=None):
@@ -134,13 +153,6 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
                 super()._distributed_tf_update_step(*arguments)
             finally:
                 self._count = None
-
-        def apply(self, grads, trainable_variables=None):
-            """Applies gradients; sparse ones are made dense first, so that
-            clipping and norms see each row once."""
-            grads = [densify(gradient) for gradient in grads]
-            check_training_point(self)
-            return super().apply(grads, trainable_variables)
 
         def _clip_gradients(self, grads):
             # Keras clips each replica's own gradient before summing; the

@@ -4,6 +4,7 @@ backends; and how a rule is applied there."""
 from keras import ops
 
 from lbcheck.optimizers.arrays import finite
+from lbcheck.optimizers.arrays import has_16_bits
 
 
 class KerasArrays:
@@ -59,6 +60,11 @@ class KerasArrays:
 ARRAYS = KerasArrays()
 
 
+def densify(gradient):
+    """A tensor of 32 bits at least; it is dense on these backends."""
+    return ops.cast(gradient, "float32") if has_16_bits(gradient) else gradient
+
+
 class KerasUpdate:
     """Applies one rule to Keras variables through `keras.ops`."""
 
@@ -69,9 +75,7 @@ class KerasUpdate:
         self, variable, gradient, slots, rate, step, decay, adapt, record=None
     ):
         """As `TensorFlowUpdate.__call__`, with Keras variables."""
-        dtype = variable.dtype
-        if dtype in ("float16", "bfloat16"):
-            dtype = "float32"
+        dtype = "float32" if has_16_bits(variable) else variable.dtype
         weight = ops.cast(variable, dtype)
         gradient = ops.cast(gradient, dtype)
         rate = ops.cast(rate, dtype)

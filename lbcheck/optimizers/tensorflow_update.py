@@ -20,6 +20,7 @@ from lbcheck.optimizers import rule as rules
 from lbcheck.optimizers import tensorflow_record
 from lbcheck.optimizers.adamw import AdamWRule
 from lbcheck.optimizers.arrays import NUMPY
+from lbcheck.optimizers.arrays import has_16_bits
 
 LARGE = 2**16
 """Elements from which a variable is worth a compiled cluster of its own:
@@ -127,7 +128,9 @@ def _within_program() -> bool:
 
 
 def densify(gradient):
-    """A dense tensor; rows that occur twice in IndexedSlices are summed."""
+    """A dense tensor of 32 bits at least; rows that occur twice are summed."""
+    if has_16_bits(gradient):
+        gradient = tf.cast(gradient, tf.float32)
     if isinstance(gradient, tf.IndexedSlices):
         return tf.convert_to_tensor(gradient)
     return gradient

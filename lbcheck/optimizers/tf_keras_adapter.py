@@ -92,7 +92,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
                 shape,
                 dtype,
                 tf_keras.initializers.Constant(slot.initial),
-                name=slot.name,
+                name=f"{slot.name}/{variable._shared_name}",
             )
         return self.add_variable_from_reference(
             variable,
@@ -167,5 +167,6 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         return {**super().get_config(), "learning_rate": rate}
 
     def _clip_gradients(self, grads):
-        # A clip norm over IndexedSlices would count repeated rows apart.
+        # A clip norm over IndexedSlices would count repeated rows apart, and
+        # the square of 256 is beyond float16.
         return super()._clip_gradients([densify(g) for g in grads])

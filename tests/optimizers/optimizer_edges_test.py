@@ -9,6 +9,7 @@ import tf_keras
 from absl.testing import parameterized
 
 import lbcheck
+from lbcheck import optimizers
 from lbcheck.optimizers import tensorflow_update
 from tests.optimizers import trajectory
 from tests.optimizers.optimizers_test import BOTH
@@ -22,6 +23,13 @@ from tests.optimizers.rules_test import BASE
 from tests.optimizers.rules_test import FUNCTIONS
 from tests.optimizers.rules_test import PEAK
 from tests.optimizers.rules_test import reference_settings
+
+
+def make_16_bits(kind, value, dtype, name="kernel"):
+    """A variable of either Keras of this type."""
+    if kind == "keras3":
+        return keras.Variable(value, dtype=dtype, name=name)
+    return tf.Variable(tf.cast(value, dtype), name=name)
 
 
 class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
@@ -149,6 +157,59 @@ class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(
             tf.cast(variable, "float32"), -np.ones((2, 2)), rtol=1e-2
         )
+
+    @parameterized.product(
+        kind=list(KERAS),
+        clip=["clipnorm", "global_clipnorm"],
+        sparse=[False, True],
+    )
+    def test_float16_gradients_are_clipped_in_float32(self, kind, clip, sparse):
+        """Their squares are beyond float16 from 256 on: 0 or no numbers."""
+        variable = make_16_bits(kind, np.zeros((4, 1)), "float16")
+        gradient = tf.constant([[300.0], [0], [400], [0]], tf.float16)
+        if sparse:
+            gradient = tf.IndexedSlices(
+                tf.constant([[300.0], [500], [-100]], tf.float16),
+                tf.constant([0, 2, 2]),
+                tf.constant([4, 1]),
+            )
+        optimizer = room(kind).Momentum(1.0, momentum=0.0, **{clip: 1.0})
+        optimizer.apply_gradients([(gradient, variable)])
+        self.assertAllClose(
+            tf.cast(variable, "float32"), [[-0.6], [0], [-0.8], [0]], rtol=1e-3
+        )
+
+    def test_sums_of_16_bit_gradients_are_float32(self):
+        variable = make_16_bits("keras3", np.zeros((1,)), "float16")
+        optimizer = lbcheck.keras3.Momentum(
+            2.0**-14, momentum=0.0, gradient_accumulation_steps=4
+        )
+        for _ in range(4):
+            optimizer.apply([tf.constant([2.0**15], tf.float16)], [variable])
+        self.assertAllEqual(tf.cast(variable, "float32"), [-2.0])
+
+    @parameterized.product(kind=list(KERAS), dtype=["float16", "bfloat16"])
+    def test_averages_of_16_bit_variables_are_refused(self, kind, dtype):
+        variable = make_16_bits(kind, np.zeros((1,)), dtype)
+        with self.assertRaisesRegex(ValueError, f"use_ema.*kernel of.*{dtype}"):
+            room(kind).LAMB(use_ema=True).build([variable])
+
+    @parameterized.product(
+        kind=list(KERAS),
+        name=[definition.__name__ for definition in optimizers.ALL],
+    )
+    def test_state_has_names_of_its_own(self, kind, name):
+        """Keras's state trees and HDF5 files are by name."""
+        variables = [
+            make_16_bits(kind, np.ones((2, 3)), dtype, f"{dtype}_{i}")
+            for dtype in ("bfloat16", "float32")
+            for i in range(2)
+        ]
+        optimizer = getattr(room(kind), name)()
+        optimizer.build(variables)
+        path = "path" if kind == "keras3" else "name"
+        paths = [getattr(v, path) for v in optimizer.variables]
+        self.assertLen(set(paths), len(paths))
 
     def test_adagrad_of_float64_variables_is_exact(self):
         case = trajectory.problem(20, 1.0)
@@ -281,6 +342,17 @@ class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
         variable = make_variable(kind, np.float32([1.0]), "bias")
         main.apply_gradients([(tf.constant([1.0]), variable)])
         self.assertAllClose(variable.numpy(), [0.875])
+
+    @parameterized.named_parameters(*BOTH)
+    def test_a_rate_that_keras_rounds_is_not_assigned(self, kind):
+        """Its variable is of Keras's floatx."""
+        backend = KERAS[kind].backend
+        backend.set_floatx("float16")
+        self.addCleanup(backend.set_floatx, "float32")
+        fallback = room(kind).AdamW()
+        self.assertIsNone(fallback.own_rate())
+        fallback.learning_rate = 0.125
+        self.assertEqual(fallback.own_rate(), 0.125)
 
     @parameterized.named_parameters(*BOTH)
     def test_its_own_rate_is_fixed_when_it_is_built(self, kind):
