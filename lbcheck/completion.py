@@ -7,6 +7,7 @@
 Prints a script that completes commands, their flags, the values of flags that
 have a list of them, and files. It is made of the commands as they are: print
 it again after an update. It starts no Python when a key is pressed.
+Exit code 2: no such shell.
 """
 
 import importlib
@@ -25,6 +26,7 @@ FLAGS = flags.FlagValues()
 _WORDS = {
     "completion": ("bash", "zsh", "fish"),
     "published": ("rows", "diff", "run"),
+    "reproductions": ("list", "tables", "verify"),
     "study": ("status",),
 }
 """What a command takes as its first word, where that is one of a list."""

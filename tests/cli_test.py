@@ -58,6 +58,7 @@ def test_every_command_has_a_manual(name):
     done = run(name, "--help")
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith(f"`lbcheck {name}`: ")
+    assert "Exit code" in done.stdout
 
 
 @pytest.mark.parametrize(

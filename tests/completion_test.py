@@ -65,6 +65,7 @@ def test_commands(folder):
         ("lbcheck judge ru", ["runs.csv"]),
         ("lbcheck published di", ["diff"]),
         ("lbcheck study st", ["status"]),
+        ("lbcheck reproductions ver", ["verify"]),
         ("lbcheck nonsense --", [""]),
     ],
 )

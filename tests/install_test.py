@@ -3,6 +3,7 @@
 import pathlib
 import re
 import runpy
+import shlex
 
 import pytest
 import setuptools
@@ -111,3 +112,18 @@ def test_a_wheel_carries_the_files_that_are_looked_for(definition):
         # Where support/shipped.py looks for it in a package.
         place = package.removeprefix("lbcheck.shipped.").replace(".", "/")
         assert place == folder and shipped.path(folder).is_dir()
+
+
+def test_the_recipe_without_tensorflow_installs_all_else(definition):
+    """What `--no-deps` leaves out on a TPU VM, docs/resnet.md has by name."""
+    page = (ROOT / "docs/resnet.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"^    pip install (.+)$", page, re.MULTILINE)
+    recipe = {word for line in lines for word in shlex.split(line)}
+    needed = [
+        *definition["install_requires"],
+        *definition["extras_require"]["datasets"],
+        "keras",
+    ]
+    assert names(needed) <= recipe
+    (alone,) = [line for line in lines if "--no-deps" in line]
+    assert "tf-keras" in alone  # it asks for tensorflow itself

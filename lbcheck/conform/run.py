@@ -4,7 +4,13 @@ lbcheck conform
 lbcheck conform --rules=LAMB --seed=7 --format=json
 lbcheck conform --library=keras
 
-The last looks at another library's own optimizers; see watch_report.py.
+A dialect is the update of an optimizer as a paper or a library computes it.
+Each is stepped beside a float64 reference that shares no code with it, and so
+is the library, where it is installed. The last looks at another library's own
+optimizers; see watch_report.py.
+
+Exit codes: 0 agrees; 1 a dialect of lbcheck is beyond --tolerance, or with
+--strict the other library is; 2 bad input.
 """
 
 import json

@@ -2,6 +2,12 @@
 
 lbcheck audit my.module:build_model --optimizer=lamb --strict
 lbcheck audit my.module:build_model --optimizer=my.module:make_optimizer
+
+Prints for each variable whether it is decayed, whether it has a trust ratio and
+by which rule it is updated, and what of it is probably not meant so. What is
+named is a Keras model or a function that returns one.
+
+Exit codes: 0 audited; 1 with --strict, if anything was found; 2 bad input.
 """
 
 import contextlib

@@ -46,7 +46,9 @@ def named(name: str, names: Collection[str], what: str) -> str:
     found = [full for full in names if full.partition("_")[2] == name]
     if len(found) == 1:
         return found[0]
-    near = found or difflib.get_close_matches(name, names, 3)
+    short = {full: full.partition("_")[2] for full in names}
+    close = difflib.get_close_matches(name, {*short, *short.values()}, 3)
+    near = found or [full for full in names if {full, short[full]} & {*close}]
     expected = (
         f"expected {'one of ' * (len(near) > 1)}{', '.join(near)}"
         if near

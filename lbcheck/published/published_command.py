@@ -13,7 +13,10 @@ The paper can be left out of a name that is unique without it. `run` runs rows
 in miniature, with --scale=paper as published; the same command continues where
 it was stopped. --check says whether every printed row has a run or a reason
 why not, every flagfile belongs to a row and is accepted, and updates times
-batch are the stated epochs; it exits with 1 if not.
+batch are the stated epochs.
+
+Exit codes: 0 done; 1 a run failed, or --check found something; 2 bad input; 75
+interrupted, and the same command continues.
 """
 
 import json
@@ -27,6 +30,7 @@ from lbcheck.support import command
 from lbcheck.support import exit_codes
 
 FLAGS = flags.FlagValues()
+_OF_CSV = "--format=csv needs a table, or rows."
 _FORMAT = flags.DEFINE_enum(
     "format",
     "text",
@@ -63,6 +67,7 @@ def main(argv):
     """Does what the words ask for; returns the exit code."""
     verb, *names = argv or [""]
     try:
+        _check_flags(verb)
         if _CHECK.value:
             return _check(argv)
         if verb == "run":
@@ -71,6 +76,18 @@ def main(argv):
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     return exit_codes.FINISHED
+
+
+def _check_flags(verb):
+    """Refuses flags of which what is asked for would take no notice."""
+    runs = verb == "run" and not _CHECK.value
+    if _FORMAT.value == "csv" and (runs or _CHECK.value):
+        raise app.UsageError(_OF_CSV)
+    for flag in (_ALL, _SCALE, _OUTPUT_DIR, _NUM_WORKERS):
+        if FLAGS[flag.name].present and not runs:
+            raise app.UsageError(
+                f"--{flag.name} goes with `lbcheck published run`."
+            )
 
 
 def _shown(verb, names):
@@ -108,7 +125,7 @@ def _json(found):
 
 def _csv(verb, names):
     if not verb or names:
-        raise ValueError("--format=csv needs a table, or rows.")
+        raise ValueError(_OF_CSV)
     if verb == "rows":
         return pages.rows_csv(pages.rows())
     return published.path(verb).read_text(encoding="utf-8").rstrip("\n")

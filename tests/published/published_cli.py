@@ -15,5 +15,5 @@ def run(*arguments):
         with contextlib.redirect_stdout(printed):
             return published_command.main(words), printed.getvalue()
     finally:
-        for name in ("format", "check", "all", "output_dir", "num_workers"):
+        for name in flag_values:
             flag_values[name].unparse()

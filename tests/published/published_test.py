@@ -81,6 +81,8 @@ def test_names_may_leave_the_paper_out():
         published.find("table5")
     with pytest.raises(ValueError, match="'table99' is no published table"):
         published.load("table99")
+    with pytest.raises(ValueError, match="'tabel4' .*of nado2021_table4, "):
+        published.load("tabel4")
 
 
 # --- Tables against tables ------------------------------------------------

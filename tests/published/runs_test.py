@@ -162,6 +162,10 @@ def test_refusals(tmp_path):
         (["run", "table1_lars"], "needs --output_dir"),
         (["run", "table1_lar", f"--output_dir={tmp_path}"], "table1_lars"),
         (["--check", "table1_lars"], "--check takes no name"),
+        (["--check", "--format=csv"], "csv needs a table"),
+        (["run", "table1_lars", "--format=csv"], "csv needs a table"),
+        (["rows", "--all"], "--all goes with `lbcheck published run`"),
+        (["table4", "--scale=paper"], "--scale goes with"),
     ):
         with pytest.raises(Exception, match=message):
             published_cli.run(*words)

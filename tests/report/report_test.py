@@ -594,6 +594,14 @@ def test_docs_list_exactly_the_figures():
     assert table in docs.read_text(encoding="utf-8")
 
 
+def test_docs_list_exactly_the_tables():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "report.md"
+    listed = page.read_text(encoding="utf-8").partition("| a row is |")[2]
+    cells = re.findall(r"^\| (`.*?) \|", listed, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", " ".join(cells))
+    assert sorted(names) == sorted(results._TABLES)
+
+
 def test_names_are_escaped_everywhere(made, tmp_path):
     _, study, records, _ = made
 
