@@ -202,15 +202,17 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
             such as `validation` that are evaluated; `verify`, if there, reads
             all files and raises ValueError with the name of a damaged one.
         flagfile: What runs this again; another one in the folder refuses.
-        settings: Resolved settings for the record, as JSON takes them.
+        settings: Resolved settings for the record, as JSON takes them; the
+            objects among them refuse where they are others than at first.
 
     Returns:
         An exit code of `lbcheck.support.exit_codes`.
 
     Raises:
         OSError, ValueError: Before anything is written: the folder holds
-            another run or cannot be written to, the batch does not divide, or
-            the data cannot be read.
+            another run, or one of other data, or cannot be written to, the
+            batch does not divide, the data cannot be read, or another worker
+            has another command.
         errors.Unavailable: Another worker does not come.
     """
     options.check_runs()

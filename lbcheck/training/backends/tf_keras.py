@@ -84,16 +84,16 @@ class TFKerasEngine(engines.Engine):
     def meet(self):
         """By a sum over all workers."""
         if self.multi_worker:
-            ones = self.strategy.run(lambda: tf.ones(()))
+            ones = self.strategy.run(tf.function(lambda: tf.ones(())))
             self.strategy.reduce("SUM", ones, axis=None).numpy()
 
     def texts(self, text):
         """Of all replicas, each of which has its worker's."""
         if not self.multi_worker:
             return [text]
-        codes = tf.constant([*text.encode(), 0])
-        codes = self.strategy.run(lambda: codes)
-        codes = self.strategy.gather(codes, axis=0).numpy()
+        ours = tf.constant([*text.encode(), 0])
+        each = self.strategy.run(tf.function(lambda: tf.identity(ours)))
+        codes = self.strategy.gather(each, axis=0).numpy()
         return bytes(codes.tolist()).decode().split("\0")[:-1]
 
     def first_bad(self, step):
