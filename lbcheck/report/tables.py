@@ -56,7 +56,9 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def metric(value: float | None, sign: str = "") -> str:
-    """A metric: four decimals from 0.001 to 10, else four significant digits.
+    """A metric: four decimals below 10, else four significant digits.
+
+    So are numbers of which four decimals show nothing, such as a loss of 2e-5.
 
     Args:
         value: None where there is none.
@@ -64,7 +66,7 @@ def metric(value: float | None, sign: str = "") -> str:
     """
     if value is None:
         return "–"
-    has_decimals = value == 0 or 0.001 <= abs(value) < 10
+    has_decimals = value == 0 or 5e-5 <= abs(value) < 10
     return format(value, f"{sign}.4{'f' if has_decimals else 'g'}")
 
 
