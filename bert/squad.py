@@ -15,6 +15,7 @@ interrupted by SIGTERM.
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -87,6 +88,7 @@ class _Counts(TypedDict):
 class _Settings(TypedDict):
     encoder: dict[str, Any]
     lower_case: bool
+    vocabulary: NotRequired[dict[str, Any]]  # newer than the others
 
 
 class _Run(TypedDict):
@@ -142,6 +144,13 @@ class Questions:
             self.settings["vocab_size"],
             settings.vocab_file(FLAGS),
         )
+
+    @functools.cached_property
+    def vocabulary(self) -> dict:
+        """What tells the vocabulary from any other."""
+        tokens = self.tokenizer.vocab
+        digest = hashlib.sha256("\n".join(tokens).encode())
+        return {"tokens": len(tokens), "sha256": digest.hexdigest()}
 
     @functools.cached_property
     def train(self):
@@ -382,6 +391,7 @@ def _train(questions) -> int:
     workload = functools.partial(build, questions, rate)
     resolved = command_line.values(FLAGS) | {
         "encoder": questions.settings,
+        "vocabulary": questions.vocabulary,
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
     }
@@ -466,8 +476,10 @@ def _check_trained(questions):
     shows in the shapes of the weights, and layers may be left out of them."""
     path = _trained() / record.RUN
     trained = schema.read(path, _Run)["settings"]
-    trained = trained["encoder"] | {"lower_case": trained["lower_case"]}
     ours = questions.settings | {"lower_case": FLAGS.lower_case}
+    if "vocabulary" in trained:
+        ours |= {"vocabulary": questions.vocabulary}
+    trained = trained | trained["encoder"]
     for name, value in ours.items():
         there = trained.get(name)
         if name not in _ONLY_OF_TRAINING and there != value:

@@ -544,11 +544,15 @@ def test_the_whole_chain(program_run, vocab):
     deeper["settings"]["encoder"]["num_hidden_layers"] = 2
     other = encoder | {"hidden_act": "relu"}
     pathlib.Path("other.json").write_text(json.dumps(other))
+    lines = vocab.read_text().splitlines()
+    turned = [*lines[:5], *reversed(lines[5:])]
+    pathlib.Path("turned.txt").write_text("\n".join(turned))
     for more, described, message in (
         ("--bert_config=other.json", trained, "hidden_act 'gelu'.*'relu'"),
         ("--bert_config=2x64", trained, "num_hidden_layers 1, .* 2"),
         ("--bert_config=1x64", json.dumps(deeper), "num_hidden_layers 2, .* 1"),
         ("--nolower_case", trained, "lower_case True, .* False"),
+        ("--vocab_file=turned.txt", trained, "vocabulary {.*sha256"),
     ):
         pathlib.Path("run/run.json").write_text(described)
         for dry_run in ("--nodry_run", "--dry_run"):
