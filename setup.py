@@ -75,6 +75,7 @@ setuptools.setup(
         "lbcheck.figures": ["miniatures/*/*", "miniatures/*/*/*"],
         "lbcheck.published": ["*.csv", "*.json"],
         "lbcheck.report": ["*.css", "*.html"],
+        "lbcheck.reproductions": ["*.json"],
         "lbcheck.search": ["arms/*.json"],
         "lbcheck.training.backends": ["tpu_operations.json"],
         "resnet": ["py.typed"],

@@ -127,3 +127,21 @@ def test_the_recipe_without_tensorflow_installs_all_else(definition):
     assert names(needed) <= recipe
     (alone,) = [line for line in lines if "--no-deps" in line]
     assert "tf-keras" in alone  # it asks for tensorflow itself
+
+
+def test_a_wheel_has_every_file_that_the_packages_read(definition):
+    """Data that lie beside modules, but what explains them."""
+    carried = {
+        path
+        for package, patterns in definition["package_data"].items()
+        if package not in definition["package_dir"]
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    there = {
+        path
+        for room in ("bert", "lbcheck", "resnet")
+        for path in ROOT.joinpath(room).rglob("*.*")
+        if path.is_file() and path.suffix not in (".md", ".py", ".pyc")
+    }
+    assert {str(path) for path in there - carried} == set()
