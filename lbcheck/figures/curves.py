@@ -22,7 +22,7 @@ def accuracy(path) -> Drawn:
     said = [f"At the end: {listed}."] if ends else []
     return Drawn(
         [_panel("", "validation accuracy", found)],
-        [*said, *_unfinished(found)],
+        [*said, *_left_out(path, found)],
     )
 
 
@@ -63,7 +63,7 @@ def loss_against_accuracy(path) -> Drawn:
             _panel("Loss", "validation loss", losses, "y"),
             _panel("Accuracy", "validation accuracy", accuracies),
         ],
-        [*said, *_unfinished(losses)],
+        [*said, *_left_out(path, losses)],
     )
 
 
@@ -93,7 +93,7 @@ def loss_by_batch_size(path) -> Drawn:
     ]
     return Drawn(
         [Panel("", "part of the run", "training loss", lines)],
-        _final_losses(every),
+        _final_losses(path, every),
     )
 
 
@@ -103,20 +103,33 @@ def mixed_batch_loss(path) -> Drawn:
     Source: You et al. 2019, Figure 7.
     """
     found = sources.curves(path, "training", "loss", "masked_lm_loss")
-    return Drawn([_panel("", "training loss", found)], _final_losses(found))
+    said = _final_losses(path, found)
+    return Drawn([_panel("", "training loss", found)], said)
 
 
-def _final_losses(found):
+def _final_losses(path, found):
     ends = ", ".join(
         f"{label} {curve.values[-1]:.4g}"
         for label, curve in _finished(found).items()
     )
     said = [f"Training loss at the end: {ends}."] if ends else []
-    return [*said, *_unfinished(found)]
+    return [*said, *_left_out(path, found)]
 
 
 def _finished(found):
     return {k: c for k, c in found.items() if c.status == "finished"}
+
+
+def _left_out(path, found):
+    """What a reader must know of runs that no number at the end is of."""
+    lost = ", ".join(
+        f"{arm} {count} of {runs}"
+        for arm, (count, runs) in sources.diverged(path).items()
+    )
+    said = _unfinished(found)
+    return (
+        [f"Seeds that diverged, in no median: {lost}.", *said] if lost else said
+    )
 
 
 def _unfinished(found):

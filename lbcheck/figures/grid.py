@@ -161,8 +161,13 @@ def best_rates(path) -> Drawn:
         decays = [setting.decay for setting in best]
         rates = [setting.rate for setting in best]
         lines.append(Line(arm, decays, rates, "both"))
-        if len(best) > 2 and min(decays) > 0:
-            slope = np.polyfit(np.log(decays), np.log(rates), 1)[0]
+        above = [s for s in best if s.decay > 0 and s.rate > 0]
+        if len(above) > 2:
+            slope = np.polyfit(
+                [math.log(s.decay) for s in above],
+                [math.log(s.rate) for s in above],
+                1,
+            )[0]
             said.append(
                 f"{arm}: best rate in proportion to decay^"
                 f"{round(slope, 2) + 0.0:g}; at "

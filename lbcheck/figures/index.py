@@ -22,6 +22,7 @@ from lbcheck.figures.content import PUBLISHED
 from lbcheck.figures.content import RECORDS
 from lbcheck.figures.content import Drawn
 from lbcheck.figures.content import Figure
+from lbcheck.figures.content import Line
 
 MINIATURES = pathlib.Path(__file__).parent / "miniatures"
 
@@ -291,10 +292,27 @@ def make(name: str, records=None) -> Figure:
         told = "Drawn from published data."
     else:
         drawn, numbers_from, told = _of_miniature(entry)
-    caption = [told, *drawn.said]
+    caption = [told, *drawn.said, *_not_drawn(drawn.panels)]
     return Figure(
         name, entry.title, entry.source, numbers_from, caption, drawn.panels
     )
+
+
+def _not_drawn(panels):
+    """How many points a logarithmic axis has no place for, if any."""
+    count = sum(
+        ("x" in panel.logarithmic and across <= 0)
+        or ("y" in panel.logarithmic and up is not None and up <= 0)
+        for panel in panels
+        for mark in panel.marks
+        if isinstance(mark, Line)
+        for across, up in zip(mark.across, mark.up)
+    )
+    if count:
+        yield (
+            "A logarithmic axis has no place for 0 or less: points that are "
+            f"not drawn, {count}."
+        )
 
 
 def _of_records(name, entry, records):

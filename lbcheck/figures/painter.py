@@ -24,6 +24,8 @@ _CHARACTERS = 13.5
 _LINE = 0.175
 """Inches of a line of the caption."""
 _LONG_LEGEND = 5
+_LABEL = 50
+"""Characters of a line of the legend."""
 _MOST_NAMES = 40
 _APART = 0.045
 """Between dots of one number, in boxes."""
@@ -242,7 +244,8 @@ def _paint_line(axes, line, known):
     up = [float("nan") if number is None else number for number in line.up]
     # A line of one point would not be seen.
     style = _STYLES["dots" if len(up) == 1 else line.style]
-    axes.plot(line.across, up, label=line.label, color=color, **style)
+    label = textwrap.fill(line.label, _LABEL)
+    axes.plot(line.across, up, label=label, color=color, **style)
 
 
 def _paint_boxes(axes, boxes, known):

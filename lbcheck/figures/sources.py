@@ -3,6 +3,7 @@
 Files are data: nothing that they name is imported, called or made.
 """
 
+import collections
 import pathlib
 import re
 from typing import Annotated
@@ -139,6 +140,18 @@ def _study_curves(path, part, metric):
             curve.steps.append(row["step"])
             curve.values.append(row["median"])
     return found
+
+
+def diverged(path) -> dict[str, tuple[int, int]]:
+    """{arm: confirming runs that diverged, and of how many}, where any did."""
+    if not is_study(path):
+        return {}
+    confirmed = [r for r in study(path).records if r["stage"] == "confirm"]
+    runs = collections.Counter(r["arm"] for r in confirmed)
+    lost = collections.Counter(
+        r["arm"] for r in confirmed if r["status"] != "finished"
+    )
+    return {arm: (count, runs[arm]) for arm, count in lost.items()}
 
 
 def _run_curves(path, part, metric, beside):

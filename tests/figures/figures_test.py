@@ -273,6 +273,20 @@ def test_figure_9_finds_how_the_best_rate_depends_on_the_decay(grid):
     np.testing.assert_allclose(sorted(rules), [0.01, 0.1, 10, 100])
 
 
+def test_what_a_logarithmic_axis_cannot_show_is_counted(tmp_path):
+    folder = synthetic_grid.write(tmp_path / "grid")
+    path = folder / "trials.jsonl"
+    weakest = json.dumps(float(synthetic_grid.DECAYS[0]))
+    text = path.read_text()
+    assert text.count(weakest) == 20
+    path.write_text(text.replace(weakest, "0.0"))
+    figure = index.make("iclr_figure9", folder)
+    assert figure.caption[-1].endswith("points that are not drawn, 2.")
+    said = [text for text in figure.caption if "in proportion to" in text]
+    assert [text.partition(":")[0] for text in said] == ["nesterov", "lars"]
+    assert not any("not drawn" in c for c in index.make("iclr_figure8").caption)
+
+
 @pytest.mark.parametrize(
     "number, column, asked", [(10, 6, 1e-3), (11, 5, 3e-4), (12, 3, 1e-4)]
 )
@@ -438,6 +452,13 @@ def test_curves_of_a_study_are_medians_over_the_seeds(study):
     np.testing.assert_allclose(
         lines["adamw"][1], [np.median(found[s]) for s in sorted(found)]
     )
+
+
+def test_seeds_of_a_study_that_diverged_are_named(study):
+    """One of lamb's; no median holds it."""
+    for name in ("you2019_figure1", "you2019_figure3"):
+        said = index.make(name, study).caption[-1]
+        assert said == "Seeds that diverged, in no median: lamb 1 of 20."
 
 
 def test_figure_5_says_where_a_lower_loss_has_a_lower_accuracy(tmp_path):
