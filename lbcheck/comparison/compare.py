@@ -95,6 +95,8 @@ def compare(
     trials: int = 20,
     refined_trials: int = 0,
     seeds: int = 10,
+    search_seeds: int = 1,
+    feasible: bool = False,
     challenge_trials: int | None = None,
     searches: int = 1,
     control_batch_size: int | None = None,
@@ -144,6 +146,11 @@ def compare(
             the best one.
         seeds: Runs of each arm's best hyperparameters, each with a fresh
             seed; intervals need at least 6.
+        search_seeds: Runs of every search trial, each with a seed of its own,
+            whose median selects. With several there is no challenge.
+        feasible: Whether `trials` counts those that do not diverge: each that
+            does is replaced by a further point, until an arm has tried three
+            times as many. There is no challenge then.
         challenge_trials: Further trials that an arm may get before an answer
             is given that goes against its side: "needed" is challenged by
             baselines with up to 28 times the trials, "not needed" by
@@ -177,7 +184,8 @@ def compare(
             accepts another number before its first operation only.
         batched_trials: Trials of one arm that are trained at once, at least
             1, where memory allows; more than 1 is for Keras 3 on JAX.
-        loss: Loss for `compile`, if build_model returns an uncompiled model.
+        loss: Loss for `compile`, if build_model returns an uncompiled model;
+            beside a compiled one it is refused.
         metrics: Metrics for `compile`, likewise.
         name: Name of the study in the report.
         test: Data like `validation` that nothing is selected by: the runs
@@ -212,6 +220,8 @@ def compare(
         trials=trials,
         refined_trials=refined_trials,
         seeds=seeds,
+        search_seeds=search_seeds,
+        feasible=feasible,
         challenge_trials=challenge_trials,
         searches=searches,
         control_batch_size=control_batch_size,

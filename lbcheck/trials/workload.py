@@ -44,7 +44,8 @@ class Workload(NamedTuple):
         metric: Name of what trials are judged by; None for the first metric
             that the model is compiled with, or "loss".
         mode: "max" or "min"; None to tell it by the metric's name.
-        loss: For `compile`, where build_model returns an uncompiled model.
+        loss: For `compile`, where build_model returns an uncompiled model;
+            beside a compiled one it is refused.
         metrics: For `compile`, too.
         name: What the study's files call it.
         test: Data like `validation` that nothing is selected by, on which the
