@@ -300,7 +300,8 @@ def challenge(results) -> Table:
         "challenge",
         "Challenge",
         "An answer is given only if it holds while the side that it goes "
-        "against gets more search trials. What the confirming runs of each "
+        "against gets more search trials, or all that a grid has. What the "
+        "confirming runs of each "
         "arm say, of those of its trials that were confirmed by then the best "
         "one by the median of its seeds:",
         ["trials per challenger", "trials per baseline", "answer"],

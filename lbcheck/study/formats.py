@@ -32,8 +32,10 @@ MOST_POINTS = 10_000
 """Points of its space that an arm can try."""
 MOST_SEEDS = 1_000
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
-"""What a terminal obeys or a page cannot hold."""
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
+"""What a terminal obeys, what turns a line around, or a page cannot hold."""
 
 Metric = Annotated[float, Meta(ge=-LARGEST_METRIC, le=LARGEST_METRIC)]
 Amount = Annotated[float, Meta(ge=0, le=LARGEST_METRIC)]

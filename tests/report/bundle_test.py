@@ -15,6 +15,8 @@ from lbcheck.support import exit_codes
 from tests import programs
 from tests.report import synthetic_study
 
+TURNED = json.dumps(synthetic_study.make_study(name="\u202edigits")).encode()
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -283,6 +285,7 @@ def test_too_large_and_too_many(whole, tmp_path, monkeypatch):
         ("bundle.json", b'{"format": 2}', "bundle.json: .*format"),
         ("study.json", b"{}", "the bundle's study.json: the format"),
         ("trials.jsonl", b"{}\n", "the bundle's trials.jsonl:1: "),
+        ("study.json", TURNED, "study.json: a text has control .*u202e"),
         ("trials.jsonl", b"{}", "the bundle's trials.jsonl:1: the line is cut"),
     ],
 )
