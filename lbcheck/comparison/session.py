@@ -120,6 +120,9 @@ class Session:
             **_besides(settings, workload),
         }
         self.protocol = challenge.plan(self.study, verdict.answer)
+        if settings.control_batch_size is not None:
+            # What it cannot train is refused now, not after the study.
+            self._control_workload(self.study).trainer(self.arms)
         self.study["fingerprint"] = self.trainer.fingerprint(settings.seed)
 
     @contextlib.contextmanager
@@ -312,14 +315,17 @@ class Session:
             )
         control = read.companions.get(name)
         (arm,) = control.study["arms"] if control else [verdict.leading(*read)]
-        workload = self.workload._replace(
-            batch_size=study["control_batch_size"],
-            steps=companions.control_steps(study),
-        )
         settings = dataclasses.replace(
             settings, challengers=None, baselines=None
         )
+        workload = self._control_workload(study)
         return Session(workload, [self.arms[arm]], settings, origin)
+
+    def _control_workload(self, study):
+        return self.workload._replace(
+            batch_size=study["control_batch_size"],
+            steps=companions.control_steps(study),
+        )
 
     def publish(self, *, is_beside: bool = False) -> pathlib.Path:
         """Writes the records and the report; the report's path.

@@ -39,7 +39,7 @@ class Rebuilt:
 
     def train(self, feed, seed, first, count):
         """As `Program.train`, but statistics are looked at in the end only."""
-        healthy, taken = True, 0
+        healthy, taken, before = True, 0, self._counted()
         for data in feed.updates(seed, first, count):
             processes.check_interrupted()
             if models.on_tensorflow(self.model):
@@ -48,6 +48,8 @@ class Rebuilt:
                 logs = self.model.train_on_batch(*data, return_dict=True)
             healthy = math.isfinite(float(logs.get("loss", 0.0)))
             taken += 1
+            if first + taken == 1 and before and self._counted() == before:
+                raise models.other_optimizer(self.model)
             if not healthy:
                 break
         bad = checks.first_not_finite(
@@ -56,6 +58,12 @@ class Rebuilt:
         if bad is not None:
             return taken, models.path(bad)
         return taken, None if healthy else ""
+
+    def _counted(self):
+        """What the optimizer counts; [] of one that may leave out updates."""
+        if self.model.optimizer is not self.optimizer:
+            return []  # loss scaling
+        return [v.numpy() for v in self.optimizer.variables if not len(v.shape)]
 
     def evaluate(self, batches) -> dict[str, float]:
         """As `Program.evaluate`."""

@@ -142,7 +142,7 @@ class Shared:
 
     def _program(self, point, feed, count, diagnostics_every):
         for program in self._programs:
-            if not diagnostics_every and program.serves(count, point):
+            if not diagnostics_every and program.serves(count, point, feed):
                 return program
         program = self._make(point, feed, count, diagnostics_every)
         self.traces += 1
@@ -257,6 +257,7 @@ class Program:
         self._arm, self._steps = arm, workload.steps
         self._count = count
         self._chunk = min(workload.steps, feed.longest)
+        self._shapes = _shapes(feed)
         self._model_arguments = model_arguments
         split = arm.resolve(hyperparameters, workload.model_arguments)
         self._of_model = set(split.model)
@@ -273,7 +274,7 @@ class Program:
         for argument in arguments.values():
             guard.release(argument)
         models.ready(workload, self.model, feed.example())
-        models.look(self.model, feed.example())  # makes metrics' variables
+        models.make_variables(self.model, feed.example())
         self.optimizer = models.make_optimizer(
             self.model,
             arm,
@@ -319,10 +320,11 @@ class Program:
             )
         )
 
-    def serves(self, count: int, hyperparameters) -> bool:
-        """Whether it is for so many trials, of which this is one."""
+    def serves(self, count: int, hyperparameters, feed) -> bool:
+        """Whether it is for so many trials on such data, this one of them."""
         enough = self._count == 1 if count == 1 else self._count >= count
-        return enough and self.fits(hyperparameters)
+        same = self._shapes == _shapes(feed)
+        return enough and same and self.fits(hyperparameters)
 
     def _compile(self, hyperparameters, feed):
         """Compiles the step for as many trials as there is memory for."""
@@ -606,6 +608,11 @@ def _begun(weights, others, slots):
 
 def _values(variables):
     return [variable.value for variable in variables]
+
+
+def _shapes(feed):
+    """Of the arrays, which may have another length with another seed."""
+    return [leaf.shape for leaf in feed.leaves()]
 
 
 def _is_floating(array):

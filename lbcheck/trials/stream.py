@@ -283,7 +283,7 @@ class Stream:
             )
         if self._joins:
             dataset = dataset.rebatch(self._batch_size, drop_remainder=True)
-        return pipeline.untuned(dataset.prefetch(2))
+        return pipeline.untuned(dataset)
 
     def _endless(self, seed):
         data = self._of_seed(seed) if _is_indexed(self._first) else None
@@ -337,7 +337,7 @@ class Stream:
         if first == 0:
             # For generators that draw from global state.
             random_state.begin_python(seed)
-            self._iterator = iter(self._updates(seed))
+            self._iterator = iter(self._updates(seed).prefetch(2))
         return self._iterator
 
     @staticmethod
@@ -347,10 +347,16 @@ class Stream:
         return next(source)
 
     def updates(self, seed: int, first: int, count: int):
-        """Yields the batches of the updates that come next."""
-        source = self.source(seed, first, count)
+        """Yields the batches of the updates that come next.
+
+        None is read before it is asked for: the model may draw from the same
+        global state, and an evaluation sets it back.
+        """
+        if first == 0:
+            random_state.begin_python(seed)
+            self._iterator = iter(self._updates(seed))
         for _ in range(count):
-            yield self._given(next(source))
+            yield self._given(next(self._iterator))
 
     def batches(self):
         """Yields the batches of the dataset, at least one."""

@@ -259,7 +259,7 @@ class Program:
             self._loop,
             input_signature=(feed.signature, tf.TensorSpec((), tf.int32)),
         )
-        self._test = tf.function(lambda batch: self.model.test_step(batch))
+        self._test = self._as_in_fit(lambda batch: self.model.test_step(batch))
         batches = feed.batch_signature, validation.batch_signature
         graphs = [
             self._train.get_concrete_function().graph,
@@ -267,11 +267,7 @@ class Program:
         ]
         own = _by_handle(map(_native, self.optimizer.variables))
         if not own.keys() & _by_handle(graphs[0].variables).keys():
-            raise ValueError(
-                f"Model {self.model.name!r} does not train by "
-                "`model.optimizer`, so that no other optimizer can take its "
-                "place; use self.optimizer in train_step."
-            )
+            raise models.other_optimizer(self.model)
         return graphs
 
     def begin(self, hyperparameters, initial) -> None:
@@ -339,13 +335,20 @@ class Program:
         self._set(before)
         return logs
 
+    def _as_in_fit(self, step):
+        """The step traced, by XLA where `fit` does so, whose noise differs."""
+        return tf.function(step, jit_compile=self.model.jit_compile or None)
+
     def _loop(self, source, count):
         self.traces += 1
+        train_step = self.model.train_step
+        if self.model.jit_compile:
+            train_step = self._as_in_fit(train_step)
         step = tf.constant(0)
         healthy = tf.constant(True)
         loss = tf.constant(0.0)
         while (step < count) & healthy:
-            logs = self.model.train_step(self._take(source, step))
+            logs = train_step(self._take(source, step))
             terms = [tf.cast(v, tf.float32) for v in self._watched]
             losses = _losses(logs)
             loss = tf.add_n([tf.reduce_sum(part) for part in losses])

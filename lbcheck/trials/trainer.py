@@ -180,7 +180,8 @@ class Trainer:
             for variable, value in zip(variables, values):
                 variable.assign(value)
             one.reset_metrics()
-            seen.append([models.flat(models.look(one, example))])
+            looked = models.flat(models.look(one, example))
+            seen.append([looked, fingerprint.trained(one, example)])
         alike = as_numbers.alike(*seen, models.bits(model))
         same = all(
             np.array_equal(value, there)
@@ -258,7 +259,15 @@ class Trainer:
         workload, arguments = self._workload, {}
         for arm in self._arms.values():
             (point,) = arm.space.points(0, 0, 1, workload.steps)
-            given = arm.resolve(point, workload.model_arguments).model
+            split = arm.resolve(point, workload.model_arguments)
+            if split.optimizer.get("gradient_accumulation_steps"):
+                raise ValueError(
+                    f"{arm}: gradient_accumulation_steps makes one update of "
+                    "several batches, so that its schedule would not end and "
+                    "its trials would take fewer updates than others; leave "
+                    "it out, and give the study a larger batch_size."
+                )
+            given = split.model
             missing = [n for n in workload.needed_arguments if n not in given]
             if missing:
                 taken = [n for n in missing if n in {*point, *arm.fixed}]
@@ -486,6 +495,8 @@ class Trainer:
         feed = self._training_data(tasks[0]["seed"])
         points = [task["hyperparameters"] for task in tasks]
         seeds = [task["seed"] for task in tasks]
+        # Before training, whose generator may draw from the same global state.
+        self._sample(feed, seeds[0])
         places = together.begin(points, feed, seeds, every)
         begun = time.perf_counter()
         outcomes = self._trials(
@@ -570,13 +581,17 @@ class Trainer:
 
     def _evaluate(self, together, feed, seed):
         """Metrics of each trial, of validation and of as many others."""
-        count = min(self._num_validation, _TRAINING_EXAMPLES)
         validation = together.evaluate(self._validation.batches())
-        training = together.evaluate(feed.sample(count, seed))
+        training = together.evaluate(self._sample(feed, seed))
         return [
             {"validation": self._judged(v), "training": self._judged(t)}
             for v, t in zip(validation, training)
         ]
+
+    def _sample(self, feed, seed):
+        """The training examples that metrics are of."""
+        count = min(self._num_validation, _TRAINING_EXAMPLES)
+        return feed.sample(count, seed)
 
     def _tested(self, together, outcomes):
         """What came out, with the metrics on the test data."""

@@ -56,10 +56,13 @@ def ready(workload, model, example):
     """The model compiled and with weights; the second half of `build`.
 
     Raises:
-        ValueError: It is not compiled and the workload has no loss, or it
-            holds what an earlier model of the workload has trained.
+        ValueError: It is not compiled and the workload has no loss, it is
+            compiled and the workload has one, too, or it holds what an
+            earlier model of the workload has trained.
     """
-    if not getattr(model, "compiled", getattr(model, "_is_compiled", False)):
+    if getattr(model, "compiled", getattr(model, "_is_compiled", False)):
+        _refuse_second_loss(workload)
+    else:
         plain_step = keras_of(model).Model.train_step
         if workload.loss is None and type(model).train_step is plain_step:
             raise ValueError(
@@ -68,7 +71,7 @@ def ready(workload, model, example):
             )
         model.compile(loss=workload.loss, metrics=workload.metrics)
     if not model.built:
-        look(model, example)
+        make_variables(model, example)
     _refuse_trained(workload, model)
     if kerases.of(model) == "keras3" and on_tensorflow(model):
         from keras.src.random import seed_generator
@@ -77,6 +80,17 @@ def ready(workload, model, example):
         shared = seed_generator.global_seed_generator()
         object.__setattr__(model, "_lbcheck_generator", shared)
     return model
+
+
+def _refuse_second_loss(workload):
+    """Refuses what a compiled model would not be compiled with."""
+    for name in ("loss", "metrics"):
+        if getattr(workload, name) is not None:
+            raise ValueError(
+                f"Workload: `{name}` is for a model that is not compiled, and "
+                "build_model compiles its own; leave one out, received "
+                f"{name}={getattr(workload, name)!r}."
+            )
 
 
 def _refuse_trained(workload, model):
@@ -115,6 +129,34 @@ def _holder(model, variable):
         if any(variable is weight for weight in layer.variables):
             return f"the layer {layer.name!r}"
     return f"the variable {path(variable)!r}"
+
+
+def make_variables(model, example) -> None:
+    """Makes weights and what metrics count in, as the first step of `fit`.
+
+    Nothing is computed: that would draw from generators and count calls, so
+    that a trial would begin where training by hand comes later.
+    """
+    try:
+        if on_tensorflow(model):
+            import tensorflow as tf
+
+            step = tf.function(lambda batch: model.test_step(batch))
+            step.get_concrete_function(example)
+        else:
+            model._symbolic_build(data_batch=example)
+    except Exception:
+        # What cannot be traced is run; a mistake of the user's comes again.
+        look(model, example)
+
+
+def other_optimizer(model) -> ValueError:
+    """What refuses a model that has an optimizer besides `model.optimizer`."""
+    return ValueError(
+        f"Model {model.name!r} does not train by `model.optimizer`, so that "
+        "no other optimizer can take its place; use self.optimizer in "
+        "train_step."
+    )
 
 
 def look(model, example) -> dict:

@@ -1,5 +1,7 @@
 """`lbcheck compare` end to end, in both Kerases, with tiny settings."""
 
+import dataclasses
+import inspect
 import json
 import os
 import pathlib
@@ -425,6 +427,28 @@ def test_several_searches_and_a_control(here, workers):
     assert "0 of 20 trials were run now" in json.loads(again.stdout)["news"]
 
 
+def test_python_has_every_setting_of_a_study(tmp_path):
+    import lbcheck
+    from lbcheck.study import settings
+
+    parameters = inspect.signature(lbcheck.compare).parameters
+    for field in dataclasses.fields(settings.Settings):
+        assert parameters[field.name].default == field.default, field.name
+    data = np.zeros((8, 2)), np.zeros(8)
+    words = "several search_seeds .*received search_seeds 3 with feasible"
+    with pytest.raises(ValueError, match=words):
+        lbcheck.compare(
+            lambda: None,
+            data,
+            data,
+            batch_size=4,
+            steps=2,
+            search_seeds=3,
+            feasible=True,
+            output_dir=tmp_path / "study",
+        )
+
+
 def test_tf_data_and_a_loss_without_a_margin(tmp_path):
     import tensorflow as tf
     import tf_keras
@@ -534,6 +558,13 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         ([f"--workload={WORKLOAD}:fails_to_build"], "no model today"),
         ([f"--workload={WORKLOAD}:broken"], "no such loss"),
         ([f"--workload={WORKLOAD}:too_short"], "batch_size=512 is more"),
+        (
+            [
+                f"--workload={WORKLOAD}:of_one_batch_size",
+                "--control_batch_size=8",
+            ],
+            "takes batches of 64 examples, received batch_size=8",
+        ),
         (["--metric=auc"], "no 'auc'"),
         (["--arms="], "at least one arm"),
         (["--arms=lars,lars"], "Several arms are called lars"),

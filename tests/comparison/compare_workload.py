@@ -81,6 +81,22 @@ def metric_not_a_number():
     return small(build_model=build_model, metric="ratio", mode="max")
 
 
+def of_one_batch_size():
+    keras = keras_of("tf_keras")
+
+    def build_model():
+        model = keras.Sequential(
+            [
+                keras.layers.InputLayer((8,), batch_size=64),
+                keras.layers.Dense(2),
+            ]
+        )
+        model.compile("sgd", "mse")
+        return model
+
+    return small(build_model=build_model)
+
+
 def too_short():
     return small(batch_size=512)
 

@@ -149,6 +149,7 @@ def test_streams_train_as_by_hand(found, kind):
     stream = found["streams"][kind]
     assert stream["far"] < 1e-6
     assert stream["loss"] == pytest.approx(stream["by hand"], rel=1e-5)
+    assert stream["calls"] == 12  # those of its updates
     before, during, after = found["streams"]["seen"]
     assert before == pytest.approx(during, rel=1e-5) and after < before
 
@@ -157,6 +158,10 @@ def test_a_base_of_all_models_is_frozen_or_refused(found):
     assert "`build_model` uses the layer 'base' again" in found["trained base"]
     first, again = found["frozen base"]
     same(first, again)
+
+
+def test_data_of_another_seed_may_have_another_length(found):
+    assert found["lengths"] == ["finished", "finished"]
 
 
 def test_short_memory_makes_it_fewer(found):

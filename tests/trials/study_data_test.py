@@ -332,6 +332,20 @@ def test_epochs_begin_and_end_as_in_fit():
         assert seen == [1, 1, 2, 2, 3, 3]
 
 
+def test_a_look_at_the_metrics_leaves_a_generator_as_it_was():
+    """The first sample of training data, too, which is read once."""
+
+    def batches():
+        while True:
+            chosen = np.random.randint(len(_X), size=8)
+            yield _X[chosen], _Y[chosen]
+
+    looked = trainer_of(dense(keras), batches, _VALIDATION)
+    first = looked.run(_TASK, evaluate_at=(2, 4))["metrics"]
+    unseen = trainer_of(dense(keras), batches, _VALIDATION).run(_TASK)
+    assert first == unseen["metrics"] == looked.run(_TASK)["metrics"]
+
+
 def test_constant_labels_are_told_of():
     with pytest.warns(UserWarning, match="all 20 labels are the same"):
         trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))

@@ -47,6 +47,9 @@ _POINTS = {
     "schedulefreeadamw": {"learning_rate": 0.02, "beta_1": 0.9},
 }
 """All but SOAP, whose first bases rounding chooses in part; see its manual."""
+_COMPILED = {*user_models.EIGHT} - {user_models.functional}
+_NO_LOSS = {"loss": None, "metrics": None}
+"""Of a workload whose `build_model` compiles the model."""
 
 
 def point(name, **changes):
@@ -71,18 +74,19 @@ def arm_of(name, *more, **settings):
 
 
 def make(keras_name, user_model, *sides, **changes):
-    """A trainer of arms, or of what `arm_of` makes of their names."""
+    """A trainer of arms, or of what `arm_of` makes of their names.
+
+    Models that are not among `_COMPILED` have a loss of the workload.
+    """
     module = _KERASES[keras_name]
     build_model, train, validation = user_model(module)
     workload = workloads.Workload(
-        build_model,
-        train,
-        validation,
-        _BATCH,
-        _STEPS,
-        loss=module.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )._replace(**changes)
+        build_model, train, validation, _BATCH, _STEPS
+    )
+    if user_model not in _COMPILED:
+        loss = module.losses.SparseCategoricalCrossentropy(from_logits=True)
+        workload = workload._replace(loss=loss, metrics=["accuracy"])
+    workload = workload._replace(**changes)
     sides = [arm_of(s) if isinstance(s, str) else s for s in sides]
     return trainers.Trainer(workload, {side.name: side for side in sides})
 
@@ -119,6 +123,7 @@ def by_hand(
     seed=3,
     steps=None,
     build_model=None,
+    jit_compile=False,
     **changes,
 ):
     """(first, last weights) of a plain loop, with Python numbers."""
@@ -133,9 +138,9 @@ def by_hand(
         optimizer = arm_of(name).make(
             keras_name, point(name, **changes), _STEPS
         )
-        model.compile(optimizer, loss, jit_compile=False)
-        if not model.built:
-            model(train[0][:2])
+        model.compile(optimizer, loss, jit_compile=jit_compile)
+        if not model.built:  # traced, since a call would draw and count
+            tf.function(model).get_concrete_function(tf.constant(train[0][:2]))
         first = [np.array(w) for w in model.get_weights()]
         for data in itertools.islice(batches(train, seed), steps):
             model.train_on_batch(*data)
@@ -214,7 +219,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             return build_model, (x, one_hot[y]), (x_test, one_hot[y_test])
 
         arm = arm_of("lars", "label_smoothing")
-        trainer = make(keras_name, user_model, arm)
+        trainer = make(keras_name, user_model, arm, **_NO_LOSS)
         for smoothing in (0.2, 0.05, 0.2):
             trainer.run(task("lars", label_smoothing=smoothing))
         first, want = by_hand(
@@ -255,6 +260,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             user_models.functional,
             arm_of("lars", "hidden"),
             build_model=build_model,
+            **_NO_LOSS,
         )
         records = []
         for hidden in (0.0, 0.1, 0.0, 0.1):
@@ -306,6 +312,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             user_models.functional,
             arm_of("lars", "rate"),
             build_model=build_model,
+            **_NO_LOSS,
         )
         self.assert_built_by_hand(trainer, build_model, rate=(0.1, 0.0))
 
@@ -335,6 +342,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             user_models.functional,
             arms.Arm("lars", "lars", values),
             build_model=build_model,
+            **_NO_LOSS,
         )
         self.assert_built_by_hand(trainer, build_model, kind=(1, 2))
 
@@ -343,6 +351,7 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
         ("keras", "keras3", lambda shape: keras.random.normal(shape)),
         ("backend", "tf_keras", tf_keras.backend.random_normal),
         ("numpy", "keras3", None),
+        ("numpy_in_training", "keras3", False),
     )
     def test_noise_of_no_generator_is_of_the_seed(self, keras_name, draw):
         module = _KERASES[keras_name]
@@ -352,8 +361,10 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
                 super().__init__()
                 self.fixed = np.random.normal(size=4).astype("float32")
 
-            def call(self, x):
-                return x + (self.fixed if draw is None else draw(tf.shape(x)))
+            def call(self, x, training=None):
+                if draw:
+                    return x + draw(tf.shape(x))
+                return x + self.fixed if draw is None or training else x
 
         def build_model():
             return module.Sequential(
@@ -430,6 +441,63 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             keras_name, user_models.functional, "lars", build_model=fixed
         )
         self.assertIs(trainer.facts()["same_initial_weights"], True)
+
+    @parameterized.product(keras_name=list(_KERASES), run_eagerly=(False, True))
+    def test_nothing_is_drawn_or_counted_before(self, keras_name, run_eagerly):
+        layers = _KERASES[keras_name].layers
+
+        class Noise(layers.GaussianNoise):
+            """Of every call, and more with every call; built by the first."""
+
+            def build(self, shape):
+                self.calls = self.add_weight(
+                    name="calls", shape=(), initializer="zeros", trainable=False
+                )
+                super().build(shape)
+
+            def call(self, x, training=None):
+                self.calls.assign(self.calls + 1.0)
+                noisy = super().call(x, training=True)
+                return noisy * (1.0 + 0.1 * tf.convert_to_tensor(self.calls))
+
+        def build_model():
+            model = _KERASES[keras_name].Sequential(
+                [layers.Dense(4), Noise(0.5), layers.Dense(3)]
+            )
+            loss = user_models.cross_entropy(_KERASES[keras_name])
+            model.compile("sgd", loss, run_eagerly=run_eagerly)
+            return model
+
+        given = {"build_model": build_model}
+        trainer = make(
+            keras_name, user_models.functional, "lars", **given, **_NO_LOSS
+        )
+        trainer.run(task("lars"))
+        first, want = by_hand(
+            keras_name, user_models.functional, "lars", **given
+        )
+        self.assertSameRun(first, want, weights(trainer, "lars"))
+
+    def test_noise_of_xla_where_the_model_is_compiled_so(self):
+        def build_model():
+            model, *_ = user_models.functional(keras)
+            model = model()
+            loss = user_models.cross_entropy(keras)
+            model.compile("sgd", loss, jit_compile=True)
+            return model
+
+        given = {"build_model": build_model}
+        trainer = make(
+            "keras3", user_models.functional, "lars", **given, **_NO_LOSS
+        )
+        trainer.run(task("lars"))
+        first, want = by_hand(
+            "keras3", user_models.functional, "lars", jit_compile=True, **given
+        )
+        self.assertSameRun(first, want, weights(trainer, "lars"))
+        self.assertNotAllClose(
+            want[0], by_hand("keras3", user_models.functional, "lars")[1][0]
+        )
 
     @parameterized.named_parameters(*zip(_KERASES, _KERASES))
     def test_recurrent_state_begins_at_zero(self, keras_name):
@@ -786,6 +854,13 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRefused("`train` must be", train=x)
         self.assertRefused("no 'auc'; set `metric`", metric="auc")
         self.assertRefused("not compiled", loss=None)
+        compiled, _, _ = user_models.subclassed(keras)
+        for name, given in (("loss", "mse"), ("metrics", ["mae"])):
+            self.assertRefused(
+                f"`{name}` is for a model that is not compiled.*{name}=.*m",
+                build_model=compiled,
+                **_NO_LOSS | {name: given},
+            )
         self.assertRefused(
             "`build_model` failed: .*trainer_test.py:[0-9]+: ZeroDivisionError",
             build_model=lambda: 1 / 0,
@@ -803,6 +878,7 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRefused(
             "models of other shapes for other seeds",
             build_model=of_a_random_size,
+            **_NO_LOSS,
         )
 
     @parameterized.named_parameters(*zip(_KERASES, _KERASES))
@@ -930,7 +1006,8 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
                 {**task("lars"), "arm": "adam", "hyperparameters": numbers}
             )
 
-    def test_a_model_with_another_optimizer_inside(self):
+    @parameterized.parameters(False, True)
+    def test_a_model_with_another_optimizer_inside(self, run_eagerly):
         class Net(keras.Model):
             def __init__(self):
                 super().__init__()
@@ -952,8 +1029,18 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
                 self.inner.apply(tape.gradient(loss, variables), variables)
                 return {"loss": loss}
 
+        def build_model():
+            model = Net()
+            loss = user_models.cross_entropy(keras)
+            model.compile("sgd", loss, run_eagerly=run_eagerly)
+            return model
+
         trainer = make(
-            "keras3", user_models.functional, "lars", build_model=Net
+            "keras3",
+            user_models.functional,
+            "lars",
+            build_model=build_model,
+            **_NO_LOSS,
         )
         with self.assertRaisesRegex(ValueError, "use self.optimizer"):
             trainer.run(task("lars"))
@@ -964,6 +1051,16 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
             trainer.run({**task("lars"), "arm": "sgd"})
         with self.assertRaisesRegex(ValueError, "Arm lars.*momentum"):
             trainer.run(task("lars", momentum=1.5))
+
+    def test_an_arm_that_would_take_fewer_updates(self):
+        arm = arms.Arm(
+            "sgd",
+            keras.optimizers.SGD,
+            {"learning_rate": {"value": 0.1}},
+            gradient_accumulation_steps=4,
+        )
+        with self.assertRaisesRegex(ValueError, "Arm sgd: gradient_accumul"):
+            make("keras3", user_models.functional, arm)
 
 
 class BackendTest(parameterized.TestCase):
