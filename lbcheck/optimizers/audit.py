@@ -145,6 +145,12 @@ def audit(model: Any, optimizer: Any = None) -> Audit:
         )
     if not isinstance(optimizer, Optimizer):
         _check_keras(model, optimizer)
+    # The scales of float8 are replaced, before any rule or decay.
+    variables = [
+        variable
+        for variable in variables
+        if not getattr(variable, "overwrite_with_gradient", False)
+    ]
     paths = unique([selection.clean_path(v) for v in variables])
     shapes = [tuple(variable.shape) for variable in variables]
     layers = _owners(model)

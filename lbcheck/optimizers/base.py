@@ -497,6 +497,14 @@ class Optimizer:
             )
         if not rules.is_live(rules.plain(rate)):
             rate = self._checked_rate(rate)
+        if callable(rate) and self._assignments:
+            warnings.warn(
+                f"{type(self).__name__}: a step that is traced keeps the "
+                "`learning_rate` of before, and does not notice "
+                f"{reprlib.repr(rate)}; compile the model again, or trace your "
+                "own step again.",
+                stacklevel=2,
+            )
         super(Optimizer, type(self)).learning_rate.fset(self, rate)
 
     @property

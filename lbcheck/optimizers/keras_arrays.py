@@ -26,7 +26,9 @@ class KerasArrays:
         """Norm over the whole array, as a scalar."""
         if kind == "l2":
             return ops.sqrt(ops.sum(ops.square(array)))
-        return (ops.sum if kind == "l1" else ops.max)(ops.abs(array))
+        if kind == "l1":
+            return ops.sum(ops.abs(array))
+        return ops.max(ops.abs(array), initial=0.0)  # of no elements too
 
     sum = staticmethod(ops.sum)
     reshape = staticmethod(ops.reshape)

@@ -69,7 +69,7 @@ class SOAPRule(rule.Rule):
 
     def axes(self, shape) -> tuple[int, ...]:
         """The axes of a variable that have a basis."""
-        if len(shape) < 2:
+        if len(shape) < 2 or 0 in shape:
             return ()
         return tuple(
             axis

@@ -281,3 +281,15 @@ def test_an_optimizer_of_another_keras_is_refused():
     other = tf_keras.optimizers.SGD(0.1)
     with pytest.raises(TypeError, match="is of keras and .* SGD, of tf_keras"):
         lbcheck.audit(model, other)
+
+
+def test_scales_of_float8_are_no_weights():
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(5, name="d")])
+    model.quantize("float8")
+    assert len(model.trainable_variables) > 2
+    for optimizer in (optimizers.AdamW(0.1), lbcheck.LAMB(weight_decay=0.1)):
+        rows = lbcheck.audit(model, optimizer).rows
+        assert [row.path.split("/")[-2:] for row in rows] == [
+            ["d", "kernel"],
+            ["d", "bias"],
+        ]

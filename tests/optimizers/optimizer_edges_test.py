@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 import lbcheck
 from lbcheck import optimizers
+from lbcheck.optimizers import keras_arrays
 from lbcheck.optimizers import tensorflow_update
 from tests.optimizers import trajectory
 from tests.optimizers.optimizers_test import BOTH
@@ -211,6 +212,20 @@ class LargeVariablesTest(tf.test.TestCase, parameterized.TestCase):
         paths = [getattr(v, path) for v in optimizer.variables]
         self.assertLen(set(paths), len(paths))
 
+    @parameterized.product(
+        kind=list(KERAS),
+        name=[definition.__name__ for definition in optimizers.ALL],
+        shape=[(0, 4), (4, 0)],
+    )
+    def test_variables_without_elements(self, kind, name, shape):
+        empty = make_variable(kind, np.ones(shape, "f"), "empty/kernel")
+        optimizer = getattr(room(kind), name)(0.1)
+        for _ in range(2):
+            optimizer.apply_gradients([(tf.ones(shape), empty)])
+        self.assertEqual(optimizer.completed_updates(), 2)
+        largest = keras_arrays.ARRAYS.norm(tf.ones(shape), "linf")
+        self.assertEqual(float(largest), 0.0)
+
     def test_adagrad_of_float64_variables_is_exact(self):
         case = trajectory.problem(20, 1.0)
         variables = [
@@ -279,6 +294,15 @@ class CountingTest(tf.test.TestCase, parameterized.TestCase):
             rate.assign(value)
             optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
         self.assertAllClose(variable.numpy(), [[0.7]])
+
+    @parameterized.named_parameters(*BOTH)
+    def test_a_schedule_that_a_traced_step_does_not_notice_warns(self, kind):
+        variable = make_variable(kind, np.float32([[1.0]]), "kernel")
+        optimizer = room(kind).Momentum(make_schedule(kind, [0.1, 0.2]))
+        optimizer.learning_rate = make_schedule(kind, [0.3, 0.4])
+        optimizer.build([variable])
+        with self.assertWarnsRegex(UserWarning, "Momentum: a step .* traced"):
+            optimizer.learning_rate = make_schedule(kind, [0.5, 0.6])
 
     @parameterized.named_parameters(*BOTH)
     def test_weight_average(self, kind):
