@@ -93,6 +93,9 @@ def tensorflow_ways(shapes, rule):
         def update():
             apply()
 
+        # Here, since Model Garden's keep tensors of the trace they are in.
+        update.get_concrete_function()
+
         def run():
             update()
             # The last variable's read waits for the whole step.
