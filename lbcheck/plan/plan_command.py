@@ -131,7 +131,7 @@ def described(program: str, arguments: flagfiles.Arguments) -> list:
             f"--program={program}: `planned` must return a list of "
             f"lbcheck.plan.Run, received {schema.shown(found)}."
         )
-    return runs
+    return [*runs]
 
 
 def _check_is_program(flag_values, planned, program):
