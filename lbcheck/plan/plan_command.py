@@ -125,7 +125,7 @@ def described(program: str, arguments: flagfiles.Arguments) -> list:
             f"Arguments must be flags such as --seed=1, received {rest}."
         )
     found = planned()
-    runs = found if isinstance(found, (list, tuple)) else []
+    runs = [*found] if isinstance(found, (list, tuple)) else []
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise app.UsageError(
             f"--program={program}: `planned` must return a list of "

@@ -372,9 +372,7 @@ def test_slots_are_those_of_the_built_optimizer(name):
 
 def test_what_is_no_workload_is_refused():
     no_workload = run(gelu, (16,))._replace(build=lambda *_: ("model", None))
-    with pytest.raises(
-        ValueError, match="build: expected an .*Workload"
-    ):
+    with pytest.raises(ValueError, match="build: expected an .*Workload"):
         network.trace(no_workload, 1)
 
 
