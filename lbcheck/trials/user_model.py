@@ -49,7 +49,33 @@ def create(workload, arguments, seed: int):
             "it must return a new model."
         )
     model._lbcheck_has_it = True
+    _refuse_other_ways(model)
     return model
+
+
+_WAYS = ("fit", "make_train_function", "evaluate", "make_test_function")
+"""What calls a model's steps, in place of which a trial does."""
+_STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy")
+"""Those of TensorFlow whose variables are as without any."""
+
+
+def _refuse_other_ways(model):
+    """Refuses a model that Keras would train in another way than a trial."""
+    plain = keras_of(model).Model
+    for name in _WAYS:
+        if getattr(type(model), name) is not getattr(plain, name):
+            raise ValueError(
+                f"Workload: {type(model).__name__}, which build_model returns, "
+                f"has its own `{name}`, which no trial would call; what it "
+                "does belongs into train_step, test_step or the data."
+            )
+    if on_tensorflow(model):
+        strategy = type(model.distribute_strategy).__name__
+        if strategy not in _STRATEGIES:
+            raise ValueError(
+                f"Workload: build_model makes its model for {strategy}, but a "
+                "trial has one device; leave out the strategy's scope."
+            )
 
 
 def ready(workload, model, example):

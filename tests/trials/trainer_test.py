@@ -1052,6 +1052,28 @@ class RefusalTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "Arm lars.*momentum"):
             trainer.run(task("lars", momentum=1.5))
 
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_a_model_that_is_trained_in_another_way(self, keras_name):
+        module = _KERASES[keras_name]
+
+        class Own(module.Model):
+            def fit(self, *arguments, **settings):
+                return super().fit(*arguments, **settings)
+
+        made = functools.partial(
+            make, keras_name, user_models.functional, "lars"
+        )
+        with self.assertRaisesRegex(ValueError, "Own, .* its own `fit`"):
+            made(build_model=lambda: Own())
+        strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+
+        def mirrored():
+            with strategy.scope():
+                return user_models.functional(module)[0]()
+
+        with self.assertRaisesRegex(ValueError, "for MirroredStrategy, but a"):
+            made(build_model=mirrored)
+
     def test_an_arm_that_would_take_fewer_updates(self):
         arm = arms.Arm(
             "sgd",
