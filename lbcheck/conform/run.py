@@ -215,14 +215,15 @@ def _described(rows, worst):
     return {
         "seed": _SEED.value,
         "tolerance": _TOLERANCE.value,
-        "worst": worst,
+        "worst": trajectory.finite(worst),
         "within": worst <= _TOLERANCE.value,
         "rows": [
             {
                 "rule": rule,
                 "dialect": dialect,
                 "who": who,
-                "differences": found and dict(zip(REPORTED, found)),
+                "differences": found
+                and dict(zip(REPORTED, map(trajectory.finite, found))),
             }
             for rule, dialect, who, found in rows
         ],

@@ -41,14 +41,22 @@ def run_reference(function, problem, treatments, counts=None, **arguments):
     return trajectory
 
 
+def finite(difference: float) -> float | None:
+    """A difference for JSON, which has no infinity: None stands for it."""
+    return float(difference) if np.isfinite(difference) else None
+
+
 def distance(weights, exact, start) -> float:
     """Largest difference over all variables, relative to the movement.
 
-    Where nothing is to move, 0 if nothing did, else infinite.
+    Where nothing is to move, 0 if nothing did, else infinite; so it is where a
+    weight is no number.
     """
     found = []
     for a, b, c in zip(weights, exact, start):
         far = np.abs(np.float64(a) - b).max()
         moved = np.abs(b - np.float64(c)).max()
+        if np.isnan(far):
+            far = np.inf
         found.append(far / moved if moved else (np.inf if far else 0.0))
     return max(found)

@@ -153,7 +153,7 @@ def report(library, names, seed, tolerance, as_json) -> bool:
             "version": version,
             "seed": seed,
             "tolerance": tolerance,
-            "rows": [row._asdict() for row in found],
+            "rows": [_as_json(row) for row in found],
         }
         print(json.dumps(described, indent=2))
     else:
@@ -162,6 +162,12 @@ def report(library, names, seed, tolerance, as_json) -> bool:
             for why, where in _reasons(name, differing).items():
                 print(f"- {name}: {why} ({'; '.join(where)})")
     return bool(differing)
+
+
+def _as_json(row):
+    difference = row.difference
+    known = None if difference is None else trajectory.finite(difference)
+    return row._asdict() | {"difference": known}
 
 
 def _reasons(name, rows):

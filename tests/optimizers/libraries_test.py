@@ -1,5 +1,6 @@
 """Against the original libraries, on trajectories made here and recorded."""
 
+import json
 import unittest
 
 import numpy as np
@@ -10,6 +11,7 @@ import lbcheck
 from lbcheck.conform import addons
 from lbcheck.conform import libraries
 from lbcheck.conform import run
+from lbcheck.conform import trajectory as conform_trajectory
 from tests.optimizers import trajectory
 from tests.optimizers.optimizers_test import step_optimizer
 
@@ -144,6 +146,20 @@ class LibrariesTest(tf.test.TestCase, parameterized.TestCase):
         )
         ours = step_optimizer(kind, optimizer, (start, gradients, rates), names)
         self.assertLess(trajectory.distance(ours, theirs[-1], start), CLOSE)
+
+    def test_a_weight_that_is_no_number_is_infinitely_far(self):
+        start = [np.zeros(2), np.zeros(1)]
+        exact = [np.ones(2), np.ones(1)]
+        for lost in range(2):
+            found = [weight.copy() for weight in exact]
+            found[lost][0] = np.nan
+            far = conform_trajectory.distance(found, exact, start)
+            self.assertEqual(far, np.inf)
+            rows = [("LAMB", "paper", "lbcheck", (1e-7, far))]
+            run.FLAGS(["conform"])
+            described = run._described(rows, float(far))
+            json.dumps(described, allow_nan=False)
+            self.assertFalse(described["within"])
 
     def test_keras_lamb_is_not_the_papers(self):
         """What a user would not see without a dialect."""
