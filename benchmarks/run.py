@@ -78,7 +78,7 @@ SCRIPTS = {
             ("--model=bert", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
             ("--model=resnet", "--repeats=3", "--rules=Lion,NAdamW,Muon"),
         ),
-        480,
+        560,
     ),
     "study": Script(
         (("--parts=trials",), ("--parts=memory,workers,start,report",)), 360
