@@ -30,8 +30,8 @@ It installs the peers, runs every script and appends a line a measure to
 page; of each measure it shows the newest. Ours and the peer run in turn in one
 process or one script, round after round: the ratio is ours by the peer's of
 the same round, the median over the rounds, and its range. Sizes are those that
-fit into an hour, and a slow machine has fewer rounds; the scripts' flags ask
-for others.
+fit into an hour; a slow machine has fewer rounds, and what its hour does not
+suffice for is told. The scripts' flags ask for other sizes.
 """
 
 

@@ -4,6 +4,8 @@ import textwrap
 
 from bert import schedule
 from bert import settings
+from lbcheck.optimizers import rule
+from lbcheck.optimizers.arrays import NUMPY
 from lbcheck.settings import command_line
 from lbcheck.settings import optimizer
 from lbcheck.support import text_table
@@ -24,8 +26,8 @@ def without_correction(flag_values, optimizers) -> dict[bool, bool]:
     """
     made = optimizer.make(flag_values, optimizers, 0.0)
     corrected = {
-        of_fallback: getattr(rule, "bias_correction", False)
-        for of_fallback, rule in _rules(made).items()
+        of_fallback: getattr(used, "bias_correction", False)
+        for of_fallback, used in _rules(made).items()
     }
     for of_fallback, was_on in corrected.items():
         if was_on:
@@ -80,7 +82,7 @@ def keep_state(made, folder, first, corrected: dict[bool, bool]) -> None:
             beta = _MOMENTS.get(slot.name)
             if corrected[assignment.fallback] and beta is not None:
                 beta = getattr(rules[assignment.fallback], beta)
-                kept = kept / (1 - beta**steps)
+                kept = kept / rule.one_minus_power(NUMPY, beta, steps)
             variable.assign(kept)
 
 
