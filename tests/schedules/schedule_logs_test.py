@@ -87,6 +87,24 @@ def test_a_schedule_that_is_not_elementwise_is_asked_step_by_step():
     np.testing.assert_allclose(found, 1.0 / (1.0 + np.arange(50)), rtol=1e-5)
 
 
+class Untraceable(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """Takes numbers only, as a schedule on NumPy or `math` does."""
+
+    def __call__(self, step):
+        return tf.constant(0.5 / math.sqrt(float(step) + 1.0), tf.float64)
+
+    def get_config(self):
+        return {}
+
+
+def test_a_schedule_that_cannot_be_traced_leaves_the_process_as_it_was():
+    """Strategies failed afterwards, "Caching devices is not yet supported"."""
+    found = sampling.evaluator(Untraceable())(np.arange(9))
+    np.testing.assert_allclose(found, 0.5 / np.sqrt(1 + np.arange(9)))
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        tf.Variable(1.0)
+
+
 def test_keras_schedules_take_all_steps_at_once():
     cosine = tf.keras.optimizers.schedules.CosineDecay(0.5, 100)
     found = sampling.evaluator(cosine)(np.arange(100))

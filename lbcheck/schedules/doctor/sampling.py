@@ -280,13 +280,13 @@ def _on_tensorflow(schedule, kind):
     def together(steps):
         return tf.cast(schedule(steps), tf.float64)
 
+    @tf.function(input_signature=[tf.TensorSpec((), dtype)])
+    def single(step):
+        return tf.reshape(tf.cast(schedule(step), tf.float64), ())
+
     @tf.function
     def in_turn(steps):
-        return tf.map_fn(
-            lambda step: tf.reshape(tf.cast(schedule(step), tf.float64), ()),
-            steps,
-            fn_output_signature=tf.float64,
-        )
+        return tf.map_fn(single, steps, fn_output_signature=tf.float64)
 
     def evaluate(steps):
         try:
@@ -301,6 +301,9 @@ def _on_tensorflow(schedule, kind):
         except Exception:
             pass  # it takes single steps only; its own error comes below
         try:
+            # Traced here: an error within tf.map_fn would leave its variable
+            # scope behind, in which no strategy of the process can be entered.
+            single.get_concrete_function()
             return in_turn(tf.constant(steps, dtype)).numpy()
         except Exception:
             # Not traceable, for instance a Python `if` on the step.
