@@ -78,7 +78,7 @@ SCRIPTS = {
             ("--model=bert", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
             ("--model=resnet", "--repeats=3", "--rules=Lion,NAdamW,Muon"),
         ),
-        560,
+        480,
     ),
     "study": Script(
         (("--parts=trials",), ("--parts=memory,workers,start,report",)), 360
@@ -102,7 +102,7 @@ SCRIPTS = {
     "squad": Script((("--rounds=2", "--copies=1,4"),), 240),
     "batched_trials": Script((("--rounds=1", "--trials_of_peers=20"),), 480),
     "scaling": Script(budget=300),
-    "soak": Script(budget=420),
+    "soak": Script((("--parts=trials",), ("--parts=workers,report",)), 300),
 }
 OTHERS = ("common", "page", "run", "study_trials", "tpu_operations")
 """What measures nothing by itself; tpu_operations writes a table of lbcheck."""

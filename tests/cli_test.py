@@ -256,6 +256,22 @@ def test_damaged_flagfiles(tmp_path, examples):
     assert flagfiles.expanded(["--", "--flagfile=no"])[1][1] is None
 
 
+def test_home_after_an_equals_sign(tmp_path, monkeypatch):
+    """Where no shell puts it: a folder named ~ was made."""
+    monkeypatch.setenv("HOME", r"/home/a\1")
+    (tmp_path / "x.flags").write_text("--arms=~/a.json,lamb\n--data=~\n")
+    line = ["--output_dir=~/b", "--title=a ~/b,~c", "~/d", "--regex=~"]
+    found = flagfiles.expanded([*line, f"--flagfile={tmp_path / 'x.flags'}"])
+    assert [argument for argument, _ in found] == [
+        r"--output_dir=/home/a\1/b",
+        "--title=a ~/b,~c",
+        "~/d",
+        r"--regex=/home/a\1",
+        r"--arms=/home/a\1/a.json,lamb",
+        r"--data=/home/a\1",
+    ]
+
+
 def test_a_tab_in_a_flagfile_is_shown_as_one(tmp_path):
     (tmp_path / "x.flags").write_text("--margin=0.5\t--arms=lamb\n")
     with pytest.raises(app.UsageError) as caught:

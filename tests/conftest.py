@@ -1,7 +1,13 @@
-"""The order of the test files: those of minutes first.
+"""The order of the test files, and what each must leave as it was.
 
-Otherwise one of two processes ends with such a file while the other waits.
+Those of minutes come first: otherwise one of two processes ends with such a
+file while the other waits.
 """
+
+import os
+import sys
+
+import pytest
 
 _FIRST = (
     "training_test.py",
@@ -13,3 +19,38 @@ _FIRST = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in _FIRST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_is_left_as_it_was():
+    """Whichever file comes next in this process relies on it."""
+    before = _of_process()
+    yield
+    after = _of_process()
+    changed = {name for name, value in before.items() if value != after[name]}
+    assert not changed, {name: after[name] for name in changed}
+
+
+def _of_process():
+    found = {
+        "folder": os.getcwd(),
+        "environment": {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PYTEST_")
+        },
+        "path": list(sys.path),
+    }
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        scope = tf.compat.v1.get_variable_scope()
+        found["strategy"] = tf.distribute.has_strategy()
+        found["caching device"] = scope.caching_device
+    for name in ("keras", "tf_keras"):
+        if name in sys.modules:
+            keras = sys.modules[name]
+            found[f"{name} type"] = keras.backend.floatx()
+            policy = keras.mixed_precision.global_policy()
+            found[f"{name} policy"] = policy.name
+    return found

@@ -2,9 +2,11 @@
 
 A flagfile has one flag per line, empty lines, and comments that begin with # or
 //. What it names, another flagfile or an arm's JSON file, may lie next to it.
-`--flagfile=builtin:quick` is flags/quick.flags, which comes with lbcheck.
+`--flagfile=builtin:quick` is flags/quick.flags, which comes with lbcheck. A ~
+that begins a value is the user's folder.
 """
 
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -41,7 +43,8 @@ def expanded(arguments: Sequence[str]) -> Arguments:
             return [*found, *((text, None) for text in (argument, *rest))]
         directive = _DIRECTIVE.fullmatch(argument)
         if not directive:
-            found.append((argument, None))
+            name, equals, value = argument.partition("=")
+            found.append((f"{name}{equals}{_at_home(value)}", None))
             continue
         name = directive[1] or (rest.pop(0) if rest else "")
         if not name.strip():
@@ -101,9 +104,15 @@ def _arguments(line, where, folder, inside):
     name, equals, value = line.partition("=")
     items = [
         _beside(item, folder) if item.endswith(".json") else item
-        for item in value.split(",")
+        for item in _at_home(value).split(",")
     ]
     return [(f"{name}{equals}{','.join(items)}", where)]
+
+
+def _at_home(value):
+    """With the user's folder for ~, which no shell puts after an = sign."""
+    home = os.path.expanduser("~")
+    return re.sub("(?:^|(?<=,))~(?=/|,|$)", lambda _: home, value)
 
 
 def _beside(name, folder):
