@@ -13,6 +13,7 @@ import lbcheck
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
 from lbcheck.support import files
+from lbcheck.support import random_state
 from lbcheck.training import cluster
 from lbcheck.training.backends import engines
 from lbcheck.training.backends.engines import Workload
@@ -72,7 +73,8 @@ def plan(options: Options, source, flagfile: str) -> dict:
     """
     record = Record(options.output_dir, flagfile)
     newest = record.resumable(options.log_every, options.total_steps)
-    engine = engines.make(options)
+    with random_state.kept():
+        engine = engines.make(_as_it_is(options))
     engines.check_ghost_batches(options, engine.layout)
     found = {
         "record": f"continues after {newest[0]} updates" if newest else "new",
@@ -140,12 +142,18 @@ def tpu_problems(options: Options, build, source, cores: int = 2) -> list[str]:
             f"keras={options.keras!r}: only keras='tf_keras' trains on a TPU."
         )
     options = dataclasses.replace(
-        options, distribution="tpu", tpu=f"none:{cores}"
+        _as_it_is(options), distribution="tpu", tpu=f"none:{cores}"
     )
-    engine = engines.make(options)
-    engines.check_ghost_batches(options, engine.layout)
-    engine.build(build)
-    return engine.tpu_problems(source)
+    with random_state.kept():
+        engine = engines.make(options)
+        engines.check_ghost_batches(options, engine.layout)
+        engine.build(build)
+        return engine.tpu_problems(source)
+
+
+def _as_it_is(options):
+    """The options without what would change the process for good."""
+    return dataclasses.replace(options, deterministic=False)
 
 
 def evaluate(
@@ -173,16 +181,17 @@ def evaluate(
         raise ValueError(
             f"{options.output_dir} holds no whole checkpoint to evaluate."
         )
-    engine = engines.make(options)
-    _check_alike(engine, flagfile, {"updates until now": found[0]})
-    engine.build(build)
-    engine.restore(*found, source)
     metrics = {"step": found[0]}
     parts = engines.parts(source)
-    for part in parts:
-        prefix = f"{part}_" if len(parts) > 1 else ""
-        for name, value in engine.evaluate(source, part).items():
-            metrics[prefix + name] = value
+    with random_state.kept():
+        engine = engines.make(options)
+        _check_alike(engine, flagfile, {"updates until now": found[0]})
+        engine.build(build)
+        engine.restore(*found, source)
+        for part in parts:
+            prefix = f"{part}_" if len(parts) > 1 else ""
+            for name, value in engine.evaluate(source, part).items():
+                metrics[prefix + name] = value
     return metrics
 
 
@@ -225,16 +234,17 @@ def run(options: Options, build, source, flagfile: str, settings: dict) -> int:
         return exit_codes.FINISHED
     record.check_continues(_examples(source), settings)
     record.check_place()
-    with cluster.signals_end():  # nothing is there to save yet
-        engine = engines.make(options)
-        counts = {f"{p} examples": n for p, n in _examples(source).items()}
-        _check_alike(engine, flagfile, counts)
-        engines.check_ghost_batches(options, engine.layout)
-        engine.build(build)
-    with Interruption() as interruption:
-        return _Run(
-            options, engine, record, source, settings, interruption
-        ).train()
+    with random_state.kept():
+        with cluster.signals_end():  # nothing is there to save yet
+            engine = engines.make(options)
+            counts = {f"{p} examples": n for p, n in _examples(source).items()}
+            _check_alike(engine, flagfile, counts)
+            engines.check_ghost_batches(options, engine.layout)
+            engine.build(build)
+        with Interruption() as interruption:
+            return _Run(
+                options, engine, record, source, settings, interruption
+            ).train()
 
 
 def _examples(source):

@@ -1,8 +1,11 @@
 """What a run measures of its own: metrics that are no numbers."""
 
 import json
+import random
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from absl.testing import absltest
 
 from lbcheck import schedules
@@ -34,9 +37,9 @@ def build(keras, optimizers, rate=0.1, loss="mse"):
     )
 
 
-def options(folder, **more):
+def options(folder, keras="keras3", **more):
     return training.Options(
-        folder, 4, 4, log_every=2, keras="keras3", progress=False, **more
+        folder, 4, 4, log_every=2, keras=keras, progress=False, **more
     )
 
 
@@ -50,24 +53,88 @@ def test_a_held_out_metric_that_is_no_number_ends_the_run(tmp_path):
     assert status["first_non_finite_variable"] == "the metric validation_error"
 
 
-def test_the_rate_is_that_of_the_last_update_that_was_made(tmp_path):
-    """Keras 3's schedule does not go on where float16 skips an update."""
-    rate = schedules.Linear(0.1, 4)
+class Endless(Source):
+    """Nothing is held out; one batch may be of no numbers."""
 
-    def steep(keras, optimizers):
+    parts = ()
+
+    def __init__(self, broken_at=None):
+        self._broken_at = broken_at
+
+    def train(self, size, start=0, shard=0, num_shards=1):
+        for batch, (x, y) in enumerate(super().train(size), start):
+            yield (x * np.float32("nan") if batch == self._broken_at else x), y
+
+
+def steep(rate, slope):
+    """A workload whose gradient is `slope`; float16 skips the first updates:
+    its loss scale of 2^15 is too great for it, and halves with each."""
+
+    def made(keras, optimizers):
+        mean = getattr(keras, "ops", keras.backend).mean
+
         def loss(y, predicted):
-            return 1e4 * keras.ops.mean(predicted, -1)
+            return slope * mean(predicted, -1)
 
         return build(keras, optimizers, rate, loss)
 
-    class Endless(Source):
-        parts = ()
+    return made
 
-    given = options(tmp_path, mixed_precision="float16")
-    assert training.run(given, steep, Endless(), "", {}) == exit_codes.FINISHED
-    lines = (tmp_path / "measurements.jsonl").read_text().splitlines()
-    found = [json.loads(line)["learning_rate"] for line in lines]
-    assert found == [rate(0), rate(0)]  # the loss scale is still too great
+
+@pytest.mark.parametrize("keras", ["tf_keras", "keras3"])
+def test_the_rate_is_that_of_the_last_update_that_was_made(tmp_path, keras):
+    """A schedule does not go on where float16 skips an update."""
+    rate = schedules.Linear(0.1, 4)
+    half = {"mixed_precision": "float16", "keras": keras}
+    for slope, expected in (
+        (1e4, [rate(0), rate(0)]),  # the loss scale is still too great
+        (3.0, [rate(0), rate(2)]),  # and was too great once
+    ):
+        folder = tmp_path / str(slope)
+        given = options(folder, **half)
+        code = training.run(given, steep(rate, slope), Endless(), "", {})
+        assert code == exit_codes.FINISHED
+        lines = (folder / "measurements.jsonl").read_text().splitlines()
+        found = [json.loads(line)["learning_rate"] for line in lines]
+        assert found == expected, slope
+
+
+@pytest.mark.parametrize("keras", ["tf_keras", "keras3"])
+def test_updates_that_were_skipped_count_until_the_first_bad_one(
+    tmp_path, keras
+):
+    """The optimizer of Keras 3 does not count them, the run does."""
+    given = options(tmp_path, mixed_precision="float16", keras=keras)
+    code = training.run(given, steep(0.1, 3.0), Endless(2), "", {})
+    assert code == exit_codes.DIVERGED
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert status["first_non_finite_step"] == 2
+    assert status["first_non_finite_variable"] is None
+
+
+def test_the_callers_random_state_stays(tmp_path):
+    """A search that draws a rate before each run drew the same ones again."""
+    given = options(tmp_path / "run", "tf_keras")
+
+    def draws():
+        return random.random(), np.random.rand(), float(tf.random.uniform(()))
+
+    def begin():
+        random.seed(3)
+        np.random.seed(3)
+        tf.random.set_seed(3)
+
+    begin()
+    expected = draws()
+    for call in (
+        lambda: training.plan(given, Endless(), ""),
+        lambda: training.run(given, build, Endless(), "", {}),
+        lambda: training.evaluate(given, build, Endless(), ""),
+        lambda: training.tpu_problems(given, build, Endless()),
+    ):
+        begin()
+        call()
+        assert draws() == expected
 
 
 if __name__ == "__main__":

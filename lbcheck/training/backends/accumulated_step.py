@@ -29,8 +29,10 @@ class Update:
         microbatches: Elements of the data in one update.
 
     Attributes:
-        first_bad_step: -1, or the first update after which the loss or a
-            variable was not finite.
+        updates: How many were made here, with those that float16 skipped,
+            which an optimizer need not count.
+        first_bad_step: -1, or the first of them after which the loss or a
+            variable was not finite, counted from 0.
         first_bad_index: Which of the variables and statistics then; -1 if
             all were finite and only the loss was not.
     """
@@ -48,15 +50,15 @@ class Update:
         self._statistics = [self._native(v) for v in statistics]
         self._untouched = []
         with model.distribute_strategy.scope():
-            self.first_bad_step, self.first_bad_index = (
+            self.updates, self.first_bad_step, self.first_bad_index = (
                 tf.Variable(
-                    -1,
+                    start,
                     dtype=tf.int64,
                     trainable=False,
                     synchronization=_SYNC,
                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                 )
-                for _ in range(2)
+                for start in (0, -1, -1)
             )
             if microbatches > 1:
                 self._gradients = [
@@ -102,12 +104,17 @@ class Update:
             for name, value in logs.items()
         }
 
-    def first_bad(self):
-        """(update, variable path or None) that was first not finite."""
-        step = int(self.first_bad_step.numpy())
+    def first_bad(self, step: int):
+        """(update, variable path or None) that was first not finite.
+
+        Args:
+            step: Updates of the run so far.
+        """
+        bad = int(self.first_bad_step.numpy())
         index = int(self.first_bad_index.numpy())
-        if step < 0:
+        if bad < 0:
             return None
+        step += bad - int(self.updates.numpy())
         if index < 0:
             return step, None
         return step, selection.clean_path(self._watched[index])
@@ -178,7 +185,6 @@ class Update:
 
     def _finish(self, logs):
         """Notes the first update whose result is not finite."""
-        step = tf.cast(self._model.optimizer.iterations, tf.int64)
         finite = tf.stack(
             [
                 # A sum is finite only if its terms are; it needs no array.
@@ -195,12 +201,12 @@ class Update:
         if "loss" in logs:
             healthy &= tf.math.is_finite(logs["loss"])
         now = ~healthy & (self.first_bad_step < 0)
-        # The counter is one further by now: updates are numbered from 0.
         for variable, value in (
             (self.first_bad_index, index),
-            (self.first_bad_step, step - 1),
+            (self.first_bad_step, self.updates),
         ):
             variable.assign(tf.where(now, value, variable))
+        self.updates.assign_add(1)
         return logs
 
 

@@ -285,12 +285,14 @@ class Engine:
         checkpoints.assign(self._metrics(), arrays, "The checkpoint's metrics")
 
     def learning_rate(self) -> float:
-        """The rate of the last update, which float16 may have skipped."""
+        """The rate of the last update that was made; float16 skips some."""
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         rate = optimizer._learning_rate
         if hasattr(rate, "get_config"):  # a schedule
-            made = int(self._read(optimizer.iterations))
+            # In tf_keras `iterations` also counts those that were skipped.
+            count = getattr(optimizer, "update_count", optimizer.iterations)
+            made = int(self._read(count))
             return float(rate(max(made - 1, 0)))
         return float(self._read(rate))
 

@@ -7,6 +7,7 @@ import keras
 from lbcheck import keras3 as optimizers
 from lbcheck.optimizers import selection
 from lbcheck.support import checks
+from lbcheck.support import dtype_policy
 from lbcheck.training.backends import engines
 
 
@@ -34,15 +35,8 @@ class Keras3Engine(engines.Engine):
 
     def build(self, build):
         """Builds with the policy set."""
-        before = keras.config.dtype_policy()
-        if self.options.mixed_precision:
-            keras.config.set_dtype_policy(
-                f"mixed_{self.options.mixed_precision}"
-            )
-        try:
+        with dtype_policy.mixed(keras, self.options.mixed_precision):
             workload = build(keras, optimizers)
-        finally:
-            keras.config.set_dtype_policy(before)
         self._compile(workload, xla=self._jit())
         self._install()
 
@@ -115,7 +109,7 @@ class Keras3TensorFlowEngine(Keras3Engine):
 
     def first_bad(self, step):
         """As the train function saw it."""
-        return self._update.first_bad()
+        return self._update.first_bad(step)
 
     def _training_data(self, source, step):
         start = step * self.layout.microbatches

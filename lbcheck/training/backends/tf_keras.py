@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from lbcheck import tf_keras as optimizers
+from lbcheck.support import dtype_policy
 from lbcheck.training import strategy
 from lbcheck.training import streams
 from lbcheck.training.backends import engines
@@ -37,20 +38,14 @@ class TFKerasEngine(engines.Engine):
 
     def build(self, build):
         """Builds under the strategy's scope."""
-        precision = tf_keras.mixed_precision
-        before = precision.global_policy()
-        if self.options.mixed_precision:
-            precision.set_global_policy(f"mixed_{self.options.mixed_precision}")
-        try:
-            with self.strategy.scope():
-                workload = build(tf_keras, optimizers)
-                self._compile(workload, xla=bool(self.options.xla))
-                self._update = tf_keras_updates.Update(
-                    self.model, self.layout.microbatches, self.options.seed
-                )
-                self._update.install(self.options.steps_per_execution)
-        finally:
-            precision.set_global_policy(before)
+        precision = self.options.mixed_precision
+        with dtype_policy.mixed(tf_keras, precision), self.strategy.scope():
+            workload = build(tf_keras, optimizers)
+            self._compile(workload, xla=bool(self.options.xla))
+            self._update = tf_keras_updates.Update(
+                self.model, self.layout.microbatches, self.options.seed
+            )
+            self._update.install(self.options.steps_per_execution)
 
     def _training_data(self, source, step):
         start = step * self.layout.microbatches
@@ -98,7 +93,7 @@ class TFKerasEngine(engines.Engine):
 
     def first_bad(self, step):
         """As the train function saw it."""
-        return self._update.first_bad()
+        return self._update.first_bad(step)
 
     def _distribute(self, part, size, *start):
         def dataset(context):
