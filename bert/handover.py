@@ -54,7 +54,8 @@ def keep_state(made, folder, first, corrected: dict[bool, bool]) -> None:
 
     Args:
         made: The optimizer, built; of the class and model of phase 1.
-        folder: Record of phase 1, whose T updates are done.
+        folder: Record of phase 1, which made T updates: those that float16
+            skipped moved no moment.
         first: The optimizer of phase 1; it need not be built.
         corrected: Whether they are, as `without_correction` returned.
 
@@ -64,11 +65,13 @@ def keep_state(made, folder, first, corrected: dict[bool, bool]) -> None:
     found = checkpoints.of(folder).newest()
     if found is None:
         raise ValueError(f"{folder} holds no whole checkpoint.")
-    steps, arrays = found
+    _, arrays = found
     names = {
         id(variable): f"optimizer/{index}"
         for index, variable in enumerate(made.variables)
     }
+    # Of no update at all the moments are 0, corrected or not.
+    updates = max(1, int(arrays[names[id(made.update_count)]]))
     rules = _rules(first)
     for assignment, slots in zip(made.assignments, made._slots):
         of_slots = assignment.rule.slots_of(assignment.shape)
@@ -82,7 +85,7 @@ def keep_state(made, folder, first, corrected: dict[bool, bool]) -> None:
             beta = _MOMENTS.get(slot.name)
             if corrected[assignment.fallback] and beta is not None:
                 beta = getattr(rules[assignment.fallback], beta)
-                kept = kept / rule.one_minus_power(NUMPY, beta, steps)
+                kept = kept / rule.one_minus_power(NUMPY, beta, updates)
             variable.assign(kept)
 
 

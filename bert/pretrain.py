@@ -19,6 +19,7 @@ import os
 import pathlib
 import tempfile
 import types
+from typing import TypedDict
 
 from absl import app
 from absl import flags
@@ -37,8 +38,9 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
+from lbcheck.support import schema
 from lbcheck.training import checkpoints
-from lbcheck.training.record import Record
+from lbcheck.training import record
 
 FLAGS = flags.FlagValues()
 settings.define(FLAGS)
@@ -55,6 +57,10 @@ _METRICS = (
 )
 
 
+class _Run(TypedDict, total=False):
+    settings: dict
+
+
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
@@ -62,6 +68,8 @@ def main() -> int:
     numbers = _numbers()
     with _corpus(numbers) as corpus:
         phases = [Phase(number, corpus) for number in numbers]
+        if len(phases) > 1:
+            phases[1].check_vocabulary(phases[0].vocabulary)
         for phase in phases:
             code = phase.run()
             if code != exit_codes.FINISHED:
@@ -120,7 +128,7 @@ class Phase:
             self.flags.init_checkpoint = settings.phase(FLAGS, 1).output_dir
         text = command_line.flagfile(FLAGS, settings.OF_THE_CALL)
         self.flagfile = settings.flagfile(text, number)
-        self.record = Record(self.flags.output_dir, self.flagfile)
+        self.record = record.Record(self.flags.output_dir, self.flagfile)
         self.model_settings = settings.model_settings(
             FLAGS, corpus and corpus.tokens
         )
@@ -190,8 +198,7 @@ class Phase:
             print(f"Phase {self.number}\n{self.describe()}")
             return exit_codes.FINISHED
         if FLAGS.mode == "eval":
-            config = {"bert_config": self.model_settings}
-            self.record.check_continues({}, config)
+            self.record.check_continues({}, self._identity())
             metrics = training.evaluate(
                 self.options, build, self.source, self.flagfile
             )
@@ -206,19 +213,52 @@ class Phase:
             self.options.log_every, self.options.total_steps
         )
         if self.follows and begins:
-            print(self.hand_over(self._steps_before()), flush=True)
+            steps_before = self._steps_before()
+            self.check_vocabulary(self._vocabulary_before())
+            print(self.hand_over(steps_before), flush=True)
         return training.run(
             self.options,
             functools.partial(self.build, begins=begins),
             self.source,
             self.flagfile,
             command_line.values(self.flags)
+            | self._identity()
             | {
-                "bert_config": self.model_settings,
                 "schedule": schedules.serialize(self.rate),
                 "total_steps": self.options.total_steps,
             },
         )
+
+    def _identity(self):
+        """What is the same however often the run is resumed or evaluated."""
+        return {
+            "bert_config": self.model_settings,
+            "vocabulary": self.vocabulary,
+        }
+
+    @property
+    def vocabulary(self):
+        """That of its records; None where it is not known."""
+        return self.source and self.source.vocabulary
+
+    def check_vocabulary(self, first) -> None:
+        """Refuses to go on with records in which a number means another token.
+
+        Args:
+            first: The vocabulary of phase 1's records, or None.
+
+        Raises:
+            ValueError: The phase begins with phase 1's weights, and its
+                records are of another vocabulary.
+        """
+        known = None not in (first, self.vocabulary)
+        if self.follows and known and first != self.vocabulary:
+            raise ValueError(
+                f"--{settings.SECOND}train_data: made with another vocabulary "
+                "than the records of phase 1, with whose weights phase 2 "
+                f"begins; give it --{settings.SECOND}init_checkpoint, or "
+                "records of one vocabulary."
+            )
 
     def describe(self) -> str:
         """What a dry run prints of the phase."""
@@ -278,7 +318,7 @@ class Phase:
         """Updates of phase 1, which must be finished."""
         first = settings.phase(FLAGS, 1)
         text = settings.flagfile(self.flagfile, 1)
-        status = Record(first.output_dir, text).status()
+        status = record.Record(first.output_dir, text).status()
         if status.get("status") != "finished":
             raise ValueError(
                 f"{first.output_dir}: phase 1 is "
@@ -286,6 +326,10 @@ class Phase:
                 f"its weights, or with --{settings.SECOND}init_checkpoint."
             )
         return status["step"]
+
+    def _vocabulary_before(self):
+        path = pathlib.Path(settings.phase(FLAGS, 1).output_dir, record.RUN)
+        return schema.read(path, _Run).get("settings", {}).get("vocabulary")
 
     def hand_over(self, steps_before):
         """What phase 1, of so many updates, hands over, as a table."""

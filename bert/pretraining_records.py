@@ -55,14 +55,17 @@ class Records(NamedTuple):
         counts: How many records each has.
         max_seq_length: Tokens of a record.
         max_predictions_per_seq: Masked tokens of a record.
-        description: What PREFIX.json says of those files that have one.
+        vocabulary: What a PREFIX.json says of it, {"tokens", "sha256"}; None
+            where there is none.
+        described: The first file that it is said of, or None.
     """
 
     paths: list[str]
     counts: list[int]
     max_seq_length: int
     max_predictions_per_seq: int
-    description: dict | None
+    vocabulary: dict | None
+    described: str | None
 
     @property
     def total(self) -> int:
@@ -80,7 +83,8 @@ def find(patterns: list[str], flag: str = "train_data") -> Records:
     Raises:
         inputs.Missing: There is no such file.
         ValueError: One is empty or damaged, or its first record is none of
-            pretraining; the message names it.
+            pretraining, or it was made with another vocabulary than the
+            others; the message names it.
     """
     paths = []
     for pattern in patterns:
@@ -96,8 +100,13 @@ def find(patterns: list[str], flag: str = "train_data") -> Records:
     if not all(counts):
         empty = paths[counts.index(0)]
         raise ValueError(f"{empty}: there is no record in it.")
-    lengths = _lengths(paths[0])
-    return Records(paths, counts, *lengths, described[0][0])
+    vocabularies = {
+        path: made["vocabulary"]
+        for path, (made, _) in zip(paths, described)
+        if made and "vocabulary" in made
+    }
+    vocabulary, first = _one_vocabulary(vocabularies)
+    return Records(paths, counts, *_lengths(paths[0]), vocabulary, first)
 
 
 def _check_one_set(flag, paths):
@@ -111,6 +120,22 @@ def _check_one_set(flag, paths):
                 f"one of {int(shard[3]):,}; name one of them, such as "
                 f"{shard[1]}-*-of-{shard[3]}."
             )
+
+
+def _one_vocabulary(found):
+    """(the vocabulary of {file: vocabulary}, the first file), or None for both.
+
+    Refuses files in which a number means another token than in the first.
+    """
+    if not found:
+        return None, None
+    first, expected = next(iter(found.items()))
+    for path, vocabulary in found.items():
+        if vocabulary != expected:
+            raise ValueError(
+                f"{path}: made with another vocabulary than {first}."
+            )
+    return expected, first
 
 
 def _described(path):

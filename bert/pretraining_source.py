@@ -35,6 +35,8 @@ class Source:
     Attributes:
         parts: "selection", the fixed set of training examples, and
             "validation", if there are held-out records.
+        vocabulary: What tells that of the training records from any other,
+            {"tokens", "sha256"}; None where no file says it.
 
     Raises:
         ValueError: Records do not fit the model, the batch or each other.
@@ -56,6 +58,7 @@ class Source:
             self.parts += ("validation",)
         self.max_seq_length = train.max_seq_length
         self.max_predictions_per_seq = train.max_predictions_per_seq
+        self.vocabulary = train.vocabulary
         if batch_size > train.total:
             raise ValueError(
                 f"batch_size={batch_size:,} is more than the {train.total:,} "
@@ -87,19 +90,18 @@ class Source:
                 f"{records.max_predictions_per_seq} predictions, those of "
                 f"{self._train.paths[0]} have {ours[0]} and {ours[1]}."
             )
-        made_with = records.description or {}
-        tokens = made_with.get("vocabulary", {}).get("tokens")
-        if tokens not in (None, self._settings["vocab_size"]):
+        if records.vocabulary is None:
+            return
+        tokens, wanted = records.vocabulary["tokens"], self._settings
+        if tokens != wanted["vocab_size"]:
             raise ValueError(
-                f"{path}: made with a vocabulary of {tokens} tokens, the "
-                f"model has {self._settings['vocab_size']} (vocab_size)."
+                f"{records.described}: made with a vocabulary of {tokens} "
+                f"tokens, the model has {wanted['vocab_size']} (vocab_size)."
             )
-        both = (made_with, self._train.description or {})
-        digests = [d.get("vocabulary", {}).get("sha256") for d in both]
-        if None not in digests and digests[0] != digests[1]:
+        if self.vocabulary not in (None, records.vocabulary):
             raise ValueError(
-                f"{path}: made with another vocabulary than "
-                f"{self._train.paths[0]}."
+                f"{records.described}: made with another vocabulary than "
+                f"{self._train.described}."
             )
 
     def train(self, batch_size, start=0, shard=0, num_shards=1):

@@ -200,8 +200,9 @@ def _files(bert_config, train_data, validation_data, batch_size):
 
     train = pretraining_records.find([train_data])
     held_out = pretraining_records.find([validation_data], "validation_data")
-    vocabulary = (train.description or {}).get("vocabulary")
-    known = {"vocab_size": vocabulary["tokens"]} if vocabulary else {}
+    known = {}
+    if train.vocabulary:
+        known = {"vocab_size": train.vocabulary["tokens"]}
     config = models.config(bert_config, **known)
 
     def source(seed):

@@ -46,6 +46,7 @@ from lbcheck.support import errors
 from lbcheck.support import files
 from lbcheck.training import checkpoints
 from lbcheck.training import loop
+from lbcheck.training import record
 from lbcheck.trials import trainer
 from tests import damage
 from tests import programs
@@ -450,20 +451,32 @@ def test_evaluation_sees_every_record_once(data):
     assert key(first[0]) == key(again[0])  # a fixed set
 
 
-def test_foreign_names_counts_and_description(data, tmp_path):
-    made = pretraining_records.find([f"{data}/train-*", f"{data}/held"])
-    assert made.counts == [*COUNTS, 5] and made.description is None
-    path = tmp_path / "x-00000-of-00001"
-    write(path, features(3, 0))
+def described(folder, name, tokens, digest, count=3):
+    """The path of a file of records that says its vocabulary."""
+    path = folder / f"{name}-00000-of-00001"
+    write(path, features(count, 0))
     description = {
-        "made_with": {"vocabulary": {"tokens": 99, "sha256": "0"}},
-        "shards": [{"bytes": path.stat().st_size, "instances": 3}],
+        "made_with": {"vocabulary": {"tokens": tokens, "sha256": digest}},
+        "shards": [{"bytes": path.stat().st_size, "instances": count}],
     }
-    (tmp_path / "x.json").write_text(json.dumps(description))
-    found = pretraining_records.find([str(tmp_path / "x-*-of-*")])
-    assert found.counts == [3]
-    with pytest.raises(ValueError, match="vocabulary of 99 tokens.* has 60"):
-        pretraining_source.Source(found, None, small(), 2, 0, 2)
+    (folder / f"{name}.json").write_text(json.dumps(description))
+    return str(path)
+
+
+def test_foreign_names_counts_and_description(data, tmp_path):
+    find = pretraining_records.find
+    made = find([f"{data}/train-*", f"{data}/held"])
+    assert made.counts == [*COUNTS, 5] and made.vocabulary is None
+
+    path = described(tmp_path, "x", 99, "0")
+    for found in (find([f"{tmp_path}/x-*-of-*"]), find([f"{data}/held", path])):
+        assert found.counts[-1] == 3  # the first that is known counts
+        with pytest.raises(ValueError, match="x-0.* of 99 tokens, .* has 60"):
+            pretraining_source.Source(found, None, small(), 2, 0, 2)
+    assert find([path, described(tmp_path, "y", 99, "0")]).total == 6
+    other = described(tmp_path, "z", 99, "1")
+    with pytest.raises(ValueError, match="z-0.* another vocabulary than .*x-0"):
+        find([path, f"{data}/held", other])
 
 
 def _other_length(folder):
@@ -940,6 +953,30 @@ def test_another_model_is_not_evaluated(data, whole, tmp_path):
         config.write_text(before)
 
 
+def test_phases_are_of_one_vocabulary(data, tmp_path):
+    """Of as many tokens, but others: phase 2 would begin with their weights."""
+    out = tmp_path / "out"
+    first, second = (
+        described(tmp_path, name, VOCABULARY, name, 12) for name in "xy"
+    )
+    command = line(data, out, *PLAIN, *SECOND, f"--train_data={first}")
+    command.append(f"--phase2_train_data={second}")
+    message = "--phase2_train_data: made with another vocabulary"
+    with pytest.raises(ValueError, match=message):
+        run(*command)
+    assert not out.exists()
+    # The same where phase 1 was trained by another call.
+    flagfile = command_line.flagfile(pretrain.FLAGS, settings.OF_THE_CALL)
+    begun = record.Record(out / "phase1", settings.flagfile(flagfile, 1))
+    known = pretraining_records.find([first]).vocabulary
+    begun.begin({"settings": {"vocabulary": known}}, {}, "table")
+    begun.set_status("finished", step=4)
+    begun.release()
+    with pytest.raises(ValueError, match=message):
+        run(*command, "--phase=2")
+    assert not (out / "phase2").exists()
+
+
 def _planted(value, name):
     """A JSON value with a name in place of each of its texts."""
     if isinstance(value, dict):
@@ -1230,7 +1267,7 @@ def test_kept_state_goes_on_bias_corrected(tmp_path):
     for gradient in gradients[:3]:
         first.apply_gradients([(tf.constant(gradient), variable)])
     state = {f"optimizer/{i}": v.numpy() for i, v in enumerate(first.variables)}
-    checkpoints.of(tmp_path).save(3, state)
+    checkpoints.of(tmp_path).save(5, state)  # float16 has skipped two
     second, variable = built(later_1, later_2, bias_correction=False)
     corrected = {False: True}
     handover.keep_state(second, tmp_path, first, corrected)
@@ -1251,6 +1288,11 @@ def test_kept_state_goes_on_bias_corrected(tmp_path):
     np.testing.assert_allclose(variable.numpy(), expected, rtol=2e-6)
     with pytest.raises(ValueError, match="no whole checkpoint"):
         handover.keep_state(second, tmp_path / "nothing", first, corrected)
+    # Of no update at all the moments are 0, not 0 / 0.
+    new = {name: np.zeros_like(array) for name, array in state.items()}
+    checkpoints.of(tmp_path / "skipped").save(2, new)
+    handover.keep_state(second, tmp_path / "skipped", first, corrected)
+    assert not any(v.numpy().any() for slots in second._slots for v in slots)
 
 
 @pytest.mark.parametrize("name", sorted(optimizers.BY_NAME))
