@@ -2,6 +2,7 @@
 
 import inspect
 
+from resnet import augmentation_layer
 from resnet import ghost_batch_norm
 from resnet import initializers
 from resnet import losses
@@ -159,3 +160,5 @@ def register(keras):
     """
     for part in (ghost_batch_norm, initializers, losses):
         part.of(keras)
+    if hasattr(keras, "ops"):  # tf_keras has no such layer
+        augmentation_layer.of(keras)

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from resnet import augmentation_layer
 from resnet import initializers
 from resnet import losses
 from resnet import models
@@ -468,7 +469,10 @@ def test_small_resnet_learns_digits():
 
 
 def test_jax_without_tensorflow_trains_alike(tmp_path):
-    model = models.build("resnet_small", keras, **worker.SETTINGS)
+    augment = augmentation_layer.of(keras)(name="augment")
+    model = models.build(
+        "resnet_small", keras, **worker.SETTINGS, augment=augment
+    )
     model.compile("sgd", losses.cross_entropy(keras, 0.1))
     model.save(tmp_path / "model.keras")
     finished = subprocess.run(
