@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 
+from typing_extensions import NotRequired
 from typing_extensions import TypedDict
 
 from lbcheck.published import plans
@@ -43,6 +45,7 @@ class Result(TypedDict):
     """How a run ended: result.json in its folder."""
 
     status: schema.Name
+    folder: NotRequired[str]  # as it was spelled; newer than the others
     commands: list[str]
     files: dict[str, str]
     seconds: schema.Seconds
@@ -129,7 +132,9 @@ class Runner:
         if not path.exists():
             return None
         found = schema.read(path, Result)
-        if found["files"] != plan.files or found["commands"] != plan.lines():
+        there = found.get("folder", str(folder))
+        theirs = _settings(found["files"], found["commands"], there)
+        if theirs != _settings(plan.files, plan.lines(), str(folder)):
             raise ValueError(
                 f"{folder} holds a run with other settings. Choose another "
                 "--output_dir, or remove that folder."
@@ -146,6 +151,7 @@ class Runner:
         record = folder / plan.records[-1]
         result: Result = {
             "status": status,
+            "folder": str(folder),
             "commands": plan.lines(),
             "files": plan.files,
             "seconds": time.monotonic() - start,
@@ -185,6 +191,13 @@ class Runner:
             )
             self._running.add(process)
             return process
+
+
+def _settings(files, commands, folder):
+    """What decides a run, wherever its folder lies and however it is named."""
+    words = [word for line in commands for word in shlex.split(line)]
+    texts = [*files, *files.values(), *words]
+    return [text.replace(folder, "") for text in texts]
 
 
 def _score(record):

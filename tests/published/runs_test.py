@@ -110,6 +110,21 @@ def test_other_settings_are_refused(programs, tmp_path):
         runs.Runner(tmp_path, "mini").run([row])
 
 
+def test_a_finished_run_is_known_wherever_its_folder_is(
+    programs, tmp_path, monkeypatch
+):
+    """Named from elsewhere, and moved, it was a run with other settings."""
+    row = rows.find("table1_lars")
+    (tmp_path / "my runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my runs", tmp_path / "my runs"):
+        found = runs.Runner(folder, "mini", say=lambda line: None).run([row])
+        assert found["resnet/lars"]["score"] == 0.5
+    os.rename("my runs", "moved")
+    runs.Runner("moved", "mini").run([row])
+    assert starts(tmp_path / "moved", "resnet/lars") == 1
+
+
 def test_a_stopped_one_goes_on(programs, tmp_path):
     """The run that is in work ends, those that wait do not begin."""
     programs["resnet/lars"] = (0.75, 0, 60)
