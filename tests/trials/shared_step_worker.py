@@ -274,19 +274,25 @@ class _OwnStep(keras.Sequential):
         return super().train_step(state, data)
 
 
+def tiny(sequential=keras.Sequential, **more):
+    """The least that can be compiled, where numbers do not matter."""
+    layers = keras.layers
+    model = sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)]
+    )
+    model.compile("sgd", plain().loss, metrics=["accuracy"], **more)
+    return model
+
+
 def _facts(found):
     """Of workloads and arms that cannot share a step."""
     lamb = arm_of("lamb")
 
     def own_step():
-        model = _OwnStep([keras.Input((4, 4, 1)), *plain().layers])
-        model.compile("sgd", "sparse_categorical_crossentropy")
-        return model
+        return tiny(_OwnStep)
 
     def eager():
-        model = plain()
-        model.compile("sgd", model.loss, run_eagerly=True)
-        return model
+        return tiny(run_eagerly=True)
 
     def batches():
         while True:
@@ -300,8 +306,8 @@ def _facts(found):
     found["facts"] = {
         "own": trainer_of(lamb, own_step).facts(),
         "eager": trainer_of(lamb, eager).facts(),
-        "stream": trainer_of(lamb, train=batches).facts(),
-        "constant": trainer_of(constant).facts(),
+        "stream": trainer_of(lamb, tiny, train=batches).facts(),
+        "constant": trainer_of(constant, tiny).facts(),
     }
 
 
@@ -412,14 +418,11 @@ def _shared_layers(found):
 
 def _study(found, folder):
     """A study in a ledger, two trials at once."""
-    from resnet import workloads as ready
-
-    digits = ready.digits("keras3", 64, 3)
     comparison = lbcheck.compare(
-        digits.build_model,
-        digits.train,
-        digits.validation,
-        batch_size=64,
+        tiny,
+        (_X[:70], _Y[:70]),
+        (_X[70:], _Y[70:]),
+        batch_size=BATCH,
         steps=3,
         arms=["nesterov"],
         trials=2,
