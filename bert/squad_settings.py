@@ -178,6 +178,7 @@ def check(flag_values: flags.FlagValues) -> None:
             )
     if flag_values["num_seeds"].value > 1:
         _check_seeds(flag_values)
+    _check_unused(flag_values)
     if "train" not in modes:
         return
     if flag_values["finetuned"].value:
@@ -205,6 +206,24 @@ def check(flag_values: flags.FlagValues) -> None:
     if length == [None, None]:
         flag_values["train_epochs"].value = 2.0
     optimizer.check(flag_values)
+
+
+def _check_unused(flag_values):
+    for name in ("evaluate_every", "evaluation_batch_size"):
+        value = flag_values[name].value
+        if value is not None:
+            raise app.UsageError(
+                f"--{name} does not apply: no windows are held out while "
+                f"questions are trained (received {value}); --mode=evaluate "
+                "scores answers."
+            )
+    threshold = flag_values["null_score_diff_threshold"].value
+    if threshold and not flag_values["version_2_with_negative"].value:
+        raise app.UsageError(
+            "--null_score_diff_threshold does not apply to v1.1, in which "
+            "every question has an answer; only --version_2_with_negative "
+            f"uses it (received {threshold})."
+        )
 
 
 def _check_seeds(flag_values):
