@@ -36,7 +36,16 @@ class KerasArrays:
     take = staticmethod(ops.take)
     argsort = staticmethod(ops.argsort)
     matmul = staticmethod(ops.matmul)
-    cond = staticmethod(ops.cond)
+
+    @staticmethod
+    def cond(condition, yes, no):
+        """What one of two functions returns; outside of a compiled step the
+        other is not looked at, where JAX would compile both at every call."""
+        try:
+            decided = bool(condition)
+        except TypeError:  # a tracer, which has no value
+            return ops.cond(condition, yes, no)
+        return yes() if decided else no()
 
     @staticmethod
     def transposed(array):
@@ -106,7 +115,7 @@ class KerasUpdate:
 
             due = ops.equal(ops.mod(step, period), 0)
             kept = ops.convert_to_tensor(row)
-            row.assign(ops.cond(due, measured, lambda: kept))
+            row.assign(ARRAYS.cond(due, measured, lambda: kept))
         variable.assign(ops.cast(new, variable.dtype))
         for slot, value in zip(slots, new_slots):
             slot.assign(ops.cast(value, slot.dtype))

@@ -5,7 +5,9 @@
 TensorFlow cannot be imported here, as on a machine that lacks it.
 """
 
+import contextlib
 import json
+import logging
 import sys
 
 import numpy as np
@@ -30,8 +32,23 @@ CASES = {
 }
 
 
+@contextlib.contextmanager
+def compiled():
+    """The list of what jax compiles meanwhile; empty on torch."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    jax = sys.modules.get("jax")
+    logger = logging.getLogger("jax")
+    with jax.log_compiles() if jax else contextlib.nullcontext():
+        logger.addHandler(handler)
+        yield said
+        logger.removeHandler(handler)
+
+
 def step(name, settings):
-    """Weights after 40 updates under a changing rate."""
+    """Weights after 40 updates under a changing rate, and what jax compiled
+    for the last one."""
     import keras
 
     settings = dict(settings)
@@ -45,11 +62,13 @@ def step(name, settings):
             variables.append(keras.Variable(weight, name=last))
     optimizer = getattr(lbcheck, name)(1.0, **settings)
     optimizer.build(variables)
-    for step_, rate in enumerate(rates):
+    for row, rate in zip(gradients, rates, strict=True):
         optimizer.learning_rate = rate
-        row = [keras.ops.convert_to_tensor(g) for g in gradients[step_]]
-        optimizer.apply(row, variables)
-    return [keras.ops.convert_to_numpy(v).tolist() for v in variables]
+        row = [keras.ops.convert_to_tensor(g) for g in row]
+        with compiled() as again:
+            optimizer.apply(row, variables)
+    weights = [keras.ops.convert_to_numpy(v).tolist() for v in variables]
+    return {"weights": weights, "compiled": again}
 
 
 def fit(accumulate=None):

@@ -51,8 +51,14 @@ def test_equals_reference(results, name):
     case = trajectory.problem(40, peak, dtype=np.float32)
     adapt = ADAPTED.get(name, trajectory.DECAY)
     exact = trajectory.step_reference(function, case, adapt=adapt, **settings)
-    found = [np.array(weights) for weights in results[name]]
+    found = [np.array(weights) for weights in results[name]["weights"]]
     assert trajectory.distance(found, exact, case[0]) < CLOSE
+
+
+@pytest.mark.parametrize("name", sorted(backend_worker.CASES))
+def test_a_later_update_compiles_nothing(results, name):
+    """As SOAP's did, of a step that nobody compiled, for every branch."""
+    assert results[name]["compiled"] == []
 
 
 @pytest.mark.parametrize("case", ["fit", "fit accumulated"])
