@@ -7,8 +7,6 @@ to one output, logits (batch, 2, length), labels (batch, 2), which makes it a
 plain tf_keras model with a plain loss.
 """
 
-import contextlib
-
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -76,19 +74,6 @@ def _right(labels, logits):
     found = tf.argmax(logits, axis=-1, output_type=tf.int32)
     right = tf.reduce_all(tf.cast(labels, tf.int32) == found, axis=-1)
     return tf.cast(right, tf.float32)
-
-
-@contextlib.contextmanager
-def precision(mixed_precision: str | None):
-    """While entered, models are built to compute in this type."""
-    policy = tf_keras.mixed_precision
-    before = policy.global_policy()
-    if mixed_precision:
-        policy.set_global_policy(f"mixed_{mixed_precision}")
-    try:
-        yield
-    finally:
-        policy.set_global_policy(before)
 
 
 def predict(model, features, batch_size: int, progress: bool = False):

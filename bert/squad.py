@@ -44,6 +44,7 @@ from lbcheck.settings import command_line
 from lbcheck.settings import dry_run
 from lbcheck.settings import optimizer
 from lbcheck.settings import training as training_flags
+from lbcheck.support import dtype_policy
 from lbcheck.support import exit_codes
 from lbcheck.support import files
 from lbcheck.support import schema
@@ -434,6 +435,8 @@ def _skipped(options):
 
 
 def _predict(questions) -> None:
+    import tf_keras
+
     from bert import span_labeler
 
     folder = _trained()
@@ -445,7 +448,7 @@ def _predict(questions) -> None:
         )
     _check_trained(questions)
     dataset, features = questions.dev, questions.dev_features
-    with span_labeler.precision(FLAGS.mixed_precision):
+    with dtype_policy.mixed(tf_keras, FLAGS.mixed_precision):
         model = span_labeler.build(questions.settings)
     _load(model, weights)
     logits = span_labeler.predict(

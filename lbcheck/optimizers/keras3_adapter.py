@@ -130,6 +130,17 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
             record,
         )
 
+    def finalize_variable_values(self, var_list):
+        """Gives each variable its average; Keras calls it when `fit` ends.
+
+        Keras takes the averages in order, so that a variable got another's
+        where one before it has been frozen since.
+        """
+        if self.use_ema:
+            for variable in var_list:
+                index = self._get_variable_index(variable)
+                variable.assign(self._model_variables_moving_average[index])
+
     def _get_current_learning_rate(self):
         # Keras evaluates a schedule at micro-steps when it accumulates
         # gradients (`_iterations`); a schedule counts updates.

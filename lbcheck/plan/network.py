@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 from lbcheck.plan.run import Run
+from lbcheck.support import dtype_policy
 from lbcheck.support import schema
 from lbcheck.training.backends import engines
 
@@ -79,16 +80,10 @@ def trace(run: Run, examples: int) -> Network:
             model.optimizer.build(model.trainable_variables)
         return [tf.convert_to_tensor(g) for g in gradients if g is not None]
 
-    policy = tf_keras.mixed_precision
-    before = policy.global_policy()
-    precision = run.options.mixed_precision
-    policy.set_global_policy(f"mixed_{precision}" if precision else "float32")
-    try:
+    with dtype_policy.mixed(tf_keras, run.options.mixed_precision):
         function = tf.function(step, autograph=False).get_concrete_function(
             *_specs(tf, run.example(examples))
         )
-    finally:
-        policy.set_global_policy(before)
     model = traced["model"]
     trainable = model.trainable_variables
     outputs = [t for t in function.graph.outputs if t.dtype.is_floating]

@@ -15,6 +15,7 @@ load_object  what a user names as module:attribute
 plugins      names that installed distributions add
 processes    several workers on one machine, and how they are stopped
 random_state the random state of a process, kept and set
+dtype_policy the dtype policy that a process has set, kept and set
 text_table   a table for a terminal
 event_file   TensorBoard event files, written without TensorFlow
 """

@@ -15,6 +15,8 @@ import sys
 
 import numpy as np
 
+from lbcheck.support import dtype_policy
+
 _KERAS3 = ("global_random_seed", "global_seed_generator", "object_name_uids")
 
 
@@ -104,8 +106,7 @@ def _keep_tf_keras(later):
     later(backend.reset_uids)
     if not backend.is_tf_random_generator_enabled():
         later(backend.disable_tf_random_generator)
-    precision = tf_keras.mixed_precision
-    later(precision.set_global_policy, precision.global_policy())
+    later(dtype_policy.write, tf_keras, dtype_policy.read(tf_keras))
 
 
 def _keep_keras3(later):
@@ -116,7 +117,7 @@ def _keep_keras3(later):
         if name == "object_name_uids" and value is not None:
             value = value.copy()
         later(_keras3().set_global_attribute, name, value)
-    later(keras.config.set_dtype_policy, keras.config.dtype_policy())
+    later(dtype_policy.write, keras, dtype_policy.read(keras))
 
 
 def _keras3():

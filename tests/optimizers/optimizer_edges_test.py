@@ -318,6 +318,23 @@ class CountingTest(tf.test.TestCase, parameterized.TestCase):
         expected = {"keras3": -2.25, "tf_keras": -2.125}[kind]
         self.assertAllClose(variable.numpy(), [[expected]], rtol=1e-5)
 
+    @parameterized.named_parameters(*BOTH)
+    def test_a_variable_that_is_frozen_shifts_no_average(self, kind):
+        frozen, other = (
+            make_variable(kind, np.float32([[weight]]), f"{name}/kernel")
+            for name, weight in (("frozen", 0.0), ("other", 5.0))
+        )
+        optimizer = room(kind).Momentum(
+            1.0, momentum=0.0, use_ema=True, ema_momentum=0.5
+        )
+        ones = tf.constant([[1.0]])
+        for _ in range(2):
+            optimizer.apply_gradients([(ones, frozen), (ones, other)])
+        optimizer.finalize_variable_values([other])
+        expected = {"keras3": 3.5, "tf_keras": 3.75}[kind]
+        self.assertAllClose(other.numpy(), [[expected]], rtol=1e-6)
+        self.assertAllClose(frozen.numpy(), [[-2.0]])
+
 
 class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kind=list(KERAS), jit=[False, True])
