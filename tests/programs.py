@@ -5,6 +5,7 @@ its own environment, folder and output, and its real exit code; it must not be
 about how Python starts or ends, nor need another backend of Keras.
 """
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -122,4 +123,8 @@ def _run(arguments, folder, environment, files):
     os.chdir(folder)
     sys.path[:0] = [folder, str(ROOT)]
     module, *sys.argv[1:] = arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        # Removes TensorFlow's temporary files; a fork ends without it.
+        atexit._run_exitfuncs()
