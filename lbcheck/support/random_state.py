@@ -56,6 +56,19 @@ def begin(seed: int) -> None:
         _keras3().set_global_attribute("global_random_seed", seed)
 
 
+def begin_data(seed: int) -> None:
+    """The part of `begin` that data take their seeds from.
+
+    No kernel begins anew, so that what draws in a model goes on.
+    """
+    begin_python(seed)
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
+
+        eager = context.context()
+        eager._seed, eager._rng = seed, random.Random(seed)
+
+
 def begin_python(seed: int) -> None:
     """The part of `begin` that Python, NumPy and torch draw from."""
     random.seed(seed)

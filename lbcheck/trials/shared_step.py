@@ -275,14 +275,14 @@ class Program:
             guard.release(argument)
         models.ready(workload, self.model, feed.example())
         models.make_variables(self.model, feed.example())
-        self.optimizer = models.make_optimizer(
-            self.model,
+        self._settings = (
             arm,
             given,
             workload.steps,
             diagnostics_every,
             self._rates,
         )
+        self.optimizer = models.make_optimizer(self.model, *self._settings)
         self.model.reset_metrics()
         self._metrics = _values(self.model.metrics_variables)
         self._slots = _values(self.model.optimizer.variables)
@@ -485,9 +485,25 @@ class Program:
         initial = [*initial, *initial[-1:] * more]
         self._data, self._base = feed.placed(jnp.asarray), None
         self._states = self._by_call(
-            [_begun(*values, self._slots) for values in initial]
+            [
+                _begun(weights, others, self._slots_at(weights))
+                for weights, others in initial
+            ]
         )
         self._points = self._by_call([self._given(point) for point in points])
+
+    def _slots_at(self, weights):
+        """What the optimizer's variables begin with at these weights."""
+        for variable, value in zip(self.model.trainable_variables, weights):
+            variable.assign(value)
+        pairs = models.at_weights(self.optimizer, self.model, *self._settings)
+        begun = {id(variable): first.value for variable, first in pairs}
+        return [
+            begun.get(id(variable), value)
+            for variable, value in zip(
+                self.model.optimizer.variables, self._slots, strict=True
+            )
+        ]
 
     def _by_call(self, parts):
         """Parts of all trials as the parts of each call, stacked."""

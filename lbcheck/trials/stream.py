@@ -41,6 +41,21 @@ def _is_indexed(data):
     return bool(kinds & {"PyDataset", "Sequence"})
 
 
+def made(of_seed, seed: int):
+    """Data of a seed, from the random state of a process that begins with it.
+
+    What shuffles in tf.data takes part of its seed from there, also where it is
+    given one.
+
+    Args:
+        of_seed: Function seed -> data.
+        seed: At least 0.
+    """
+    with random_state.kept():
+        random_state.begin_data(seed)
+        return of_seed(seed)
+
+
 class Stream:
     """Batches that come one after the other.
 
@@ -82,7 +97,7 @@ class Stream:
         self._on_tensorflow = on_tensorflow
         self._iterator = None
         self._example = self._sample = None
-        self._first = of_seed(0)
+        self._first = made(of_seed, 0)
         if hasattr(self._first, "__next__") and of_seed(0) is self._first:
             raise TypeError(
                 f"`{name}` is a generator or an iterator, which can be read "
@@ -126,7 +141,7 @@ class Stream:
         import tensorflow as tf
 
         if self._is_tf_data:
-            return pipeline.untuned(self._of_seed(seed))
+            return pipeline.untuned(made(self._of_seed, seed))
         return tf.data.Dataset.from_generator(
             functools.partial(self._epoch, seed, epoch),
             output_signature=self.batch_signature,
@@ -134,6 +149,7 @@ class Stream:
 
     def _read(self, seed, epoch=None):
         """Yields the batches of `_dataset` as the model's steps take them."""
+        random_state.begin_python(seed)
         batch = None
         for batch in self._dataset(seed, epoch):
             yield self._given(batch)
@@ -335,10 +351,18 @@ class Stream:
         """What a traced function takes for the updates that come next."""
         del count
         if first == 0:
-            # For generators that draw from global state.
-            random_state.begin_python(seed)
-            self._iterator = iter(self._updates(seed).prefetch(2))
+            updates = self._begun(seed)
+            # Other data may draw from global state, as what an evaluation
+            # reads, and must not do so when the trial is over.
+            self._iterator = iter(
+                updates.prefetch(2) if self._is_tf_data else updates
+            )
         return self._iterator
+
+    def _begun(self, seed):
+        """The dataset of `_updates`, and what it may draw from at its seed."""
+        random_state.begin_python(seed)
+        return self._updates(seed)
 
     @staticmethod
     def take(source, step):
@@ -353,8 +377,7 @@ class Stream:
         global state, and an evaluation sets it back.
         """
         if first == 0:
-            random_state.begin_python(seed)
-            self._iterator = iter(self._updates(seed))
+            self._iterator = iter(self._begun(seed))
         for _ in range(count):
             yield self._given(next(self._iterator))
 
@@ -444,7 +467,6 @@ class Stream:
     def _taken(self, count, seed):
         import tensorflow as tf
 
-        random_state.begin_python(seed)
         found, size = [], 0
         for batch in self._read(seed, epoch=0):
             (examples,) = content.sizes(batch)

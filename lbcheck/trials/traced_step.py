@@ -7,11 +7,15 @@ made them: weights, slots, counters, statistics, metrics, loss scales, random
 generators. TensorFlow, under either Keras.
 """
 
+import itertools
+
 import tensorflow as tf
 from tensorflow.python.eager import context
 
 from lbcheck.optimizers import evaluation
+from lbcheck.support import kerases
 from lbcheck.support import processes
+from lbcheck.support import random_state
 from lbcheck.trials import as_numbers
 from lbcheck.trials import guard
 from lbcheck.trials import guarded_variable
@@ -201,10 +205,13 @@ class Program:
         for argument in arguments.values():
             guard.release(argument)
         models.ready(workload, self.model, feed.example())
-        models.look(self.model, feed.example())  # makes metrics' variables
-        self.optimizer = models.make_optimizer(
-            self.model, arm, given, workload.steps, diagnostics_every
-        )
+        # A call would move variables of TensorFlow that Keras 3 does not know;
+        # in tf_keras a trace takes seeds, as none by hand does at this time.
+        known = kerases.of(self.model) == "tf_keras"
+        make = models.look if known else models.make_variables
+        make(self.model, feed.example())
+        self._settings = arm, given, workload.steps, diagnostics_every, None
+        self.optimizer = models.make_optimizer(self.model, *self._settings)
         self._watched = models.floating(self.model)
         decided = self._decided()
         graphs = self._trace(feed, validation)
@@ -280,21 +287,13 @@ class Program:
         self._set([*initial, *self._clean])
         for name, variable in self._scalars.items():
             variable.assign(hyperparameters[name])
-        if getattr(self.optimizer, "use_ema", False):
-            self._begin_averages()
+        for variable, first in models.at_weights(
+            self.optimizer, self.model, *self._settings
+        ):
+            variable.assign(first)
         if self.draws:
             # tf.random.normal and the like keep their state in their kernels.
             context.context().clear_kernel_cache()
-
-    def _begin_averages(self):
-        # tf_keras begins an average at the weights, Keras 3 at the first
-        # update, whatever it was before.
-        for average, weight in zip(
-            self.optimizer._model_variables_moving_average,
-            self.model.trainable_variables,
-            strict=True,
-        ):
-            average.assign(weight)
 
     def _set(self, values):
         for variable, value in zip(self._variables, values, strict=True):
@@ -327,7 +326,7 @@ class Program:
         """What test_step reports on these batches, at least one."""
         before = _read(self._variables)
         self.model.reset_metrics()
-        with evaluation.evaluation_point(self.optimizer):
+        with random_state.kept(), evaluation.evaluation_point(self.optimizer):
             for batch in batches:
                 processes.check_interrupted()
                 logs = self._test(batch)
@@ -394,8 +393,6 @@ def _read(variables) -> list:
 
 def _has_stateful_draws(graph) -> bool:
     """Whether random operations in a graph have state of their own."""
-    return any(
-        "seed2" in node.attr
-        for function in graph.as_graph_def().library.function
-        for node in function.node_def
-    )
+    found = graph.as_graph_def()
+    nodes = [found.node, *(f.node_def for f in found.library.function)]
+    return any("seed2" in n.attr for n in itertools.chain.from_iterable(nodes))

@@ -90,7 +90,7 @@ def make(
         TypeError, ValueError: If it is none of these, or arrays are of
             unequal lengths.
     """
-    data = function(seed)
+    data = stream.made(function, seed)
     floatx = keras.backend.floatx()
     if stream.is_stream(data):
         if kept is not None:

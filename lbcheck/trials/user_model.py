@@ -320,9 +320,9 @@ def make_optimizer(
     Returns:
         The optimizer, without what wraps it.
     """
-    optimizer = arm.make(kerases.of(model), hyperparameters, steps, rate)
-    if diagnostics_every:
-        optimizer.diagnostics_every = diagnostics_every
+    optimizer = _new_optimizer(
+        model, arm, hyperparameters, steps, diagnostics_every, rate
+    )
     wrapped = optimizer
     if hasattr(model.optimizer, "inner_optimizer"):
         precision = keras_of(model).mixed_precision
@@ -332,6 +332,31 @@ def make_optimizer(
     model.optimizer = wrapped
     wrapped.build(model.trainable_variables)
     return optimizer
+
+
+def _new_optimizer(model, arm, hyperparameters, steps, every, rate):
+    optimizer = arm.make(kerases.of(model), hyperparameters, steps, rate)
+    if every:
+        optimizer.diagnostics_every = every
+    return optimizer
+
+
+def at_weights(optimizer, model, *settings) -> list:
+    """(variable of an optimizer, what it begins with at the model's weights).
+
+    Averages and slow weights begin there. [] of this package's optimizers
+    without averages, which begin alike at all weights.
+
+    Args:
+        optimizer: As `make_optimizer` returned it.
+        model: The model, with the weights of a trial.
+        *settings: The other arguments of `make_optimizer`.
+    """
+    if hasattr(optimizer, "plan") and not optimizer.use_ema:
+        return []
+    fresh = _new_optimizer(model, *settings)
+    fresh.build(model.trainable_variables)
+    return list(zip(optimizer.variables, fresh.variables, strict=True))
 
 
 def decided(model) -> list:

@@ -1,6 +1,8 @@
 """Data and models as users bring them: as `fit` takes them, or a sentence."""
 
+import functools
 import itertools
+import time
 import warnings
 
 import keras
@@ -11,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from lbcheck.search import arm as arms
+from lbcheck.support import random_state
 from lbcheck.trials import trainer as trainers
 from lbcheck.trials import trial_data
 from lbcheck.trials import user_model
@@ -332,18 +335,72 @@ def test_epochs_begin_and_end_as_in_fit():
         assert seen == [1, 1, 2, 2, 3, 3]
 
 
-def test_a_look_at_the_metrics_leaves_a_generator_as_it_was():
+@pytest.mark.parametrize("kind", ["arrays", "generator"])
+def test_a_look_at_the_metrics_leaves_a_generator_as_it_was(kind):
     """The first sample of training data, too, which is read once."""
 
-    def batches():
-        while True:
+    def batches(count=None):
+        for _ in itertools.count() if count is None else range(count):
             chosen = np.random.randint(len(_X), size=8)
             yield _X[chosen], _Y[chosen]
 
-    looked = trainer_of(dense(keras), batches, _VALIDATION)
+    drawn = functools.partial(batches, count=3)
+    validation = {"arrays": _VALIDATION, "generator": drawn}[kind]
+    looked = trainer_of(dense(keras), lambda: batches(), validation)
     first = looked.run(_TASK, evaluate_at=(2, 4))["metrics"]
-    unseen = trainer_of(dense(keras), batches, _VALIDATION).run(_TASK)
+    unseen = trainer_of(dense(keras), lambda: batches(), validation).run(_TASK)
     assert first == unseen["metrics"] == looked.run(_TASK)["metrics"]
+
+
+def test_a_generator_draws_nothing_after_a_trial():
+    """From the next trial's state, or the caller's."""
+
+    def batches():
+        while True:
+            time.sleep(0.02)
+            chosen = np.random.randint(len(_X), size=8)
+            yield _X[chosen], _Y[chosen]
+
+    trainer = trainer_of(dense(keras), batches, _VALIDATION)
+    first = trainer.run(_TASK)["metrics"]
+    before = np.random.get_state()[1:3]
+    assert trainer.run(_TASK)["metrics"] == first
+    time.sleep(0.05)
+    for now, then in zip(np.random.get_state()[1:3], before):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_function_of_the_seed_shuffles_the_same_each_time(given):
+    """Whatever was built before, though tf.data asks TensorFlow's seed."""
+    slices = tf.data.Dataset.from_tensor_slices((_X, _Y))
+
+    def train(seed):
+        return slices.shuffle(60, seed=seed if given else None).batch(8)
+
+    feed = trial_data.make(train, True, 0, 8, "train", keras, True)
+    seen = []
+    with random_state.kept():
+        for other, seed in ((1, 3), (2, 3), (2, 4)):
+            random_state.begin(other)
+            (batch,) = feed.updates(seed, 0, 1)
+            seen.append(batch[0].numpy().tolist())
+        tf.random.set_seed(3)  # as by hand
+        ((x, _),) = train(3).take(1)
+    assert seen[0] == seen[1] != seen[2]
+    assert not given or seen[0] == x.numpy().tolist()
+
+
+def test_a_function_of_arrays_may_draw_from_the_state_of_its_seed():
+    def train(seed):
+        chosen = np.random.permutation(60)
+        return _X[chosen], _Y[chosen]
+
+    def first(seed):
+        feed = trial_data.make(train, True, seed, 8, "train", keras, True)
+        return feed.example()[0].numpy().tolist()
+
+    assert first(3) == first(3) != first(4)
 
 
 def test_constant_labels_are_told_of():

@@ -478,6 +478,42 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertSameRun(first, want, weights(trainer, "lars"))
 
+    def test_a_variable_of_tensorflow_begins_as_by_hand(self):
+        class Counting(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.calls = tf.Variable(0.0, trainable=False)
+
+            def call(self, x):
+                self.calls.assign_add(1.0)
+                return x * (1.0 + 1.0 / tf.convert_to_tensor(self.calls))
+
+        def build_model():
+            layers = [keras.layers.Input((6,)), keras.layers.Dense(4)]
+            return keras.Sequential(
+                [*layers, Counting(), keras.layers.Dense(3)]
+            )
+
+        given = {"build_model": build_model}
+        trainer = make("keras3", user_models.functional, "lars", **given)
+        trainer.run(task("lars"))
+        first, want = by_hand("keras3", user_models.functional, "lars", **given)
+        self.assertSameRun(first, want, weights(trainer, "lars"))
+
+    def test_noise_of_evaluation_alone_begins_anew(self):
+        class Noise(keras.layers.Layer):
+            def call(self, x, training=None):
+                return x if training else x + tf.random.normal(tf.shape(x))
+
+        def build_model():
+            layers = [keras.layers.Input((6,)), keras.layers.Dense(3)]
+            return keras.Sequential([*layers, Noise()])
+
+        given = {"build_model": build_model}
+        trainer = make("keras3", user_models.functional, "lars", **given)
+        first = outcome(trainer, task("lars"))
+        self.assertEqual(outcome(trainer, task("lars")), first)
+
     def test_noise_of_xla_where_the_model_is_compiled_so(self):
         def build_model():
             model, *_ = user_models.functional(keras)
@@ -821,6 +857,39 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         found = record["metrics"]["validation"]["loss"]
         self.assertGreater(abs(last - averaged), 1e-2 * averaged)
         self.assertAllClose(found, averaged, rtol=1e-5, atol=0)
+
+    @parameterized.named_parameters(*zip(_KERASES, _KERASES))
+    def test_state_of_an_optimizer_may_begin_at_the_weights(self, keras_name):
+        module = _KERASES[keras_name]
+
+        class Anchored(module.optimizers.SGD):
+            """Its momentum is at first where its weights are."""
+
+            def build(self, variables):
+                super().build(variables)
+                for slot, variable in zip(self.momentums, variables):
+                    slot.assign(variable)
+
+        space = {"learning_rate": {"value": 0.1}}
+        make_optimizer = functools.partial(Anchored, momentum=0.9)
+        arm = arms.Arm("own", make_optimizer, space, schedule="constant")
+        trainer = make(keras_name, user_models.functional, arm)
+        of_arm = {"arm": "own", "hyperparameters": {"learning_rate": 0.1}}
+        trainer.run({**task("lars", seed=9), **of_arm})
+        trainer.run({**task("lars"), **of_arm})
+        self.assertEqual(trainer.traces, {"own": 1})
+        build_model, train, _ = user_models.functional(module)
+        with random_state.kept():
+            tf_keras.backend.experimental.enable_tf_random_generator()
+            module.utils.set_random_seed(3)
+            model = build_model()
+            loss = module.losses.SparseCategoricalCrossentropy(True)
+            model.compile(make_optimizer(0.1), loss, jit_compile=False)
+            model.optimizer.build(model.trainable_variables)
+            for data in batches(train, 3):
+                model.train_on_batch(*data)
+        for ours, hand in zip(weights(trainer, "own"), model.get_weights()):
+            np.testing.assert_allclose(ours, hand, rtol=1e-4, atol=1e-5)
 
     def test_data_may_be_a_function_of_the_seed(self):
         build_model, train, validation = user_models.functional(keras)
