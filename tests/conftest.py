@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests import programs
+
 _FIRST = (
     "training_test.py",
     "trainer_test.py",
@@ -19,6 +21,7 @@ _FIRST = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in _FIRST)
+    programs.collect_rarely()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ about how Python starts or ends, nor need another backend of Keras.
 """
 
 import atexit
+import gc
 import json
 import multiprocessing
 import os
@@ -36,6 +37,13 @@ PROCESSES.set_forkserver_preload(
         "tests.study.ledger_worker",
     ]
 )
+
+
+def collect_rarely():
+    """Garbage: traced graphs are thousands of objects that refer to each
+    other, and to look through them takes a sixth of the tests' time."""
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def free_port() -> int:
@@ -123,6 +131,7 @@ def _run(arguments, folder, environment, files):
     os.chdir(folder)
     sys.path[:0] = [folder, str(ROOT)]
     module, *sys.argv[1:] = arguments
+    collect_rarely()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
