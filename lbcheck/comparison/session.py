@@ -145,6 +145,7 @@ class Session:
         if storage:
             # First, since a folder without its ledger would be half a study.
             as_read = json.loads(json.dumps(self.study))
+            study_folder.check_place(self.folder, as_read)
             self._ledger = ledger.Ledger(url, as_read)
         self.study = study_folder.open_study(self.folder, self.study)
         self.protocol = challenge.plan(self.study, verdict.answer)

@@ -10,8 +10,11 @@ Further searches and a control are folders in it of the same kind, see
 `companions`.
 """
 
+import contextlib
 import datetime
+import errno
 import json
+import os
 import pathlib
 import reprlib
 from typing import Any
@@ -79,11 +82,44 @@ def open_study(folder, study: dict) -> dict:
     folder = pathlib.Path(folder)
     study = json.loads(json.dumps(study))  # as it will be read again
     formats.check_study(study, "This study")
-    try:
+    with _of_study(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _check_empty(folder)
         with files.lock(folder / LOCK):
-            return _created_or_checked(folder, study)
+            there, study = _continued(folder, study)
+            if study != there:
+                text = json.dumps(study, indent=2) + "\n"
+                files.write_text(folder / STUDY, text)
+            return study
+
+
+def check_place(folder, study: dict) -> None:
+    """Refuses what `open_study` would, but writes nothing.
+
+    Args:
+        folder: Need not be there.
+        study: As in study.json, as it is read.
+
+    Raises:
+        StudyError: As of `open_study`.
+    """
+    folder = pathlib.Path(folder)
+    with _of_study(folder):
+        if folder.exists():
+            _check_empty(folder)
+            _continued(folder, study)
+            return
+        above = next(p for p in folder.absolute().parents if p.exists())
+        os.scandir(above).close()
+        if not os.access(above, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextlib.contextmanager
+def _of_study(folder):
+    """What the system refuses there is a StudyError."""
+    try:
+        yield
     except OSError as error:
         raise StudyError(
             f"{folder}: cannot be used as the study's folder: "
@@ -91,35 +127,33 @@ def open_study(folder, study: dict) -> dict:
         ) from error
 
 
-def _created_or_checked(folder, study):
-    if (folder / STUDY).exists():
-        there = read(folder)
-        if differs := another(there, study):
-            raise StudyError(
-                f"{folder} holds another study: {differs}. Choose another "
-                "--output_dir, or give the same settings to continue it."
-            )
-        grown = {"margin": study["margin"]}
-        if study["margin"] != there["margin"] or "first_margin" in there:
-            grown["first_margin"] = there.get("first_margin", there["margin"])
-        for name in _LARGEST:
-            if most := max(s.get(name, 0) for s in (there, study)):
-                grown[name] = most
-        control = "control_batch_size"
-        batches = {s[control] for s in (there, study) if s.get(control)}
-        if len(batches) > 1:
-            raise StudyError(
-                f"{folder} has a control at batch {there[control]}, received "
-                f"{control} {study[control]}. Choose another --output_dir, or "
-                "the same control."
-            )
-        if batches:
-            grown[control] = batches.pop()
-        study = {**there, **grown}
-        if study == there:
-            return study
-    files.write_text(folder / STUDY, json.dumps(study, indent=2) + "\n")
-    return study
+def _continued(folder, study):
+    """(the study in the folder or None, what this one makes of it)."""
+    if not (folder / STUDY).exists():
+        return None, study
+    there = read(folder)
+    if differs := another(there, study):
+        raise StudyError(
+            f"{folder} holds another study: {differs}. Choose another "
+            "--output_dir, or give the same settings to continue it."
+        )
+    grown = {"margin": study["margin"]}
+    if study["margin"] != there["margin"] or "first_margin" in there:
+        grown["first_margin"] = there.get("first_margin", there["margin"])
+    for name in _LARGEST:
+        if most := max(s.get(name, 0) for s in (there, study)):
+            grown[name] = most
+    control = "control_batch_size"
+    batches = {s[control] for s in (there, study) if s.get(control)}
+    if len(batches) > 1:
+        raise StudyError(
+            f"{folder} has a control at batch {there[control]}, received "
+            f"{control} {study[control]}. Choose another --output_dir, or "
+            "the same control."
+        )
+    if batches:
+        grown[control] = batches.pop()
+    return there, {**there, **grown}
 
 
 def _check_empty(folder):

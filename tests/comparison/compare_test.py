@@ -582,6 +582,8 @@ SHORT = ("--arms=nesterov,lars", "--trials=2", "--seeds=2", "--steps=4")
         (["--output_dir=a_file"], "a_file"),
         (["--output_dir=a_file/study"], "a_file"),
         (["--output_dir=."], "holds no study"),
+        (["--output_dir=.", "--storage=sqlite:///x.db"], "holds no study"),
+        (["--output_dir=a_file/x", "--storage=sqlite:///x.db"], "a_file"),
         (["--storage=nonsense"], "The storage is not a URL"),
         (["--output_dir=what?"], "cannot have a '?'"),
         (["--storage=sqlite:////no/such/folder/x.db"], "/no/such/folder"),
