@@ -87,7 +87,7 @@ def check_flags(words, owners, whole=True):
     """
     given = [[] for _ in owners]
     for argument, where in flagfiles.expanded(words):
-        if not argument.startswith("-"):
+        if not argument.startswith("-") or argument == "--help":
             continue
         name = argument.lstrip("-").partition("=")[0]
         places = [

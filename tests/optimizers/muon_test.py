@@ -146,11 +146,12 @@ def test_matrix_of_a_shape(shape, sides):
 @pytest.mark.parametrize("large", [False, True])
 def test_each_keras_takes_the_same_matrices(kind, large):
     """Attention and convolutions too, on the compiled path and the plain."""
-    shapes = SHAPES
+    shapes, updates = SHAPES, 10
     if large:
+        updates = 3
         shapes = ((260, 256), (256, 4, 70), (4, 64, 260), (3, 3, 64, 128))
     names = NAMES[-len(shapes) :]
-    case = case_of(10, np.float32, shapes)
+    case = case_of(updates, np.float32, shapes)
     made = getattr(lbcheck, kind).Muon(
         1.0, weight_decay=0.2, exclude_from_layer_adaptation=()
     )
