@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from lbcheck.support import dtype_policy
 from tests import programs
 
 _FIRST = (
@@ -54,6 +55,8 @@ def _of_process():
         if name in sys.modules:
             keras = sys.modules[name]
             found[f"{name} type"] = keras.backend.floatx()
-            policy = keras.mixed_precision.global_policy()
-            found[f"{name} policy"] = policy.name
+            # To ask Keras would set a policy, that of floatx.
+            policy = dtype_policy.read(keras)
+            floatx = found[f"{name} type"]
+            found[f"{name} policy"] = policy.name if policy else floatx
     return found

@@ -116,6 +116,20 @@ def batches(data, seed):
         yield tuple(array[chosen] for array in data)
 
 
+def trained_by_keras(module, optimizer):
+    """The functional model after 3 updates at seed 3, and validation data."""
+    build_model, train, validation = user_models.functional(module)
+    tf_keras.backend.experimental.enable_tf_random_generator()
+    module.utils.set_random_seed(3)
+    model = build_model()
+    loss = module.losses.SparseCategoricalCrossentropy(True)
+    model.compile(optimizer, loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    for data in batches(train, 3):
+        model.train_on_batch(*data)
+    return model, validation
+
+
 def by_hand(
     keras_name,
     user_model,
@@ -842,15 +856,8 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         of_arm = {"arm": "ema", "hyperparameters": numbers}
         trainer.run({**task("lars", seed=9), **of_arm})
         record = trainer.run({**task("lars"), **of_arm})
-        build_model, train, validation = user_models.functional(module)
         with random_state.kept():
-            tf_keras.backend.experimental.enable_tf_random_generator()
-            module.utils.set_random_seed(3)
-            model = build_model()
-            loss = module.losses.SparseCategoricalCrossentropy(True)
-            model.compile(adam(0.02), loss, jit_compile=False)
-            for data in batches(train, 3):
-                model.train_on_batch(*data)
+            model, validation = trained_by_keras(module, adam(0.02))
             last = model.evaluate(*validation, verbose=0)
             model.optimizer.finalize_variable_values(model.trainable_variables)
             averaged = model.evaluate(*validation, verbose=0)
@@ -878,16 +885,8 @@ class RecordTest(tf.test.TestCase, parameterized.TestCase):
         trainer.run({**task("lars", seed=9), **of_arm})
         trainer.run({**task("lars"), **of_arm})
         self.assertEqual(trainer.traces, {"own": 1})
-        build_model, train, _ = user_models.functional(module)
         with random_state.kept():
-            tf_keras.backend.experimental.enable_tf_random_generator()
-            module.utils.set_random_seed(3)
-            model = build_model()
-            loss = module.losses.SparseCategoricalCrossentropy(True)
-            model.compile(make_optimizer(0.1), loss, jit_compile=False)
-            model.optimizer.build(model.trainable_variables)
-            for data in batches(train, 3):
-                model.train_on_batch(*data)
+            model, _ = trained_by_keras(module, make_optimizer(0.1))
         for ours, hand in zip(weights(trainer, "own"), model.get_weights()):
             np.testing.assert_allclose(ours, hand, rtol=1e-4, atol=1e-5)
 
