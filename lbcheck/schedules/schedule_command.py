@@ -79,7 +79,11 @@ def find_schedule(name: str):
             "file."
         )
     found = load(name)
-    if isinstance(found, type) or (callable(found) and not _needs_step(found)):
+    if isinstance(found, type) or (
+        callable(found)
+        and not hasattr(found, "trainable_variables")  # a model
+        and not _needs_step(found)
+    ):
         with errors.named(name):
             made = found()
         # A function of step=0 is a schedule, and no maker of one.

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from absl.testing import parameterized
 from official.modeling.optimization import lr_schedule
 from official.nlp import optimization
 
+import lbcheck
 from bert import schedule as bert_schedule
 from lbcheck import schedules
 from lbcheck.schedules import Cosine
@@ -25,6 +27,7 @@ from lbcheck.schedules import Polynomial
 from lbcheck.schedules import PolynomialWarmupDecay
 from lbcheck.schedules import Warmup
 from lbcheck.schedules import examine
+from lbcheck.schedules import schedule_command
 
 PolynomialDecay = tf_keras.optimizers.schedules.PolynomialDecay
 
@@ -240,6 +243,18 @@ class OtherBugsTest(parameterized.TestCase, tf.test.TestCase):
             self.assertEqual(errors(slow, 1000), {"micro_steps": "4x"})
         found = examine(lambda t: clean(8 * t), 1000, warmup_steps=96).errors
         self.assertIn("micro_steps", [f.code for f in found])
+
+    def test_keras_counts_micro_steps_where_it_accumulates(self):
+        decay = keras.optimizers.schedules.PolynomialDecay
+        for total, found in ((1000, {"micro_steps": "75.0 %"}), (4000, {})):
+            optimizer = keras.optimizers.Adam(
+                decay(0.1, total, 0.0), gradient_accumulation_steps=4
+            )
+            self.assertEqual(errors(optimizer, 1000), found)
+            scaled = keras.optimizers.LossScaleOptimizer(optimizer)
+            self.assertEqual(errors(scaled, 1000), found)
+        ours = lbcheck.AdamW(Linear(0.1, 1000), gradient_accumulation_steps=4)
+        self.assertEqual(errors(ours, 1000), {})
 
     def test_epochs_taken_for_steps(self):
         goyal = GoyalSteps(3.2, 5, (30, 60, 80))
@@ -561,6 +576,10 @@ class CleanSchedulesTest(parameterized.TestCase, tf.test.TestCase):
             lambda t: (t % 100) / 100,
             lambda t: min((t + 1) / 100, (10100 - t) / 10001),
             lambda t: 0.97 ** (t // 30),
+            # Torch's ChainedScheduler of a warm-up and of an epoch's decay.
+            lambda t: min(1, (t + 1) / 250) * 0.97 ** (t // 60),
+            # To 0.00115; the last updates change the rate by about that.
+            lambda t: 1 - 0.99885 * t / 1000,
         ):
             self.assertEqual(errors(schedule, 1000), {})
         self.assertEqual(
@@ -847,6 +866,15 @@ class CommandTest(parameterized.TestCase, tf.test.TestCase):
             self.assertEqual(done.returncode, 2, done.stdout)
             self.assertNotIn("Traceback", done.stderr)
             self.assertIn("lbcheck schedule:", done.stderr)
+
+    def test_a_model_may_be_named(self):
+        model = keras.Sequential([keras.layers.Dense(1)])
+        decay = keras.optimizers.schedules.PolynomialDecay(0.1, 100, 0.0)
+        model.compile(keras.optimizers.SGD(decay), "mse")
+        sys.modules["of_model"] = types.SimpleNamespace(model=model)
+        self.addCleanup(sys.modules.pop, "of_model")
+        found = schedule_command.find_schedule("of_model:model")
+        self.assertEqual(errors(found, 100), {})
 
     def test_json_and_figure(self):
         done = self.run_command(

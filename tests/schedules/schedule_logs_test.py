@@ -257,13 +257,14 @@ def odd_schedules():
         tf.keras.optimizers.schedules.PolynomialDecay(1.0, 50, 0.0)
     )
     yield (1.0 - step / 50 for step in range(50))
+    yield lambda step: tf.cast(1.0 - step / 50, tf.bfloat16)
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(7))
 def test_any_callable_is_examined(index):
     schedule = list(odd_schedules())[index]
     found = schedules.examine(schedule, 50)
-    np.testing.assert_allclose(found.rates, 1 - np.arange(50) / 50, atol=1e-3)
+    np.testing.assert_allclose(found.rates, 1 - np.arange(50) / 50, atol=2e-3)
 
 
 def test_a_keras_schedule_without_a_config():
@@ -282,6 +283,10 @@ def test_a_keras_schedule_without_a_config():
         (tf.keras.optimizers.SGD(0.1), "SGD has a constant"),
         (NoConfig, "a class: call it first"),
         (["a", "b"], "a sequence of rates.*'a'"),
+        ({0: 0.1, 1: 0.1, 2: 0.1, 3: 0.01}, "a sequence of rates.*3: 0.01"),
+        ({0.1, 0.2, 0.3, 0.4}, "a sequence of rates"),
+        (b"log.csv", "a sequence of rates.*log.csv"),
+        (np.array(0.1), "a sequence of rates.*0.1"),
     ],
 )
 def test_what_is_no_schedule(schedule, message):

@@ -98,11 +98,24 @@ def end_of_run(case: Case) -> list[Finding]:
         offset = segments.decay_end_offset(
             case.steps, case.rates, case.total, min(final, case.rates[-1])
         )
-    # What can be evaluated and has no end, such as 1 - t / (T + 1), is 0 there.
-    later = case.end.step > case.total if case.end else not case.is_log
+    later = case.end.step > case.total if case.end else _is_zero_later(case)
     if offset == 1 and later:
         return [_one_late(case, final)] + _never_zero(case, final, offset)
     return held + (_too_long(case) or _never_zero(case, final, offset))
+
+
+def _is_zero_later(case) -> bool:
+    """Whether what has no end, such as 1 - t / (T + 1), is 0 one update late.
+
+    A decay to a rate of about its last change passes 0 elsewhere.
+    """
+    if case.is_log:
+        return False
+    try:
+        (later,) = case.samples.evaluate(np.array([case.total + 1]))
+    except ValueError:
+        return True  # nothing else is known than the run
+    return bool(abs(later) <= 0.05 * abs(case.rates[-1] - case.rates[-2]))
 
 
 def _always_zero(case):
@@ -215,7 +228,7 @@ def _over_early(case, end, rate=0.0):
         what += f"; it runs {ratio} times too fast, as if micro-steps counted"
         fix = (
             "count updates, not micro-batches, in the optimizer's step "
-            f"counter; or give the schedule total_steps={case.total}."
+            f"counter; or make the schedule {ratio} times as long."
         )
     elif wasted == 1:
         code = "off_by_one"

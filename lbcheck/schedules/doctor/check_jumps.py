@@ -111,10 +111,17 @@ def _is_defect(case, jump) -> bool:
 
 
 def _one_of_equal_steps(case, jump) -> bool:
-    """Whether all later jumps are falls by the same part: a staircase."""
-    later = [j.index for j in case.jumps if j.index >= jump.index]
-    parts = case.rates[later] / case.rates[np.array(later) - 1]
-    return len(later) > 2 and bool(np.ptp(parts) < 1e-3)
+    """Whether all later jumps are falls by the same part: a staircase.
+
+    By the same part of the rate before, or of what that was heading for, as
+    where the stairs come down while a warm-up still rises.
+    """
+    later = [j for j in case.jumps if j.index >= jump.index]
+    index = np.array([j.index for j in later])
+    parts = case.rates[index] / case.rates[index - 1]
+    changes = [j.change for j in later]
+    equal = min(np.ptp(parts), np.ptp(changes)) < 1e-3
+    return len(later) > 2 and bool(equal)
 
 
 def _is_cut_short(case, jump) -> bool:

@@ -8,6 +8,8 @@ import numbers
 import os
 import sys
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Set
 from typing import Any
 from typing import NamedTuple
 
@@ -98,11 +100,14 @@ def _of_log(path, total_steps, column, steps_per_epoch):
 
 def _given(rates):
     """The samples of a sequence of rates."""
-    listed = list(itertools.islice(rates, LONGEST))
-    try:
-        found = np.array([_number(rate) for rate in listed])
-    except (TypeError, ValueError):
-        found = np.empty(0)
+    found = np.empty(0)
+    # Of these only keys, an order of hashing or codes would be had.
+    if not isinstance(rates, (Mapping, Set, bytes, bytearray)):
+        try:
+            listed = list(itertools.islice(rates, LONGEST))
+            found = np.array([_number(rate) for rate in listed])
+        except (TypeError, ValueError):
+            found = np.empty(0)
     if not found.size:
         raise ValueError(
             "examine: a sequence of rates must have one number for each "
@@ -145,7 +150,27 @@ def unwrapped(schedule: Any) -> Any:
             f"examine: the optimizer {type(schedule).__name__} has a constant "
             "learning rate and no schedule to examine."
         )
+    every = getattr(schedule, "gradient_accumulation_steps", None)
+    if every and not hasattr(schedule, "update_count"):  # as lbcheck's have
+        return _OfMicroSteps(rate, every)
     return rate
+
+
+class _OfMicroSteps:
+    """A schedule as Keras asks for it with `gradient_accumulation_steps`.
+
+    Its optimizers count micro-steps; the last of an update decides.
+    """
+
+    def __init__(self, rate, every: int):
+        self._rate, self._every = rate, every
+
+    def __call__(self, step):
+        return self._rate(step * self._every + (self._every - 1))
+
+    def get_config(self):
+        """What the schedule says of itself."""
+        return self._rate.get_config()
 
 
 def _check_parameters(schedule):
@@ -257,8 +282,10 @@ def _number(value) -> float:
         if isinstance(value, bool):
             raise TypeError
         return float(value)
+    value = arrays.unwrap(value)
     try:
-        array = np.asarray(arrays.unwrap(value))
+        # NumPy takes no bfloat16 of TensorFlow's as it is.
+        array = np.asarray(getattr(value, "numpy", lambda: value)())
     except RuntimeError as error:  # a torch tensor with a gradient
         raise TypeError from error
     # bfloat16 is of kind V.
