@@ -3,18 +3,22 @@
 from typing import Any
 
 from lbcheck import published
+from lbcheck.published import flagged
 from lbcheck.published.rows import Row
 
 _NOT_SETTINGS = ("output_dir",)
+_WIDTH = 60
+"""Of a cell in print."""
 _TERMS = "nado2021_table5"
 """The table that has a symbol for each hyperparameter."""
 
 
 def compare(one: Row, other: Row) -> dict[str, Any]:
-    """What differs between the flagfiles of two rows.
+    """What differs between the flagfiles of two rows, or what they search.
 
     LARS takes lambda inside its rule (--weight_decay), where it acts as L2
     does, so it is `l2` here; and one minus momentum is what the papers print.
+    What a search tries is a text such as "[0.001, 50] log" or "{1, 2}".
 
     Args:
         one: A row with a flagfile.
@@ -70,12 +74,40 @@ def _terms(row):
         for name, text in row.settings().items()
         if name not in _NOT_SETTINGS
     }
+    if row.space is not None:
+        searched = flagged.space(row.space)["parameters"]
+        found |= {name: _tried(spec) for name, spec in searched.items()}
     if found["optimizer"] == "lars" and "l2" not in found:
         found["l2"] = found.pop("weight_decay")
     if "momentum" in found:
-        # Of the digits that are printed, none is beyond the twelfth.
-        found["one minus momentum"] = round(1 - found.pop("momentum"), 12)
+        found["one minus momentum"] = _one_minus(found.pop("momentum"))
     return found
+
+
+def _tried(spec):
+    """What a search tries for a flag: a value, or a text."""
+    if "value" in spec:
+        tried = _value(str(spec["value"]))
+    elif "values" in spec:
+        tried = f"{{{', '.join(map(str, spec['values']))}}}"
+    else:
+        tried = f"[{spec['min']:g}, {spec['max']:g}] {spec['scale']}"
+        if "count" in spec:
+            tried += f", {spec['count']} values"
+    if spec.get("one_minus"):
+        tried = _one_minus(tried)
+    # Numbers per updates are updates of the row's own.
+    is_part = "of" in spec and "per" not in spec
+    return f"{tried} x {spec['of']}" if is_part else tried
+
+
+def _one_minus(tried):
+    """One minus a number, or minus what a text says; of both of these again."""
+    if isinstance(tried, str):
+        text = tried.removeprefix("1 - ")
+        return text if text != tried else f"1 - {tried}"
+    # Of the digits that are printed, none is beyond the twelfth.
+    return round(1 - tried, 12)
 
 
 def _value(text):
@@ -92,8 +124,14 @@ def _value(text):
 def lines(found: dict[str, Any]) -> list[list[str]]:
     """The same as rows of a table: setting, symbol, value of a, value of b."""
     rows = [
-        [n["parameter"], n["symbol"] or "", str(n["a"]), str(n["b"])]
+        [n["parameter"], n["symbol"] or "", _short(n["a"]), _short(n["b"])]
         for n in found["differ"]
     ]
-    rows += [[n, "", str(v), "-"] for n, v in found["only_a"].items()]
-    return rows + [[n, "", "-", str(v)] for n, v in found["only_b"].items()]
+    rows += [[n, "", _short(v), "-"] for n, v in found["only_a"].items()]
+    return rows + [[n, "", "-", _short(v)] for n, v in found["only_b"].items()]
+
+
+def _short(value):
+    """A value in print, without the middle of a long list."""
+    text, part = str(value), _WIDTH // 2 - 3
+    return text if len(text) <= _WIDTH else f"{text[:part]} ... {text[-part:]}"

@@ -153,6 +153,51 @@ def test_differences_are_what_was_changed(flag_files):
     ]
 
 
+@pytest.mark.parametrize(
+    "one, other, differ",
+    [
+        (
+            "tables9_to_23_13",
+            "tables9_to_23_14",
+            {
+                "one minus momentum": ("[0.0001, 0.1] log", "[0.005, 0.1] log"),
+                "weight_decay": ("[0.0001, 0.1] log", "[0.01, 0.1] log"),
+            },
+        ),
+        (
+            "table8_lars_initial",
+            "table4_lars",
+            {
+                "learning_rate": ("[1, 100] log, 10 values", 14.49),
+                "l2": ("[1e-05, 0.01] log, 10 values", 0.0001708),
+            },
+        ),
+        (
+            "table8_space",
+            "you2019_table8_warmup_20_rate_1e-4",
+            {
+                "warmup_steps": ("{0.05, 0.1, 0.2} x steps", 6250),
+                "learning_rate": ("{0.0001, 0.0002, 0.0003}", 0.0001),
+                "schedule": ("warmup_polynomial", "original"),
+                "train_steps": (31250, 28125),
+            },
+        ),
+    ],
+)
+def test_what_is_searched_differs_too(one, other, differ):
+    found = differences.compare(rows.find(one), rows.find(other))
+    assert differ == {
+        line["parameter"]: (line["a"], line["b"]) for line in found["differ"]
+    }
+
+
+def test_every_row_can_be_compared():
+    known = [row for row in rows.load().values() if row.no_run is None]
+    for row in known:
+        lines = differences.lines(differences.compare(known[0], row))
+        assert all(len(cell) <= 60 for cell in sum(lines, []))
+
+
 def test_diff_prints_a_line_for_each():
     words = ("diff", "table1_nesterov_b", "table1_lars")
     code, printed = published_cli.run(*words)
