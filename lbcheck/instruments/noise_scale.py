@@ -199,7 +199,7 @@ def gram(model: Any, batch: tuple, microbatch_size: int) -> np.ndarray:
     for state, value in zip(states, kept):
         state.assign(value)
     flat = np.stack(rows) if rows else np.zeros((0, 1))
-    return flat.astype(float) @ flat.T.astype(float)
+    return flat @ flat.T
 
 
 def check_model(model: Any) -> None:
@@ -219,6 +219,11 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"{type(model).__name__} has its own train_step, of whose loss the "
             "noise scale knows nothing; override compute_loss instead."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            "the noise scale is of gradients, received a model in which "
+            "nothing can be trained."
         )
 
 
@@ -261,23 +266,39 @@ def _gradient(tensorflow, model, batch):
     # As Keras calls it: by place, and `training` only where it is taken.
     taken = inspect.signature(model.compute_loss).parameters
     mode = {"training": True} if "training" in taken else {}
-    with tensorflow.GradientTape() as tape:
+    with tensorflow.GradientTape(persistent=True) as tape:
         predicted = model(x, training=True)
         loss = model.compute_loss(x, y, predicted, weight, **mode)
     variables = model.trainable_variables
     if kerases.of(model) == "keras3":
         variables = [variable.value for variable in variables]
-    gradients = tape.gradient(
-        loss,
-        variables,
-        unconnected_gradients=tensorflow.UnconnectedGradients.ZERO,
-    )
-    return np.concatenate(
-        [
-            tensorflow.reshape(tensorflow.convert_to_tensor(g), [-1]).numpy()
-            for g in gradients
-        ]
-    )
+    scale = _loss_scale(tensorflow, model.optimizer)
+    while True:
+        gradients = tape.gradient(
+            loss,
+            variables,
+            output_gradients=tensorflow.cast(scale, loss.dtype),
+            unconnected_gradients=tensorflow.UnconnectedGradients.ZERO,
+        )
+        flat = np.concatenate(
+            [
+                np.ravel(tensorflow.convert_to_tensor(g).numpy()).astype(float)
+                for g in gradients
+            ]
+        )
+        # Where the scale overflows, training takes the next lower one.
+        if scale <= 1 or np.isfinite(flat).all():
+            return flat / scale
+        scale /= 2
+
+
+def _loss_scale(tensorflow, optimizer) -> float:
+    """What the optimizer scales the loss by: gradients of float16 underflow."""
+    for name in ("scale_loss", "get_scaled_loss"):  # of Keras 3, of tf_keras
+        scaled = getattr(optimizer, name, None)
+        if scaled:
+            return float(scaled(tensorflow.constant(1.0)))
+    return 1.0
 
 
 def _moments(matrix, size):

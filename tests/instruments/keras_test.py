@@ -327,6 +327,47 @@ def test_noise_scale_of_a_linear_model(name):
     assert not np.array_equal(before, model.get_weights()[0])  # it trains
 
 
+@pytest.mark.parametrize("name", sorted(KERASES))
+@pytest.mark.parametrize("size", [1e-4, 1e3])
+def test_float16_is_scaled_as_in_training(name, size):
+    """Its gradients underflow, or overflow at the scale that training tries."""
+    keras, _ = rooms(name)
+    layers = keras.layers
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(64, 6)).astype("float32")
+    y = size * generator.normal(size=(64, 1)).astype("float32")
+    found = []
+    for policy in ("float32", "mixed_float16"):
+        keras.utils.set_random_seed(1)
+        given = {"dtype": policy}
+        model = keras.Sequential(
+            [
+                layers.Input((6,)),
+                layers.Dense(8, **given),
+                layers.Dense(1, kernel_initializer="zeros", **given),
+                layers.Rescaling(0.01, **given),
+            ]
+        )
+        optimizer = keras.optimizers.SGD(0.1)
+        if policy == "mixed_float16":
+            room = keras.optimizers if name == "keras3" else None
+            room = room or keras.mixed_precision
+            optimizer = room.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, "mse")
+        found.append(noise_scale.gram(model, (x, y), 8))
+    exact, half = (noise_scale.estimate([g], 8) for g in found)
+    assert half.value == pytest.approx(exact.value, rel=2e-3)
+    assert half.trace == pytest.approx(exact.trace, rel=2e-3)
+
+
+def test_what_is_frozen_has_no_noise_scale():
+    keras, _ = rooms()
+    model = linear(keras)
+    model.trainable = False
+    with pytest.raises(ValueError, match="nothing can be trained"):
+        noise_scale.gram(model, batches()[0], 8)
+
+
 def test_a_gradient_leaves_the_model_as_it_was():
     keras, _ = rooms()
     keras.utils.set_random_seed(0)
