@@ -355,14 +355,20 @@ def control(results) -> Table:
                 row["part"],
                 _difference(row),
                 number(row["margin"], 2),
-                {
-                    "needed": "costs the margin or more",
-                    "not needed": "costs less than the margin",
-                }.get(row["answer"], "undecided"),
+                _costs(row),
             ]
             for row in results["tables"]["control"]
         ],
     )
+
+
+def _costs(row):
+    """What the sentence of a control says, too."""
+    if row["answer"] == "needed":
+        return "costs the margin or more"
+    if row["answer"] == "not needed" or row["doubt"] == "ceiling":
+        return "costs less than the margin"
+    return f"undecided ({row['doubt']})"
 
 
 def best_points(results) -> Table:

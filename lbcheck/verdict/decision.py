@@ -66,7 +66,7 @@ def judge(
     if mode not in ("max", "min"):
         raise ValueError(f'mode is {mode!r}; expected "max" or "min".')
     if margin is not None and not 0 < margin < math.inf:
-        raise ValueError(f"margin is {margin}; expected a positive number.")
+        raise ValueError(f"margin is {margin:g}; expected a positive number.")
     judged_part = next(iter(values))
     if baselines is None:
         baselines = set(values[judged_part]) - challengers
@@ -447,7 +447,7 @@ def _compare(question, pair, x, y, worst, examples):
         relation=_relation(*shift.interval, shift.estimate, reached, runs),
         median_difference=median_difference,
         p_superior=shift.p_above(0.0),
-        p_equivalent=max(shift.p_below(margin), shift.p_above(-margin)),
+        p_equivalent=max(shift.p_below(reached), shift.p_above(-reached)),
         improvement=chance,
         improvement_low=chance_low,
         improvement_high=chance_high,
@@ -462,10 +462,10 @@ def _compare(question, pair, x, y, worst, examples):
             None if examples is difference.NO_EXAMPLES else examples.error
         ),
         seeds_answer=_answer(
-            dataclasses.replace(pair, **_of_shift(without, margin, reached)),
+            dataclasses.replace(pair, **_of_shift(without, reached)),
             reached,
         ),
-        **_of_shift(shift, margin, reached),
+        **_of_shift(shift, reached),
     )
     answer, doubt = _answer(pair, reached), None
     more = 0 if answer != "undecided" else LEAST_SEEDS - runs
@@ -489,7 +489,7 @@ def _answer(pair, margin):
     return "not needed" if pair.high < margin else "undecided"
 
 
-def _of_shift(shift, margin, reached):
+def _of_shift(shift, reached):
     """The numbers of a pair that its answer rests on.
 
     `reached` is the margin less what rounding makes of differences.
@@ -500,7 +500,7 @@ def _of_shift(shift, margin, reached):
         "low": low,
         "high": high,
         "p_needed": max(shift.p_above(0.0), shift.p_reached(reached)),
-        "p_not_needed": shift.p_below(margin),
+        "p_not_needed": shift.p_below(reached),
     }
 
 

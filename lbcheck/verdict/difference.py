@@ -324,8 +324,9 @@ class Plan:
         share = np.minimum(num_runs / self.runs, 1.0)
         errors = np.hypot(self._error * np.sqrt(share), self._example_error)
         spread = self._error * np.sqrt(1 - share)
+        more = self.runs > num_runs
         enough = np.maximum(quantiles * errors, margin + reached * errors)
-        possible = (self.runs >= least_runs) & shift.ranks_can_tell(
+        possible = (more & (self.runs >= least_runs)) & shift.ranks_can_tell(
             self.runs, num_runs
         )
         self._possible = num_runs >= least_runs and bool(
@@ -374,9 +375,9 @@ class Plan:
 
 
 def _above(lead, spread):
-    """P(lead + spread * normal > 0), 0 without a spread."""
+    """P(lead + spread * normal > 0); without a spread the lead decides."""
     known = np.where(spread > 0, spread, 1.0)
-    return np.where(spread > 0, special.ndtr(lead / known), 0.0)
+    return np.where(spread > 0, special.ndtr(lead / known), lead > 0)
 
 
 @functools.lru_cache(maxsize=64)

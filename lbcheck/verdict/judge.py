@@ -126,14 +126,17 @@ def _with_control(decided, study, records, beside):
     )
     if pair is None:
         return decided
-    ((arm, edges),) = _edges(control.study, small).items()
+    ((arm, found),) = _edges(control.study, small).items()
+    edges = [edge.name for edge in found if edge.is_likely]
+    if edges and pair.answer != "needed":
+        pair = dataclasses.replace(pair, answer="undecided", doubt="edge")
     text = sentences.control(
         pair,
         arm,
         control.study["batch_size"],
         study["batch_size"],
         study["metric"]["name"],
-        [edge.name for edge in edges if edge.is_likely],
+        edges,
     )
     return dataclasses.replace(
         decided, control=pair, sentence=f"{decided.sentence} {text}"
@@ -494,11 +497,7 @@ def compare_arms(
         if runs is not None
     }
     _check_arms(values, searched, challengers, baselines)
-    for name, number in (("margin", margin), ("target", target)):
-        if number is not None and not checks.is_number(number):
-            raise TypeError(
-                f"{name} must be a number or None, received {number!r}."
-            )
+    margin, target = _number("margin", margin), _number("target", target)
     if target is not None and not math.isfinite(target):
         raise ValueError(f"target is {target}; expected a finite number.")
     judged_runs = next(iter(values.values()))
@@ -521,6 +520,13 @@ def compare_arms(
     )
 
 
+def _number(name, value):
+    """The number, which JSON can hold; None where it is none."""
+    if value is not None and not checks.is_number(value):
+        raise TypeError(f"{name} must be a number or None, received {value!r}.")
+    return None if value is None else float(value)
+
+
 def _of_runs(runs, searched):
     """Notes on runs that no study made, of which less is known."""
     notes = []
@@ -540,7 +546,8 @@ def _check_arms(values, searched, challengers, baselines):
         _check_runs(name, runs)
     named = {"challengers": challengers, "baselines": baselines}
     for name, arms in named.items():
-        if isinstance(arms, str):
+        is_list = isinstance(arms, Collection) and not isinstance(arms, str)
+        if arms is not None and not is_list:
             raise TypeError(
                 f"{name} must be a list of arms, received {arms!r}."
             )
@@ -600,7 +607,7 @@ def _spent(runs, look_every, planned_seeds):
         )
     before = (seeds - 1) // look_every * look_every
     spent = max(seeds**2 - before**2, 1) / planned_seeds**2
-    return spent, (look_every, planned_seeds)
+    return spent, (int(look_every), int(planned_seeds))
 
 
 def from_summaries(

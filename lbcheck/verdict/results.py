@@ -96,7 +96,8 @@ class PairVerdict:
             the answer favours may fail in 10 % of runs more than the other;
             "ceiling", where the baseline leaves no more than the margin
             to gain; "examples", where seeds alone would decide, and the test
-            examples are too few. None where it is decided.
+            examples are too few; "edge" of a control whose best values lie at
+            an end of their range. None where it is decided.
     """
 
     arm: str

@@ -57,7 +57,7 @@ def sentence(
         text = _failures(pairs, metric, found.unit)
     elif found.doubt == "examples":
         text = _examples(found.times_examples, pairs, metric)
-    elif all(a.diverged == a.runs for a in parts.judged(found.arms)):
+    elif all(0 < a.runs == a.diverged for a in parts.judged(found.arms)):
         text = "Undecided: every run of every arm diverged."
     elif found.answer == "undecided":
         text = _undecided(found.more_seeds, pairs, metric, found.unit)
@@ -109,17 +109,20 @@ def _failed(pairs, unit):
     """A sentence on each arm of these pairs that failed in some runs."""
     found = {
         arm: (failures, runs)
-        for p in pairs
-        for arm, failures, runs in (
-            (p.arm, p.failures, p.runs),
-            (p.other_arm, p.other_failures, p.other_runs),
-        )
+        for pair in pairs
+        for arm, failures, runs in _arms_of(pair)
         if failures
     }
     return [
         f"{arm} failed in {failures} of {runs} {_plural(unit)}."
         for arm, (failures, runs) in found.items()
     ]
+
+
+def _arms_of(pair):
+    """(name, runs that failed, all runs) of both arms."""
+    yield pair.arm, pair.failures, pair.runs
+    yield pair.other_arm, pair.other_failures, pair.other_runs
 
 
 def both(pair, pairs) -> str:
@@ -156,9 +159,10 @@ def notes(pairs, arms, metric, least_seeds, unit) -> list[str]:
     ]
     left = [p.margin_share for p in judged if p.margin_share is not None]
     if left:
+        digits = 0 if max(left) >= 0.01 else 2
         texts.append(
-            f"The margin is {max(left):.0%} of what the best baseline leaves "
-            "to gain."
+            f"The margin is {max(left):.{digits}%} of what the best baseline "
+            "leaves to gain."
         )
     found = _detectable(judged)
     if found:
@@ -521,19 +525,19 @@ def _floor(arms, metric, chance):
 def _failures(pairs, metric, unit):
     """An arm that would do fails in some seeds."""
     doubted = [p for p in parts.judged(pairs) if p.doubt == "failures"]
-    worst = max(doubted, key=lambda p: abs(p.failures - p.other_failures))
-    arms = [
-        (worst.arm, worst.failures, worst.runs),
-        (worst.other_arm, worst.other_failures, worst.other_runs),
+    rates = [
+        sorted(((n / m, n, m, arm) for arm, n, m in _arms_of(p)), reverse=True)
+        for p in doubted
     ]
-    (arm, failed, runs), (other, fewer, _) = sorted(
-        arms, key=lambda a: a[1], reverse=True
+    (_, failed, runs, arm), (_, fewer, others, other) = max(
+        rates, key=lambda rate: rate[0][0] - rate[1][0]
     )
+    of_others = "" if others == runs else f" of {others}"
     return (
         f"Undecided (failures): {arm} failed in {failed} of {runs} "
-        f"{_plural(unit)}, {other} in {fewer}: it diverged or ended far below "
-        f"all others in {worst.part} {metric}. Where it did not, it would have "
-        "decided."
+        f"{_plural(unit)}, {other} in {fewer}{of_others}: it diverged or ended "
+        f"far below all others in {doubted[0].part} {metric}. Where it did "
+        "not, it would have decided."
     )
 
 

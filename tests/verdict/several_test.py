@@ -8,6 +8,7 @@ import pytest
 from lbcheck import report
 from lbcheck import verdict
 from lbcheck.comparison import compare
+from lbcheck.report import page_tables
 from lbcheck.study import companions
 from lbcheck.study import study_command
 from lbcheck.study import study_folder
@@ -215,6 +216,24 @@ def test_a_control_at_the_edge_of_its_space_says_so():
     decided = verdict.decide(study, records, beside)
     assert "best learning_rate lie at an end of the range" in decided.sentence
     assert "nothing that matters" not in decided.sentence
+    assert costs_of(decided) == "undecided (edge)"
+
+
+def costs_of(decided):
+    """What the page's table says of the control."""
+    tables = {"control": [decided.to_dict()["control"]]}
+    study = {"control_batch_size": 64, "batch_size": 512}
+    (row,) = page_tables.control({"study": study, "tables": tables}).rows
+    return row[-1]
+
+
+def test_a_control_that_the_large_batch_leaves_no_room():
+    study, records, beside = with_control(0.0)
+    study["margin"] = 0.2
+    decided = verdict.decide(study, records, beside)
+    assert decided.control.doubt == "ceiling"
+    assert "costs nothing that matters here" in decided.sentence
+    assert costs_of(decided) == "costs less than the margin"
 
 
 def test_edges_and_a_changed_margin_count_in_several_searches():

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import fractions
 import itertools
 import json
 import math
@@ -544,6 +545,35 @@ def test_training_at_its_ceiling_says_nothing():
     assert found.answer == "needed"
     assert "regularization" not in found.sentence
     assert "saturated on training" in found.sentence
+
+
+def test_rounding_moves_no_p_value():
+    """Of runs that tie many differences are just the margin."""
+    sgd = [5.0, 5.0, 6.0, 7.0, 6.0, 7.0, 8.0, 6.0, 5.0, 7.0]
+    lars = [6.0, 7.0, 6.0, 5.0, 6.0, 8.0, 6.0, 7.0, 6.0, 5.0]
+    found = [
+        verdict.compare_arms(
+            {"lars": [v * unit for v in lars], "sgd": [v * unit for v in sgd]},
+            ["lars"],
+            margin=unit,
+            metric="speed",
+        ).pairs[0]
+        for unit in (1.0, 0.001, 0.1, 3.7)
+    ]
+    for name in ("p_needed", "p_not_needed", "p_equivalent"):
+        ps = [getattr(pair, name) for pair in found]
+        assert ps == pytest.approx([ps[0]] * 4, rel=1e-4), name
+
+
+def test_the_arm_that_fails_more_often_is_the_one_named():
+    """By rates, of arms of unequal numbers of runs."""
+    few = [0.9 + 1e-4 * (i % 7) for i in range(17)] + [None] * 3
+    many = [0.9 + 1e-4 * (i % 7) for i in range(96)] + [None] * 4
+    runs = {"lars": many, "sgd": few}
+    found = verdict.compare_arms(runs, ["lars"], margin=0.01)
+    assert found.doubt == "failures"
+    told = "sgd failed in 3 of 20 seeds, lars in 4 of 100: it diverged"
+    assert told in found.sentence
 
 
 def test_rounding_of_float32_decides_nothing():
@@ -1284,6 +1314,25 @@ def test_runs_that_say_less_than_it_seems_are_told_of():
     assert not any("runs of b are equal" in note for note in notes)
 
 
+@pytest.mark.parametrize("lars, sgd, told", [
+    ([0.95] * 5, [0.9] * 5, "Undecided (1 more seed): "),
+    ([0.9] * 2, [0.95] * 5, "Undecided (4 more seeds): "),
+    ([], [], "Undecided (6 more seeds): "),
+    ([None] * 8, [None] * 8, "Undecided: every run of every arm diverged."),
+])  # fmt: skip
+def test_runs_without_a_spread_and_no_runs(lars, sgd, told):
+    runs = {"lars": lars, "sgd": sgd}
+    found = verdict.compare_arms(runs, ["lars"], margin=0.005)
+    assert found.sentence.startswith(told)
+
+
+def test_a_small_margin_is_no_margin_of_nothing():
+    runs = steady(lars=0, sgd=0)
+    per_cent = {arm: [100 * v for v in own] for arm, own in runs.items()}
+    notes = verdict.compare_arms(per_cent, ["lars"], margin=0.005).notes
+    assert any("The margin is 0.0" in note for note in notes)
+
+
 def test_search_trials_of_some_arms_only_are_refused():
     runs = steady(nesterov=0, adamw=0, lars=3)
     searched = {"lars": [0.9] * 5, "adamw": [0.8] * 5}
@@ -1653,6 +1702,7 @@ _SIX = [0.9, 0.91, 0.92, 0.93, 0.9, 0.91]
         ({"validation": {"a": [0, 10**400]}}, "a: run 1 must be at most"),
         ({"target": math.nan}, "target is nan; expected a finite"),
         ({"challengers": "a"}, "challengers must be a list of arms.*'a'"),
+        ({"challengers": iter("a")}, "challengers must be a list of arms"),
         ({"baselines": "b"}, "baselines must be a list of arms.*'b'"),
         ({"baselines": ["d"]}, r"baselines has \['d'\]"),
         ({"baselines": ["a", "b"]}, r"both have \['a'\]"),
@@ -1675,6 +1725,17 @@ def test_runs_may_be_what_holds_numbers():
     for kind in (tuple, np.array, collections.deque):
         runs = {"a": kind(_SIX), "b": kind(_SIX[::-1])}
         assert verdict.compare_arms(runs, ["a"]) == expected
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, fractions.Fraction])
+def test_settings_may_be_any_numbers(kind):
+    runs = {"a": _SIX[:5], "b": _SIX[4::-1]}
+    looks = {"look_every": np.int64(5), "planned_seeds": np.int32(10)}
+    given = {"margin": kind(0.25), "target": kind(0.5)}
+    found = verdict.compare_arms(runs, ["a"], **given, **looks).to_dict()
+    plain = {"margin": 0.25, "target": 0.5, "look_every": 5}
+    expected = verdict.compare_arms(runs, ["a"], **plain, planned_seeds=10)
+    assert json.loads(json.dumps(found)) == expected.to_dict()
 
 
 def test_the_example_of_the_manual(capsys):
