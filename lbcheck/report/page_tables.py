@@ -277,7 +277,8 @@ def optimism(results) -> Table:
         f"The best {study['selection']} {study['metric']['name']} that the "
         f"{'first ' if _of_first(results) else ''}search saw, and the median "
         "over fresh seeds of the same hyperparameters. What is lost was luck, "
-        "and may be more for one arm than for another. Where a challenge has "
+        "and may be more for one arm than for another. A seed that diverged "
+        "counts as worse than every other. Where a challenge has "
         "confirmed several trials, another may be judged.",
         ["arm", "search", "fresh seeds", "lost"],
         [

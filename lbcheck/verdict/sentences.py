@@ -398,18 +398,31 @@ def alone(arm: str, arms, metric: str, unit: str = "seed") -> str:
     """What one arm reached, compared with none."""
     text = f"No verdict: {arm} is the only arm of this study"
     for found in parts.judged(arms):
-        if found.median is not None:
-            text += (
-                "; its best hyperparameters reach a median "
-                f"{found.part} {metric} of {found.median:.4g} over "
-                f"{found.runs} {unit if found.runs == 1 else _plural(unit)}"
+        count = f"{found.runs} {unit if found.runs == 1 else _plural(unit)}"
+        if found.median is None:
+            continue
+        if not math.isfinite(found.median):
+            return (
+                f"{text}; {found.diverged} of {count} with its best "
+                "hyperparameters diverged."
             )
-            if found.low is not None:
-                text += f" (95 %: {found.low:.4g} to {found.high:.4g})"
+        text += (
+            f"; its best hyperparameters reach a median {found.part} {metric} "
+            f"of {found.median:.4g} over {count}"
+        )
+        if found.low is not None:
+            ends = [_end(end) for end in (found.low, found.high)]
+            text += f" (95 %: {ends[0]} to {ends[1]})"
     return f"{text}."
 
 
+def _end(end):
+    return f"{end:.4g}" if math.isfinite(end) else "diverged"
+
+
 def _one_sided(arms):
+    if not arms:
+        return "Undecided: every search trial of every arm diverged."
     challenged = any(arm.side == "challenger" for arm in arms)
     side = "baseline" if challenged else "challenger"
     return f"Undecided: there is no {side} left to compare with."

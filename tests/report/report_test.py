@@ -516,21 +516,43 @@ def test_what_a_difference_rests_on(made, tmp_path):
     usual = count_panels((made[0] / "report.html").read_text())
     assert count_panels(page) == usual | {"seeds": 3}
     for row in found["tables"]["optimism"]:
-        own = [r for r in records if r["arm"] == row["arm"] and r["metrics"]]
-        best = max(
-            r["metrics"]["validation"]["accuracy"]
-            for r in own
-            if r["stage"] == "broad"
-        )
-        fresh = [
-            r["metrics"]["validation"]["accuracy"]
-            for r in own
-            if r["stage"] == "confirm"
-        ]
-        assert row["optimism"] == pytest.approx(best - np.median(fresh))
+        own = {"broad": [], "confirm": []}
+        for r in records:
+            if r["arm"] == row["arm"]:
+                metrics = r["metrics"] or {"validation": {"accuracy": -np.inf}}
+                own[r["stage"]].append(metrics["validation"]["accuracy"])
+        lost = max(own["broad"]) - np.median(own["confirm"])
+        assert row["optimism"] == pytest.approx(lost)
+        (arm,) = rows(found, "arms", arm=row["arm"], part="validation")
+        assert row["confirmed"] == arm["median"]
     # Without test data nothing is said of examples.
     page = (made[0] / "report.html").read_text()
     assert "twice the seeds" in page and "twice the examples" not in page
+
+
+def test_what_diverged_is_in_no_box_and_said(made, tmp_path):
+    text = (made[0] / "report.html").read_text()
+    for place in ("box", "line"):
+        assert f"Seeds that diverged are in no {place}: lamb 1 of 20." in text
+    study = synthetic_study.make_study(("lars",), trials=4, seeds=8)
+    records = synthetic_study.make_records(study)
+    gone = {"status": "diverged", "metrics": None, "curve": []}
+    lost = [r for r in records if r["stage"] == "confirm"]
+    for count, told in (
+        (1, "over 8 seeds (95 %: diverged to 0."),
+        (5, "study; 5 of 8 seeds with its best hyperparameters diverged."),
+    ):
+        for record in lost[:count]:
+            record.update(gone)
+        page, found = write(tmp_path, study, records)
+        assert told in found["verdict"]["sentence"] and "inf" not in page
+    (row,) = found["tables"]["optimism"]
+    assert row["confirmed"] is row["optimism"] is None
+    only = [r | gone for r in records if r["stage"] == "broad"]
+    study = synthetic_study.make_study(("lars", "adamw"), trials=4, seeds=8)
+    other = [r | {"arm": "adamw"} for r in only]
+    _, found = write(tmp_path, study, only + other)
+    assert "every search trial of every" in found["verdict"]["sentence"]
 
 
 def test_box_plots_have_a_point_a_seed(made):

@@ -55,6 +55,22 @@ class Results:
         color = drawing.arm_color(self.arms.index(arm))
         return {"color": color, "linestyle": style}
 
+    def lost(self, place: str) -> str:
+        """A sentence on what diverged, which is in no box or line; or none.
+
+        Args:
+            place: What it is not in, such as "box".
+        """
+        unit = "Searches" if self.tables["searches"] else "Seeds"
+        found = ", ".join(
+            f"{row['arm']} {row['diverged']} of {row['runs']}"
+            for row in self.rows("arms", part=self.study["parts"][0])
+            if row["diverged"]
+        )
+        return f" {unit} that diverged are in no {place}: {found}." * bool(
+            found
+        )
+
     def keys(self, table: str) -> list[tuple[str, int, str]]:
         """The legend of the arms that a table has rows of."""
         found = {row["arm"] for row in self.tables[table]}

@@ -106,7 +106,7 @@ def seeds(view) -> Figure:
     return Figure(
         "Seeds",
         f"{_points(view)}, box from quartile to quartile, line at the median, "
-        f"whiskers to the extremes.{band}{dotted}",
+        f"whiskers to the extremes.{view.lost('box')}{band}{dotted}",
         part_panels(
             view,
             "boxes",
@@ -300,7 +300,7 @@ def curves(view) -> Figure:
         "evaluation; what is far from the best is cut off. Training is "
         "evaluated on examples of the training set, as validation is: an arm "
         "that leads there but not on validation optimizes better and "
-        "generalizes no better.",
+        f"generalizes no better.{view.lost('line')}",
         part_panels(
             view,
             "curves",

@@ -162,14 +162,17 @@ def _with_more(pair):
 def optimism(study, judged, records) -> list[dict]:
     """How much better an arm's search saw its best trial than its seeds do.
 
-    Both by the metric that selects; positive: the search saw it better.
+    Both by the metric that selects; positive: the search saw it better. A run
+    that diverged counts as the worst, as for the arm's median; None where half
+    of them did.
 
     Args:
         study: As in study.json.
         judged: The records that are judged, whose search it is.
         records: All records, which have the runs of every confirmed trial.
     """
-    name, part = study["metric"]["name"], study["selection"]
+    from lbcheck.verdict import statistics
+
     sign = 1 if study["metric"]["mode"] == "max" else -1
     rows = []
     for arm in study["arms"]:
@@ -177,20 +180,24 @@ def optimism(study, judged, records) -> list[dict]:
         if best is None:
             continue
         runs = [
-            r["metrics"][part][name]
+            protocol.score(study, r)
             for r in of(records, arm, "confirm")
-            if r["status"] == "finished"
-            and r.get("trial") == protocol.number(best)
+            if r.get("trial") == protocol.number(best)
         ]
         if runs:
-            found, confirmed = protocol.score(study, best), np.median(runs)
+            found = protocol.score(study, best)
+            ranked = [-np.inf if run is None else sign * run for run in runs]
+            confirmed = sign * statistics.median(ranked)
+            is_known = bool(np.isfinite(confirmed))
             rows.append(
                 {
                     "arm": arm,
-                    "part": part,
+                    "part": study["selection"],
                     "searched": found,
-                    "confirmed": float(confirmed),
-                    "optimism": float(sign * (found - confirmed)),
+                    "confirmed": confirmed if is_known else None,
+                    "optimism": sign * (found - confirmed)
+                    if is_known
+                    else None,
                 }
             )
     return rows
