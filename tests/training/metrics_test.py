@@ -112,6 +112,32 @@ def test_updates_that_were_skipped_count_until_the_first_bad_one(
     assert status["first_non_finite_variable"] is None
 
 
+@pytest.mark.parametrize("keras", ["tf_keras", "keras3"])
+def test_weights_whose_sum_is_beyond_float16_are_finite(tmp_path, keras):
+    def wide(keras, optimizers):
+        class Wide(keras.layers.Layer):
+            def build(self, shape):
+                self.add_weight(
+                    name="wide",
+                    shape=(70_000,),
+                    initializer="ones",
+                    dtype="float16",
+                    trainable=False,
+                )
+                self.built = True
+
+            def call(self, x):
+                return x
+
+        made = build(keras, optimizers)
+        layers = [keras.layers.Input((1,)), Wide(), *made.model.layers[-1:]]
+        return made._replace(model=keras.Sequential(layers))
+
+    given = options(tmp_path, keras)
+    code = training.run(given, wide, Endless(), "", {})
+    assert code == exit_codes.FINISHED
+
+
 def test_the_callers_random_state_stays(tmp_path):
     """A search that draws a rate before each run drew the same ones again."""
     given = options(tmp_path / "run", "tf_keras")

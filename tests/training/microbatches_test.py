@@ -67,6 +67,10 @@ def test_scaled_losses(found):
     assert distance < 1e-2
 
 
+def test_many_parts_are_summed_in_32_bits(found):
+    assert found["bfloat16"] == pytest.approx(1.0, abs=0.005)
+
+
 def test_own_train_step_is_not_divided(found):
     assert found["divided"] is None
     assert "OwnStep has its own train_step" in found["own step"]

@@ -122,6 +122,10 @@ def masks():
 def untouched():
     """{variable: largest change} of a model with frozen layers."""
     one = engine(frozen)
+    random = np.random.default_rng(5)
+    for layer in one.model.layers[:2]:  # of numbers that rounding would change
+        shapes = [weight.shape for weight in layer.get_weights()]
+        layer.set_weights([random.uniform(0.1, 1.0, s) for s in shapes])
     before = [one._read(v) for v in one.model.variables]
     one.fit(Source(), 0, 1, UPDATES, [])
     return {
@@ -154,6 +158,21 @@ def half():
     )
 
 
+def sixteen():
+    """A gradient of 1 in 16 bits, of which each of 96 parts gives its part."""
+
+    def layers():
+        zeros = {"kernel_initializer": "zeros", "dtype": "bfloat16"}
+        return [
+            keras.layers.Input((3,)),
+            keras.layers.Dense(1, use_bias=False, **zeros),
+        ]
+
+    one = engine(layers, loss=mean, batch_size=96, microbatch_size=1)
+    one.fit(Source(ones=True), 0, 1, 1, [])
+    return first_weight(one) / -0.1
+
+
 def refusal(**arguments):
     try:
         engine(dense, **arguments)
@@ -174,6 +193,7 @@ def main(path):
         found["masks"] = masks()
         found["frozen"] = untouched()
         found["float16"] = half()
+        found["bfloat16"] = sixteen()
     with open(path, "w", encoding="utf-8") as file:
         json.dump(found, file)
 

@@ -17,6 +17,7 @@ for JAX.
 import tensorflow as tf
 
 from lbcheck.optimizers import selection
+from lbcheck.optimizers.tensorflow_update import compute_dtype
 
 _SYNC = tf.VariableSynchronization.ON_READ
 
@@ -142,9 +143,18 @@ class Update:
 
     def _whole(self, data):
         self._begin()
+        context = tf.distribute.get_replica_context()
+        shared = context.num_replicas_in_sync > 1
+        before = [v.read_value() for v in self._statistics] if shared else []
         logs = self._model.train_step(data)
-        if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
-            self._share([v.read_value() for v in self._statistics])
+        if shared:
+            self._move(
+                before,
+                [
+                    _difference(v.read_value(), b, compute_dtype(v))
+                    for v, b in zip(self._statistics, before)
+                ],
+            )
         return self._finish(logs)
 
     def _accumulate(self, data):
@@ -153,42 +163,55 @@ class Update:
         self._untouched = [g is None for g in gradients]
         for total, gradient in zip(self._gradients, gradients):
             if gradient is not None:
-                gradient = tf.convert_to_tensor(gradient)
+                gradient = tf.cast(tf.convert_to_tensor(gradient), total.dtype)
                 total.assign_add(gradient / self._microbatches)
         for total, variable, start in zip(self._sums, self._statistics, before):
-            total.assign_add(variable.read_value() / self._microbatches)
+            moved = _difference(variable.read_value(), start, total.dtype)
+            total.assign_add(moved / self._microbatches)
             variable.assign(start)
 
     def _apply(self):
         model = self._model
         model.optimizer.apply_gradients(
-            (total.read_value(), variable)
+            (tf.cast(total.read_value(), variable.dtype), variable)
             for total, variable, untouched in zip(
                 self._gradients, self._weights, self._untouched
             )
             if not untouched
         )
-        self._share([total.read_value() for total in self._sums])
+        self._move(
+            [v.read_value() for v in self._statistics],
+            [total.read_value() for total in self._sums],
+        )
         for total in (*self._gradients, *self._sums):
             total.assign(tf.zeros_like(total))
         return self._finish(model.get_metrics_result())
 
-    def _share(self, values):
-        """Sets the statistics to the mean of `values` over the replicas."""
-        if not values:
+    def _move(self, starts, moves):
+        """Moves the statistics by the mean of `moves` over the replicas.
+
+        The mean of what they became would change by rounding those that stay,
+        as of a frozen layer.
+        """
+        if not moves:
             return
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync > 1:
-            values = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-        for variable, value in zip(self._statistics, values):
-            variable.assign(value)
+            moves = context.all_reduce(tf.distribute.ReduceOp.MEAN, moves)
+        for variable, start, move in zip(self._statistics, starts, moves):
+            moved = tf.cast(start, move.dtype) + move
+            variable.assign(tf.cast(moved, start.dtype))
 
     def _finish(self, logs):
         """Notes the first update whose result is not finite."""
         finite = tf.stack(
             [
                 # A sum is finite only if its terms are; it needs no array.
-                tf.math.is_finite(tf.cast(tf.reduce_sum(v), tf.float32))
+                tf.math.is_finite(
+                    tf.cast(
+                        tf.reduce_sum(tf.cast(v, compute_dtype(v))), tf.float32
+                    )
+                )
                 for v in map(self._native, self._watched)
             ]
         )
@@ -214,9 +237,14 @@ def _is_statistic(variable):
     return variable.dtype.is_floating and not variable.trainable  # else frozen
 
 
+def _difference(new, old, dtype):
+    return tf.cast(new, dtype) - tf.cast(old, dtype)
+
+
 def _accumulator(variable):
+    # 16 bits cannot hold the sum of many parts.
     return tf.Variable(
-        tf.zeros(variable.shape, variable.dtype),
+        tf.zeros(variable.shape, compute_dtype(variable)),
         trainable=False,
         synchronization=_SYNC,
         aggregation=tf.VariableAggregation.SUM,

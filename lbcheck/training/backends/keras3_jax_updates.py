@@ -61,7 +61,7 @@ class Update:
         # stays exactly as it is.
         parts = [*gradients, *(b - a for a, b in pairs if _is_statistic(a))]
         sums = [
-            _add(s, part / self._microbatches) for s, part in zip(sums, parts)
+            _add(s, part, self._microbatches) for s, part in zip(sums, parts)
         ]
         others = [a if _is_statistic(a) else b for a, b in pairs]
         return logs, (weights, others, slots, metrics), sums
@@ -69,22 +69,32 @@ class Update:
     def _apply(self, state, sums):
         weights, others, slots, metrics = state
         moves = iter(sums[len(weights) :])
+        gradients = [s.astype(w.dtype) for s, w in zip(sums, weights)]
         weights, slots = self._model.optimizer.stateless_apply(
-            slots, sums[: len(weights)], weights
+            slots, gradients, weights
         )
-        others = [a + next(moves) if _is_statistic(a) else a for a in others]
+        others = [
+            (a + next(moves)).astype(a.dtype) if _is_statistic(a) else a
+            for a in others
+        ]
         return weights, others, slots, metrics
 
 
 def _zeros(state):
     weights, others, *_ = state
     moved = [*weights, *filter(_is_statistic, others)]
-    return [jax.numpy.zeros_like(array) for array in moved]
+    return [_sum_of(array) for array in moved]
+
+
+def _sum_of(array):
+    # 16 bits cannot hold the sum of many parts.
+    dtype = jax.numpy.promote_types(array.dtype, "float32")
+    return jax.numpy.zeros_like(array, dtype)
 
 
 def _is_statistic(array):
     return jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
 
 
-def _add(total, part):
-    return total + part
+def _add(total, part, count):
+    return total + part.astype(total.dtype) / count
