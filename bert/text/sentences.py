@@ -2,7 +2,7 @@
 
 import re
 
-_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_a-z])")
+_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*([^\W_]))")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*$")
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st rev gen col capt lt sgt gov sen rep hon messrs "
@@ -15,14 +15,16 @@ def split(paragraph: str) -> list[str]:
     """The sentences of a paragraph, without blanks at their ends.
 
     A sentence ends at a full stop, question or exclamation mark before a
-    blank and a capital letter or digit, but not after an abbreviation or an
-    initial.
+    blank and a digit or a letter that is not in lower case, but not after an
+    abbreviation or an initial.
 
     >>> split('Dr. A. Bell came. "Where?" he asked. It was 5 p.m. then.')
     ['Dr. A. Bell came.', '"Where?" he asked.', 'It was 5 p.m. then.']
     """
     found, start = [], 0
     for match in _END.finditer(paragraph):
+        if match[1].islower():
+            continue
         if match[0][0] == "." and _abbreviated(
             paragraph[start : match.start()]
         ):

@@ -260,6 +260,9 @@ def test_sentences():
         "He is 3.5 m. tall, e.g. Mr. X. Really?",
         "Yes!",
     ]
+    assert text.split_sentences("P. ex. à Nice. Élan. ça va? 北京. 上海") == [
+        *("P. ex. à Nice.", "Élan. ça va?", "北京.", "上海"),
+    ]
     assert text.split_sentences("  ") == []
     for topic, sentences in text.embedded().items():
         assert sentences, topic
