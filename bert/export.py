@@ -15,6 +15,7 @@ from absl import flags
 
 from bert import checkpoints
 from bert import models
+from bert import tokenization
 from lbcheck.settings import command_line
 
 FLAGS = flags.FlagValues()
@@ -45,6 +46,12 @@ def main():
             raise app.UsageError(f"--{name} is needed.")
     read = checkpoints.read(FLAGS.checkpoint)
     settings = _settings(read)
+    vocab_file = FLAGS.vocab_file or _vocabulary(read)
+    if vocab_file:
+        tokens, identity = tokenization.read(vocab_file)
+        size = settings["vocab_size"]
+        tokenization.check_size(vocab_file, len(tokens), size)
+        checkpoints.check_vocabulary(read, identity, vocab_file)
     heads = any(name.startswith("cls/") for name in read.arrays)
     model = (models.pretrainer if heads else models.encoder)(settings)
     loaded = checkpoints.load_initial(model, read)
@@ -54,7 +61,7 @@ def main():
         FLAGS.output_dir,
         FLAGS.format,
         loaded.loaded,
-        FLAGS.vocab_file or _vocabulary(read),
+        vocab_file,
     )
     print(f"{FLAGS.output_dir}: {', '.join(loaded.loaded)} ({FLAGS.format})")
     if loaded.fresh:

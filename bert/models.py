@@ -53,6 +53,7 @@ _HUGGING_FACE_ACTIVATIONS = {
 }
 
 _FIXED = {
+    "is_encoder_decoder": False,
     "layer_norm_eps": 1e-12,
     "model_type": "bert",
     "position_embedding_type": "absolute",
@@ -60,16 +61,26 @@ _FIXED = {
     "add_cross_attention": False,
     "directionality": "bidi",
     "pooler_type": "first_token_transform",
+    "pruned_heads": {},
 }
 """Further keys of published files that say what holds here anyway."""
 
 _WITHOUT_MEANING = re.compile(
-    "_name_or_path|architectures|bos_token_id|classifier_dropout|dtype"
-    "|eos_token_id|gradient_checkpointing|id2label|label2id|output_past"
-    "|pad_token_id|pooler_.*|tie_word_embeddings|torch_dtype"
-    "|transformers_version|use_cache"
+    "_?name(_or_path)?|_?attn_implementation.*|architectures|bad_words_ids"
+    "|chunk_size_feed_forward|classifier_dropout|cross_attention_hidden_size"
+    "|decoder_start_token_id|diversity_penalty|do_sample|dtype|early_stopping"
+    "|(bos|cls|eos|forced_bos|forced_eos|mask|pad|sep|unk)_token_ids?"
+    "|finetuning_task|gradient_checkpointing|id2label|label2id|language"
+    "|(length|repetition)_penalty|(max|min)_length|_?num_labels"
+    "|num_(beams|beam_groups|return_sequences)|(encoder_)?no_repeat_ngram_size"
+    "|output_(attentions|hidden_states|past|scores)|pooler_.*|prefix"
+    "|problem_type|remove_invalid_values|return_dict(_in_generate)?"
+    "|task_specific_params|temperature|tf_legacy_loss|tie_encoder_decoder"
+    "|tie_word_embeddings|tokenizer_class|top_[kp]|torch_dtype|torchscript"
+    "|transformers_version|typical_p|use_bfloat16|use_cache"
 )
-"""Keys of published files that decide nothing of the encoder."""
+"""Keys of published files that decide nothing of the encoder: of what
+transformers keeps of every model, and of how an answer is generated."""
 
 
 def config(name: str, **changes) -> dict:
@@ -139,7 +150,11 @@ def _read(path):
         if path is None:
             raise ValueError(f"{inside[0]}: there is no such file.")
     found = schema.read(path, dict, _LARGEST_FILE)
-    hugging_face = "model_type" in found
+    # Older files of Hugging Face do not say what they are of.
+    beside = os.listdir(os.path.dirname(path) or ".")
+    hugging_face = "model_type" in found or any(
+        name.endswith(".safetensors") for name in beside
+    )
     for key, value in _FIXED.items():
         given = found.pop(key, value)
         if given != value:

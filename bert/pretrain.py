@@ -19,7 +19,6 @@ import os
 import pathlib
 import tempfile
 import types
-from typing import TypedDict
 
 from absl import app
 from absl import flags
@@ -28,6 +27,7 @@ from bert import families
 from bert import handover
 from bert import model_garden
 from bert import settings
+from bert.checkpoints import records
 from bert.pretraining_data import inputs
 from lbcheck import plan
 from lbcheck import schedules
@@ -38,7 +38,6 @@ from lbcheck.settings import optimizer
 from lbcheck.settings import schedule
 from lbcheck.settings import training as training_flags
 from lbcheck.support import exit_codes
-from lbcheck.support import schema
 from lbcheck.training import checkpoints
 from lbcheck.training import record
 
@@ -57,10 +56,6 @@ _METRICS = (
 )
 
 
-class _Run(TypedDict, total=False):
-    settings: dict
-
-
 def main() -> int:
     """Does what the flags ask for; returns the exit code."""
     settings.check(FLAGS)
@@ -68,8 +63,8 @@ def main() -> int:
     numbers = _numbers()
     with _corpus(numbers) as corpus:
         phases = [Phase(number, corpus) for number in numbers]
-        if len(phases) > 1:
-            phases[1].check_vocabulary(phases[0].vocabulary)
+        for phase in phases:
+            phase.check_vocabulary(phases)
         for phase in phases:
             code = phase.run()
             if code != exit_codes.FINISHED:
@@ -214,7 +209,6 @@ class Phase:
         )
         if self.follows and begins:
             steps_before = self._steps_before()
-            self.check_vocabulary(self._vocabulary_before())
             print(self.hand_over(steps_before), flush=True)
         return training.run(
             self.options,
@@ -241,23 +235,27 @@ class Phase:
         """That of its records; None where it is not known."""
         return self.source and self.source.vocabulary
 
-    def check_vocabulary(self, first) -> None:
-        """Refuses to go on with records in which a number means another token.
+    def check_vocabulary(self, phases) -> None:
+        """Refuses records in which a number means another token than before.
 
         Args:
-            first: The vocabulary of phase 1's records, or None.
+            phases: Those of this call, in order.
 
         Raises:
-            ValueError: The phase begins with phase 1's weights, and its
+            ValueError: The phase begins with the weights of a run whose
                 records are of another vocabulary.
         """
-        known = None not in (first, self.vocabulary)
-        if self.follows and known and first != self.vocabulary:
+        start = self.flags.init_checkpoint
+        before = start and records.vocabulary(start)
+        if self.follows and len(phases) > 1:
+            before = phases[0].vocabulary
+        if None not in (before, self.vocabulary) and before != self.vocabulary:
+            prefix = settings.SECOND if self.number == 2 else ""
             raise ValueError(
-                f"--{settings.SECOND}train_data: made with another vocabulary "
-                "than the records of phase 1, with whose weights phase 2 "
-                f"begins; give it --{settings.SECOND}init_checkpoint, or "
-                "records of one vocabulary."
+                f"--{prefix}train_data: made with another vocabulary than the "
+                f"records of the run {start}, with whose weights phase "
+                f"{self.number} begins; give records of that one, or another "
+                f"--{prefix}init_checkpoint."
             )
 
     def describe(self) -> str:
@@ -326,10 +324,6 @@ class Phase:
                 f"its weights, or with --{settings.SECOND}init_checkpoint."
             )
         return status["step"]
-
-    def _vocabulary_before(self):
-        path = pathlib.Path(settings.phase(FLAGS, 1).output_dir, record.RUN)
-        return schema.read(path, _Run).get("settings", {}).get("vocabulary")
 
     def hand_over(self, steps_before):
         """What phase 1, of so many updates, hands over, as a table."""

@@ -293,6 +293,12 @@ def check(flag_values: flags.FlagValues) -> None:
             raise app.UsageError(f"Phase 2: {error}") from error
     if flag_values["keep_optimizer_state"].value:
         _check_kept(flag_values)
+    for name in ("global_clipnorm", f"{SECOND}global_clipnorm"):
+        if flag_values["clip"].value == "none" and flag_values[name].present:
+            raise app.UsageError(
+                f"--{name} does not apply to --clip=none (received "
+                f"{flag_values[name].value})."
+            )
 
 
 def _check_phase(flag_values):

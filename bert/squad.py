@@ -15,7 +15,6 @@ interrupted by SIGTERM.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -139,19 +138,15 @@ class Questions:
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """On the vocabulary."""
+        """On the vocabulary, which is to be that of the first weights."""
+        vocab_file = settings.vocab_file(FLAGS)
+        if "train" in FLAGS.mode and FLAGS.init_checkpoint:
+            bert_checkpoints.check_vocabulary(
+                self.checkpoint, self.tokenizer.identity, vocab_file
+            )
         return squad_diagnostics.of_vocabulary(
-            self.tokenizer,
-            self.settings["vocab_size"],
-            settings.vocab_file(FLAGS),
+            self.tokenizer, self.settings["vocab_size"], vocab_file
         )
-
-    @functools.cached_property
-    def vocabulary(self) -> dict:
-        """What tells the vocabulary from any other."""
-        tokens = self.tokenizer.vocab
-        digest = hashlib.sha256("\n".join(tokens).encode())
-        return {"tokens": len(tokens), "sha256": digest.hexdigest()}
 
     @functools.cached_property
     def train(self):
@@ -392,7 +387,7 @@ def _train(questions) -> int:
     workload = functools.partial(build, questions, rate)
     resolved = command_line.values(FLAGS) | {
         "encoder": questions.settings,
-        "vocabulary": questions.vocabulary,
+        "vocabulary": questions.tokenizer.identity,
         "schedule": schedules.serialize(rate),
         "total_steps": options.total_steps,
     }
@@ -481,7 +476,7 @@ def _check_trained(questions):
     trained = schema.read(path, _Run)["settings"]
     ours = questions.settings | {"lower_case": FLAGS.lower_case}
     if "vocabulary" in trained:
-        ours |= {"vocabulary": questions.vocabulary}
+        ours |= {"vocabulary": questions.tokenizer.identity}
     trained = trained | trained["encoder"]
     for name, value in ours.items():
         there = trained.get(name)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bert import squad_data
+from bert import tokenization
 
 _MANY_WIDENED = 0.01
 _MANY_UNKNOWN = 0.01
@@ -82,11 +83,7 @@ def of_vocabulary(tokenizer, vocab_size: int, vocab_file: str) -> list[str]:
         ValueError: It has more tokens than the encoder.
     """
     found = len(tokenizer.vocab)
-    if found > vocab_size:
-        raise ValueError(
-            f"{vocab_file} has {found} tokens, the encoder {vocab_size} "
-            "(vocab_size): it is the vocabulary of another model."
-        )
+    tokenization.check_size(vocab_file, found, vocab_size)
     warnings = []
     if found < vocab_size:
         warnings.append(

@@ -224,6 +224,17 @@ def _check_unused(flag_values):
             "every question has an answer; only --version_2_with_negative "
             f"uses it (received {threshold})."
         )
+    modes = flag_values["mode"].value
+    for name, used, only in (
+        ("finetuned", "predict" in modes, "predict answers with"),
+        ("predictions_file", modes == ["evaluate"], "evaluate alone reads"),
+    ):
+        value = flag_values[name].value
+        if value and not used:
+            raise app.UsageError(
+                f"--{name} does not apply to --mode={','.join(modes)}: "
+                f"only --mode={only} what it names (received {value})."
+            )
 
 
 def _check_seeds(flag_values):

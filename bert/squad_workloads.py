@@ -94,6 +94,7 @@ def squad(
         tokenizer, settings["vocab_size"], vocab_file
     )
     checkpoint = checkpoints.read(init_checkpoint)
+    checkpoints.check_vocabulary(checkpoint, tokenizer.identity, vocab_file)
 
     def windows(path):
         features = squad_data.features(

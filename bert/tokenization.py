@@ -6,6 +6,7 @@ up in a cache of bounded size, and plain ASCII takes a regular expression
 instead of a loop over characters. Imports no TensorFlow.
 """
 
+import hashlib
 import itertools
 import re
 import unicodedata
@@ -42,6 +43,10 @@ class Tokenizer:
             from 0. Blank lines at the end are none.
         lower_case: Lower-case and strip accents, as for uncased models.
 
+    Attributes:
+        identity: What tells the vocabulary from any other, "tokens" and the
+            "sha256" of the file.
+
     Raises:
         ValueError: Not UTF-8, too large, or without one of `SPECIAL`, or
             with two of it. Of another token that stands twice the last one
@@ -53,7 +58,7 @@ class Tokenizer:
 
     def __init__(self, vocab_file: str, lower_case: bool = True):
         self.vocab_file = vocab_file
-        self.vocab = _read(vocab_file)
+        self.vocab, self.identity = read(vocab_file)
         self.lower_case = lower_case
         self._id = {token: i for i, token in enumerate(self.vocab)}
         missing = [token for token in SPECIAL if token not in self._id]
@@ -139,6 +144,24 @@ class Tokenizer:
                 yield part[0], begins[slice(*part.span())]
 
 
+def check_size(vocab_file: str, found: int, vocab_size: int) -> None:
+    """Refuses a vocabulary of which an encoder has not all tokens.
+
+    Args:
+        vocab_file: For the message.
+        found: Its tokens.
+        vocab_size: Tokens that the encoder has embeddings for.
+
+    Raises:
+        ValueError: Names the file and both numbers.
+    """
+    if found > vocab_size:
+        raise ValueError(
+            f"{vocab_file} has {found} tokens, the encoder {vocab_size} "
+            "(vocab_size): it is the vocabulary of another model."
+        )
+
+
 def split_words(text: str, lower_case: bool) -> list[str]:
     """The normalised words and punctuation marks, before WordPiece."""
     if text.isascii() and text.isprintable():
@@ -150,7 +173,12 @@ def split_words(text: str, lower_case: bool) -> list[str]:
     return text.translate(_SPLIT).split()
 
 
-def _read(vocab_file: str) -> list[str]:
+def read(vocab_file: str) -> tuple[list[str], dict]:
+    """(tokens of a vocabulary, what tells it from any other).
+
+    Raises:
+        ValueError: Not UTF-8, or too large.
+    """
     content = schema.read_bytes(vocab_file, _LARGEST_FILE)
     try:
         lines = content.decode("utf-8").split("\n")
@@ -161,7 +189,9 @@ def _read(vocab_file: str) -> list[str]:
         ) from error
     while lines and not lines[-1].strip():
         lines.pop()
-    return [line.strip() for line in lines]
+    digest = hashlib.sha256(content).hexdigest()
+    tokens = [line.strip() for line in lines]
+    return tokens, {"tokens": len(tokens), "sha256": digest}
 
 
 class _Words(dict):

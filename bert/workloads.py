@@ -146,6 +146,11 @@ def phase2(
     from bert import checkpoints
 
     checkpoint = checkpoints.read(init_checkpoint)
+    if train_data is not None:
+        from bert import pretraining_records
+
+        found = pretraining_records.find([train_data])
+        checkpoints.check_vocabulary(checkpoint, found.vocabulary, train_data)
 
     def build_model():
         model = alike.build_model()

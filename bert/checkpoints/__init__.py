@@ -10,6 +10,7 @@ whatever wrote it. Importing this package imports no framework.
 from bert.checkpoints.loading import Loaded
 from bert.checkpoints.loading import load_initial
 from bert.checkpoints.reading import Checkpoint
+from bert.checkpoints.reading import check_vocabulary
 from bert.checkpoints.reading import read
 from bert.checkpoints.writing import FORMATS
 from bert.checkpoints.writing import write
@@ -18,6 +19,7 @@ __all__ = [
     "FORMATS",
     "Checkpoint",
     "Loaded",
+    "check_vocabulary",
     "load_initial",
     "read",
     "write",

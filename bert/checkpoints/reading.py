@@ -42,6 +42,8 @@ class Checkpoint(NamedTuple):
         settings: What is known of a `bert.models.config`: all of it where a
             configuration is in the same folder, else what the shapes imply.
         note: What else to say of it; how far a run was.
+        vocabulary: What tells that of a run from any other, {"tokens",
+            "sha256"}; None where it is not known.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Checkpoint(NamedTuple):
     others: tuple[str, ...]
     settings: dict
     note: str = ""
+    vocabulary: dict | None = None
 
 
 def read(path: str | os.PathLike) -> Checkpoint:
@@ -92,6 +95,27 @@ def read(path: str | os.PathLike) -> Checkpoint:
         raise ValueError(f"{path} holds several runs; give one of {inside}.")
     there = "holds none" if os.path.isdir(path) else "is none"
     raise ValueError(f"{path} {there}: {_EXPECTED}")
+
+
+def check_vocabulary(
+    checkpoint: Checkpoint, vocabulary: dict | None, origin: str
+) -> None:
+    """Refuses a vocabulary whose numbers mean other tokens than the weights'.
+
+    Args:
+        checkpoint: What `read` returned; only a run says which it is of.
+        vocabulary: As a `tokenization.Tokenizer` says it; None: not known.
+        origin: What has it, for messages.
+
+    Raises:
+        ValueError: It is another one than that of the run.
+    """
+    known = None not in (checkpoint.vocabulary, vocabulary)
+    if known and vocabulary != checkpoint.vocabulary:
+        raise ValueError(
+            f"{origin}: another vocabulary than that of {checkpoint.path}, "
+            "whose weights know tokens by their numbers."
+        )
 
 
 def _foreign(path):

@@ -14,9 +14,15 @@ from lbcheck import optimizers
 from lbcheck.support import schema
 from lbcheck.training import checkpoints
 
+_RUN = "run.json"
 
-class _Run(TypedDict):
-    settings: dict
+
+class _Settings(TypedDict, total=False):
+    vocabulary: dict | None
+
+
+class _Run(TypedDict, total=False):
+    settings: _Settings
 
 
 class _Status(TypedDict):
@@ -24,7 +30,8 @@ class _Status(TypedDict):
 
 
 def read(folder: str):
-    """Arrays, other names, settings, note; see `reading.Checkpoint`."""
+    """Arrays, other names, settings, note, vocabulary; see
+    `reading.Checkpoint`."""
     found = checkpoints.of(folder).newest()
     if found is None:
         raise ValueError(f"{folder} holds no whole checkpoint of a run.")
@@ -46,7 +53,14 @@ def read(folder: str):
         raise ValueError(f"{folder}: the run of another model than BERT.")
     status = schema.read(pathlib.Path(folder, "status.json"), _Status)
     note = f"after {step} updates, {status['status']}"
-    return arrays, tuple(named), settings, note
+    return arrays, tuple(named), settings, note, vocabulary(folder)
+
+
+def vocabulary(folder) -> dict | None:
+    """What tells the vocabulary of a run from any other, where it is known."""
+    if not pathlib.Path(folder, _RUN).exists():
+        return None
+    return _run(folder).get("vocabulary")
 
 
 def _evaluated(folder, state):
@@ -66,7 +80,7 @@ def _evaluated(folder, state):
 
 
 def _run(folder):
-    return schema.read(pathlib.Path(folder, "run.json"), _Run)["settings"]
+    return schema.read(pathlib.Path(folder, _RUN), _Run).get("settings", {})
 
 
 def _settings(folder):

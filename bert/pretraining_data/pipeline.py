@@ -6,7 +6,6 @@ hold, and until all is done the folder PREFIX.work with the tokenized blocks.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import unicodedata
 from typing import Any
 from typing import TypedDict
 
+from bert import tokenization
 from bert.pretraining_data import shards
 from bert.pretraining_data import text_sources
 from bert.pretraining_data import token_blocks
@@ -129,12 +129,11 @@ def _identity(origins, settings: shards.Settings) -> dict:
     """What decides the bytes of the shards, apart from their number."""
     own = settings._asdict()
     path = own.pop("vocab_file")
-    tokens = len(token_blocks.tokenizer(path, settings.lower_case).vocab)
-    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    tokenizer = tokenization.Tokenizer(path, settings.lower_case)
     return {
         "format": 1,
         "inputs": [source.identity for source in origins],
-        "vocabulary": {"tokens": tokens, "sha256": digest},
+        "vocabulary": tokenizer.identity,
         **own,
         "unicode": unicodedata.unidata_version,
     }

@@ -16,6 +16,7 @@ FILE = 1 << 32
 
 _HEADER = 12  # Eight bytes of length and their checksum of four.
 _FOOTER = 4
+_GZIP = b"\x1f\x8b"
 _SHUFFLE_BUFFER = 16_384
 _OPEN_FILES = 10
 
@@ -50,6 +51,11 @@ def _count(path):
                 position += _HEADER + struct.unpack("<Q", header[:8])[0]
                 position += _FOOTER
             if len(header) < _HEADER or position > size:
+                if not begin and header.startswith(_GZIP):
+                    raise ValueError(
+                        f"{path}: is compressed by gzip, expected a plain "
+                        "TFRecord file; unpack it, for instance with gunzip."
+                    )
                 raise ValueError(
                     f"{path}: record {records}, at byte {begin}, is cut short "
                     f"or damaged: the file ends at byte {size}."

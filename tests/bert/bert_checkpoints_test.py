@@ -490,6 +490,11 @@ class FormatsTest(Case):
         self.assertEqual(loaded.loaded, tuple(variables.PARTS))
         self.assert_same(weights(ours), weights(trained))
         self.assertIn("after 2 updates, finished", str(loaded))
+        checkpoints.check_vocabulary(read, read.vocabulary, "vocab.txt")
+        checkpoints.check_vocabulary(read, None, "records")
+        other = read.vocabulary | {"sha256": "1"}
+        with self.assertRaisesRegex(ValueError, f"^v.txt: .* that of {run}, "):
+            checkpoints.check_vocabulary(read, other, "v.txt")
 
     def test_a_run_gives_the_weights_that_it_was_evaluated_at(self):
         """Those that the run itself wrote as its result."""
@@ -828,7 +833,12 @@ class ExportTest(Case):
         save_as_tensorflow_1(made, self.path("one/bert_model.ckpt"))
         with open(self.path("one/bert_config.json"), "w") as file:
             json.dump(SETTINGS, file)
-        pathlib.Path(self.path("one/vocab.txt")).write_text("[PAD]\n")
+        vocab = pathlib.Path(self.path("one/vocab.txt"))
+        vocab.write_text("token\n" * (SETTINGS["vocab_size"] + 1))
+        with mock.patch.object(sys, "stderr", io.StringIO()) as stderr:
+            self.export("one", "none", "huggingface", code=2)
+        self.assertIn("vocab.txt has 51 tokens, the en", stderr.getvalue())
+        vocab.write_text("[PAD]\n")
         self.export("one", "two", "huggingface")
         self.export("two", "three", "google")
         self.assertTrue(os.path.exists(self.path("three/vocab.txt")))
@@ -1080,7 +1090,8 @@ def train(output_dir, rule="LAMB"):
     options = training.Options(
         output_dir=output_dir, batch_size=8, total_steps=2, progress=False
     )
-    code = training.run(options, build, Source(), "--this=test\n", {})
+    settings = {"vocabulary": {"tokens": 50, "sha256": "0"}}
+    code = training.run(options, build, Source(), "--this=test\n", settings)
     assert code == exit_codes.FINISHED
     return made[0]
 

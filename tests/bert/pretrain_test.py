@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 import io
 import json
 import os
@@ -348,6 +349,7 @@ def test_named_sizes():
         ({"hidden_act": "swish"}, "hidden_act must be one of gelu"),
         ({"num_attention_heads": 3}, "does not divide"),
         ({"model_type": "roberta"}, "model_type is 'roberta'"),
+        ({"pruned_heads": {"0": [1]}}, r"pruned_heads is \{'0': \[1\]\}; this"),
         ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05"),
     ],
 )
@@ -368,12 +370,36 @@ def test_configuration_of_hugging_face(tmp_path):
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
         "architectures": ["BertModel"],
+        # As transformers wrote them for years, or writes them now.
+        "_num_labels": 9,
+        "_attn_implementation_autoset": True,
+        "do_sample": False,
+        "eos_token_ids": 0,
+        "finetuning_task": None,
+        "is_encoder_decoder": False,
+        "language": "english",
+        "length_penalty": 1.0,
+        "max_length": 20,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "output_attentions": False,
+        "output_hidden_states": False,
+        "problem_type": None,
+        "pruned_heads": {},
+        "top_k": 50,
+        "torchscript": False,
+        "use_bfloat16": False,
     }
     (tmp_path / "config.json").write_text(json.dumps(given))
     assert models.config(str(tmp_path)) == {
         **models.config("tiny"),
         "hidden_act": "gelu_erf",
     }
+    del given["model_type"]  # of Hugging Face it is by what lies beside it
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    assert models.config(str(tmp_path))["hidden_act"] == "gelu"
+    (tmp_path / "model.safetensors").touch()
+    assert models.config(str(tmp_path))["hidden_act"] == "gelu_erf"
     with pytest.raises(ValueError, match="'huge' is no configuration"):
         models.config("huge")
 
@@ -494,6 +520,11 @@ def _cut(folder):
     path.write_bytes(path.read_bytes()[:-5])
 
 
+def _packed(folder):
+    path = folder / "train-1"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 def _flipped(folder):
     """A bit of the third record, so that its checksum is another."""
     path = folder / "train-1"
@@ -540,6 +571,7 @@ def _masked_twice(folder):
             r"train-1: record 2: masked_lm_ids outside 0 to 59",
         ),
         (_cut, r"train-1: record 6, at byte \d+, is cut short"),
+        (_packed, "train-1: is compressed by gzip, expected a plain TFRecord"),
         (_flipped, r"train-1: record 2 is cut short or damaged"),
         (_no_example, r"train-1: record 1: no tf.train.Example"),
         (_blank, r"train-1: record 3: no tf.train.Example"),
@@ -810,6 +842,11 @@ def test_second_phase_inherits(data):
         (["--keras=keras3"], "needs --keras=tf_keras"),
         (["--clip=per_replica", "--mixed_precision=float16"], "float16"),
         (["--schedule=cosine"], "warmup_steps does not apply"),
+        (["--clip=none", "--global_clipnorm=2"], "apply to --clip=none.*2.0"),
+        (
+            [*SECOND, "--clip=none", "--phase2_global_clipnorm=1"],
+            "phase2_global_clipnorm does not apply to --clip=none",
+        ),
     ],
 )
 def test_flags_refused(data, more, message):
@@ -975,6 +1012,37 @@ def test_phases_are_of_one_vocabulary(data, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(*command, "--phase=2")
     assert not (out / "phase2").exists()
+    # And where a phase begins with the weights of another run.
+    third = tmp_path / "third"
+    for prefix in ("", "phase2_"):
+        more = [
+            f"--train_data={first}",
+            f"--{prefix}train_data={second}",
+            f"--{prefix}init_checkpoint={out}/phase1",
+        ]
+        with pytest.raises(
+            ValueError, match=f"--{prefix}train_data: .*phase1,"
+        ):
+            run(*line(data, third, *PLAIN, *SECOND, *more))
+    assert not third.exists()
+
+
+def test_a_study_of_phase_2_is_of_one_vocabulary(data, whole, tmp_path):
+    shutil.copytree(whole[0] / "phase1", tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    made = json.loads(path.read_text())
+    made["settings"]["vocabulary"] = {"tokens": VOCABULARY, "sha256": "x"}
+    path.write_text(json.dumps(made))
+    given = dict(
+        bert_config=f"{data}/config.json",
+        validation_data=f"{data}/held",
+        batch_size=6,
+        init_checkpoint=str(tmp_path / "run"),
+    )
+    x, y = (described(tmp_path, n, VOCABULARY, n, 12) for n in "xy")
+    workloads.phase2(train_data=x, **given)
+    with pytest.raises(ValueError, match=f"^{y}: another vocab.*{tmp_path}"):
+        workloads.phase2(train_data=y, **given)
 
 
 def _planted(value, name):

@@ -581,6 +581,12 @@ def test_the_whole_chain(program_run, vocab):
     for one, other in zip(ours[:-2], trained):
         np.testing.assert_array_equal(one, other)
 
+    more = ("--init_checkpoint=run", "--vocab_file=turned.txt")
+    code, text = program_run(*command(vocab, *more, "--output_dir=refused"))
+    assert code == 2, text
+    assert "turned.txt: another vocabulary than that of run, whose" in text
+    assert not pathlib.Path("refused").exists()
+
     # Another run is refused.
     code, text = program_run(*command(vocab, "--learning_rate=1"))
     assert code == 2 and "--learning_rate=1.0 (here)" in text
@@ -759,6 +765,11 @@ def test_refusals(program_run, vocab, tmp_path):
         (["--train_file=other.json"], "other.json: expected SQuAD's"),
         (["--train_epochs=2"], "Give one of --train_steps and --train_epochs"),
         (["--finetuned=run"], "use it with --mode=predict alone (received run"),
+        (["--mode=evaluate", "--finetuned=x"], "not apply to --mode=evaluate:"),
+        (
+            ["--predictions_file=x.json"],
+            "only --mode=evaluate alone reads what it names (received x.json)",
+        ),
         (["--keras=keras3"], "--keras=keras3: Model Garden's encoder needs"),
         (["--bert_config=huge"], "'huge' is no configuration of BERT"),
         (["--init_checkpoint=none"], "none"),
