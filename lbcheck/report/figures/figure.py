@@ -67,9 +67,9 @@ class Results:
             for row in self.rows("arms", part=self.study["parts"][0])
             if row["diverged"]
         )
-        return f" {unit} that diverged are in no {place}: {found}." * bool(
-            found
-        )
+        if not found:
+            return ""
+        return f" {unit} that diverged are in no {place}: {found}."
 
     def keys(self, table: str) -> list[tuple[str, int, str]]:
         """The legend of the arms that a table has rows of."""

@@ -294,13 +294,14 @@ def curves(view) -> Figure:
         ends = [row[end] for row in rows for end in ("least", "most")]
         axes.set_ylim(*competitive(ends, view.sign, False))
 
+    of_searches = bool(view.tables["searches"])
     return Figure(
         "Training curves",
         "Median over the seeds (line) and their range (band) at each "
         "evaluation; what is far from the best is cut off. Training is "
         "evaluated on examples of the training set, as validation is: an arm "
         "that leads there but not on validation optimizes better and "
-        f"generalizes no better.{view.lost('line')}",
+        f"generalizes no better.{'' if of_searches else view.lost('line')}",
         part_panels(
             view,
             "curves",
