@@ -5,13 +5,12 @@
 Points of the arms' real spaces, search, confirmation, challenge and decision
 are those of `lbcheck compare`, by the same code: only the metric of a run comes
 from `surface(arm, unit)`, the expected metric at points of the unit cube,
-(n, d), nan where they diverge, and from `noise(rng, mean)`, one run's. Prints
-the fraction of each answer and doubt, how often two studies of one question
-contradict each other, and the trials spent.
+(n, d), nan where they diverge, and from `noise(rng, mean)`, one run's, nan
+where that run diverges. Prints the fraction of each answer and doubt, how often
+two studies of one question contradict each other, and the trials spent.
 """
 
 import collections
-import importlib
 import json
 import time
 
@@ -24,6 +23,7 @@ from lbcheck.search import arm as arms
 from lbcheck.search import space
 from lbcheck.study import challenge
 from lbcheck.study import protocol
+from lbcheck.support import load_object
 
 _SURFACE = flags.DEFINE_string(
     "surface",
@@ -116,10 +116,7 @@ def bimodal(rng, mean):
 
 def _function(name):
     """module:function, or a function of this file."""
-    module, _, attribute = name.rpartition(":")
-    if module:
-        return getattr(importlib.import_module(module), attribute)
-    return globals()[name]
+    return load_object.load(name) if ":" in name else globals()[name]
 
 
 def _study(seed):
@@ -180,9 +177,11 @@ def _records(study, surface, noise):
                     best = protocol.best(study, first, task["arm"])
                     numbers[task["arm"]] = best["index"]
                 number = numbers[task["arm"]]
-            expected, metrics = mean(task["arm"], number), None
-            if np.isfinite(expected):
-                value = {"accuracy": float(noise(rng, expected))}
+            found, metrics = mean(task["arm"], number), None
+            if np.isfinite(found):
+                found = float(noise(rng, found))
+            if np.isfinite(found):
+                value = {"accuracy": found}
                 metrics = {"validation": value, "training": value}
             status = "diverged" if metrics is None else "finished"
             records.append(

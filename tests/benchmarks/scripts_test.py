@@ -30,6 +30,24 @@ def test_without_a_gpu_it_says_why_it_did_not_run():
     assert line["skipped"].startswith("JAX finds no GPU here")
 
 
+def test_surfaces_and_noise_of_the_working_folder(tmp_path):
+    (tmp_path / "laws.py").write_text(
+        "def flat(arm, unit):\n    return 0 * unit[:, 0] + 0.9\n"
+        "def lost(rng, mean):\n    return float('nan')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, common.ROOT / "benchmarks/verdict_errors.py"]
+        + ["--surface=laws:flat", "--noise=laws:lost", "--format=json"]
+        + ["--draws=1", "--trials=4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    (found,) = lines(done)
+    # All search trials diverge, so that nothing is confirmed.
+    assert found["trials"] == 16
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, arguments",
