@@ -20,6 +20,7 @@ _KEYS = ("arm", "seed", "part", "step", "trial")
 ENDS_ALIKE = 0.9
 """Part of the longest run that a run has, unless it was stopped."""
 _NEAR = 0.15
+_NO_TRIAL = ("", "none", "null", "nan")
 _DIVERGED = ("none", "null", "nan", "inf", "-inf", "diverged")
 
 
@@ -88,13 +89,18 @@ def read(path, metric: str | None = None) -> RunTable:
             f"{path}: has no run of part 'validation' or 'test' without a "
             "trial, which could be judged."
         )
-    ends = [
-        end
-        for (_, _, _, trial), (end, found, _) in last.items()
-        if trial is None and found is not None
-    ]
-    notes = early(ends, "steps") if "step" in names and ends else ()
+    notes = _early(last) if "step" in names else ()
     return RunTable(runs, metric, searched or None, notes)
+
+
+def _early(last):
+    """As `early`; each part may be measured at steps of its own."""
+    ends: dict[str, list[float]] = {}
+    for (part, _, _, trial), (end, found, _) in last.items():
+        if trial is None and found is not None:
+            ends.setdefault(part, []).append(end)
+    notes = (early(own, "steps") for own in ends.values())
+    return tuple(dict.fromkeys(itertools.chain(*notes)))
 
 
 def _last_steps(rows, metric):
@@ -104,7 +110,8 @@ def _last_steps(rows, metric):
     for where, row in rows:
         part, arm = _part(where, row), _text(where, row, "arm")
         seed, trial = _label(where, row, "seed"), None
-        if not _is_empty(row.get("trial")):
+        # Runs that are judged have none: pandas and json write nan for it.
+        if str(row.get("trial", "")).strip().lower() not in _NO_TRIAL:
             trial = _label(where, row, "trial")
         if trial is not None and part != "validation":
             raise ValueError(

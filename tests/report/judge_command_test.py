@@ -223,6 +223,31 @@ def test_what_is_empty_before_the_last_step_was_not_measured(tmp_path):
     }
 
 
+def test_parts_are_measured_at_steps_of_their_own(tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = [
+        f"{arm},0,{part},{step},0.5"
+        for arm in "ab"
+        for part, step in (("training", 1000), ("validation", 800))
+    ]
+    head = "arm,seed,part,step,acc"
+    path.write_text("\n".join([head, *rows]))
+    assert not run_tables.read(path).notes
+    path.write_text("\n".join([head, *rows, "b,1,validation,400,0.5"]))
+    (note,) = run_tables.read(path).notes
+    assert "end after 400 to 800 steps" in note
+
+
+@pytest.mark.parametrize("none", ["null", "NaN", '""', '"nan"', '"None"'])
+def test_no_trial_is_no_trial_however_it_is_written(none, tmp_path):
+    path = tmp_path / "runs.jsonl"
+    row = '{"arm": "a", "seed": 0, "trial": %s, "acc": %s}\n'
+    path.write_text(row % (none, 0.5) + row % (3, 0.4))
+    found = run_tables.read(path)
+    assert found.runs == {"validation": {"a": [0.5]}}
+    assert found.searched == {"a": [0.4]}
+
+
 def test_a_page_does_not_replace_the_runs(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text(csv_of(RUNS))
