@@ -311,7 +311,7 @@ def _join(session):
         session = session.companion(FLAGS.join, folder)
         folder /= FLAGS.join
     with session.opened(folder, FLAGS.storage):
-        session.work(lambda counts: None)
+        session.work(lambda count: None)
     return exit_codes.FINISHED
 
 

@@ -1,6 +1,7 @@
 """The progress bar of a study."""
 
 import sys
+from collections.abc import Callable
 
 
 class Progress:
@@ -23,10 +24,15 @@ class Progress:
         )
         self._started = False
 
-    def __call__(self, counts: dict) -> None:
-        """Shows the ledger's counts."""
+    def __call__(self, count: Callable[[], dict]) -> None:
+        """Shows what is counted; off a terminal nothing is.
+
+        Args:
+            count: Gives the ledger's counts, for which all trials are read.
+        """
         if self._bar.disable:
             return
+        counts = count()
         done = sum(n["finished"] + n["diverged"] for n in counts.values())
         if not self._started:
             # What an earlier call did says nothing on the time left.

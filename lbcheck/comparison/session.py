@@ -185,15 +185,15 @@ class Session:
         """Trains until the study is done, here and at all other workers.
 
         Args:
-            progress: Called with the ledger's counts whenever a trial ended.
+            progress: Called whenever a trial ended, with the ledger's `counts`.
         """
 
         def after(record):
-            progress(self._ledger.counts())
+            progress(self._ledger.counts)
             if time.monotonic() - self._exported > _EXPORT_SECONDS:
                 self._export_meanwhile()
 
-        progress(self._ledger.counts())
+        progress(self._ledger.counts)
         trainer = self.trainer.within(self.folder)
         worker.work(
             self._ledger,

@@ -27,6 +27,10 @@ _GONE = (StudyError, Unavailable)
 _TASK = ("arm", "stage", "index", "trial", "seed", "hyperparameters")
 _PAUSE = 0.5
 """Seconds between calls of a storage that is away."""
+_LOST_CLAIMS = 3
+"""Trials claimed by others before a worker looks again which are waiting."""
+_TASKS_AT_FIRST = 10
+"""Tasks that a worker puts before it looks whether others put them, too."""
 
 
 class Ledger:
@@ -87,29 +91,46 @@ class Ledger:
     def add(self, tasks: list[dict]) -> int:
         """Puts tasks on the waiting list that are not in the ledger yet.
 
-        Trials of dead workers do not count as in the ledger.
+        Trials of dead workers do not count as in the ledger. Where another
+        worker puts tasks at the same time, not all are put by this call.
 
         Returns:
-            The number of tasks put.
+            The number of tasks put; 0 if all are in the ledger.
         """
         return self.patiently(self._add, tasks)
 
     def _add(self, tasks):
         with self.errors():
             self._fail_stale()
-            added = 0
             # In any order, so that workers that add at the same time seldom
             # put the same task.
-            for task in random.Random().sample(tasks, len(tasks)):
-                place = self._places[task["arm"], task["stage"]]
-                if study_folder.place(task) not in map(
-                    optuna_trials.place, _not_failed(place)
-                ):
+            rest = random.Random().sample(tasks, len(tasks))
+            missing, added, count = self._missing(rest), 0, _TASKS_AT_FIRST
+            others_add = False
+            while missing and not others_add:
+                now, rest = missing[:count], missing[count:]
+                for task in now:
                     space = self._study["arms"][task["arm"]]["space"]
+                    place = self._places[task["arm"], task["stage"]]
                     place.add_trial(optuna_trials.of_task(task, space))
-                    added += 1
+                added += len(now)
+                missing = self._missing(rest)
+                others_add = len(missing) < len(rest)
+                count *= 2  # all trials are read for each of these rounds
             self._fail_spare()
         return added
+
+    def _missing(self, tasks):
+        """Those of the tasks that no trial stands for, in their order."""
+        there = {
+            place: {*map(optuna_trials.place, _not_failed(optuna_study))}
+            for place, optuna_study in self._places.items()
+        }
+        return [
+            task
+            for task in tasks
+            if study_folder.place(task) not in there[task["arm"], task["stage"]]
+        ]
 
     def put(self, records: list[dict], ended: datetime.datetime) -> None:
         """Puts records that another storage of the study had.
@@ -160,14 +181,32 @@ class Ledger:
 
     def _claim(self, prefer_arm):
         with self.errors():
+            lost = 0
             if not self._queue.get(prefer_arm):
                 self._queue = self._waiting()
-            for arm in sorted(self._queue, key=lambda arm: arm != prefer_arm):
-                while self._queue[arm]:
-                    trial = self._queue[arm].pop(0)
-                    if self._take(trial):
-                        return Claim(self, trial)
+            while trial := self._next(prefer_arm):
+                if self._take(trial):
+                    return Claim(self, trial)
+                lost += 1
+                if lost % _LOST_CLAIMS == 0:
+                    self._queue = self._waiting()
+                else:
+                    self._go_elsewhere(trial.user_attrs["task"]["arm"])
         return None
+
+    def _next(self, prefer_arm):
+        """The next waiting trial, of this arm if it has any; None if none."""
+        for arm in sorted(self._queue, key=lambda arm: arm != prefer_arm):
+            if self._queue[arm]:
+                return self._queue[arm].pop(0)
+        return None
+
+    def _go_elsewhere(self, arm):
+        """Leaves the place in the queue at which another worker claims."""
+        queue = self._queue[arm]
+        if queue:
+            first = random.Random().randrange(len(queue))
+            self._queue[arm] = queue[first:] + queue[:first]
 
     def claim_beside(self, claim: "Claim") -> "Claim | None":
         """Takes a waiting task of the arm and stage of one in hand, if any."""

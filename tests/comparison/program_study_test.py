@@ -466,7 +466,7 @@ def test_without_its_ledger_nothing_is_lost_or_run_again(calm, tmp_path):
     one = session_of(arms, further[-1])
     with one.opened(copy):
         assert len(one.ends().earlier) == 5
-        one.work(lambda counts: None)
+        one.work(lambda count: None)
         one.export()
     assert (copy / "trials.jsonl").read_text().startswith(kept)
     assert records_of(copy) == records_of(folder)
@@ -479,7 +479,7 @@ def test_what_grew_meanwhile_is_kept(tmp_path):
     arms = write_arms(tmp_path)
     one = session_of(arms[1:], seeds=1)
     with one.opened(tmp_path / "s"):
-        one.work(lambda counts: None)
+        one.work(lambda count: None)
         broad, confirm = one.export()
         study = study_folder.read(tmp_path / "s")
         study_folder.open_study(
@@ -530,7 +530,7 @@ def test_behind_a_link_the_reason_is_said_as_well(tmp_path):
         pytest.raises(ValueError, match="learning_rate must be at most 100"),
         one.opened(tmp_path / "link"),
     ):
-        one.work(lambda counts: None)
+        one.work(lambda count: None)
     assert not [*(tmp_path / "real").iterdir()]
 
 
@@ -545,7 +545,7 @@ def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     arms = write_arms(tmp_path)[1:]
 
-    def work(seeds, progress=lambda counts: None):
+    def work(seeds, progress=lambda count: None):
         one = session_of(arms, module="mine", seeds=seeds)
         with one.opened("s"):
             one.work(progress)

@@ -18,6 +18,7 @@ import pytest
 
 from lbcheck.study import ledger
 from lbcheck.study import optuna_storage
+from lbcheck.study import optuna_trials
 from lbcheck.study import protocol
 from lbcheck.study import study_command
 from lbcheck.study import study_folder
@@ -197,6 +198,64 @@ def test_a_task_is_claimed_once(tmp_path):
     assert claimed == [
         (arm, index) for arm in sorted(study["arms"]) for index in range(20)
     ]
+
+
+def test_many_workers_share_many_tasks_with_little_reading(
+    tmp_path, monkeypatch
+):
+    """Sixteen of them once spent minutes on 640 trials before the first."""
+    study = make_study(trials=32)
+    tasks = first_tasks(study)
+    books = [open_ledger(tmp_path, study) for _ in range(8)]
+    reads, takes = [], []
+    read, take = ledger._not_failed, ledger.Ledger._take
+    monkeypatch.setattr(
+        ledger, "_not_failed", lambda place: reads.append(place) or read(place)
+    )
+    monkeypatch.setattr(
+        ledger.Ledger,
+        "_take",
+        lambda book, trial: takes.append(trial) or take(book, trial),
+    )
+    assert books[0].add(tasks) == len(tasks) == 64
+    assert len(reads) < len(tasks)
+    claims, busy = [], list(books)
+    while busy:
+        for book in list(busy):
+            if claim := book.claim():
+                claims.append(claim)
+            else:
+                busy.remove(book)
+    places = {(c.task["arm"], c.task["index"]) for c in claims}
+    for claim in claims:
+        claim.abandon()
+    assert len(claims) == len(places) == len(tasks)
+    assert len(takes) < 3 * len(tasks)  # of 8 times as many
+
+
+def test_workers_that_put_the_same_tasks_leave_them_to_each_other(
+    tmp_path, monkeypatch
+):
+    study = make_study(trials=32)
+    tasks = first_tasks(study)
+    shared, other = open_ledger(tmp_path, study), open_ledger(tmp_path, study)
+    missing, found = ledger.Ledger._missing, []
+
+    def as_the_other_puts(book, some):
+        found.append(len(some))
+        if len(found) == 2:
+            other._places["lars", "broad"].add_trial(
+                optuna_trials.of_task(some[0], study["arms"]["lars"]["space"])
+            )
+        return missing(book, some)
+
+    monkeypatch.setattr(ledger.Ledger, "_missing", as_the_other_puts)
+    lars = [task for task in tasks if task["arm"] == "lars"]
+    first = shared.add(lars)
+    assert 0 < first < len(lars) - 1
+    monkeypatch.undo()
+    assert shared.add(lars) == len(lars) - 1 - first
+    assert shared.counts()["lars", "broad"]["waiting"] == len(lars)
 
 
 def test_a_task_put_twice_counts_once(tmp_path):
