@@ -24,11 +24,18 @@ from lbcheck.support import kerases
 
 BACKENDS = ("tensorflow", "jax", "torch")
 EVERY = "every optimizer"
-NAMES = ("dense/kernel", "more/kernel", "dense/bias", "norm/gamma")
-SHAPES = ((6, 5), (4, 3), (5,), (3,))
+SHAPES = {
+    "dense/kernel": (6, 5),
+    "more/kernel": (4, 3),
+    "dense/bias": (5,),
+    "norm/gamma": (3,),
+    "sequence/kernel": (3, 2, 4),
+    "image/kernel": (2, 3, 2, 4),
+    "scale": (),
+}
+"""{name of a variable: its shape}."""
 STEPS, PEAK, DECAY = 16, 0.05, 0.3
 _ROUNDING = 1e-5
-_EVERY = (True,) * len(SHAPES)
 _ATTENTION = {
     "attention/query/kernel": (6, 2, 3),
     "attention/query/bias": (2, 3),
@@ -70,19 +77,25 @@ class Case(NamedTuple):
     weights: list
     gradients: list
     rates: list
-    decays: tuple = _EVERY
+    decays: tuple
     counts: list | None = None
 
 
-def make_case(seed: int, changes: bool) -> Case:
-    """Weights, turning gradients and rates of a seed."""
+def make_case(seed: int, changes: bool, shapes=None) -> Case:
+    """Weights, turning gradients and rates of a seed; every variable decays."""
+    shapes = shapes or (*SHAPES.values(),)
     generator = np.random.default_rng(seed)
     weights = [
         np.float32(generator.normal(size=shape) * 2.0**-k)
-        for k, shape in enumerate(SHAPES)
+        for k, shape in enumerate(shapes)
     ]
+    # A single number goes on: back at its start, no difference is small.
+    drifts = [0.0 if shape else 3.0 for shape in shapes]
     gradients = [
-        [np.float32(generator.normal(size=shape)) for shape in SHAPES]
+        [
+            np.float32(drift + generator.normal(size=shape))
+            for drift, shape in zip(drifts, shapes)
+        ]
         for _ in range(STEPS)
     ]
     phase = generator.uniform(0, 6)
@@ -90,7 +103,8 @@ def make_case(seed: int, changes: bool) -> Case:
         PEAK * (0.6 + 0.4 * np.sin(phase + 0.7 * step) if changes else 1.0)
         for step in range(STEPS)
     ]
-    return Case(weights, gradients, [float(np.float32(r)) for r in rates])
+    rates = [float(np.float32(rate)) for rate in rates]
+    return Case(weights, gradients, rates, (True,) * len(shapes))
 
 
 class Library:
@@ -119,7 +133,7 @@ class Library:
             made["adam_weight_decay"] = made["weight_decay"]
         return cls(learning_rate=rate, **made)
 
-    def variables(self, weights, names=NAMES):
+    def variables(self, weights, names=(*SHAPES,)):
         """Variables of these values, called by their whole path."""
         if self.name == "tf_keras":
             import tensorflow as tf
@@ -225,13 +239,15 @@ def _changing(library, subject, seed):
 
 
 def _decaying(library, subject, seed):
-    case = make_case(seed, False)
+    """Under a changing rate, which the decay is multiplied by."""
+    case = make_case(seed, True)
     return case, stepped(library, subject, case, weight_decay=DECAY)
 
 
 def _excluding(library, subject, seed):
     """By a layer's name, as with `exclude_from_weight_decay=["norm"]`."""
-    case = make_case(seed, False)._replace(decays=(True, True, True, False))
+    decays = tuple(name != "norm/gamma" for name in SHAPES)
+    case = make_case(seed, False)._replace(decays=decays)
     variables = library.variables(case.weights)
     optimizer = library.make(subject, 1.0, weight_decay=DECAY)
     optimizer.exclude_from_weight_decay(var_names=["norm"])
@@ -341,7 +357,7 @@ CONDITIONS = (
         _excluding,
         "a layer's name excludes nothing: var_names are searched in a "
         "variable's last name only",
-        lambda case: case._replace(decays=_EVERY),
+        lambda case: case._replace(decays=(True,) * len(case.decays)),
     ),
     Condition(
         "accumulation",

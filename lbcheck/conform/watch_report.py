@@ -21,6 +21,7 @@ KERASES = {"keras": "keras3", "tf_keras": "tf_keras"}
 OTHERS = {"model_garden": "official ", "optax": "optax "}
 NAMES = (*KERASES, *OTHERS)
 _DISTRIBUTIONS = {"model_garden": "tf-models-official"}
+_SHAPES = ((6, 5), (4, 3), (5,), (3,))
 _DECAYS = (True, True, False, False)
 _FORMS = {"AdamW": ("paper", "keras"), "Adagrad": ("paper", "keras")}
 """Dialects whose form stands in the paper too, for the place of epsilon."""
@@ -35,7 +36,8 @@ def _of_others(library, names, seed, tolerance):
         run = make()
         decayed = "l2" if name == "optax sgd" else "weight_decay"
         for condition in ("constant rate", "changing rate", "weight decay"):
-            case = watch.make_case(seed, condition != "constant rate")
+            changes = condition != "constant rate"
+            case = watch.make_case(seed, changes, _SHAPES)
             hyper = {**optimizers.BY_NAME[rule.lower()].example}
             peak = hyper.pop("learning_rate") / watch.PEAK
             case = case._replace(rates=[peak * rate for rate in case.rates])

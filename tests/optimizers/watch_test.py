@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tf_keras
 
 from lbcheck.conform import papers
 from lbcheck.conform import subjects
@@ -107,6 +108,36 @@ def test_a_defect_that_is_mended_is_no_finding():
     row = watch.compared(library, wrong, constant, 3, TOLERANCE)
     assert row.finding == "equals no reading that is known here"
     assert row.difference > 0.01
+
+
+class WrongOfARank(tf_keras.optimizers.SGD):
+    """Half a step too far for arrays of one rank."""
+
+    rank = 0
+
+    def update_step(self, gradient, variable):
+        factor = 1.5 if variable.shape.rank == self.rank else 1.0
+        super().update_step(factor * gradient, variable)
+
+
+class DecaysAtThePeak(tf_keras.optimizers.SGD):
+    """Its decay has the peak rate, whatever the schedule says."""
+
+    def _apply_weight_decay(self, variables):
+        for variable in variables:
+            part = (self.weight_decay or 0.0) * watch.PEAK
+            variable.assign_sub(part * variable)
+
+
+@pytest.mark.parametrize("rank", [None, 0, 1, 2, 3, 4])
+def test_a_planted_defect_is_found(rank, monkeypatch):
+    wrong = DecaysAtThePeak if rank is None else WrongOfARank
+    condition = watch.CONDITIONS[0 if rank is not None else 2]
+    monkeypatch.setattr(WrongOfARank, "rank", rank)
+    library, sgd = watch.Library("tf_keras"), subjects.SUBJECTS[0]
+    assert not watch.compared(library, sgd, condition, 6, TOLERANCE).finding
+    monkeypatch.setattr(tf_keras.optimizers, "SGD", wrong)
+    assert watch.compared(library, sgd, condition, 6, TOLERANCE).finding
 
 
 @pytest.mark.parametrize("library", ["optax", "model_garden"])
