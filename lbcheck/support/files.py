@@ -107,9 +107,11 @@ def lock(path, wait: bool = True):
 
     Raises:
         BlockingIOError: Another process holds it and `wait` is false.
+        OSError: The disk has no locks; names `path`.
     """
     with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with _named(path, path):
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

@@ -392,6 +392,19 @@ def test_what_cannot_be_written_is_named_as_it_was_given(
     assert [inner.name for inner in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_lock_that_is_refused_is_named(tmp_path):
+    """As where a disk has no locks, whose error names no file either."""
+    path = tmp_path / ".lock"
+    with files.lock(path), pytest.raises(BlockingIOError) as caught:
+        with files.lock(path, wait=False):
+            pass
+    assert caught.value.filename == str(path)
+    # What fails while it is held is not the lock's.
+    with pytest.raises(OSError) as caught, files.lock(path):
+        raise OSError(5, "Input/output error")
+    assert caught.value.filename is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_what_a_full_disk_has_no_room_for_is_named(tmp_path):
     disk = tmp_path / "disk"
