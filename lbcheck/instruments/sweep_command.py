@@ -126,7 +126,8 @@ def _run(sizes):
     folder = pathlib.Path(FLAGS.output_dir)
     arm, workload = _loaded()
     runs, session = [], None
-    for size in sizes:
+    # The largest first: what data or memory are too small for is met at once.
+    for size in reversed(sizes):
         session = _session(workload, arm, size, folder / f"batch_{size}")
         _work(session, folder / f"batch_{size}")
         runs += _runs(session, folder / f"batch_{size}", size)

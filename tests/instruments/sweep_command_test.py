@@ -300,6 +300,16 @@ def test_a_model_without_a_noise_scale_is_refused_before_it_trains(
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_batch_larger_than_the_data_is_refused_before_others_train(
+    swept, tmp_path
+):
+    _, line, _ = swept
+    own = ("--batch_sizes=4,32,100000", f"--output_dir={tmp_path}")
+    with pytest.raises(app.UsageError, match="batch_size=100000 is more than"):
+        in_process(line, *own)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_it_trains_nothing_again(swept):
     folder, line, done = swept
