@@ -106,6 +106,13 @@ def read(patterns: Sequence[str], metric: str | None = None) -> RunTable:
         notes += run_tables.early(ends, unit)
     if {*map(_STEPS_OF.format, (1, 2))} <= {*units}:
         notes.append("Some runs end with phase 1, others with phase 2.")
+    cut = [run.path for _, run in found if run.is_cut]
+    if cut:
+        notes.append(
+            f"{cut[0]} {f'and {len(cut) - 1} more end' if cut[1:] else 'ends'} "
+            "within a line. Where a file was cut short its last number may be, "
+            "too."
+        )
     return RunTable(runs, called, None, tuple(notes))
 
 
@@ -120,6 +127,7 @@ class _Run(NamedTuple):
         metric: Name of the metric; None: a run that diverged says none.
         end: Where it ends, if that tells whether it was stopped.
         unit: What that counts.
+        is_cut: Whether the file ends within a line, which loggers end.
     """
 
     path: pathlib.Path
@@ -128,6 +136,7 @@ class _Run(NamedTuple):
     metric: str | None
     end: float | None = None
     unit: str = "steps"
+    is_cut: bool = False
 
 
 def _by_part(found):
@@ -293,6 +302,7 @@ def _run(path, metric):
             f"{path}: is no UTF-8 text; expected {_KINDS}."
         ) from error
     names = run_tables.header(path, text)
+    is_cut = not text.endswith(("\n", "\r"))
     if names == _TENSORBOARD:
         # Of a step that comes again after a restart the later row counts.
         rows = _rows(path)[::-1]
@@ -300,15 +310,14 @@ def _run(path, metric):
         value = run_tables.value(where, last, "Value")
         end = _step(where, last)
         name = metric or "metric"
-        return _Run(path, None, {"validation": value}, name, end)
+        found = {"validation": value}
+        return _Run(path, None, found, name, end, is_cut=is_cut)
     if "epoch" in names:
         rows = _rows(path)
         where, last = rows[-1][0], _last_values(rows)
         found = _of_row(where, last, metric)
-        name = _part(metric)[1]
-        return _Run(
-            path, None, found, name, _number(where, last, "epoch") + 1, "epochs"
-        )
+        name, end = _part(metric)[1], _number(where, last, "epoch") + 1
+        return _Run(path, None, found, name, end, "epochs", is_cut)
     printed = _PRINTED.findall(text)
     if not printed:
         raise ValueError(f"{path}: is no run; expected {_KINDS}.")

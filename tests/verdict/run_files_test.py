@@ -308,6 +308,20 @@ def test_runs_that_end_early_are_told_of(tmp_path):
     assert "end after 4 to 8 steps" in found.notes[0]
 
 
+@pytest.mark.parametrize("write", [logger, tensorboard])
+def test_a_file_that_ends_within_a_line_is_told_of(tmp_path, write):
+    """Its last number may be 0.7 of 0.7361."""
+    for name in "abc":
+        write(tmp_path / name, 0.7361)
+        assert not run_files.read([f"x={tmp_path}/{name}"], "loss").notes
+    for name, told in (("a", "a ends within"), ("b", "a and 1 more end")):
+        path = tmp_path / name
+        text = path.read_text().rstrip()
+        path.write_text(text[: text.rindex("0.") + 3])
+        found = run_files.read([f"x={tmp_path}/?"], "loss")
+        assert told in found.notes[-1]
+
+
 def row_of(step):
     # Without the new line that JSON Lines does not ask for, either.
     return json.dumps({"step": step, "validation_accuracy": 0.5})
