@@ -1,7 +1,7 @@
-"""One device against two replicas and two workers, each in a process."""
+"""One device against two replicas, and against two workers."""
 
+import collections
 import json
-import os
 import socket
 import tempfile
 import unittest
@@ -21,13 +21,12 @@ def free_port():
         return server.getsockname()[1]
 
 
-def start(output, environment=None, **flags):
+def start(folder, **environment):
     """A worker process, not waited for."""
-    given = [f"--{name}={value}" for name, value in flags.items()]
     return programs.Program(
         "tests.optimizers.replica_worker",
-        [f"--result_file={output}", *given],
-        environment={"CUDA_VISIBLE_DEVICES": "", **(environment or {})},
+        [f"--result_folder={folder}"],
+        environment={"CUDA_VISIBLE_DEVICES": "", **environment},
     )
 
 
@@ -44,40 +43,31 @@ class DistributionTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        cls.results = {}
-        for keras in ("keras3", "tf_keras"):
-            for strategy in ("one", "mirrored"):
-                finish(cls.launch(strategy, keras, strategy=strategy))
+        finish(start(cls.folder.name))
         ports = free_port(), free_port()
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         workers = [
-            cls.launch(
-                "workers",
-                "tf_keras",
-                environment={
-                    "TF_CONFIG": json.dumps(
-                        {
-                            "cluster": cluster,
-                            "task": {"type": "worker", "index": index},
-                        }
-                    )
-                },
-                strategy="workers",
+            start(
+                cls.folder.name,
+                TF_CONFIG=json.dumps(
+                    {
+                        "cluster": cluster,
+                        "task": {"type": "worker", "index": index},
+                    }
+                ),
             )
             for index in range(2)
         ]
         for worker in workers:
             finish(worker)
 
-    @classmethod
-    def launch(cls, name, keras, environment=None, **flags):
-        output = os.path.join(cls.folder.name, f"{keras}.{name}.json")
-        return start(output, environment, keras=keras, **flags)
-
     def read(self, keras, name):
-        path = os.path.join(self.folder.name, f"{keras}.{name}.json")
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        """{case: its arrays, in their order}."""
+        found = collections.defaultdict(list)
+        with np.load(f"{self.folder.name}/{keras}.{name}.npz") as arrays:
+            for key, array in arrays.items():
+                found[key.rpartition("/")[0]].append(array)
+        return found
 
     def assert_same(self, keras, name):
         one, many = self.read(keras, "one"), self.read(keras, name)

@@ -1,8 +1,9 @@
-"""Steps optimizers under a tf.distribute strategy; run by distribution_test.
+"""Steps optimizers under tf.distribute strategies; run by distribution_test.
 
-    python -m tests.optimizers.replica_worker --strategy=NAME --result_file=FILE
+    python -m tests.optimizers.replica_worker --result_folder=FOLDER
 
-Writes {optimizer: weights after all updates} as JSON.
+Writes the weights after all updates of each optimizer, of one device and of two
+replicas in each Keras; or of two workers, where TF_CONFIG names them.
 """
 
 import json
@@ -17,11 +18,9 @@ from absl import flags
 from lbcheck import optimizers
 from tests.optimizers import trajectory
 
-_STRATEGY = flags.DEFINE_enum(
-    "strategy", "one", ["one", "mirrored", "workers"], "tf.distribute strategy."
+_OUTPUT = flags.DEFINE_string(
+    "result_folder", None, "For KERAS.STRATEGY.npz.", required=True
 )
-_KERAS = flags.DEFINE_enum("keras", "keras3", ["keras3", "tf_keras"], "Keras.")
-_OUTPUT = flags.DEFINE_string("result_file", None, "JSON file.", required=True)
 
 SHAPES = ((300, 300), (4, 3), (5,), (3,))
 CASES = {
@@ -37,20 +36,7 @@ WORKERS = ("LAMB", "LAMB clipped", "LAMB recorded", "LARS")
 SHARES = (0.25, 0.75)
 
 
-def make_strategy():
-    """The strategy that the flags ask for; two replicas unless one."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    if _STRATEGY.value == "workers":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if _STRATEGY.value == "mirrored":
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-        )
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    return tf.distribute.get_strategy()
-
-
-def step(strategy, name, settings):
+def step(strategy, library, name, settings):
     """Weights after 8 updates; each replica has its share of the gradient."""
     import keras
 
@@ -60,7 +46,7 @@ def step(strategy, name, settings):
         8, 0.05, dtype=np.float32, shapes=SHAPES
     )
     with strategy.scope():
-        if _KERAS.value == "keras3":
+        if library == "keras3":
             variables = []
             for weight, path in zip(weights, trajectory.NAMES):
                 layer, _, last = path.partition("/")
@@ -71,7 +57,7 @@ def step(strategy, name, settings):
                 tf.Variable(weight, name=path)
                 for weight, path in zip(weights, trajectory.NAMES)
             ]
-        module = getattr(lbcheck, _KERAS.value)
+        module = getattr(lbcheck, library)
         if "fallback" in settings:
             fallback = getattr(module, settings["fallback"])(0.01)
             settings = {**settings, "fallback": fallback}
@@ -97,25 +83,25 @@ def step(strategy, name, settings):
         update([tf.constant(g) for g in row])
     last = [
         strategy.experimental_local_results(getattr(v, "value", v))[-1]
-        if _KERAS.value == "keras3"
+        if library == "keras3"
         else strategy.experimental_local_results(v)[-1]
         for v in variables
     ]
-    result = [np.ravel(v.numpy()).tolist() for v in last]
+    result = [np.ravel(v.numpy()) for v in last]
     if optimizer.diagnostics_every:
         result.append(list(optimizer.trust_ratios().values()))
     return result
 
 
-def fit(strategy):
+def fit(strategy, library):
     """Weights of a model after two epochs of `fit`."""
     import keras
     import tf_keras
 
     import lbcheck
 
-    library = keras if _KERAS.value == "keras3" else tf_keras
-    module = getattr(lbcheck, _KERAS.value)
+    module = getattr(lbcheck, library)
+    library = keras if library == "keras3" else tf_keras
     library.utils.set_random_seed(3)
     generator = np.random.default_rng(0)
     x = generator.normal(size=(64, 6)).astype("float32")
@@ -145,27 +131,50 @@ def fit(strategy):
             verbose=0,
             callbacks=[module.DiagnosticsCallback(folder)],
         )
-    return [np.ravel(weight).tolist() for weight in model.get_weights()]
+    return [np.ravel(weight) for weight in model.get_weights()]
+
+
+def run(strategy, library, cases):
+    """{case: weights after its updates}."""
+    results = {}
+    for case in cases:
+        name, _, rest = case.partition(" ")
+        if rest == "accumulated" and library == "tf_keras":
+            continue
+        if rest == "accumulated" and strategy.num_replicas_in_sync > 1:
+            continue  # Keras itself cannot: merge_call inside a cond
+        results[case] = step(strategy, library, name, CASES[case])
+    return results | {"fit": fit(strategy, library)}
+
+
+def write(results, library, strategy):
+    arrays = {
+        f"{case}/{number}": array
+        for case, found in results.items()
+        for number, array in enumerate(found)
+    }
+    np.savez(f"{_OUTPUT.value}/{library}.{strategy}.npz", **arrays)
 
 
 def main(argv):
     del argv
-    strategy = make_strategy()
-    results = {}
-    for case, settings in CASES.items():
-        name, _, rest = case.partition(" ")
-        if _STRATEGY.value == "workers" and case not in WORKERS:
-            continue
-        if rest == "accumulated" and _KERAS.value == "tf_keras":
-            continue
-        if rest == "accumulated" and _STRATEGY.value != "one":
-            continue  # Keras itself cannot: merge_call inside a cond
-        results[case] = step(strategy, name, settings)
-    results["fit"] = fit(strategy)
-    chief = json.loads(os.environ.get("TF_CONFIG", "{}"))
-    if chief.get("task", {}).get("index", 0) == 0:
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file)
+    if "TF_CONFIG" in os.environ:
+        workers = tf.distribute.MultiWorkerMirroredStrategy()
+        results = run(workers, "tf_keras", WORKERS)
+        if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0:
+            write(results, "tf_keras", "workers")
+        return
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
+    strategies = {
+        "one": tf.distribute.get_strategy(),
+        "mirrored": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    }
+    for name, strategy in strategies.items():
+        for library in ("keras3", "tf_keras"):
+            write(run(strategy, library, CASES), library, name)
 
 
 if __name__ == "__main__":
