@@ -102,7 +102,7 @@ SCRIPTS = {
     "squad": Script((("--rounds=2", "--copies=1,4"),), 240),
     "batched_trials": Script((("--rounds=1", "--trials_of_peers=20"),), 480),
     "scaling": Script(budget=300),
-    "soak": Script((("--parts=trials",), ("--parts=workers,report",)), 300),
+    "soak": Script((("--parts=trials",), ("--parts=workers,report",)), 360),
 }
 OTHERS = ("common", "page", "run", "study_trials", "tpu_operations")
 """What measures nothing by itself; tpu_operations writes a table of lbcheck."""

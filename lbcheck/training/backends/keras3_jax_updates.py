@@ -61,7 +61,8 @@ class Update:
         # stays exactly as it is.
         parts = [*gradients, *(b - a for a, b in pairs if _is_statistic(a))]
         sums = [
-            _add(s, part, self._microbatches) for s, part in zip(sums, parts)
+            _add(s, part.astype(s.dtype) / self._microbatches)
+            for s, part in zip(sums, parts)
         ]
         others = [a if _is_statistic(a) else b for a, b in pairs]
         return logs, (weights, others, slots, metrics), sums
@@ -96,5 +97,5 @@ def _is_statistic(array):
     return jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
 
 
-def _add(total, part, count):
-    return total + part.astype(total.dtype) / count
+def _add(total, part):
+    return total + part
