@@ -7,8 +7,8 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 PYTHONDONTWRITEBYTECODE=1
 # Three files at a time, also on two cores: many tests wait for processes that
 # start. The tests of a file share what they set up. Threads of NumPy, of which
 # each of the three would start one for every core, wait for one another.
-PYTEST := $(QUIET) OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile \
-  --no-loadscope-reorder
+PYTEST := $(QUIET) OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 \
+  --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-all docs bench oracles lint types clean
 

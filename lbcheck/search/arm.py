@@ -98,7 +98,7 @@ class Arm:
     ):
         self.name = name
         self.schedule = schedule
-        if ":" not in str(schedule):
+        if not isinstance(schedule, str) or ":" not in schedule:
             self._checked("schedule", schedule, families.FAMILIES)
         self.optimizer, self._definition = self._found(optimizer)
         self.space = self._space(space)
