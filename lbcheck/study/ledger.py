@@ -122,14 +122,12 @@ class Ledger:
 
     def _missing(self, tasks):
         """Those of the tasks that no trial stands for, in their order."""
-        there = {
-            place: {*map(optuna_trials.place, _not_failed(optuna_study))}
-            for place, optuna_study in self._places.items()
-        }
+        standing = self._standing()
         return [
             task
             for task in tasks
-            if study_folder.place(task) not in there[task["arm"], task["stage"]]
+            if study_folder.place(task)
+            not in standing[task["arm"], task["stage"]]
         ]
 
     def put(self, records: list[dict], ended: datetime.datetime) -> None:
