@@ -3,9 +3,13 @@
 import io
 import json
 import os
+import pathlib
 import stat
+import struct
 import sys
+import tempfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -130,6 +134,9 @@ def test_a_changed_answer_is_found(whole, tmp_path):
     manifest["answer"]["arms"][0]["median"] -= 1e-4 * (1 - 1e-5)
     changed["bundle.json"] = json.dumps(manifest).encode()
     assert bundle.verify(archive(path, changed))["problems"] == []
+    # Nor is any small number as good as another.
+    assert bundle._same({"p": 3e-8}, {"p": 3e-8 + 1e-15})
+    assert not bundle._same({"p": 3e-8}, {"p": 1e-8})
 
 
 def test_files_that_are_missing_or_not_recorded(whole, tmp_path):
@@ -191,6 +198,30 @@ def test_links_and_compressed_members_are_refused(
     path = archive(tmp_path / "a.zip", members(whole), **changes)
     with pytest.raises(ValueError, match=message):
         bundle.verify(path)
+
+
+def test_a_second_name_of_a_member_is_refused(whole, tmp_path):
+    """Python 3.12 and newer take it from an extra field of the directory."""
+    entry = bundle._entry("study.json")
+    entry.filename = "../study.json"
+    with pytest.raises(ValueError, match="no such member"):
+        bundle._check(entry, "a.zip")
+    content = bytearray(whole.read_bytes())
+    end, name = len(content) - 22, b"trials.jsonl"
+    # Of a length with which the sizes agree.
+    other = b"../" + b"e" * (2 * len(name) + 9 - 3)
+    extra = struct.pack("<HHBL", 0x7075, 5 + len(other), 1, zlib.crc32(name))
+    extra += other
+    start = end - 46 - len(name)
+    content[start + 30 : start + 32] = len(extra).to_bytes(2, "little")
+    size = int.from_bytes(content[end + 12 : end + 16], "little") + len(extra)
+    content[end + 12 : end + 16] = size.to_bytes(4, "little")
+    content[end:end] = extra
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="no such member|its members take"):
+        bundle.verify(path)
+    assert not pathlib.Path(tempfile.gettempdir(), other[3:].decode()).exists()
 
 
 def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
