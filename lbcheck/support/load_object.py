@@ -1,6 +1,7 @@
 """Finds what a user names as `module:attribute`."""
 
 import importlib
+import operator
 import os
 import sys
 
@@ -36,7 +37,7 @@ def load(name: str):
             "packages."
         ) from error
     try:
-        return getattr(module, attribute)
+        return operator.attrgetter(attribute)(module)
     except AttributeError:
         raise app.UsageError(
             f"{name!r}: module {module_name!r} has no {attribute!r}."

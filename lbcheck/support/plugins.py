@@ -55,7 +55,9 @@ def load(group: str, name: str, own: Collection[str] = ()) -> Any:
     what = f"{group}: {name!r}, which is added by {said},"
     try:
         with errors.named(what):
-            return load_object.load(found[0].value)
+            # What follows in brackets is for pip.
+            value = found[0].value.partition("[")[0].replace(" ", "")
+            return load_object.load(value)
     except app.UsageError as error:  # there is nothing of that name
         raise ValueError(f"{what} failed: {error}") from error
 

@@ -26,6 +26,10 @@ def build_model():
 
 mine = lbcheck.Arm("mine", "lamb", {"learning_rate": {"value": 1}})
 
+class Arms:
+    mine = mine
+
+
 def small(batch_size=64, steps=5):
     return lbcheck.Workload(build_model, None, None, batch_size, steps)
 """
@@ -68,6 +72,12 @@ def test_an_arm_and_a_workload_of_a_distribution(distribution):
     assert (found.name, found.optimizer) == ("mine", "lamb")
     made = workload.load("small", ["steps=7"], batch_size=32)
     assert (made.batch_size, made.steps) == (32, 7)
+    # As the specification of entry points has them.
+    values = ["addon_two:Arms.mine", "addon_two : mine [gpu]"]
+    distribution(
+        "addon_two", arms=[f"n{i} = {v}" for i, v in enumerate(values)]
+    )
+    assert [arm.load(name).optimizer for name in ("n0", "n1")] == 2 * ["lamb"]
 
 
 def test_an_unknown_name_lists_those_that_are_added(distribution):
