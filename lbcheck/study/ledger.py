@@ -4,7 +4,8 @@ Every (arm, stage) of a study is one Optuna study and every task one trial of
 it, with the task and, when it is done, its record as attributes: COMPLETE
 with the selection metric as its value, or PRUNED if it diverged. A trial that
 crashed is FAIL; its task then gets another trial. Of a task's trials the
-first that is not FAIL counts, and no other.
+first that is not FAIL counts, and no other. What Optuna's dashboard or command
+line made, or ended without a record, counts as FAIL.
 """
 
 import contextlib
@@ -222,7 +223,14 @@ class Ledger:
 
     def records(self) -> list[dict]:
         """The records of all done trials in canonical order."""
-        done = [optuna_trials.record(trial) for trial in self._done()]
+        try:
+            done = [optuna_trials.record(trial) for trial in self._done()]
+        except json.JSONDecodeError as error:
+            raise StudyError(
+                f"{self.url}: the record of a trial is damaged: {error}. "
+                "Delete that trial or the ledger; the same command goes on "
+                "with what trials.jsonl has."
+            ) from error
         return study_folder.canonical(self._study, done)
 
     def ends(self) -> list[datetime.datetime]:
@@ -492,6 +500,6 @@ class Claim:
 
 
 def _not_failed(optuna_study):
-    """Its trials in the order of their numbers."""
+    """Its trials in the order of their numbers, but for those of others."""
     found = optuna_study.get_trials(deepcopy=False)
-    return [trial for trial in found if trial.state.name != "FAIL"]
+    return [trial for trial in found if optuna_trials.counts(trial)]

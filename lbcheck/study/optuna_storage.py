@@ -18,6 +18,8 @@ _PATIENCE = 60
 SILENT_BEATS = 5
 """After so many heartbeats left out, a worker is taken for dead."""
 
+_DELETED = "Record does not exist."
+"""Optuna's word of what is no longer in a storage."""
 _LOST = "8s2b"
 """SQLAlchemy's code of a connection that went within a transaction."""
 _FILES = ("sqlite", "sqlite+pysqlite")
@@ -32,6 +34,8 @@ _PLACE = re.compile(r"[\w.\-/:,\[\]]*")
 _HIDDEN = "***"
 """Stands for a host and database in which parts of a password may be."""
 _LOGIN = re.compile(r":.*@")
+_PUBLIC = re.compile(r"[^:@?]*://[\w.-]*(:\d+)?(/[^@?]*)?")
+"""A URL of a host and a path alone, also after a name and =."""
 
 
 def connect(url, heartbeat):
@@ -58,7 +62,8 @@ def connect(url, heartbeat):
                     grace_period=SILENT_BEATS * heartbeat,
                 )
             )
-    except (TypeError, ValueError) as error:  # the driver's, of odd URLs
+    # The driver's, of odd URLs, and Optuna's, of another version's tables.
+    except (RuntimeError, TypeError, ValueError) as error:
         raise StudyError(
             f"{readable(url)}: no storage: {_message(url, error)}"
         ) from None
@@ -136,6 +141,13 @@ def errors(url: str):
             f"{readable(url)}: the ledger cannot be used: "
             f"{_message(url, cause)}"
         ) from None
+    except KeyError as error:
+        if error.args != (_DELETED,):
+            raise
+        raise StudyError(
+            f"{readable(url)}: a study or a trial of the ledger was deleted "
+            "meanwhile; the same command goes on with what is recorded."
+        ) from None
 
 
 def _may_pass(cause):
@@ -207,7 +219,8 @@ def _without_credentials(text, url):
     if text.startswith("-") and "=" in text:
         flag, _, value = text.partition("=")
         return f"{flag}={_without_credentials(value, None)}"
-    if "://" not in text and not _LOGIN.search(text):
+    is_url = "://" in text and not _PUBLIC.fullmatch(text)
+    if not is_url and not _LOGIN.search(text):
         return text
     try:
         return readable(text)

@@ -48,6 +48,17 @@ def _distribution(value, spec):
     )
 
 
+def counts(trial) -> bool:
+    """Whether it stands for a task: no failed one, and none of others'."""
+    ended = trial.state.is_finished()
+    known = trial.user_attrs.keys()
+    return (
+        trial.state.name != "FAIL"
+        and "task" in known
+        and not (ended and _key(0) not in known)
+    )
+
+
 def place(trial) -> tuple[int, int, int]:
     """What tells its task from all others of its arm."""
     return study_folder.place(trial.user_attrs["task"])

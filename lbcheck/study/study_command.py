@@ -54,11 +54,14 @@ def _status(folder, read):
         (record["arm"], record["stage"], record["status"]) for record in done
     )
     stages, sizes = [], protocol.Protocol(study).sizes
+    failed = protocol.excluded(study, done)
     for arm in study["arms"]:
+        sizes["replacement"] = protocol.replacements(study, done, arm)
         for stage in study_folder.STAGES:
             ended = {end: found[arm, stage, end] for end in _ENDS}
             done_here = sum(ended.values())
-            to_do = max(0, sizes.get(stage, 0) - done_here)
+            planned = 0 if arm in failed else sizes.get(stage, 0)
+            to_do = max(0, planned - done_here)
             if to_do or done_here:
                 stages.append(
                     {"arm": arm, "stage": stage, **ended, "to_do": to_do}

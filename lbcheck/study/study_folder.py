@@ -37,6 +37,7 @@ STAGES = ("broad", "replacement", "refined", "challenge", "confirm")
 _INCIDENTAL = ("lbcheck", "command", "flagfile", "environment", "fingerprint")
 _LARGEST = ("seeds", "challenge_trials", "searches")
 _GROWING = ("margin", "first_margin", "control_batch_size", *_LARGEST)
+_VERSIONS = ("python", "tensorflow", "tf-keras", "keras", "jax", "numpy")
 
 
 class StudyError(ValueError):
@@ -104,6 +105,7 @@ def check_place(folder, study: dict) -> None:
         StudyError: As of `open_study`.
     """
     folder = pathlib.Path(folder)
+    formats.check_study(study, "This study")
     with _of_study(folder):
         if folder.exists():
             _check_empty(folder)
@@ -134,8 +136,9 @@ def _continued(folder, study):
     there = read(folder)
     if differs := another(there, study):
         raise StudyError(
-            f"{folder} holds another study: {differs}. Choose another "
-            "--output_dir, or give the same settings to continue it."
+            f"{folder} holds another study: {differs}. "
+            f"{_other_versions(there, study)}Choose another --output_dir, or "
+            "give the same settings to continue it."
         )
     grown = {"margin": study["margin"]}
     if study["margin"] != there["margin"] or "first_margin" in there:
@@ -154,6 +157,17 @@ def _continued(folder, study):
     if batches:
         grown[control] = batches.pop()
     return there, {**there, **grown}
+
+
+def _other_versions(there, here):
+    """What else may be why they differ, as a newer Keras describes layers."""
+    before, now = (study.get("environment", {}) for study in (there, here))
+    found = [
+        f"{name} {before[name]} there, {now.get(name)} here"
+        for name in _VERSIONS
+        if name in before and before[name] != now.get(name)
+    ]
+    return f"Versions differ: {', '.join(found)}. " if found else ""
 
 
 def _check_empty(folder):

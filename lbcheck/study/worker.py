@@ -16,6 +16,8 @@ _LONGEST = 3600
 _TIMES = 10
 """A trial that takes longer than _LONGEST seconds and than so many times the
 longest one yet is waited for no more."""
+_UNKNOWN = 86_400
+"""The same where none is finished yet: one that diverged says little."""
 
 
 def work(
@@ -110,8 +112,8 @@ class _Waiting:
         if running != self._trials:
             self._trials, self._since, self._told = running, now, False
         waited = now - self._since
-        longest = max((record["seconds"] for record in records), default=0)
-        limit = max(_LONGEST, self._times * longest)
+        took = [r["seconds"] for r in records if r["status"] == "finished"]
+        limit = max(_LONGEST, self._times * max(took)) if took else _UNKNOWN
         if waited > limit:
             raise errors.Unavailable(
                 f"Waited {waited / 60:.0f} minutes for {self._names()}, which "

@@ -680,3 +680,5 @@ def test_passwords_are_not_recorded(url):
         assert [w for w in kept if "1" in w] == [w for w in words if "1" in w]
     words = ["lbcheck", "--storage=sqlite:////me@home/l.db", "--workload=a:b"]
     assert optuna_storage.without_credentials(words, words[1][10:]) == words
+    words = ["--workload_arguments=data=gs://bucket/x,size=3"]  # no secret
+    assert optuna_storage.without_credentials(words, url) == words

@@ -141,6 +141,28 @@ def test_status_counts_what_is_to_be_done(tmp_path):
         study_command.status(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "to_do"),
+    [
+        ({}, {"broad": 0}),
+        ({"feasible": True}, {"broad": 0, "replacement": 6, "confirm": 3}),
+    ],
+)
+def test_status_of_an_arm_that_only_diverges(tmp_path, changes, to_do):
+    study = make_study(**changes)
+    if changes:
+        study["refined_trials"] = 0
+    study_folder.open_study(tmp_path, study)
+    done = [make_record(task) for task in first_tasks(study)]
+    for record in done:
+        if record["arm"] == "lars":
+            record |= {"status": "diverged", "metrics": None}
+    study_folder.export(tmp_path, study, done)
+    rows = study_command.status(tmp_path)["stages"]
+    found = {r["stage"]: r["to_do"] for r in rows if r["arm"] == "lars"}
+    assert found == to_do
+
+
 def test_values_for_optuna(tmp_path):
     study = make_study(selection="training")
     shared = open_ledger(tmp_path, study)
@@ -570,6 +592,51 @@ def test_unreachable_storage(url, message):
     assert "secret" not in str(raised.value)
 
 
+def test_what_others_do_in_the_ledger(tmp_path):
+    """By Optuna's command line and dashboard, and by hand."""
+    study = make_study()
+    shared, plan = open_ledger(tmp_path, study), protocol.Protocol(study)
+    shared.add(first_tasks(study))
+    claims = [shared.claim("lars") for _ in range(2)]
+    url, name = study_folder.storage_url(tmp_path), "pretended/lars/broad"
+    theirs = optuna.load_study(study_name=name, storage=url)
+    numbers = {trial._trial_id: trial.number for trial in theirs.trials}
+    theirs.tell(numbers[claims[0]._id], 0.5)
+    pruned = optuna.trial.TrialState.PRUNED
+    theirs.tell(numbers[claims[1]._id], state=pruned)
+    theirs.enqueue_trial({"learning_rate": 0.1})
+    assert not any(claim.finish(make_record(claim.task)) for claim in claims)
+    worker.work(shared, plan, ledger_worker.Trainer())
+    theirs.ask()
+    assert len(shared.records()) == plan.total
+    assert not any(counts["running"] for counts in shared.counts().values())
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / study_folder.LEDGER)
+    ) as file:
+        file.execute(
+            "UPDATE trial_user_attributes SET value_json='\"{\"' "
+            "WHERE key='record'"
+        )
+        file.commit()
+    with pytest.raises(study_folder.StudyError, match="ledger.db: the record"):
+        open_ledger(tmp_path, study).records()
+    optuna.delete_study(study_name=name, storage=url)
+    with pytest.raises(study_folder.StudyError, match="was deleted meanwhile"):
+        shared.records()
+
+
+def test_tables_of_another_optuna(tmp_path):
+    study = make_study()
+    open_ledger(tmp_path, study).close()
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / study_folder.LEDGER)
+    ) as file:
+        file.execute("UPDATE alembic_version SET version_num='v9.9.9.a'")
+        file.commit()
+    with pytest.raises(study_folder.StudyError, match="ledger.db: .*optuna"):
+        open_ledger(tmp_path, study)
+
+
 def test_not_a_ledger(tmp_path):
     (tmp_path / study_folder.LEDGER).write_text(
         "a note of mine, and a long one"
@@ -699,14 +766,18 @@ def test_folder_of_another_study(tmp_path, change, message):
     study_folder.open_study(tmp_path, make_study())
     before = (tmp_path / study_folder.STUDY).read_bytes()
     other = json.loads(json.dumps(make_study()))
+    other["environment"]["python"] = "4"
     change(other)
     with pytest.raises(study_folder.StudyError, match=message) as raised:
         study_folder.open_study(tmp_path, other)
     assert str(tmp_path) in str(raised.value)
+    assert "Versions differ: python 3 there, 4 here." in str(raised.value)
     assert (tmp_path / study_folder.STUDY).read_bytes() == before
 
 
 def test_folder_of_other_things(tmp_path):
+    with pytest.raises(ValueError, match="This study: name: .*<= 200"):
+        study_folder.check_place(tmp_path, make_study(name=201 * "x"))
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(study_folder.StudyError, match="there is thesis.tex"):
         study_folder.open_study(tmp_path, make_study())
@@ -866,7 +937,7 @@ def test_a_worker_says_for_whom_it_waits(tmp_path, capsys, monkeypatch):
     claim = busy.claim()
     monkeypatch.setattr(worker, "_PAUSE", 0.05)
     monkeypatch.setattr(worker, "_QUIET", 0.1)
-    monkeypatch.setattr(worker, "_LONGEST", 0.5)
+    monkeypatch.setattr(worker, "_UNKNOWN", 0.5)
     with pytest.raises(errors.Unavailable) as raised:
         worker.work(shared, One(study), ledger_worker.Trainer())
     claim.abandon()
