@@ -36,6 +36,7 @@ from lbcheck.programs import pod
 from lbcheck.settings import command_line
 from lbcheck.study import formats
 from lbcheck.study import optuna_storage
+from lbcheck.study import study_folder
 from lbcheck.study import threads
 from lbcheck.study.settings import Settings
 from lbcheck.support import command
@@ -305,8 +306,10 @@ def _run(given):
 
 def _join(session):
     """Helps with the study, or with one that it takes besides."""
-    processes.stop_with_parent()
     folder = pathlib.Path(FLAGS.output_dir)
+    if not FLAGS.storage:
+        study_folder.read(folder)  # refused where no other process began it
+    processes.stop_with_parent()
     if FLAGS.join != _OWN:
         session = session.companion(FLAGS.join, folder)
         folder /= FLAGS.join

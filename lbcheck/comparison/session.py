@@ -296,7 +296,13 @@ class Session:
         """
         read = study_folder.load(folder)
         study = read.study  # which may remember more than this call asks for
-        origin = self._origin | {"name": f"{study['name']}, {name}"}
+        known = companions.names(study)
+        if name not in known:
+            raise ValueError(
+                f"{folder}: the study takes no {name!r} besides itself; "
+                f"expected one of {', '.join(known) or 'none'}."
+            )
+        origin = self._origin | {"name": companions.title(study, name)}
         settings = dataclasses.replace(
             self._settings,
             seed=protocol.derived_seed(study["seed"], name),

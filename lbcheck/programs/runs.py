@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import copy
+import json
 import pathlib
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from lbcheck.programs import run_folder
 from lbcheck.programs import source
 from lbcheck.support import errors
 from lbcheck.support import exit_codes
+from lbcheck.support import files
 from lbcheck.support import processes
 from lbcheck.support import schema
 
@@ -115,18 +117,23 @@ class Runs:
         place.parent.mkdir(parents=True, exist_ok=True)
         command = self.command(task)
         pod.announce(self._folder, command)
-        log = place.with_suffix(".log")
-        lock = place.with_suffix(".lock")
+        log, lock, began_by = (
+            place.with_suffix(f".{end}") for end in ("log", "lock", "source")
+        )
+        self._check_begun(place, began_by)
+        begun = time.monotonic()
         code = _execute(command, lock, log)
         if code not in (exit_codes.FINISHED, exit_codes.DIVERGED):
             error = _failure(code, log, command)
             if not place.exists():  # refused before anything was written
-                self._take_back(place.parent, lock, log)
+                self._take_back(place.parent, lock, log, began_by)
             raise error
         outcome = run_folder.outcome(
             place, self._program.batch_sizes, self._program.phase_steps
         )
         self._check(outcome, place)
+        if not outcome["seconds"]:  # it keeps no timing.jsonl
+            outcome["seconds"] = time.monotonic() - begun
         outcome["curve"] = self._measured(outcome["curve"])
         if outcome["status"] == "finished":
             # One that diverged may have to be run again from them, should
@@ -137,13 +144,23 @@ class Runs:
 
     def _check_source(self):
         now = source.digests(self._program.module)
-        for name, digest in self._source.items():
-            if now.get(name) != digest:
+        if name := source.edited(self._source, now):
+            raise ValueError(
+                f"The code of {name} was edited while the study ran; no "
+                "trial of the new code is mixed with the others. Choose "
+                "another --output_dir, or undo the edit."
+            )
+
+    def _check_begun(self, place, began_by):
+        """Refuses what other code began, of a study that was taken back."""
+        if place.exists() and began_by.exists():
+            there = schema.read(began_by, dict[str, str])
+            if name := source.edited(self._source, there):
                 raise ValueError(
-                    f"The code of {name} was edited while the study ran; no "
-                    "trial of the new code is mixed with the others. Choose "
-                    "another --output_dir, or undo the edit."
+                    f"{place}: the code of {name} was edited since this run "
+                    "began. Remove the folder, or undo the edit."
                 )
+        files.write_text(began_by, json.dumps(self._source) + "\n")
 
     def _take_back(self, arm, *written):
         for path in written:

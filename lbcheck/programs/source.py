@@ -11,6 +11,7 @@ import pathlib
 import sys
 import sysconfig
 import warnings
+from collections.abc import Mapping
 
 from lbcheck.trials import code
 
@@ -43,6 +44,14 @@ def digests(module: str) -> dict[str, str]:
             found[name], imported = _read(path, name)
             waiting += imported
     return dict(sorted(found.items()))
+
+
+def edited(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """The first module of which the other has not the same digest, if any."""
+    for name, digest in one.items():
+        if name not in other or not code.same(digest, other[name]):
+            return name
+    return None
 
 
 def _file(name):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 CONTROL = "control"
+_LONGEST = 200
+"""Characters of a name, see `schema.Name`."""
 
 
 def searches(study: Mapping[str, Any]) -> list[str]:
@@ -23,6 +25,16 @@ def names(study: Mapping[str, Any]) -> list[str]:
     """The folders of all of them, in the order in which they are run."""
     control = [CONTROL] if study.get("control_batch_size") else []
     return searches(study) + control
+
+
+def title(study: Mapping[str, Any], name: str) -> str:
+    """What one of them is called, as short as a name must be.
+
+    >>> title({"name": "digits"}, "search_1")
+    'digits, search_1'
+    """
+    end = f", {name}"
+    return study["name"][: _LONGEST - len(end)] + end
 
 
 def control_steps(study: Mapping[str, Any]) -> int:

@@ -22,6 +22,7 @@ from lbcheck.programs import program
 from lbcheck.programs import program_arm
 from lbcheck.programs import run_folder
 from lbcheck.programs import source
+from lbcheck.study import companions
 from lbcheck.study import study_folder
 from lbcheck.study.settings import Settings
 from lbcheck.support import errors
@@ -519,6 +520,12 @@ def test_a_search_that_is_added_has_the_seeds_of_the_study(tmp_path):
     assert names == ("search_1", "search_2")
     assert [one.study["seeds"] for one in found] == [4, 4]
     assert [one.study["margin"] for one in found] == [0.1, 0.1]
+    with pytest.raises(ValueError, match="no 'search_3'.*search_1, search_2"):
+        more.companion("search_3", tmp_path / "s")
+    with pytest.raises(ValueError, match="no 'control' besides"):
+        more.companion("control", tmp_path / "s")
+    long = {"name": 200 * "x"}
+    assert len(companions.title(long, "search_99")) == 200
 
 
 def test_behind_a_link_the_reason_is_said_as_well(tmp_path):
@@ -537,6 +544,7 @@ def test_behind_a_link_the_reason_is_said_as_well(tmp_path):
 def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
     fake = (programs.ROOT / "tests/comparison/fake_program.py").read_text()
     late = "def late():\n    from score import parts\n\n\n"
+    fake = fake.replace("timing.jsonl", "speeds")  # which it need not have
     (tmp_path / "mine.py").write_text(late + fake)
     parts = tmp_path / "score/parts.py"  # in a folder without __init__.py
     parts.parent.mkdir()
@@ -551,7 +559,7 @@ def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
             one.work(progress)
             return one.export()
 
-    assert len(work(seeds=1)) == 2
+    assert [record["seconds"] > 0 for record in work(seeds=1)] == [True, True]
     parts.write_text("OFFSET = (\n    0.1  # of the paper\n)\n")
     assert len(work(seeds=2)) == 3
     parts.write_text("OFFSET = 0.2\n")
@@ -562,6 +570,14 @@ def test_an_edit_of_the_program_is_not_mixed_in(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="score.parts was edited while the"):
         work(4, lambda counts: parts.write_text("OFFSET = 0.2\n"))
     assert len([*(tmp_path / "s/runs/fixed").glob("*/starts")]) == 3
+    # Nor what a study began that was taken back.
+    for path in (tmp_path / "s").iterdir():
+        if path.is_file():
+            path.unlink()
+        elif path.name != "runs":
+            shutil.rmtree(path)
+    with pytest.raises(ValueError, match="broad-0: .*score.parts was edited"):
+        work(seeds=1)
 
 
 def test_the_source_is_what_python_imports(tmp_path, monkeypatch):
@@ -668,6 +684,7 @@ def wait_for(path):
         (("--workload=a:b",), "received both"),
         (("--metric=f2",), "no validation metric 'f2' .*; it has accuracy"),
         (("--train_steps=many",), "whole number of at least 1.*'many'"),
+        (("--join=study",), "there is no such folder; expected a folder"),
     ],
 )
 def test_refused(calm, tmp_path, further, message):
