@@ -43,8 +43,10 @@ def _write_run(folder, run, fill):
     final = folder / FOLDER / run
     if final.exists():
         return
-    # Not below the log directory, where TensorBoard would take it for a run.
-    with files.making_folder(final, beside=folder) as part:
+    # Not below the log directory, where TensorBoard would take it for a run,
+    # but on its disk, where it is a link to another.
+    beside = (folder / FOLDER).resolve().parent
+    with files.making_folder(final, beside=beside) as part:
         file = event_file.EventFile(part)
         fill(file)
         file.close()

@@ -1,10 +1,16 @@
 """TensorBoard event files, written without TensorFlow, and read."""
 
+import itertools
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
 
 from lbcheck.support import errors
+
+_numbers = itertools.count()
+"""Of the event files of this process."""
 
 
 def _use_no_tensorflow(folder):
@@ -33,12 +39,16 @@ class EventFile:
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.histogram import summary_v2 as histogram
         from tensorboard.plugins.scalar import summary_v2 as scalar
-        from tensorboard.summary.writer import event_file_writer
+        from tensorboard.summary.writer import record_writer
 
         self._event = event_pb2.Event
         self._scalar_pb = scalar.scalar_pb
         self._histogram_pb = histogram.histogram_pb
-        self._writer = event_file_writer.EventFileWriter(str(folder))
+        # TensorBoard's own writer is a thread, whose errors, as of a full
+        # disk, get lost where the file is closed.
+        self._file = _opened(str(folder))
+        self._records = record_writer.RecordWriter(self._file)
+        self._write(file_version="brain.Event:2")
 
     def scalar(self, step: int, name: str, value: float) -> None:
         """Adds a number under `name` at `step`."""
@@ -50,17 +60,33 @@ class EventFile:
 
     def add(self, step: int, summary) -> None:
         """Adds a Summary message of TensorBoard at `step`."""
-        self._writer.add_event(
-            self._event(wall_time=time.time(), step=step, summary=summary)
-        )
+        self._write(step=step, summary=summary)
+
+    def _write(self, **content):
+        event = self._event(wall_time=time.time(), **content)
+        self._records.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Puts on disk what was added."""
-        self._writer.flush()
+        self._file.flush()
 
     def close(self) -> None:
         """Ends the file."""
-        self._writer.close()
+        self._file.close()
+
+
+def _opened(folder):
+    """A new file of a name that no other process has."""
+    unique = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+    name = f"events.out.tfevents.{int(time.time()):010d}.{unique}"
+    path = os.path.join(folder, name)
+    if "://" in folder:  # which TensorFlow reaches
+        from tensorboard.compat import tf
+
+        tf.io.gfile.makedirs(folder)
+        return tf.io.gfile.GFile(path, "wb")
+    os.makedirs(folder, exist_ok=True)
+    return open(path, "wb")
 
 
 def open_if_installed(folder) -> EventFile | None:

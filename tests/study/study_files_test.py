@@ -9,18 +9,21 @@ import sys
 import pytest
 
 from lbcheck import report
+from lbcheck.comparison import tensorboard
 from lbcheck.report import page
 from lbcheck.report import page_tables
 from lbcheck.report import results
 from lbcheck.report import tables
 from lbcheck.search import arm
 from lbcheck.search import space
+from lbcheck.study import protocol
 from lbcheck.study import study_command
 from lbcheck.study import study_folder
 from lbcheck.support import errors
 from lbcheck.support import files
 from tests import damage
 from tests.report import synthetic_study
+from tests.study import ledger_worker
 
 EVIL = """
 import pathlib
@@ -406,7 +409,7 @@ def test_a_lock_that_is_refused_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_what_a_full_disk_has_no_room_for_is_named(tmp_path):
+def test_what_a_full_disk_has_no_room_for_is_named(tmp_path, capfd):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = ["-o", "size=64k"]
@@ -424,5 +427,20 @@ def test_what_a_full_disk_has_no_room_for_is_named(tmp_path):
         message = f"{disk}/b: No space left on device"
         assert errors.of_system(caught.value) == message
         assert not list(disk.iterdir())
+        # TensorBoard's runs of a study, the folder of which is a link to it.
+        folder = tmp_path / "study"
+        folder.mkdir()
+        (folder / "tensorboard").symlink_to(disk / "runs")
+        (disk / "runs").mkdir()
+        study = ledger_worker.make_study(trials=20)
+        tasks = protocol.Protocol(study).next_tasks([])
+        done = [ledger_worker.make_record(task) for task in tasks]
+        with pytest.raises(OSError) as caught:
+            tensorboard.write(folder, done)
+        assert caught.value.filename.startswith(f"{folder}/tensorboard/")
+        assert "No space left" in str(caught.value)
+        assert [path.name for path in disk.iterdir()] == ["runs"]
+        assert 0 < len([*disk.glob("runs/*/*/*/*")]) < len(done)
+        assert capfd.readouterr().err == ""
     finally:
         subprocess.run(["umount", disk], check=True)
