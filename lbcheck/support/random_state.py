@@ -24,10 +24,14 @@ _KERAS3 = ("global_random_seed", "global_seed_generator", "object_name_uids")
 def kept():
     """Within, random state may be changed; after, it is as it was."""
     with contextlib.ExitStack() as stack:
-        for name, keep in _KEEP.items():
-            if name in sys.modules:
-                keep(stack.callback)
+        for name in loaded():
+            _KEEP[name](stack.callback)
         yield
+
+
+def loaded() -> list[str]:
+    """The frameworks that `begin` and `kept` act on now."""
+    return [name for name in _KEEP if name in sys.modules]
 
 
 def begin(seed: int) -> None:

@@ -34,9 +34,14 @@ def build(workload, arguments, seed: int, example):
 
 def create(workload, arguments, seed: int):
     """What build_model returns; the first half of `build`."""
+    loaded = random_state.loaded()
     random_state.begin(seed)
     with errors.named("`build_model`"):
         model = workload.build_model(**arguments)
+        if random_state.loaded() != loaded:
+            # It has imported a framework, whose state no seed had set.
+            random_state.begin(seed)
+            model = workload.build_model(**arguments)
     if not hasattr(model, "train_step"):
         raise TypeError(
             "Workload: `build_model` must return a Keras model, received "

@@ -456,6 +456,21 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertIs(trainer.facts()["same_initial_weights"], True)
 
+    def test_a_build_may_be_the_first_to_import_its_keras(self):
+        def build_model():
+            layers = sys.modules.setdefault("tf_keras", tf_keras).layers
+            stem = [layers.Input((6,)), layers.Dense(8), layers.Dropout(0.5)]
+            return tf_keras.Sequential([*stem, layers.Dense(3)])
+
+        arguments = "tf_keras", user_models.functional, "lars"
+        with mock.patch.dict(sys.modules):
+            del sys.modules["tf_keras"]
+            tf_keras.backend.experimental.disable_tf_random_generator()
+            trainer = make(*arguments, build_model=build_model)
+        trainer.run(task("lars"))
+        first, want = by_hand(*arguments, build_model=build_model)
+        self.assertSameRun(first, want, weights(trainer, "lars"))
+
     @parameterized.product(keras_name=list(_KERASES), run_eagerly=(False, True))
     def test_nothing_is_drawn_or_counted_before(self, keras_name, run_eagerly):
         layers = _KERASES[keras_name].layers
