@@ -85,8 +85,8 @@ OURS = {
         "margin=0.003 test_fraction=0.5 num_workers=2"
     ),
     r"challengers_bert": (
-        "batch_size=1024 steps=40 trials=6 challenge_trials=12 seeds=6 "
-        "margin=0.02 test_fraction=0.5 num_workers=2"
+        "batch_size=1024 steps=200 trials=6 challenge_trials=12 seeds=6 "
+        "margin=0.02 test_fraction=0.5 seed=1 num_workers=2"
     ),
     r"figure4_mini": (
         "trials=1 challenge_trials=0 seeds=10 target=0.97 margin=0.01 "
