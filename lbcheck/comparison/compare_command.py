@@ -309,10 +309,10 @@ def _join(session):
     folder = pathlib.Path(FLAGS.output_dir)
     if not FLAGS.storage:
         study_folder.read(folder)  # refused where no other process began it
-    processes.stop_with_parent()
     if FLAGS.join != _OWN:
         session = session.companion(FLAGS.join, folder)
         folder /= FLAGS.join
+    processes.stop_with_parent()
     with session.opened(folder, FLAGS.storage):
         session.work(lambda count: None)
     return exit_codes.FINISHED

@@ -299,8 +299,8 @@ class Session:
         known = companions.names(study)
         if name not in known:
             raise ValueError(
-                f"{folder}: the study takes no {name!r} besides itself; "
-                f"expected one of {', '.join(known) or 'none'}."
+                f"{folder}: the study takes no {name!r} besides itself; it "
+                f"takes {', '.join(known) or 'none'}."
             )
         origin = self._origin | {"name": companions.title(study, name)}
         settings = dataclasses.replace(
