@@ -484,6 +484,7 @@ def _environment(backend):
         "platform": start["machine"],
         "devices": start["devices"],
         "commit": start["commit"],
+        **({"variables": start["variables"]} if start["variables"] else {}),
     }
 
 

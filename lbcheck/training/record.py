@@ -45,6 +45,22 @@ _LOCK = "lock"
 _FOLDERS = ("checkpoints", "tensorboard")
 _ENDED = ("finished", "diverged")
 _LARGEST_FLAGFILE = 2**20
+_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_MAX_CPU_ISA",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_ENABLE_X64",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_CUDNN_DETERMINISTIC",
+    "TF_DETERMINISTIC_OPS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+"""Of the environment, by which numbers change."""
 
 
 class _Run(TypedDict):
@@ -345,6 +361,11 @@ def describe_start(step: int, devices: list[str]) -> dict:
             "python": platform.python_version(),
             **_versions("tensorflow", "tf-keras", "keras", "jax", "numpy"),
         },
+        "variables": [
+            f"{name}={os.environ[name]}"
+            for name in _VARIABLES
+            if name in os.environ
+        ],
         "machine": platform.platform(),
         "commit": _commit(),
     }

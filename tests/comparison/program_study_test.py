@@ -510,8 +510,12 @@ def test_results_that_differ_from_the_ledgers_are_kept(calm, tmp_path):
     assert (copy / "trials.jsonl").read_text() == other
 
 
-def test_a_search_that_is_added_has_the_seeds_of_the_study(tmp_path):
+def test_a_search_that_is_added_has_the_seeds_of_the_study(
+    tmp_path, monkeypatch
+):
     arms = write_arms(tmp_path)
+    variable = "TF_ENABLE_ONEDNN_OPTS"
+    monkeypatch.setenv(variable, "0")  # by which numbers change
     with session_of(arms, searches=2, seeds=4).opened(tmp_path / "s"):
         pass
     more = session_of(arms, searches=3, seeds=2, margin=0.1)
@@ -519,6 +523,8 @@ def test_a_search_that_is_added_has_the_seeds_of_the_study(tmp_path):
         names, found = zip(*more.companions())
     assert names == ("search_1", "search_2")
     assert [one.study["seeds"] for one in found] == [4, 4]
+    environment = more.study["environment"]
+    assert f"{variable}=0" in environment["variables"]
     assert [one.study["margin"] for one in found] == [0.1, 0.1]
     with pytest.raises(ValueError, match="no 'search_3'.*search_1, search_2"):
         more.companion("search_3", tmp_path / "s")
