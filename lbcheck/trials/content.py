@@ -56,11 +56,11 @@ class Content:
         for place, leaf in enumerate(labels):
             self._count(place, leaf, weights)
             values = dense(leaf)
-            if not len(values) or values.ndim > 2:
+            if not len(values):
                 continue
             first = self._labels.setdefault(place, values[0])
             same = first is not None and np.shape(first) == values.shape[1:]
-            if not same or not (values == first).all():
+            if not same or values.ndim > 2 or not (values == first).all():
                 self._labels[place] = None
 
     def _count(self, place, leaf, weights):
@@ -122,8 +122,9 @@ class Content:
                 "them.",
                 stacklevel=2,
             )
-        constant = [x for x in self._labels.values() if x is not None]
-        if constant and self.count > 1:
+        # Some of several, such as the weights of tokens, may well be constant.
+        constant = [x is not None for x in self._labels.values()]
+        if constant and all(constant) and self.count > 1:
             warnings.warn(
                 f"`{self._name}`: all {self.count} labels are the same, so "
                 "that a model that always predicts it would be perfect.",

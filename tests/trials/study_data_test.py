@@ -14,6 +14,7 @@ import tf_keras
 
 from lbcheck.search import arm as arms
 from lbcheck.support import random_state
+from lbcheck.trials import content
 from lbcheck.trials import trainer as trainers
 from lbcheck.trials import trial_data
 from lbcheck.trials import user_model
@@ -406,6 +407,11 @@ def test_a_function_of_arrays_may_draw_from_the_state_of_its_seed():
 def test_constant_labels_are_told_of():
     with pytest.warns(UserWarning, match="all 20 labels are the same"):
         trainer_of(dense(keras), _TRAIN, (_X[40:], _Y[40:] * 0))
+    one_of_two = content.Content("validation")
+    one_of_two.add((_X[40:], {"tokens": _Y[40:], "weights": _Y[40:] * 0}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one_of_two.check()
 
 
 @pytest.mark.parametrize("validation, chance", [
