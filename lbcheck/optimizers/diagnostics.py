@@ -1,5 +1,7 @@
 """Writes an optimizer's diagnostics to TensorBoard while Keras trains."""
 
+import math
+
 from lbcheck.support import event_file
 
 
@@ -73,6 +75,8 @@ class DiagnosticsWriter:
 
     def _write(self, step, optimizer):
         diagnostics = optimizer.diagnostics()
+        if all(math.isnan(v.learning_rate) for v in diagnostics.values()):
+            return  # Another process recorded it, and no file keeps that.
         for path, values in diagnostics.items():
             numbers = values._asdict()
             del numbers["learning_rate"]

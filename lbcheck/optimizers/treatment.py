@@ -56,6 +56,9 @@ def _of_one(optimizer, variables, paths, shapes):
         return _of_model_garden(optimizer, variables)
     if hasattr(optimizer, "_use_weight_decay"):
         return _of_keras(optimizer, variables)
+    former = "tf_keras.src.optimizers.legacy."
+    if type(optimizer).__module__.startswith(former):
+        return _of_former(optimizer, variables)
     raise TypeError(
         "An optimizer of lbcheck, Keras 3, tf_keras or Model Garden is "
         f"needed, received {optimizer!r}."
@@ -202,6 +205,13 @@ def _of_keras(optimizer, variables):
             "Muon orthogonalises nothing: AdamW trains every variable."
         )
     return treatments, findings
+
+
+def _of_former(optimizer, variables):
+    """One of `tf_keras.optimizers.legacy`, of which Ftrl alone decays."""
+    config = optimizer.get_config()
+    decays = any(config.get(argument) for argument in _FTRL_L2)
+    return [(decays, False, type(optimizer).__name__)] * len(variables), []
 
 
 def _of_model_garden(optimizer, variables):

@@ -16,6 +16,7 @@ import lbcheck
 from lbcheck.conform import reference
 from lbcheck.optimizers import selection
 from lbcheck.optimizers import tensorflow_update
+from lbcheck.support import event_file
 from tests.optimizers import dialects
 from tests.optimizers import trajectory
 from tests.optimizers.rules_test import BASE
@@ -831,6 +832,35 @@ class DiagnosticsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(written, last)
 
     @parameterized.named_parameters(*BOTH)
+    def test_callback_leaves_out_what_another_process_recorded(self, kind):
+        folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+        module = room(kind)
+        first, again = (module.LAMB(0.1, diagnostics_every=3) for _ in range(2))
+        model = small_model(kind, optimizer=again)
+        gradients = [tf.ones(v.shape) for v in model.trainable_variables]
+
+        def update(optimizer):
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+
+        update(first)
+        update(first)
+        saved = {}
+        first.save_own_variables(saved)
+        again.build(model.trainable_variables)
+        again.load_own_variables(saved)
+        callback = module.DiagnosticsCallback(folder)
+        callback.set_model(model)
+        callback.on_train_begin()
+        for _ in range(2):
+            update(again)
+            callback.on_train_batch_end(0)
+        callback.on_train_end()
+        (name,) = os.listdir(folder)
+        written = list(event_file.scalars(os.path.join(folder, name)))
+        self.assertEqual({step for step, _, _ in written}, {3})
+        self.assertTrue(np.isfinite([value for _, _, value in written]).all())
+
+    @parameterized.named_parameters(*BOTH)
     def test_callback_refuses_an_optimizer_that_records_nothing(self, kind):
         module = room(kind)
         model = small_model(kind, optimizer=module.LAMB())
@@ -882,6 +912,18 @@ class AuditTest(tf.test.TestCase, parameterized.TestCase):
         ]
         self.assertEqual([row.decayed for row in result.rows], moved)
         self.assertRegex(result.findings[-1], unmatched)
+
+    @parameterized.parameters(
+        ("Adam", {}, False),
+        ("Ftrl", {"l2_regularization_strength": 0.5}, True),
+    )
+    def test_of_former_ones_of_tf_keras(self, name, given, decays):
+        optimizer = getattr(tf_keras.optimizers.legacy, name)(0.1, **given)
+        rows = lbcheck.audit(self.make_model("tf_keras"), optimizer).rows
+        self.assertEqual(
+            {(row.decayed, row.adapted, row.rule) for row in rows},
+            {(decays, False, name)},
+        )
 
     def test_refuses_what_it_does_not_know(self):
         model = self.make_model("keras3")
