@@ -675,11 +675,6 @@ class Optimizer:
             ]
             for variable, assignment in zip(variables, self._assignments)
         ]
-        self._rows = [
-            add_row(f"diagnostics_{index}")
-            for index in range(len(paths))
-            if self.diagnostics_every
-        ]
         if any(a.rule.has_evaluation_point() for a in self._assignments):
             self._points = evaluation.Points(
                 variables,
@@ -688,6 +683,12 @@ class Optimizer:
                 [add_slot(variable, _POINT) for variable in variables],
                 add_slot(variables[0], _FLAG),
             )
+        # Last, so that the state before has the same places without them.
+        self._rows = [
+            add_row(f"diagnostics_{index}")
+            for index in range(len(paths))
+            if self.diagnostics_every
+        ]
 
     def _check_average(self, variables, paths):
         """Refuses averages that Keras would keep and weigh in 16 bits."""

@@ -190,6 +190,12 @@ class EvaluationPointSwitch:
 
     def on_train_begin(self, logs=None):
         """Goes on where training was."""
+        # A checkpoint of TensorFlow gives what it has to variables as they
+        # are made, which for tf_keras is in the first update: too late.
+        model = self.model
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        if model.built and hasattr(optimizer, "_points"):
+            optimizer.build(model.trainable_variables)
         self._train()
 
     def on_epoch_begin(self, epoch, logs=None):

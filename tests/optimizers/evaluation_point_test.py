@@ -224,6 +224,34 @@ def test_saved_it_goes_on_bit_by_bit(kind, where, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_checkpoint_restored_before_the_first_update_goes_on(tmp_path):
+    """tf_keras makes the optimizer's variables in the first update only."""
+    room, path = lbcheck.tf_keras, str(tmp_path / "weights")
+    model, loaded = (
+        small_model("tf_keras", optimizer=room.ScheduleFreeAdamW(0.05))
+        for _ in range(2)
+    )
+    _fit("tf_keras", model, [room.EvaluationPoint()])
+    model.save_weights(path, save_format="tf")
+    loaded.load_weights(path)
+    for each in (model, loaded):
+        _fit("tf_keras", each, [room.EvaluationPoint()], initial=1)
+    for a, b in zip(model.get_weights(), loaded.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_a_checkpoint_is_restored_where_diagnostics_are_on(kind, tmp_path):
+    case = trajectory.problem(3, 0.1, dtype=np.float32)
+    optimizer, variables = trained(kind, case)
+    path = tf.train.Checkpoint(optimizer=optimizer).save(str(tmp_path / "at"))
+    again = getattr(lbcheck, kind).ScheduleFreeAdamW(1.0, diagnostics_every=2)
+    again.build(variables)
+    tf.train.Checkpoint(optimizer=again).restore(path)
+    for a, b in zip(optimizer._state(), again._state(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
 @pytest.mark.parametrize("kind", KERAS)
 def test_float64_variables_are_trained_too(kind):
     case = trajectory.problem(10, 0.1)
