@@ -139,7 +139,45 @@ class Keras3Optimizer(keras.optimizers.Optimizer):
         if self.use_ema:
             for variable in var_list:
                 index = self._get_variable_index(variable)
-                variable.assign(self._model_variables_moving_average[index])
+                average = self._model_variables_moving_average[index]
+                if average is not None:  # as of the scales of float8
+                    variable.assign(average)
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        """As Keras; averages of weights count updates, as the rate does.
+
+        Those of Keras count micro-batches, and overwrite the weights also
+        between those of an update.
+        """
+        averages = self.use_ema
+        self.use_ema = averages and not self.gradient_accumulation_steps
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.use_ema = averages
+        if averages and self.gradient_accumulation_steps:
+            self._average_updates()
+
+    def _average_updates(self):
+        micro_batches = self._iterations + 1
+        updated = micro_batches % self.gradient_accumulation_steps == 0
+        overwrites = None
+        if self.ema_overwrite_frequency:
+            due = (self.iterations + 1) % self.ema_overwrite_frequency == 0
+            overwrites = ops.logical_and(updated, due)
+        for variable, average in zip(
+            self._trainable_variables, self._model_variables_moving_average
+        ):
+            if average is None:
+                continue
+            momentum = self.ema_momentum * ops.cast(
+                self.iterations > 0, variable.dtype
+            )
+            old, weight = map(ops.convert_to_tensor, (average, variable))
+            new = momentum * old + (1.0 - momentum) * weight
+            average.assign(ops.where(updated, new, old))
+            if overwrites is not None:
+                variable.assign(ops.where(overwrites, new, weight))
 
     def _get_current_learning_rate(self):
         # Keras evaluates a schedule at micro-steps when it accumulates

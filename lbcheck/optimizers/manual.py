@@ -42,8 +42,8 @@ name: Name of the optimizer. None: its class's, in lower case.
 **kwargs: Keras's own keywords: `clipnorm`, `clipvalue`, `global_clipnorm`
     (over all variables, after averaging over replicas and before the
     update), `use_ema` and its companions, and in Keras 3
-    `gradient_accumulation_steps` (schedule and bias correction count
-    updates) and `loss_scale_factor`.
+    `gradient_accumulation_steps` (schedule, bias correction and averages
+    count updates) and `loss_scale_factor`.
 """
 
 _RAISES = """

@@ -335,6 +335,45 @@ class CountingTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(other.numpy(), [[expected]], rtol=1e-6)
         self.assertAllClose(frozen.numpy(), [[-2.0]])
 
+    @parameterized.parameters((None, -4.0625), (4, -3.625))
+    def test_averages_count_updates_where_gradients_add_up(
+        self, frequency, final
+    ):
+        """Keras 3 has one for each micro-batch; three of 1 are one of 1."""
+        results = []
+        for accumulate in (None, 3):
+            variable = make_variable("keras3", np.float32([[0.0]]), "kernel")
+            optimizer = lbcheck.keras3.Momentum(
+                1.0,
+                momentum=0.0,
+                use_ema=True,
+                ema_momentum=0.5,
+                ema_overwrite_frequency=frequency,
+                gradient_accumulation_steps=accumulate,
+            )
+            path = []
+            for step in range(5 * (accumulate or 1)):
+                optimizer.apply([tf.constant([[1.0]])], [variable])
+                if (step + 1) % (accumulate or 1) == 0:
+                    path.append(float(variable.numpy().item()))
+            optimizer.finalize_variable_values([variable])
+            results.append([*path, float(variable.numpy().item())])
+        self.assertEqual(*results)
+        self.assertEqual(results[0][-1], final)
+
+    def test_scales_of_float8_have_no_average(self):
+        layers = [keras.layers.Input((4,)), keras.layers.Dense(5)]
+        model = keras.Sequential(layers)
+        model.quantize("float8")
+        scales = model.trainable_variables[2:]
+        before = [scale.numpy() for scale in scales]
+        optimizer = lbcheck.keras3.AdamW(use_ema=True)
+        optimizer.build(model.trainable_variables)
+        optimizer.finalize_variable_values(model.trainable_variables)
+        self.assertNotEmpty(before)
+        for scale, old in zip(scales, before):
+            self.assertAllEqual(scale.numpy(), old)
+
 
 class FallbackEdgesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kind=list(KERAS), jit=[False, True])
