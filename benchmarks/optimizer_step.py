@@ -2,19 +2,24 @@
 
     python benchmarks/optimizer_step.py --model=bert
     python benchmarks/optimizer_step.py --model=resnet
+    python benchmarks/optimizer_step.py --model=resnet --backend=jax
 
 The rules come one after another, to fit in memory. Every way of a rule is
 warmed up, then all are timed in turn, round after round, so that a machine
 that slows down slows all of them. Printed: the median and minimum
-in milliseconds, the median ratio to TensorFlow's fused Adam kernel
+in milliseconds, the median ratio to the first, TensorFlow's fused Adam kernel
 (ResourceApplyAdam, about the memory limit), the bytes of state for each
 parameter and, for lbcheck's rows, the ratio to the fastest peer of the same
 rule. All ways of a rule share weights and gradients. Muon is the dialect of
 Keras, whose choice of matrices optax is given too.
+
+With --backend=jax the optimizers of Keras 3 run on JAX, so that the same
+compiler writes their updates and optax's; the first is optax's AdamW then.
 """
 
 import gc
 import json
+import os
 import statistics
 from concurrent import futures
 
@@ -27,6 +32,9 @@ _RULES = flags.DEFINE_list(
     "rules",
     "AdamW,LAMB,LARS,Lion,NAdamW,AdEMAMix,ScheduleFreeAdamW,Muon",
     "Rules.",
+)
+_BACKEND = flags.DEFINE_enum(
+    "backend", "tensorflow", ["tensorflow", "jax"], "What Keras 3 runs on."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Write the rows as JSON here.")
 
@@ -68,25 +76,80 @@ def resnet50_shapes():
     return shapes + [(2048, 1000), (1000,)]
 
 
-def tensorflow_ways(shapes, rule):
-    """{name: function} of what runs on TensorFlow, the kernel first."""
-    import keras
+def values_of(shapes):
+    """The weights of all ways; gradients are a tenth of them."""
     import numpy as np
-    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    return [generator.normal(0, 0.02, s).astype("float32") for s in shapes]
+
+
+_RATE, _DECAY = 1e-5, {"weight_decay": 0.01}
+
+
+def keras_makers(rule):
+    """{name: function} that make the optimizers of Keras 3, ours first."""
+    import keras
+
+    import lbcheck
+
+    ours, theirs = lbcheck.keras3, keras.optimizers
+    # lbcheck's settings, then Keras's class and settings.
+    settings = {
+        "AdamW": ({}, "AdamW", {}),
+        "LAMB": ({}, "Lamb", _DECAY),
+        "LARS": (_DECAY, None, {}),
+        "Lion": ({}, "Lion", {"weight_decay": 0.1}),
+        "NAdamW": ({}, "Nadam", _DECAY),
+        "AdEMAMix": (_DECAY, None, {}),
+        "ScheduleFreeAdamW": (_DECAY, "ScheduleFreeAdamW", _DECAY),
+        "Muon": ({"dialect": "keras"}, "Muon", {"weight_decay": 0.1}),
+    }
+    mine, name, other = settings[rule]
+    found = {_OURS: lambda: getattr(ours, rule)(_RATE, **mine)}
+    if name:
+        found["keras"] = lambda: getattr(theirs, name)(_RATE, **other)
+    if rule == "Lion":
+        found["lbcheck AdamW"] = lambda: ours.AdamW(_RATE)
+    return found
+
+
+def tensorflow_makers(rule):
+    """{name: function} that make what else there is on TensorFlow."""
     import tf_keras
     from official.modeling.optimization import lamb as garden_lamb
     from official.modeling.optimization import lars as garden_lars
 
     import lbcheck
 
-    generator = np.random.default_rng(0)
-    values = [generator.normal(0, 0.02, s).astype("float32") for s in shapes]
+    garden = {"weight_decay_rate": 0.01, "exclude_from_weight_decay": ["bias"]}
+    theirs = tf_keras.optimizers
+    return {
+        "AdamW": {"tf_keras": lambda: theirs.AdamW(_RATE)},
+        "LAMB": {
+            "lbcheck (tf_keras)": lambda: lbcheck.tf_keras.LAMB(_RATE),
+            "lbcheck diagnostics": lambda: lbcheck.keras3.LAMB(
+                _RATE, diagnostics_every=100
+            ),
+            "garden": lambda: garden_lamb.LAMB(_RATE, **garden),
+        },
+        "LARS": {"garden": lambda: garden_lars.LARS(_RATE, **garden)},
+        "Lion": {"tf_keras": lambda: theirs.Lion(_RATE, weight_decay=0.1)},
+        "NAdamW": {"tf_keras": lambda: theirs.Nadam(_RATE, **_DECAY)},
+    }.get(rule, {})
+
+
+def tensorflow_ways(shapes, rule):
+    """{name: (function, bytes)} of those on TensorFlow, the kernel first."""
+    import numpy as np
+    import tensorflow as tf
+
+    values = values_of(shapes)
     names = [f"layer_{i}/{_last_name(shape)}" for i, shape in enumerate(shapes)]
     variables = [
         tf.Variable(value, name=name) for value, name in zip(values, names)
     ]
     gradients = [tf.constant(0.1 * value) for value in values]
-    excluded = ["bias"]
 
     def graph(apply, jit):
         @tf.function(jit_compile=jit)
@@ -130,65 +193,17 @@ def tensorflow_ways(shapes, rule):
                 v=v.handle,
                 beta1_power=powers[0],
                 beta2_power=powers[1],
-                lr=1e-5,
+                lr=_RATE,
                 beta1=0.9,
                 beta2=0.999,
                 epsilon=1e-7,
                 grad=gradient,
             )
 
-    rate = 1e-5
-    mine, theirs = lbcheck.keras3, keras.optimizers
-    decay = {"weight_decay": 0.01}
-    makers = {
-        "AdamW": {
-            "lbcheck (Keras 3)": lambda: mine.AdamW(rate),
-            "keras": lambda: theirs.AdamW(rate),
-            "tf_keras": lambda: tf_keras.optimizers.AdamW(rate),
-        },
-        "LAMB": {
-            "lbcheck (Keras 3)": lambda: mine.LAMB(rate),
-            "lbcheck (tf_keras)": lambda: lbcheck.tf_keras.LAMB(rate),
-            "lbcheck diagnostics": lambda: mine.LAMB(
-                rate, diagnostics_every=100
-            ),
-            "keras": lambda: theirs.Lamb(rate, **decay),
-            "garden": lambda: garden_lamb.LAMB(
-                rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
-            ),
-        },
-        "LARS": {
-            "lbcheck (Keras 3)": lambda: mine.LARS(rate, **decay),
-            "garden": lambda: garden_lars.LARS(
-                rate, weight_decay_rate=0.01, exclude_from_weight_decay=excluded
-            ),
-        },
-        "Lion": {
-            "lbcheck (Keras 3)": lambda: mine.Lion(rate),
-            "lbcheck AdamW": lambda: mine.AdamW(rate),
-            "keras": lambda: theirs.Lion(rate, weight_decay=0.1),
-            "tf_keras": lambda: tf_keras.optimizers.Lion(
-                rate, weight_decay=0.1
-            ),
-        },
-        "NAdamW": {
-            "lbcheck (Keras 3)": lambda: mine.NAdamW(rate),
-            "keras": lambda: theirs.Nadam(rate, **decay),
-            "tf_keras": lambda: tf_keras.optimizers.Nadam(rate, **decay),
-        },
-        "AdEMAMix": {"lbcheck (Keras 3)": lambda: mine.AdEMAMix(rate, **decay)},
-        "ScheduleFreeAdamW": {
-            "lbcheck (Keras 3)": lambda: mine.ScheduleFreeAdamW(rate, **decay),
-            "keras": lambda: theirs.ScheduleFreeAdamW(rate, **decay),
-        },
-        "Muon": {
-            "lbcheck (Keras 3)": lambda: mine.Muon(rate, dialect="keras"),
-            "keras": lambda: theirs.Muon(rate, weight_decay=0.1),
-        },
-    }
     ways = {"fused Adam kernel": (graph(fused, False), 8.0)}
     parameters = sum(value.size for value in values)
-    for name, make in makers[rule].items():
+    makers = keras_makers(rule) | tensorflow_makers(rule)
+    for name, make in makers.items():
         optimizer = make()
         if rule == "Muon" and name == "keras":
             # It asks for a path, which a tf.Variable has not.
@@ -200,6 +215,30 @@ def tensorflow_ways(shapes, rule):
         known = {id(v) for v in variables}
         size = sum(4.0 * np.prod(v.shape) for v in state if id(v) not in known)
         ways |= {way: (run, size / parameters) for way, run in found.items()}
+    return ways
+
+
+def jax_ways(shapes, rule):
+    """{name: (function, bytes)} of Keras 3 on JAX, optax's AdamW first."""
+    import keras
+
+    ((run, size),) = optax_ways(shapes, "AdamW").values()
+    ways = {"AdamW of optax": (run, size)}
+    for name, make in keras_makers(rule).items():
+        variables = []
+        for number, value in enumerate(values_of(shapes)):
+            with keras.name_scope(f"layer_{number}"):
+                last = _last_name(value.shape)
+                variables.append(keras.Variable(value, name=last))
+        optimizer = make()
+        optimizer.build(variables)
+
+        def update(weights, state, gradients, optimizer=optimizer):
+            return optimizer.stateless_apply(state, gradients, weights)
+
+        weights = [variable.value for variable in variables]
+        state = [variable.value for variable in optimizer.variables]
+        ways[f"{name} {rule} jit"] = _jitted(update, weights, state)
     return ways
 
 
@@ -219,15 +258,11 @@ def _last_name(shape):
 
 
 def optax_ways(shapes, rule):
-    """{name: function} of optax, jitted with donated state."""
+    """{name: (function, bytes)} of optax, jitted with donated state."""
     import jax
-    import numpy as np
     import optax
     from optax import contrib
 
-    generator = np.random.default_rng(0)
-    values = [generator.normal(0, 0.02, s).astype("float32") for s in shapes]
-    gradients = [jax.numpy.asarray(0.1 * value) for value in values]
     mask = [len(s) > 1 for s in shapes]
     decay = {"mask": mask, "weight_decay": 0.01}
     numbers = [
@@ -237,17 +272,17 @@ def optax_ways(shapes, rule):
         for s in shapes
     ]
     transformation = {
-        "AdamW": lambda: optax.adamw(1e-5, **decay),
-        "LAMB": lambda: optax.lamb(1e-5, **decay),
-        "LARS": lambda: optax.lars(1e-5, 0.01, mask, trust_ratio_mask=mask),
-        "Lion": lambda: optax.lion(1e-5, **decay),
-        "NAdamW": lambda: optax.nadamw(1e-5, **decay),
-        "AdEMAMix": lambda: contrib.ademamix(1e-5, **decay),
+        "AdamW": lambda: optax.adamw(_RATE, **decay),
+        "LAMB": lambda: optax.lamb(_RATE, **decay),
+        "LARS": lambda: optax.lars(_RATE, 0.01, mask, trust_ratio_mask=mask),
+        "Lion": lambda: optax.lion(_RATE, **decay),
+        "NAdamW": lambda: optax.nadamw(_RATE, **decay),
+        "AdEMAMix": lambda: contrib.ademamix(_RATE, **decay),
         "ScheduleFreeAdamW": lambda: contrib.schedule_free_adamw(
-            1e-5, weight_decay=0.01
+            _RATE, weight_decay=0.01
         ),
         "Muon": lambda: contrib.muon(
-            1e-5,
+            _RATE,
             weight_decay=0.1,
             weight_decay_mask=mask,
             adam_weight_decay=0.1,
@@ -260,18 +295,28 @@ def optax_ways(shapes, rule):
         updates, state = transformation.update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state
 
+    parameters = [jax.numpy.array(value) for value in values_of(shapes)]
+    state = transformation.init(parameters)
+    return {f"optax {rule} jit": _jitted(update, parameters, state)}
+
+
+def _jitted(update, weights, state):
+    """(function that does an update, bytes of state for each parameter)."""
+    import jax
+
+    slots = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+    size = sum(4.0 * leaf.size for leaf in slots)
+    size /= sum(weight.size for weight in weights)
+    # New arrays: what is donated is gone, and Keras's variables have these.
+    gradients = [0.1 * weight for weight in weights]
+    holder = [[jax.numpy.copy(w) for w in weights], state]
     jitted = jax.jit(update, donate_argnums=(0, 1))
-    parameters = [jax.numpy.array(value) for value in values]
-    holder = [parameters, transformation.init(parameters)]
 
     def run():
         holder[:] = jitted(*holder, gradients)
         jax.block_until_ready(holder[0])
 
-    leaves = jax.tree.leaves(holder[1])
-    size = sum(4.0 * leaf.size for leaf in leaves if leaf.ndim)
-    size /= sum(value.size for value in values)
-    return {f"optax {rule} jit": (run, size)}
+    return run, size
 
 
 def measure(ways, repeats):
@@ -292,9 +337,11 @@ def tell(rule, times, sizes):
     for name in sorted(times, key=lambda name: statistics.median(times[name])):
         faster.setdefault(name.partition(f" {rule}")[0], name)
     ours = faster.pop(_OURS)
+    where = " on JAX" if _BACKEND.value == "jax" else ""
+    of = f"of {rule}{where}, shapes of {_MODEL.value}"
     for peer, name in sorted(faster.items()):
         common.tell(
-            f"an update of {rule}, shapes of {_MODEL.value}",
+            f"an update {of}",
             [1e3 * seconds for seconds in times[ours]],
             "ms",
             [1e3 * seconds for seconds in times[name]],
@@ -303,7 +350,7 @@ def tell(rule, times, sizes):
         )
     optax = sizes[faster["optax"]]
     common.tell(
-        f"state of {rule}, shapes of {_MODEL.value}",
+        f"state {of}",
         sizes[ours],
         "bytes a parameter",
         optax or None,
@@ -314,31 +361,31 @@ def tell(rule, times, sizes):
 def report(rule, times, sizes):
     """Prints the rows of one rule and returns them."""
     medians = {name: statistics.median(t) for name, t in times.items()}
-    kernel, *others = times
+    first, *others = times
     peers = [name for name in others if "lbcheck" not in name]
     best = min(peers, key=medians.get)
     print(
-        f"\n{rule:36}{'median ms':>10}{'min ms':>9}{'x fused':>9}"
+        f"\n{rule:36}{'median ms':>10}{'min ms':>9}{'x first':>9}"
         f"{'bytes':>7}  best peer"
     )
     rows = []
     for name, seconds in times.items():
-        to_fused = statistics.median(
-            a / b for a, b in zip(seconds, times[kernel])
+        to_first = statistics.median(
+            a / b for a, b in zip(seconds, times[first])
         )
         against = ""
         if "lbcheck" in name:
             against = f"x{medians[name] / medians[best]:.2f} of {best}"
         print(
             f"{name:36}{medians[name] * 1e3:10.1f}{min(seconds) * 1e3:9.1f}"
-            f"{to_fused:9.2f}{sizes[name]:7.1f}  {against}",
+            f"{to_first:9.2f}{sizes[name]:7.1f}  {against}",
             flush=True,
         )
         rows.append(
             {
                 "way": name,
                 "seconds": seconds,
-                "ratio_to_fused": to_fused,
+                "ratio_to_first": to_first,
                 "state_bytes_per_parameter": sizes[name],
             }
         )
@@ -347,7 +394,10 @@ def report(rule, times, sizes):
 
 def main(argv):
     del argv
-    common.need("official", "pip install '.[bert]'")
+    os.environ["KERAS_BACKEND"] = _BACKEND.value
+    on_jax = _BACKEND.value == "jax"
+    if not on_jax:
+        common.need("official", "pip install '.[bert]'")
     common.need("optax", "pip install optax")
     shapes = bert_base_shapes() if _MODEL.value == "bert" else resnet50_shapes()
     if common.is_smoke():
@@ -356,7 +406,8 @@ def main(argv):
     print(f"{_MODEL.value}: {len(shapes)} tensors, {repeats} rounds")
     rows = {}
     for rule in common.sized(_RULES.value, ["LAMB"]):
-        ways = tensorflow_ways(shapes, rule) | optax_ways(shapes, rule)
+        of_keras = jax_ways if on_jax else tensorflow_ways
+        ways = of_keras(shapes, rule) | optax_ways(shapes, rule)
         sizes = {name: size for name, (_, size) in ways.items()}
         times = measure(ways, repeats)
         rows[rule] = report(rule, times, sizes)

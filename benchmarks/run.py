@@ -77,6 +77,12 @@ SCRIPTS = {
             ("--model=resnet", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
             ("--model=bert", "--repeats=5", "--rules=AdamW,LAMB,LARS"),
             ("--model=resnet", "--repeats=3", "--rules=Lion,NAdamW,Muon"),
+            (
+                "--model=resnet",
+                "--backend=jax",
+                "--repeats=5",
+                "--rules=LAMB,Lion,NAdamW,AdEMAMix,ScheduleFreeAdamW",
+            ),
         ),
         480,
     ),
