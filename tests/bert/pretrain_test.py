@@ -146,6 +146,9 @@ def gardens_task():
     from official.nlp.data import pretrain_dataloader
     from official.nlp.tasks import masked_lm
 
+    if sys.modules["pkg_resources"] is stub:
+        del sys.modules["pkg_resources"]  # pytest would use it, too
+
     encoder = encoders.EncoderConfig(
         type="bert_v2",
         bert_v2=encoders.BertEncoderConfig(
