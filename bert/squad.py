@@ -210,7 +210,8 @@ def main() -> int:
     if FLAGS.dry_run:
         print(_description(Questions()))
         return exit_codes.FINISHED
-    model_garden.check()
+    if FLAGS.mode != ["evaluate"]:
+        model_garden.check()
     if FLAGS.format == "text":
         return _all(Questions())
     result = SCORES if FLAGS.num_seeds == 1 else squad_stability.RECORD

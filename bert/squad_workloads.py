@@ -6,8 +6,13 @@ compares optimizers on a small set of questions from one checkpoint. For other
 files, name a function of your own:
 
     def mine():
+        model = "uncased_L-12_H-768_A-12"
         return squad_workloads.squad(
-            "train-v1.1.json", "dev-v1.1.json", "uncased_L-12_H-768_A-12"
+            "train-v1.1.json",
+            "dev-v1.1.json",
+            model,
+            f"{model}/vocab.txt",
+            "base",
         )
 """
 

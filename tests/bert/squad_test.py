@@ -822,6 +822,8 @@ def test_evaluation_needs_no_tensorflow(tmp_path):
         code="import sys\n"
         "for name in ('tensorflow', 'keras', 'tf_keras', 'official'):\n"
         "    sys.modules[name] = None\n"
+        "from bert import model_garden\n"
+        "model_garden._installed = lambda name: 'none'\n"
         "from bert import squad\n"
         "from lbcheck.settings import command_line\n"
         "command_line.start(squad.main, squad.FLAGS, '')\n",
