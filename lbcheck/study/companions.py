@@ -7,9 +7,9 @@ control                 a baseline at a small batch, with as many examples
 from collections.abc import Mapping
 from typing import Any
 
+from lbcheck.support import schema
+
 CONTROL = "control"
-_LONGEST = 200
-"""Characters of a name, see `schema.Name`."""
 
 
 def searches(study: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def title(study: Mapping[str, Any], name: str) -> str:
     'digits, search_1'
     """
     end = f", {name}"
-    return study["name"][: _LONGEST - len(end)] + end
+    return study["name"][: schema.LONGEST_NAME - len(end)] + end
 
 
 def control_steps(study: Mapping[str, Any]) -> int:

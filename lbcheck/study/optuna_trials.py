@@ -50,13 +50,8 @@ def _distribution(value, spec):
 
 def counts(trial) -> bool:
     """Whether it stands for a task: no failed one, and none of others'."""
-    ended = trial.state.is_finished()
-    known = trial.user_attrs.keys()
-    return (
-        trial.state.name != "FAIL"
-        and "task" in known
-        and not (ended and _key(0) not in known)
-    )
+    needed = {"task", _key(0)} if trial.state.is_finished() else {"task"}
+    return trial.state.name != "FAIL" and needed <= trial.user_attrs.keys()
 
 
 def place(trial) -> tuple[int, int, int]:

@@ -27,7 +27,9 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=COUNT)]
 Number = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 """A finite number."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+LONGEST_NAME = 200
+"""Characters."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
 """A text that is not empty."""
 
 LARGEST_METRIC = 1e100

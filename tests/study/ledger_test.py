@@ -39,16 +39,19 @@ def first_tasks(study, count=None):
     return protocol.Protocol(study).next_tasks([])[:count]
 
 
-def let_time_pass(folder):
-    """Every heartbeat so far was an hour ago."""
+def edit(folder, statement):
+    """Changes the ledger's tables by hand."""
     with contextlib.closing(
         sqlite3.connect(folder / study_folder.LEDGER)
     ) as file:
-        file.execute(
-            "UPDATE trial_heartbeats SET heartbeat="
-            "datetime(heartbeat, '-1 hour')"
-        )
+        file.execute(statement)
         file.commit()
+
+
+def let_time_pass(folder):
+    """Every heartbeat so far was an hour ago."""
+    earlier = "datetime(heartbeat, '-1 hour')"
+    edit(folder, f"UPDATE trial_heartbeats SET heartbeat={earlier}")
 
 
 def test_tasks_come_back_as_records(tmp_path):
@@ -610,14 +613,8 @@ def test_what_others_do_in_the_ledger(tmp_path):
     theirs.ask()
     assert len(shared.records()) == plan.total
     assert not any(counts["running"] for counts in shared.counts().values())
-    with contextlib.closing(
-        sqlite3.connect(tmp_path / study_folder.LEDGER)
-    ) as file:
-        file.execute(
-            "UPDATE trial_user_attributes SET value_json='\"{\"' "
-            "WHERE key='record'"
-        )
-        file.commit()
+    damaged = "value_json='\"{\"' WHERE key='record'"
+    edit(tmp_path, f"UPDATE trial_user_attributes SET {damaged}")
     with pytest.raises(study_folder.StudyError, match="ledger.db: the record"):
         open_ledger(tmp_path, study).records()
     optuna.delete_study(study_name=name, storage=url)
@@ -628,11 +625,7 @@ def test_what_others_do_in_the_ledger(tmp_path):
 def test_tables_of_another_optuna(tmp_path):
     study = make_study()
     open_ledger(tmp_path, study).close()
-    with contextlib.closing(
-        sqlite3.connect(tmp_path / study_folder.LEDGER)
-    ) as file:
-        file.execute("UPDATE alembic_version SET version_num='v9.9.9.a'")
-        file.commit()
+    edit(tmp_path, "UPDATE alembic_version SET version_num='v9.9.9.a'")
     with pytest.raises(study_folder.StudyError, match="ledger.db: .*optuna"):
         open_ledger(tmp_path, study)
 

@@ -463,9 +463,11 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
             return tf_keras.Sequential([*stem, layers.Dense(3)])
 
         arguments = "tf_keras", user_models.functional, "lars"
+        as_at_first = tf_keras.backend.experimental.disable_tf_random_generator
+        self.addCleanup(as_at_first)
         with mock.patch.dict(sys.modules):
             del sys.modules["tf_keras"]
-            tf_keras.backend.experimental.disable_tf_random_generator()
+            as_at_first()
             trainer = make(*arguments, build_model=build_model)
         trainer.run(task("lars"))
         first, want = by_hand(*arguments, build_model=build_model)
