@@ -65,7 +65,7 @@ flags.DEFINE_integer(
     "max_seq_length",
     128,
     "Tokens per record, >= 5; BERT has positions for 512.",
-    lower_bound=5,
+    lower_bound=shards.SHORTEST,
     upper_bound=shards.LONGEST,
     **_own,
 )

@@ -164,7 +164,14 @@ def records(
 
     Raises:
         Unavailable: Another process writes there, for too long.
+        ValueError: A number that those flags would refuse.
     """
+    shards.check_lengths(max_seq_length, max_predictions_per_seq)
+    if not 1 <= dupe_factor <= shards.MOST_PASSES:
+        raise ValueError(
+            f"dupe_factor must be 1 to {shards.MOST_PASSES} passes over the "
+            f"text, received {dupe_factor}."
+        )
     patterns = []
     with _alone(made.folder):
         for part, source in (

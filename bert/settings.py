@@ -108,7 +108,7 @@ def _define_phase(flag_values):
         None,
         "Tokens per record made of the embedded text, >= 5, at most the "
         "model's positions.",
-        5,
+        shards.SHORTEST,
         shards.LONGEST,
         **own,
     )

@@ -14,6 +14,8 @@ from bert.pretraining_data import sentence_pairs
 from bert.pretraining_data import token_blocks
 from lbcheck.support import files
 
+SHORTEST = 5
+"""Tokens of a record at least: one of each sentence, and three special ones."""
 LONGEST = 2**14
 """Tokens of a record at most; published BERTs have positions for 512."""
 MOST_PASSES = 1000
@@ -37,11 +39,16 @@ class Settings(NamedTuple):
 
 
 def check_lengths(max_seq_length: int, max_predictions_per_seq: int) -> None:
-    """Refuses more predictions than a record has tokens to mask.
+    """Refuses records of no length, and more predictions than tokens to mask.
 
     Raises:
-        ValueError: Names both.
+        ValueError: Says what was received.
     """
+    if not SHORTEST <= max_seq_length <= LONGEST:
+        raise ValueError(
+            f"max_seq_length must be {SHORTEST} to {LONGEST} tokens, received "
+            f"{max_seq_length}."
+        )
     room = max_seq_length - 3
     if max_predictions_per_seq > room:
         raise ValueError(

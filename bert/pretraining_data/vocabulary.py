@@ -25,8 +25,14 @@ def train(
         lower_case: As for the tokenizer.
 
     Raises:
-        ValueError: There are no words, or text that is not UTF-8.
+        ValueError: There are no words, text that is not UTF-8, or a size that
+            holds nothing but special tokens.
     """
+    if size <= len(_RESERVED):
+        raise ValueError(
+            f"train_vocab must be at least {len(_RESERVED) + 1} tokens, of "
+            f"which {len(_RESERVED)} are special, received {size}."
+        )
     counts = collections.Counter()
     for block in text_sources.blocks(origins):
         for piece in block:

@@ -34,6 +34,7 @@ from official.nlp.data import pretrain_dataloader
 from official.nlp.tools import tokenization as reference_tokenization
 
 from bert import create_pretraining_data
+from bert import embedded
 from bert import text
 from bert import tokenization
 from bert.pretraining_data import masking
@@ -42,6 +43,7 @@ from bert.pretraining_data import records
 from bert.pretraining_data import sentence_pairs
 from bert.pretraining_data import shards
 from bert.pretraining_data import text_sources
+from bert.pretraining_data import vocabulary
 from bert.pretraining_data import workers
 from lbcheck.settings import command_line
 from tests import damage
@@ -219,6 +221,30 @@ def test_tokens_are_the_references_on_the_whole_corpus():
     for line in lines:
         assert ours.tokenize(line) == theirs.tokenize(line)
         assert_offsets(ours, line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_seq_length": 4}, "max_seq_length must be 5 to .*received 4"),
+        ({"max_seq_length": 10**6}, "max_seq_length must be .*1000000"),
+        ({"max_predictions_per_seq": 14}, "at most 13 can be masked"),
+        ({"dupe_factor": 0}, "dupe_factor must be 1 to .*received 0"),
+    ],
+)
+def test_records_that_no_flag_could_ask_for_are_refused(changes, message):
+    given = {
+        "max_seq_length": 16,
+        "max_predictions_per_seq": 2,
+        "dupe_factor": 1,
+    }
+    with pytest.raises(ValueError, match=message):
+        embedded.records(None, "mini", **given | changes, seed=0)
+
+
+def test_a_vocabulary_of_special_tokens_alone_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 6 tokens.*received 5"):
+        vocabulary.train(str(tmp_path / "vocab.txt"), [], 5, lower_case=True)
 
 
 def test_a_vocabulary_without_mask_is_refused(tmp_path):
