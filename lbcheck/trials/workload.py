@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+import msgspec
 from absl import app
 
 from lbcheck.support import checks
@@ -241,4 +242,22 @@ def _parsed(name, own, known):
             given[argument] = json.loads(value)
         except ValueError:
             given[argument] = value
+        _check_kind(name, argument, given[argument], known[argument])
     return given
+
+
+_KINDS = {"bool": bool, "int": int, "float": float}
+
+
+def _check_kind(name, argument, value, parameter):
+    """Refuses what is no number where the function's signature asks for one."""
+    annotation = parameter.annotation  # a text under postponed evaluation
+    kind = _KINDS.get(getattr(annotation, "__name__", annotation))
+    if kind is None or value is None:
+        return
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise app.UsageError(
+            f"{name}: {argument} must be {kind.__name__}, received {value!r}."
+        ) from None

@@ -322,6 +322,8 @@ def test_bad_arguments_of_a_workload():
     for text, message in (
         ("image_size", "expected argument=value with one of keras, batch_size"),
         ("size=32", "received 'size=32'"),
+        ("image_size=wide", "image_size must be int, received 'wide'"),
+        ("image_size=22.5", "image_size must be int, received 22.5"),
     ):
         with pytest.raises(app.UsageError, match=message):
             workload_module.load("resnet.workloads:imagenet", [text])
