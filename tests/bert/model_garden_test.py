@@ -66,6 +66,7 @@ def test_the_programs_refuse_before_anything_else(
     monkeypatch.setattr(program, "settings", _Accepting)
     values = flags.FlagValues()
     flags.DEFINE_bool("dry_run", False, "", flag_values=values)
+    flags.DEFINE_list("mode", ["train", "evaluate"], "", flag_values=values)
     values(["program"])
     monkeypatch.setattr(program, "FLAGS", values)
     with pytest.raises(ImportError, match="installed: tf-models-official none"):

@@ -155,7 +155,8 @@ def claim_all(folder, study, workers):
     (folder / f"{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < workers:
         time.sleep(0.001)
-    shared.add(tasks)
+    while shared.add(tasks):  # a call may leave some to the others
+        pass
     claims = []
     while claim := shared.claim():
         claims.append(claim)
